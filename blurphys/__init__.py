@@ -1,0 +1,45 @@
+"""Spatially varying defocus blur: linear operators with exact adjoints, PSFs and the lens.
+
+Images are arrays (..., C, H, W), linear light, nominal range [0, 1], of NumPy, torch or CuPy; what goes in comes out:
+namespace, device and dtype.
+"""
+
+from . import colour, maps, psf
+from .algebra import Identity, stack
+from .bank import PSFBank
+from .boundary import BOUNDARIES
+from .defocus import DefocusBlur, DualPixel
+from .gkm import GKM, gkm_bank
+from .linalg import operator_norm, to_dense
+from .linop import LinearOperator
+from .optics import Pupil, ThinLens
+from .psf_stack import Convolution, PixelPSF, PSFStack
+from .rkr import RKR
+from .testing import CheckReport, check
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BOUNDARIES",
+    "GKM",
+    "RKR",
+    "CheckReport",
+    "Convolution",
+    "DefocusBlur",
+    "DualPixel",
+    "Identity",
+    "LinearOperator",
+    "PSFBank",
+    "PSFStack",
+    "PixelPSF",
+    "Pupil",
+    "ThinLens",
+    "check",
+    "colour",
+    "gkm_bank",
+    "maps",
+    "operator_norm",
+    "psf",
+    "stack",
+    "to_dense",
+]

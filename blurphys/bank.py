@@ -1,0 +1,142 @@
+"""PSFBank: PSFs at increasing signed radii, between which the defocus operators interpolate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, isfinite
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_numpy_array
+
+from .linop import require_float, require_same_kind
+from .optics import Pupil
+from .types import Array
+
+__all__ = ["PSFBank"]
+
+
+class PSFBank:
+    """Levels of defocus PSFs, for each view.
+
+    Parameters
+    ----------
+    pupil : Pupil, optional
+        Makes every level; then `max_radius` is needed.
+    max_radius : float, optional
+        Largest CoC radius, px; levels run from -max_radius to +max_radius.
+    step : float
+        Largest distance of two levels, px. At 0.5 px contour lines are invisible.
+    psfs : array of shape (L, h, w) or (L, C, h, w), or mapping of view name to such arrays, optional
+        Measured or learned kernels instead of a pupil. A plain array is the combined view. With "left" and "right"
+        but no "combined", combined is their mean.
+    radii : sequence of L increasing floats, optional
+        Signed radius of each level of `psfs`, px.
+
+    Raises
+    ------
+    ValueError
+        Neither or both sources given; max_radius or step not positive; radii that do not increase or do not match.
+
+    Notes
+    -----
+    Kernels are convolution kernels (impulse responses), centre ``h // 2, w // 2``, all of one size. Those of a pupil
+    are NumPy float64 and the operators convert them to the namespace and dtype of the map. Memory: L h w numbers for
+    each view.
+
+    Examples
+    --------
+    >>> import blurphys as bp
+    >>> bank = PSFBank(bp.Pupil.disk(), max_radius=2.0, step=0.5)
+    >>> bank.radii.tolist(), bank.psfs("left").shape
+    ([-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0], (9, 5, 5))
+    """
+
+    def __init__(
+        self,
+        pupil: Pupil | None = None,
+        *,
+        max_radius: float | None = None,
+        step: float = 0.5,
+        psfs: Array | Mapping[str, Array] | None = None,
+        radii: Sequence[float] | None = None,
+    ) -> None:
+        self.pupil = pupil
+        self._psfs: dict[str, Array] = {}
+        if (pupil is None) == (psfs is None):
+            raise ValueError("PSFBank: expected either a pupil with max_radius, or psfs with radii")
+        if pupil is not None:
+            if not isinstance(pupil, Pupil):
+                raise ValueError(f"PSFBank: expected a Pupil, got {type(pupil).__name__}; pass kernels as psfs=")
+            if max_radius is None or not (isfinite(max_radius) and max_radius > 0):
+                raise ValueError(f"PSFBank: expected max_radius > 0 px, got {max_radius}")
+            if not (isfinite(step) and step > 0):
+                raise ValueError(f"PSFBank: expected step > 0 px, got {step}")
+            n = ceil(max_radius / step - 1e-9)
+            self.radii = np.linspace(-max_radius, max_radius, 2 * n + 1)
+            self.views: tuple[str, ...] = ("left", "right", "combined")
+        else:
+            self._take(psfs, radii)
+        self.radii.setflags(write=False)
+
+    def _take(self, psfs: Array | Mapping[str, Array], radii: Sequence[float] | None) -> None:
+        given = dict(psfs) if isinstance(psfs, Mapping) else {"combined": psfs}
+        if not given:
+            raise ValueError("PSFBank: expected at least one view in psfs, got none")
+        first_name, first = next(iter(given.items()))
+        for name, array in given.items():
+            require_float("PSFBank", f"psfs[{name!r}]", array)
+            require_same_kind("PSFBank", f"psfs[{name!r}]", array, f"psfs[{first_name!r}]", first)
+            if array.ndim not in (3, 4) or 0 in tuple(array.shape) or array.shape != first.shape:
+                raise ValueError(
+                    f"PSFBank: expected psfs of shape (L, h, w) or (L, C, h, w), the same for each view, got "
+                    f"{tuple(array.shape)} for {name!r}"
+                )
+        if radii is None:
+            raise ValueError("PSFBank: expected the radii (px) of the psfs, got None")
+        self.radii = np.array([float(r) for r in radii])
+        if self.radii.size != first.shape[0] or self.radii.size < 2:
+            raise ValueError(
+                f"PSFBank: expected one radius for each of the L = {first.shape[0]} psfs and at least two, got "
+                f"{self.radii.size}"
+            )
+        if not np.all(np.isfinite(self.radii)) or np.any(np.diff(self.radii) <= 0):
+            raise ValueError("PSFBank: expected finite radii that increase; sort the psfs by signed radius")
+        if "combined" not in given and {"left", "right"} <= set(given):
+            given["combined"] = 0.5 * (given["left"] + given["right"])
+        self._psfs = given
+        self.views = tuple(given)
+
+    @property
+    def max_radius(self) -> float:
+        """Largest absolute radius of a level, px."""
+        return float(np.max(np.abs(self.radii)))
+
+    def psfs(self, view: str = "combined") -> Array:
+        """Return the kernels of one view, shape (L, h, w) or (L, C, h, w).
+
+        Raises
+        ------
+        ValueError
+            If the bank has no such view.
+        """
+        if view not in self.views:
+            raise ValueError(f"PSFBank: expected a view among {self.views}, got {view!r}")
+        if view not in self._psfs and self.pupil is not None:
+            levels = [self.pupil.psf(float(r), view) for r in self.radii]
+            size = max(level.shape[0] for level in levels)
+            pads = [(size - level.shape[0]) // 2 for level in levels]
+            stack = np.stack([np.pad(level, pad) for level, pad in zip(levels, pads, strict=True)])
+            stack.setflags(write=False)
+            self._psfs[view] = stack
+        return self._psfs[view]
+
+    def stacked(self, views: Sequence[str], like: Array) -> Array:
+        """Return the kernels of several views where `like` lives: (V, L, 1 or C, h, w)."""
+        chosen = [self.psfs(view) for view in views]
+        xp = array_namespace(like)
+        if is_numpy_array(chosen[0]):
+            chosen = [xp.asarray(np.array(c), dtype=like.dtype, device=device(like)) for c in chosen]
+        else:
+            require_same_kind("PSFBank", "the psfs", chosen[0], "the defocus_map", like)
+        stack = xp.stack(chosen, axis=0)
+        return stack if stack.ndim == 5 else stack[:, :, None, :, :]

@@ -1,0 +1,63 @@
+"""Which function computes a primitive for which kind of array: the whole backend story.
+
+Operators are written once, on primitives. A primitive is a whole mixture (see DESIGN notes in ``docs/adr``), because
+fusing a mixture is where the time is. `reference.py` has every primitive for every array namespace and is the ground
+truth; an engine registers a faster function for one namespace, equal to the reference to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from array_api_compat import is_numpy_array
+
+from ..types import Array
+
+__all__ = ["kernel", "register"]
+
+Kernel = Callable[..., Array]
+
+_KERNELS: dict[tuple[str, str], Kernel] = {}
+
+
+def register(primitive: str, *, namespace: str) -> Callable[[Kernel], Kernel]:
+    """Decorate the function that computes `primitive` for arrays of `namespace` (``"numpy"``)."""
+
+    def add(function: Kernel) -> Kernel:
+        _KERNELS[primitive, namespace] = function
+        return function
+
+    return add
+
+
+@cache
+def _load(namespace: str) -> None:
+    """Import the engine of a namespace on first use; Numba takes a second to import and `import blurphys` must not."""
+    if namespace == "numpy":
+        import_module("blurphys.engines.cpu")
+
+
+def _namespace(x: Any) -> str:
+    return "numpy" if is_numpy_array(x) else "other"
+
+
+def kernel(primitive: str, x: Array) -> Kernel:
+    """Return the function that computes `primitive` where `x` lives; the reference where no engine has it.
+
+    Parameters
+    ----------
+    primitive : str
+        ``gaussian_mixture``, ``recursive_mixture``, ``psf_gather``, ``psf_scatter``, ``psf_interpolate``, each also
+        with the suffix ``_adjoint``.
+    x : array
+        The image that it will be applied to.
+    """
+    from . import reference
+
+    namespace = _namespace(x)
+    _load(namespace)
+    found = _KERNELS.get((primitive, namespace))
+    return found if found is not None else getattr(reference, primitive)

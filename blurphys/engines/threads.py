@@ -1,0 +1,46 @@
+"""The thread pool that runs `nogil` kernels on strips of rows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+__all__ = ["run_strips", "thread_count"]
+
+
+def thread_count() -> int:
+    """Return how many threads to use: BLURPHYS_NUM_THREADS, else torch's setting where torch is loaded, else all cores.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable is not a whole number >= 1.
+    """
+    given = os.environ.get("BLURPHYS_NUM_THREADS")
+    if given is not None:
+        if not given.isdigit() or int(given) < 1:
+            raise ValueError(f"BLURPHYS_NUM_THREADS: expected a whole number >= 1, got {given!r}")
+        return int(given)
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the pool of this process: a forked child must not use its parent's threads."""
+    return ThreadPoolExecutor(max_workers=threads, thread_name_prefix="blurphys")
+
+
+def run_strips(work: Callable[[int, int], object], strips: Sequence[tuple[int, int]]) -> None:
+    """Call ``work(start, stop)`` on every strip, in parallel where there is more than one thread."""
+    threads = thread_count()
+    if threads == 1 or len(strips) == 1:
+        for start, stop in strips:
+            work(start, stop)
+        return
+    list(_pool(os.getpid(), threads).map(lambda strip: work(*strip), strips))

@@ -1,0 +1,294 @@
+"""The linear operator: what every blur in this package is."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self, final
+
+from array_api_compat import array_namespace, device
+
+from .types import Array, Shape
+
+if TYPE_CHECKING:
+    from .algebra import Adjoint, Composed, Scaled, Sum
+
+__all__ = ["LinearOperator", "require_float", "require_same_kind"]
+
+
+def _describe(x: Array) -> str:
+    kind = type(x).__module__.split(".")[0]
+    return f"{kind} {x.dtype} on {device(x)}"
+
+
+def require_float(owner: str, name: str, x: Array) -> Any:
+    """Return the namespace of `x`; raise TypeError unless it is an array of a real floating-point dtype."""
+    try:
+        xp = array_namespace(x)
+    except TypeError:
+        raise TypeError(
+            f"{owner}: expected {name} to be a NumPy, torch or CuPy array, got {type(x).__name__}; convert it first"
+        ) from None
+    if not xp.isdtype(x.dtype, "real floating"):
+        raise TypeError(
+            f"{owner}: expected {name} to be floating point (float32 or float64), got {x.dtype}; "
+            f"is it an integer image that still has to be scaled to [0, 1]?"
+        )
+    return xp
+
+
+def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Array) -> None:
+    """Raise TypeError unless `x` has the namespace, dtype and device of `like`: nothing is cast or moved silently."""
+    xp = require_float(owner, name, x)
+    if xp is not array_namespace(like) or x.dtype != like.dtype or device(x) != device(like):
+        raise TypeError(
+            f"{owner}: expected {name} to live where {like_name} lives ({_describe(like)}), got {_describe(x)}; "
+            f"convert one of them"
+        )
+
+
+class LinearOperator(ABC):
+    """A linear map between images with its exact adjoint.
+
+    A leaf supplies `in_shape`, `out_shape`, `_forward` and `_adjoint`; the latter two may trust their input.
+    Images are arrays of shape (..., C, H, W). An operator lives where its arrays live (namespace, device, dtype) and
+    is immutable: new maps mean a new operator, see `replace`.
+
+    Maps may carry leading axes *B, one operator for each item of a batch. An image then needs leading axes that end
+    with *B (an axis of 1 in *B is shared by all items), and the operator is block-diagonal over them.
+    """
+
+    @property
+    @abstractmethod
+    def in_shape(self) -> Shape:
+        """Trailing shape (C, H, W) of what `forward` takes."""
+
+    @property
+    @abstractmethod
+    def out_shape(self) -> Shape:
+        """Trailing shape (D, H, W) of what `forward` returns."""
+
+    @property
+    def batch_shape(self) -> Shape:
+        """Leading axes *B of the operator's maps; () when one operator serves every image."""
+        return ()
+
+    @property
+    def like(self) -> Array | None:
+        """An array of the operator, which fixes namespace, dtype and device; None if it has no array (Identity)."""
+        return None
+
+    @property
+    def halo(self) -> int:
+        """How far (px) an output pixel looks in any direction."""
+        return 0
+
+    @abstractmethod
+    def _forward(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def _adjoint(self, y: Array) -> Array: ...
+
+    def _psf_at(self, row: int, col: int) -> Array:
+        raise TypeError(
+            f"{type(self).__name__}.psf_at: expected an operator with one PSF per pixel; "
+            f"for this one take a row of it with A.adjoint(impulse)"
+        )
+
+    @final
+    def forward(self, x: Array) -> Array:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : array of shape (..., *in_shape)
+
+        Returns
+        -------
+        array of shape (..., *out_shape)
+            Same namespace, dtype and device; `x` is not written to.
+
+        Raises
+        ------
+        ValueError
+            If the trailing shape, or the leading axes against `batch_shape`, do not fit.
+        TypeError
+            If `x` is not a real floating-point array of the operator's namespace, dtype and device.
+        """
+        self._check(x, "forward", self.in_shape)
+        return self._forward(x)
+
+    @final
+    def adjoint(self, y: Array) -> Array:
+        """Apply the transpose, boundary included: ``<A.forward(x), y> = <x, A.adjoint(y)>``.
+
+        Parameters
+        ----------
+        y : array of shape (..., *out_shape)
+
+        Returns
+        -------
+        array of shape (..., *in_shape)
+            Same namespace, dtype and device; `y` is not written to.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `forward`.
+        """
+        self._check(y, "adjoint", self.out_shape)
+        return self._adjoint(y)
+
+    @final
+    def __call__(self, x: Array) -> Array:
+        return self.forward(x)
+
+    def _check(self, x: Array, method: str, shape: Shape) -> None:
+        owner = f"{type(self).__name__}.{method}"
+        like = self.like
+        if like is None:
+            require_float(owner, "the image", x)
+        else:
+            require_same_kind(owner, "the image", x, "the operator", like)
+        got = tuple(x.shape)
+        if got[-3:] != tuple(shape):
+            hint = ""
+            if len(got) >= 3 and (got[-1], got[-3], got[-2]) == tuple(shape):
+                hint = "; is the image channels-last? Move the last axis to the front of H, W"
+            elif len(got) >= 3 and (got[-3], got[-1], got[-2]) == tuple(shape):
+                hint = "; are rows and columns swapped?"
+            elif got[-2:] == tuple(shape[-2:]):
+                hint = f"; is the operator built for channels={shape[0]}?"
+            elif len(got) < 3:
+                hint = "; an image needs a channel axis, x[None] adds one"
+            raise ValueError(f"{owner}: expected trailing shape {tuple(shape)} = (C, H, W), got {got}{hint}")
+        lead, batch = got[:-3], self.batch_shape
+        fits = len(lead) >= len(batch) and all(
+            b in (1, n) for n, b in zip(lead[len(lead) - len(batch) :], batch, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"{owner}: expected leading axes that end with {batch} (the batch of the maps), got {lead}; "
+                f"does every image of the batch have its own map?"
+            )
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint operator; ``A.H.H is A``."""
+        from .algebra import Adjoint
+
+        return Adjoint(self)
+
+    @final
+    def __matmul__(self, other: LinearOperator) -> Composed:
+        from .algebra import Composed
+
+        return Composed(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    @final
+    def __add__(self, other: LinearOperator) -> Sum:
+        from .algebra import Sum
+
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    @final
+    def __sub__(self, other: LinearOperator) -> Sum:
+        from .algebra import Scaled, Sum
+
+        return Sum(self, Scaled(-1.0, other)) if isinstance(other, LinearOperator) else NotImplemented
+
+    @final
+    def __mul__(self, factor: float) -> Scaled:
+        from .algebra import Scaled
+
+        return Scaled(float(factor), self) if isinstance(factor, int | float) else NotImplemented
+
+    __rmul__ = __mul__
+
+    @final
+    def __neg__(self) -> Scaled:
+        from .algebra import Scaled
+
+        return Scaled(-1.0, self)
+
+    @final
+    def psf_at(self, row: int, col: int) -> Array:
+        """Return the point spread function of one output pixel.
+
+        Parameters
+        ----------
+        row, col : int
+            Output pixel; negative values count from the end.
+
+        Returns
+        -------
+        array of shape (*B, h, w), or (*B, C, h, w) when the colours have kernels of their own
+            Convolution kernel with its centre at ``h // 2, w // 2``. Views come first: (*B, V, h, w). The boundary
+            plays no part in it.
+
+        Raises
+        ------
+        ValueError
+            If the pixel lies outside the image.
+        TypeError
+            If the operator has no such form (a product, say).
+        """
+        height, width = self.out_shape[-2:]
+        if not (-height <= row < height and -width <= col < width):
+            raise ValueError(
+                f"{type(self).__name__}.psf_at: expected a pixel (row, col) inside {height} x {width}, "
+                f"got ({row}, {col}); are row and column swapped?"
+            )
+        return self._psf_at(row % height, col % width)
+
+    def validate(self) -> Self:
+        """Check the values that promise a PSF: maps finite, non-negative, summing to one at every pixel.
+
+        Opt-in, because it reads every map once.
+
+        Returns
+        -------
+        the operator itself
+
+        Raises
+        ------
+        ValueError
+            With the count and position of the first offending pixel.
+        """
+        return self
+
+    @final
+    def replace(self, **changes: Any) -> Self:
+        """Return a new operator with some fields changed, for example ``A.replace(beta=new_maps)``."""
+        if not dataclasses.is_dataclass(self):
+            raise TypeError(f"{type(self).__name__}.replace: this operator has no named fields")
+        names = [f.name for f in dataclasses.fields(self) if f.init]
+        unknown = sorted(set(changes) - set(names))
+        if unknown:
+            raise ValueError(f"{type(self).__name__}.replace: expected fields among {names}, got {unknown}")
+        return dataclasses.replace(self, **changes)
+
+    @final
+    def as_scipy(self) -> Any:
+        """Return a `scipy.sparse.linalg.LinearOperator` on flattened images; see `blurphys.adapters`."""
+        from .adapters import as_scipy
+
+        return as_scipy(self)
+
+    @final
+    def as_pylops(self) -> Any:
+        """Return a `pylops.LinearOperator` on flattened images; needs PyLops."""
+        from .adapters import as_pylops
+
+        return as_pylops(self)
+
+    @final
+    def as_deepinv(self) -> Any:
+        """Return a `deepinv.physics.LinearPhysics` on (B, C, H, W) tensors; needs deepinv and a torch operator."""
+        from .adapters import as_deepinv
+
+        return as_deepinv(self)
+
+
+if TYPE_CHECKING:
+    _ = (Adjoint, Composed, Scaled, Sum)

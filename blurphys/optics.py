@@ -1,0 +1,402 @@
+"""The camera's optics: the thin lens that turns depth into defocus, and the pupil that shapes every PSF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, cos, isfinite, radians, sin
+from typing import Any, Literal, final
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+from numpy.typing import NDArray
+
+from .linop import require_float
+from .psf import disk_coverage
+from .types import Array
+
+__all__ = ["Pupil", "ThinLens"]
+
+CELLS = 384
+"""Cells across a pupil made from a formula; at a radius of 20 px a cell is a tenth of a pixel."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ThinLens:
+    """A thin lens focused at one distance.
+
+    Parameters
+    ----------
+    focal_length_mm : float
+        Focal length f, mm.
+    f_number : float
+        N; the aperture diameter is f / N.
+    focus_distance_m : float
+        Distance u of the plane of focus from the lens, m; beyond the focal length.
+    pixel_pitch_um : float
+        Sensor width / image width, um, *after* any down-scaling of the image.
+
+    Raises
+    ------
+    ValueError
+        A value that is not positive and finite, or a focus distance inside the focal length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lens = ThinLens(focal_length_mm=50, f_number=4, focus_distance_m=1.0, pixel_pitch_um=46.875)
+    >>> lens.defocus_map(np.array([[0.6, 1.0, 2.0]])).round(2).tolist()
+    [[-4.68, 0.0, 3.51]]
+    """
+
+    focal_length_mm: float
+    f_number: float
+    focus_distance_m: float
+    pixel_pitch_um: float
+
+    def __post_init__(self) -> None:
+        for name in ("focal_length_mm", "f_number", "focus_distance_m", "pixel_pitch_um"):
+            value = getattr(self, name)
+            if not (isfinite(value) and value > 0):
+                raise ValueError(f"ThinLens: expected {name} to be positive and finite, got {value}")
+        if self.focus_distance_m * 1e3 <= self.focal_length_mm:
+            raise ValueError(
+                f"ThinLens: expected focus_distance_m beyond the focal length ({self.focal_length_mm:g} mm), got "
+                f"{self.focus_distance_m:g} m = {self.focus_distance_m * 1e3:g} mm; is the distance in metres?"
+            )
+
+    @property
+    def radius_at_infinity(self) -> float:
+        """CoC radius of an infinitely far point, px: ``f^2 / (2 N (u - f) p)``, all lengths in one unit."""
+        f, u = self.focal_length_mm, self.focus_distance_m * 1e3
+        return f * f / (2 * self.f_number * (u - f) * self.pixel_pitch_um * 1e-3)
+
+    def defocus_map(self, depth_m: Array, invalid: Literal["error", "nearest", "far"] = "error") -> Array:
+        """Turn planar depth into the signed circle-of-confusion radius.
+
+        Parameters
+        ----------
+        depth_m : array of shape (..., H, W)
+            Distance from the lens along the optical axis (not along the ray), m.
+        invalid : {"error", "nearest", "far"}
+            What to do where depth is NaN, infinite, zero or negative: refuse, take the depth of the nearest valid
+            pixel, or take infinity.
+
+        Returns
+        -------
+        array of shape (..., H, W)
+            Signed radius, px: ``c = c_inf (1 - u / d)``, positive behind the plane of focus. Same namespace and dtype.
+
+        Raises
+        ------
+        ValueError
+            Invalid depths under "error", no valid depth at all under "nearest", an unknown policy.
+        TypeError
+            If depth is not a floating-point array.
+        """
+        xp = require_float("ThinLens.defocus_map", "depth_m", depth_m)
+        if invalid not in ("error", "nearest", "far"):
+            raise ValueError(
+                f"ThinLens.defocus_map: expected invalid to be 'error', 'nearest' or 'far', got {invalid!r}"
+            )
+        valid = xp.isfinite(depth_m) & (depth_m > 0)
+        if not bool(xp.all(valid)):
+            count = int(xp.count_nonzero(~valid))
+            if invalid == "error":
+                raise ValueError(
+                    f"ThinLens.defocus_map: expected finite depths > 0 m, got {count} pixels that are NaN, infinite, "
+                    f"zero or negative; choose invalid='nearest' or invalid='far' to accept them"
+                )
+            if invalid == "nearest":
+                depth_m = _fill_nearest(depth_m, valid)
+            else:
+                inverse = xp.where(valid, 1.0 / xp.where(valid, depth_m, xp.ones_like(depth_m)), xp.zeros_like(depth_m))
+                return self.radius_at_infinity * (1.0 - self.focus_distance_m * inverse)
+        return self.radius_at_infinity * (1.0 - self.focus_distance_m / depth_m)
+
+
+def _fill_nearest(values: Array, valid: Array) -> Array:
+    """Give each invalid pixel the value of the nearest valid one in the same image."""
+    from scipy.ndimage import distance_transform_edt
+
+    xp = array_namespace(values)
+    mask = valid if is_numpy_array(valid) else np.asarray(valid.cpu() if hasattr(valid, "cpu") else valid)
+    height, width = mask.shape[-2:]
+    flat = xp.reshape(values, (-1, height * width))
+    filled = []
+    for i, plane in enumerate(mask.reshape(-1, height, width)):
+        if not plane.any():
+            raise ValueError("ThinLens.defocus_map: expected at least one valid depth in each image, got none")
+        rows, cols = distance_transform_edt(~plane, return_distances=False, return_indices=True)
+        source = xp.asarray((rows * width + cols).reshape(-1).astype(np.int64))
+        filled.append(xp.take(flat[i, :], source))
+    return xp.reshape(xp.stack(filled, axis=0), values.shape)
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pupil:
+    """The light's distribution over the lens pupil, and how a dual-pixel sensor divides it: the source of every PSF.
+
+    Made by `disk`, `butterworth`, `polygon` or `measured`. The defocus PSF is the pupil scaled by the signed CoC
+    radius c: ``k_v(x, y) ~ P(x / c, y / c) t_v(x / c)``, so the sign of c mirrors the views by itself.
+
+    Attributes
+    ----------
+    intensity : ndarray of shape (n, n)
+        P on square cells of the pupil plane, rows along y (down), columns along x (right), as the PSF looks for c > 0.
+    extent : float
+        Half-width of the grid in units of the unit pupil's radius.
+    split : float
+        s of the half-pixel sensitivities ``t_L = 1/2 - s X``, ``t_R = 1/2 + s X``; 0 (one pixel) to 0.5. The
+        centroids of right and left are ``4 s <X^2> c`` apart: ``s c`` for a disk.
+    cross_talk : float
+        Share of each half's light that the other half records, 0 to 0.5; it scales the split by 1 - 2 cross_talk.
+    angle : float
+        Direction in which the sensor splits, degrees from +x towards +y: X becomes X cos + Y sin.
+    parameters : dict
+        What it was made from, for metadata.
+    """
+
+    intensity: NDArray[np.floating]
+    extent: float = 1.0
+    split: float = 0.5
+    cross_talk: float = 0.0
+    angle: float = 0.0
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        grid = np.array(self.intensity, dtype=np.float64)
+        if grid.ndim != 2 or grid.shape[0] != grid.shape[1] or grid.size == 0:
+            raise ValueError(f"Pupil: expected a square grid of intensities (n, n), got shape {grid.shape}")
+        if not np.all(np.isfinite(grid)) or grid.min() < 0 or grid.sum() <= 0:
+            raise ValueError("Pupil: expected finite, non-negative intensities with a positive sum")
+        for name, low, high in (("split", 0.0, 0.5), ("cross_talk", 0.0, 0.5)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"Pupil: expected {name} between {low} and {high}, got {value}")
+        if not isfinite(self.angle):
+            raise ValueError(f"Pupil: expected a finite angle in degrees, got {self.angle}")
+        if not (isfinite(self.extent) and self.extent > 0):
+            raise ValueError(f"Pupil: expected extent > 0, got {self.extent}")
+        grid /= grid.sum()
+        grid.setflags(write=False)
+        object.__setattr__(self, "intensity", grid)
+
+    @classmethod
+    def disk(
+        cls,
+        *,
+        split: float = 0.5,
+        cross_talk: float = 0.0,
+        cat_eye: tuple[float, float] = (0.0, 0.0),
+        angle: float = 0.0,
+    ) -> Pupil:
+        """Return a uniformly lit round pupil.
+
+        Parameters
+        ----------
+        split, cross_talk, angle : float
+            See `Pupil`.
+        cat_eye : (float, float)
+            Centre (x, y) of a second unit disk that clips the pupil, in pupil radii: mechanical vignetting off axis.
+        """
+        grid = disk_coverage(_edges(1.0))
+        return _make("disk", grid, 1.0, cat_eye, split=split, cross_talk=cross_talk, angle=angle)
+
+    @classmethod
+    def butterworth(
+        cls,
+        order: int = 3,
+        cutoff: float = 0.8,
+        floor: float = 0.1,
+        smoothing: float = 0.1,
+        *,
+        split: float = 0.5,
+        cross_talk: float = 0.0,
+        cat_eye: tuple[float, float] = (0.0, 0.0),
+        angle: float = 0.0,
+    ) -> Pupil:
+        """Return a pupil that is brighter at the rim: the ring of the ICCV 2021 kernels, for any radius.
+
+        Parameters
+        ----------
+        order : int
+            n of the ring ``1 / (1 + (cutoff / rho)^(2 n))``.
+        cutoff : float
+            Radius of half intensity, pupil radii.
+        floor : float
+            Intensity at the centre, with 1 at the corner of the square around the pupil.
+        smoothing : float
+            Standard deviation of a Gaussian smoothing, pupil radii; the PSF then reaches beyond the CoC radius.
+        split, cross_talk, cat_eye, angle
+            See `disk`.
+
+        Notes
+        -----
+        The published arrays are `blurphys.psf.butterworth`; their smoothing / radius is 0.16 at r = 5 and 0.07 at 20.
+        """
+        if order < 1 or not cutoff > 0 or not 0 <= floor <= 1 or not 0 <= smoothing <= 1:
+            raise ValueError(
+                f"Pupil.butterworth: expected order >= 1, cutoff > 0, floor and smoothing in [0, 1], got "
+                f"order={order}, cutoff={cutoff}, floor={floor}, smoothing={smoothing}"
+            )
+        from scipy.ndimage import gaussian_filter
+
+        extent = 1.0 + 4.0 * smoothing
+        edges = _edges(extent)
+        x, y = _centres(extent)
+        rho2 = x * x + y * y
+        ring = rho2**order / (rho2**order + cutoff ** (2 * order))
+        corner = 2.0**order / (2.0**order + cutoff ** (2 * order))
+        grid = (floor + (1 - floor) * ring / corner) * disk_coverage(edges)
+        if smoothing:
+            grid = gaussian_filter(grid, smoothing * CELLS / (2 * extent), mode="constant", truncate=4.0)
+        made = {"order": order, "cutoff": cutoff, "floor": floor, "smoothing": smoothing}
+        return _make("butterworth", grid, extent, cat_eye, made, split=split, cross_talk=cross_talk, angle=angle)
+
+    @classmethod
+    def polygon(
+        cls,
+        n: int,
+        *,
+        rotation: float = 0.0,
+        split: float = 0.5,
+        cross_talk: float = 0.0,
+        cat_eye: tuple[float, float] = (0.0, 0.0),
+        angle: float = 0.0,
+    ) -> Pupil:
+        """Return the pupil of an iris with `n` straight blades: a regular polygon inscribed in the unit circle.
+
+        Parameters
+        ----------
+        n : int
+            Number of corners, at least 3.
+        rotation : float
+            Direction of the first corner, degrees from +x towards +y.
+        split, cross_talk, cat_eye, angle
+            See `disk`.
+        """
+        if n < 3:
+            raise ValueError(f"Pupil.polygon: expected at least 3 corners, got {n}")
+        x, y = _centres(1.0)
+        inside = np.full(x.shape, np.inf)
+        for k in range(n):
+            direction = radians(rotation) + np.pi * (2 * k + 1) / n
+            inside = np.minimum(inside, cos(np.pi / n) - (x * cos(direction) + y * sin(direction)))
+        grid = np.clip(0.5 + inside * CELLS / 2, 0.0, 1.0)
+        made = {"n": n, "rotation": rotation}
+        return _make("polygon", grid, 1.0, cat_eye, made, split=split, cross_talk=cross_talk, angle=angle)
+
+    @classmethod
+    def measured(
+        cls,
+        grid: Any,
+        *,
+        extent: float = 1.0,
+        split: float = 0.5,
+        cross_talk: float = 0.0,
+        cat_eye: tuple[float, float] = (0.0, 0.0),
+        angle: float = 0.0,
+    ) -> Pupil:
+        """Return a pupil from samples, for example a photographed bokeh disk or a measured PSF.
+
+        Parameters
+        ----------
+        grid : array of shape (n, n)
+            Non-negative intensities on square cells over [-extent, extent]^2; rows along y (down), columns along x,
+            as the PSF looks *behind* the plane of focus. Any scale.
+        extent : float
+            Half-width of the grid in pupil radii.
+        split, cross_talk, cat_eye, angle
+            See `disk`.
+        """
+        samples = np.array(grid, dtype=np.float64)
+        return _make("measured", samples, extent, cat_eye, split=split, cross_talk=cross_talk, angle=angle)
+
+    def _view_weight(self, view: str) -> NDArray[np.floating] | float:
+        if view == "combined":
+            return 1.0
+        if view not in ("left", "right"):
+            raise ValueError(f"Pupil.psf: expected view 'combined', 'left' or 'right', got {view!r}")
+        x, y = _centres(self.extent, self.intensity.shape[0])
+        along = x * cos(radians(self.angle)) + y * sin(radians(self.angle))
+        share = np.clip(0.5 + self.split * along, 0.0, 1.0)
+        if view == "left":
+            share = 1.0 - share
+        return 2.0 * (self.cross_talk + (1 - 2 * self.cross_talk) * share)
+
+    def psf(self, radius: float, view: str = "combined") -> NDArray[np.floating]:
+        """Return the defocus PSF of one view.
+
+        Parameters
+        ----------
+        radius : float
+            Signed CoC radius, px, real-valued; positive behind the plane of focus, where the left view leans to -x.
+        view : {"combined", "left", "right"}
+
+        Returns
+        -------
+        ndarray of shape (n, n), n odd
+            Convolution kernel, continuous in the radius. Scaled jointly: (left + right) / 2 = combined, which sums to
+            one; each view sums to one where the pupil is symmetric.
+
+        Raises
+        ------
+        ValueError
+            Non-finite radius, unknown view.
+
+        Notes
+        -----
+        The pupil's cells, scaled by the radius, are shared out to the pixels by exact overlap: two small matrix
+        products. Cost: O(n cells^2).
+        """
+        if not isfinite(radius):
+            raise ValueError(f"Pupil.psf: expected a finite radius in px, got {radius}")
+        cells = self.intensity * self._view_weight(view)
+        if radius < 0:
+            cells = cells[::-1, ::-1]
+        reach = self.extent * abs(radius)
+        half = ceil(max(0.0, reach - 0.5))
+        if half == 0:
+            return np.array([[cells.sum()]])
+        overlap = _overlap(reach, self.intensity.shape[0], half)
+        return overlap @ cells @ overlap.T
+
+
+def _edges(extent: float, n: int = CELLS) -> NDArray[np.floating]:
+    return np.linspace(-extent, extent, n + 1)
+
+
+def _centres(extent: float, n: int = CELLS) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    line = (np.arange(n) - (n - 1) / 2) * (2 * extent / n)
+    x, y = np.meshgrid(line, line)
+    return x, y
+
+
+def _overlap(reach: float, n: int, half: int) -> NDArray[np.floating]:
+    """Share of each of n cells over [-reach, reach] px that falls on each pixel of -half..half: (2 half + 1, n)."""
+    cells = _edges(reach, n)
+    pixels = np.arange(-half, half + 1)[:, None]
+    below = np.clip(cells[None, :], pixels - 0.5, pixels + 0.5)
+    share = np.diff(below, axis=1)
+    return share / share.sum(axis=0)
+
+
+def _make(
+    kind: str,
+    grid: NDArray[np.floating],
+    extent: float,
+    cat_eye: tuple[float, float],
+    made: dict[str, Any] | None = None,
+    **sensor: float,
+) -> Pupil:
+    dx, dy = (float(c) for c in cat_eye)
+    if dx or dy:
+        x, y = _centres(extent, grid.shape[0])
+        inside = 1.0 - np.hypot(x - dx, y - dy)
+        grid = grid * np.clip(0.5 + inside * grid.shape[0] / (2 * extent), 0.0, 1.0)
+        if grid.sum() <= 0:
+            raise ValueError(f"Pupil: expected a cat_eye offset that leaves some light, got {cat_eye}")
+    parameters = {"kind": kind, **(made or {}), "cat_eye": (dx, dy), "extent": extent, **sensor}
+    return Pupil(intensity=grid, extent=extent, parameters=parameters, **sensor)

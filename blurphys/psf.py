@@ -1,0 +1,263 @@
+"""Single-image PSFs and the published dual-pixel kernels: NumPy float64, unit sum, area-sampled.
+
+Every function returns a convolution kernel of odd size with its centre at ``h // 2, w // 2``; radii are real-valued
+and kernels are continuous in them. A pupil (`blurphys.Pupil`) is the consistent source of all views; the functions
+here are the field's closed forms.
+"""
+
+from __future__ import annotations
+
+from math import ceil, isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["butterworth", "disk", "gaussian", "generalized_gaussian"]
+
+Kernel = NDArray[np.floating]
+
+
+def _check_size(owner: str, size: int | None, default: int) -> int:
+    if size is None:
+        return default
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"{owner}: expected an odd size >= 1 px (the kernel has a centre pixel), got {size}")
+    return int(size)
+
+
+def _check_length(owner: str, name: str, value: float) -> float:
+    if not (isfinite(value) and value >= 0):
+        raise ValueError(f"{owner}: expected a finite {name} >= 0 px, got {value}")
+    return float(value)
+
+
+def _unit_sum(kernel: Kernel) -> Kernel:
+    return kernel / kernel.sum()
+
+
+def gaussian(sigma: float, size: int | None = None) -> Kernel:
+    """Return a Gaussian integrated over each pixel.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation, px; 0 gives the Dirac.
+    size : int, optional
+        Odd width, px; by default it reaches four sigma.
+
+    Returns
+    -------
+    ndarray of shape (size, size)
+        Unit sum. The variance along an axis is sigma^2 + 1/12, the pixel's own box included.
+
+    Raises
+    ------
+    ValueError
+        Negative or non-finite sigma, even size.
+
+    Notes
+    -----
+    Not the taps of `blurphys.GKM`, which the papers sample at pixel centres.
+    """
+    from scipy.special import ndtr
+
+    _check_length("psf.gaussian", "sigma", sigma)
+    n = _check_size("psf.gaussian", size, 2 * ceil(4 * sigma) + 1)
+    edges = np.arange(n + 1) - n / 2
+    if sigma == 0:
+        line = np.where(np.arange(n) == n // 2, 1.0, 0.0)
+    else:
+        line = np.diff(ndtr(edges / sigma))
+    return _unit_sum(np.outer(line, line))
+
+
+def _disk_area_below(x: Kernel, y: Kernel) -> Kernel:
+    """Area of the part of the unit disk with X <= x and Y <= y, for x and y in [-1, 1]."""
+
+    def primitive(t: Kernel) -> Kernel:  # integral of sqrt(1 - t^2)
+        return 0.5 * (t * np.sqrt(np.maximum(1 - t * t, 0)) + np.arcsin(t))
+
+    b = np.sqrt(np.maximum(1 - y * y, 0))
+    inner = np.clip(x, -b, b)
+    area = primitive(inner) - primitive(-b) + y * (inner + b)
+    sides = primitive(np.minimum(x, -b)) - primitive(np.full_like(x, -1.0)) + primitive(np.maximum(x, b)) - primitive(b)
+    return area + np.where(y > 0, 2 * sides, 0.0)
+
+
+def disk_coverage(edges: Kernel) -> Kernel:
+    """Area of the unit disk inside each cell of the grid with these increasing edges along both axes: (n, n)."""
+    e = np.clip(edges, -1.0, 1.0)
+    x, y = np.meshgrid(e, e)
+    below = _disk_area_below(x, y)
+    return np.maximum(np.diff(np.diff(below, axis=0), axis=1), 0.0)
+
+
+def disk(radius: float, size: int | None = None) -> Kernel:
+    """Return a uniform disk, each pixel weighted by the exact area that the disk covers.
+
+    Parameters
+    ----------
+    radius : float
+        Radius (not diameter), px, real-valued; below 0.5 px it is the Dirac.
+    size : int, optional
+        Odd width, px; by default the smallest that holds the disk.
+
+    Returns
+    -------
+    ndarray of shape (size, size)
+        Unit sum. The variance along an axis is radius^2 / 4 plus at most the pixel's own 1/12.
+
+    Raises
+    ------
+    ValueError
+        Negative or non-finite radius, even size.
+
+    Examples
+    --------
+    >>> disk(1.0).round(4)[1].tolist()
+    [0.1453, 0.3183, 0.1453]
+    """
+    _check_length("psf.disk", "radius", radius)
+    n = _check_size("psf.disk", size, 2 * ceil(max(0.0, radius - 0.5)) + 1)
+    if radius < 0.5:
+        return gaussian(0.0, n)
+    return _unit_sum(disk_coverage((np.arange(n + 1) - n / 2) / radius))
+
+
+def generalized_gaussian(scale: float, exponent: float, size: int | None = None) -> Kernel:
+    """Return ``exp(-(rho / scale)^exponent)`` integrated over each pixel by sub-sampling.
+
+    Parameters
+    ----------
+    scale : float
+        Radius at which it has fallen to 1/e, px; 0 gives the Dirac.
+    exponent : float
+        2 is a Gaussian of standard deviation scale / sqrt(2); towards infinity a disk of radius `scale`. Real lenses
+        lie at about 2 to 6.
+    size : int, optional
+        Odd width, px; by default it reaches a value of 1e-6.
+
+    Returns
+    -------
+    ndarray of shape (size, size)
+        Unit sum. The variance along an axis is ``scale^2 Gamma(4/b) / (2 Gamma(2/b))`` for exponent b, plus the
+        pixel's own 1/12.
+
+    Raises
+    ------
+    ValueError
+        Negative or non-finite scale, exponent not positive, even size.
+    """
+    _check_length("psf.generalized_gaussian", "scale", scale)
+    if not (isfinite(exponent) and exponent > 0):
+        raise ValueError(f"psf.generalized_gaussian: expected a finite exponent > 0, got {exponent}")
+    n = _check_size("psf.generalized_gaussian", size, 2 * ceil(scale * 13.9 ** (1 / exponent)) + 1)
+    if scale == 0:
+        return gaussian(0.0, n)
+    sub = 15  # odd: a sample sits on the centre, so that tiny scales become the Dirac
+    t = (np.arange(n * sub) - (n * sub - 1) / 2) / sub
+    power = (np.hypot(t[:, None], t[None, :]) / scale) ** exponent
+    fine = np.exp(-np.minimum(power, 700.0))
+    return _unit_sum(fine.reshape(n, sub, n, sub).sum(axis=(1, 3)))
+
+
+def _published_window(radius: int) -> int:
+    window = round((2 * radius + 1) / 7) + 1
+    return window + 1 - window % 2
+
+
+def butterworth(
+    radius: int,
+    order: int = 3,
+    cutoff: float = 0.8,
+    floor: float = 0.1,
+    smoothing: float | None = None,
+    view: str = "combined",
+) -> Kernel:
+    """Return the dual-pixel kernels of the ICCV 2021 generator as impulse responses.
+
+    A ring (Butterworth high-pass in the distance from the centre) cut to a disk, smoothed, and for the views
+    multiplied by a horizontal ramp over the padded width. The authors apply their arrays by *correlation*; what is
+    returned here are convolution kernels, that is their mirror images.
+
+    Parameters
+    ----------
+    radius : int
+        Signed CoC radius, px, whole (`Pupil.butterworth` is the model for any radius). The sign swaps the views.
+    order : int
+        n of the ring ``1 / (1 + (D0 / rho)^(2 n))``; 3, 6 or 9 in the publication.
+    cutoff : float
+        D0 / radius; 0.8 or 1.0 in the publication.
+    floor : float
+        Value at the centre after the affine rescaling of the ring over the square grid, corners included; 0.1 or 0.2.
+    smoothing : float, optional
+        Standard deviation / radius of the Gaussian smoothing. None is the published window rule: width
+        round((2 r + 1) / 7) + 1 made odd, standard deviation 0.3 ((width - 1) / 2 - 1) + 0.8 px.
+    view : {"combined", "left", "right"}
+
+    Returns
+    -------
+    ndarray of shape (size, size)
+        Unit sum for each view; combined = (left + right) / 2. ``size = 2 radius + width``.
+
+    Raises
+    ------
+    ValueError
+        Radius not whole, order < 1, cutoff <= 0, floor outside [0, 1], smoothing < 0, unknown view.
+
+    References
+    ----------
+    Abuolaim, Delbracio, Kelly, Brown, Milanfar, "Learning to Reduce Defocus Blur by Realistically Modeling
+    Dual-Pixel Data", ICCV 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> left = butterworth(3, view="left")
+    >>> float(np.round(left.sum(axis=0) @ (np.arange(9) - 4), 3))
+    -0.987
+    """
+    if view not in ("combined", "left", "right"):
+        raise ValueError(f"psf.butterworth: expected view 'combined', 'left' or 'right', got {view!r}")
+    if radius != int(radius):
+        raise ValueError(
+            f"psf.butterworth: expected a whole radius (the published arrays have no other), got {radius}; "
+            f"Pupil.butterworth(...).psf(radius) takes any"
+        )
+    if order < 1 or not cutoff > 0 or not 0 <= floor <= 1 or (smoothing is not None and not smoothing >= 0):
+        raise ValueError(
+            f"psf.butterworth: expected order >= 1, cutoff > 0, 0 <= floor <= 1 and smoothing >= 0, got order={order}, "
+            f"cutoff={cutoff}, floor={floor}, smoothing={smoothing}"
+        )
+    if radius == 0:
+        return np.ones((1, 1))
+    r = abs(int(radius))
+    offset = np.arange(-r, r + 1.0)
+    rho2 = offset[:, None] ** 2 + offset[None, :] ** 2
+    ring = rho2**order / (rho2**order + (cutoff * r) ** (2 * order))
+    ring = floor + (1 - floor) * (ring - ring.min()) / (ring.max() - ring.min())
+    if smoothing is None:
+        width = _published_window(r)
+        sigma = 0.3 * ((width - 1) / 2 - 1) + 0.8
+    else:
+        sigma = smoothing * r
+        width = 2 * ceil(3 * sigma) + 1
+    half = (width - 1) // 2
+    smooth = np.pad(ring * (rho2 <= r * r), half)
+    if half:
+        t = np.arange(-half, half + 1)
+        taps = np.exp(-(t**2) / (2 * sigma**2))
+        taps /= taps.sum()
+        smooth = _smoothed(_smoothed(smooth, taps).T, taps).T
+    if view == "combined":
+        return _unit_sum(smooth)
+    array = _unit_sum(smooth * np.linspace(0, 1, smooth.shape[1]))  # the authors' left array, rising to the right
+    leans_right = (view == "right") == (radius > 0)
+    return array if leans_right else array[:, ::-1].copy()
+
+
+def _smoothed(image: Kernel, taps: Kernel) -> Kernel:
+    """Filter along axis 0 with reflection at the edge (edge not repeated)."""
+    half = len(taps) // 2
+    padded = np.pad(image, ((half, half), (0, 0)), mode="reflect")
+    return np.stack([np.convolve(column, taps, mode="valid") for column in padded.T], axis=1)

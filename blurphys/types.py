@@ -1,0 +1,18 @@
+"""The two aliases that every signature uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["Array", "BoundaryName", "Shape", "Taps"]
+
+Array: TypeAlias = Any
+"""Any array of the Python array API: NumPy, torch, CuPy, array_api_strict. Shapes stand in the docstrings."""
+
+Shape: TypeAlias = tuple[int, ...]
+
+BoundaryName: TypeAlias = Literal["reflect", "symmetric", "replicate", "circular", "zero"]
+
+Taps: TypeAlias = Sequence[Any]
+"""Weights of one symmetric kernel at offsets 0, 1, ..., h: Python floats, or arrays of shape (C, 1, 1)."""
