@@ -1,0 +1,65 @@
+# make demo   install into .venv and run the main job      make test   everything that CI runs
+# make setup  a ready checkout with tools and git hooks    make fmt / types / pytest / notebooks / test-gpu / bench
+
+PYTHON ?= python3
+# Pins torch to a release with a small CPU wheel; `make CONSTRAINTS= ...` takes whatever pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+PACKAGES := blurphys synth solvers nets
+
+.PHONY: setup demo test lint types layers pytest notebooks test-gpu fmt bench clean
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "blurphys needs Python 3.11 or later; $$($(PYTHON) --version) was found. Try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/runtime.stamp: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	@echo "installing blurphys into .venv (once, a minute or two)"
+	$(PIP) -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	@echo "installing blurphys and its development tools into .venv (once, a minute or two)"
+	$(PIP) -e ".[dev]"
+	@touch $@ .venv/runtime.stamp
+
+setup: .venv/dev.stamp
+	$(BIN)/pre-commit install
+
+demo: .venv/runtime.stamp
+	$(BIN)/blurphys demo --force
+
+test: lint types layers pytest
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+layers: .venv/dev.stamp
+	$(BIN)/lint-imports --no-cache
+
+pytest: .venv/dev.stamp
+	$(BIN)/python -m pytest -n auto --doctest-modules --nbmake tests examples $(PACKAGES)
+
+notebooks: .venv/dev.stamp
+	$(BIN)/python -m pytest --nbmake examples
+
+test-gpu: .venv/dev.stamp
+	$(BIN)/python -m pytest -m gpu tests
+
+fmt: .venv/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout examples/*.ipynb
+
+bench: .venv/runtime.stamp
+	$(BIN)/blurphys bench --force
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,195 @@
+"""Checks of the arguments, one clear sentence each, before the first iteration."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, final
+
+import numpy as np
+from array_api_compat import device
+
+from blurphys.linop import require_float, require_same_kind
+
+from .arrays import to_host
+from .types import Array
+
+__all__ = [
+    "Counted",
+    "check_callable",
+    "check_count",
+    "check_image",
+    "check_number",
+    "check_output",
+    "is_real",
+    "problem",
+]
+
+# Squares of float32 numbers below about 1e-19 underflow: with y in this range a residual of 1e-6 ||y|| is still exact.
+SINGLE_RANGE, DOUBLE_RANGE = (1e-12, 1e12), (1e-140, 1e140)
+
+
+@final
+class Counted:
+    """The operator as the solvers see it: it counts its applications and checks what comes out of them.
+
+    Parameters
+    ----------
+    A : callable
+        x -> A x.
+    adjoint : callable or None
+        y -> A^T y.
+    name : str
+        The solver, for messages.
+    x, y : array
+        One image of either side: the shapes and the dtype that the operator has to keep.
+    """
+
+    def __init__(self, A: Callable[[Array], Array], adjoint: Any, *, name: str, x: Array, y: Array) -> None:
+        self._forward, self._adjoint, self._name = A, adjoint, name
+        self._x_shape, self._y_shape, self._dtype = tuple(x.shape), tuple(y.shape), y.dtype
+        self.applications = 0
+
+    def __call__(self, x: Array, /) -> Array:
+        """Return A x."""
+        self.applications += 1
+        return self._checked(self._forward(x), "A(x)", self._y_shape)
+
+    def adjoint(self, y: Array, /) -> Array:
+        """Return A^T y."""
+        self.applications += 1
+        return self._checked(self._adjoint(y), "A.adjoint(y)", self._x_shape)
+
+    def _checked(self, result: Array, what: str, shape: tuple[int, ...]) -> Array:
+        return check_output(self._name, what, result, shape, self._dtype)
+
+
+def check_output(name: str, what: str, result: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return `result` if it has the expected shape (else ValueError) and dtype (else TypeError)."""
+    if tuple(getattr(result, "shape", ())) != shape:
+        raise ValueError(f"{name}: {what} has shape {tuple(getattr(result, 'shape', ()))}, expected {shape}.")
+    if result.dtype != dtype:
+        raise TypeError(f"{name}: {what} has dtype {result.dtype}, expected {dtype} like y.")
+    return result
+
+
+def problem(
+    name: str, A: Any, y: Array, x0: Array | None, *, square: bool = False, adjoint: bool = False
+) -> tuple[Counted, Array]:
+    """Check A, y and x0 against each other.
+
+    Parameters
+    ----------
+    name : str
+        The solver, for messages.
+    A : callable or linear operator
+        `in_shape` and `out_shape` are compared with the arrays where A has them.
+    y : array of shape (*B, D, H, W)
+        The observed image, finite.
+    x0 : array of shape (*B, C, H, W) or None
+        The start, finite.
+    square, adjoint : bool
+        Whether the method needs a square A, and an adjoint.
+
+    Returns
+    -------
+    Counted, array
+        The operator and the start: x0, or y where x and y have the same shape, or zeros.
+    """
+    if not callable(A):
+        raise ValueError(f"{name}: A must be a linear operator or a callable x -> A x, got {type(A).__name__}.")
+    transpose = getattr(A, "adjoint", None) or getattr(A, "H", None)
+    if adjoint and not callable(transpose):
+        raise ValueError(f"{name} needs an operator with an adjoint; {type(A).__name__} has neither A.adjoint nor A.H.")
+    xp = check_image(name, "y", y)
+    in_shape, out_shape = getattr(A, "in_shape", None), getattr(A, "out_shape", None)
+    if square and in_shape is not None and tuple(in_shape) != tuple(out_shape or ()):
+        raise ValueError(
+            f"{name} needs a square operator, but A maps {tuple(in_shape)} to {tuple(out_shape or ())}; "
+            "solvers.cgls and solvers.hqs take any shape."
+        )
+    _check_trailing(name, "y", y, out_shape)
+    _check_range(name, xp, y)
+    batch = tuple(y.shape[:-3])
+    if x0 is None:
+        shape = batch + tuple(in_shape) if in_shape is not None else tuple(y.shape)
+        start = y if shape == tuple(y.shape) else xp.zeros(shape, dtype=y.dtype, device=device(y))
+    else:
+        start = _check_start(name, xp, x0, y, square=square, in_shape=in_shape)
+    return Counted(A, transpose, name=name, x=start, y=y), start
+
+
+def check_number(name: str, what: str, value: Any, *, positive: bool = True) -> float:
+    """Return `value` as a finite float, positive or (``positive=False``) not negative."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0 or (positive and number == 0):
+        wanted = "a positive finite number" if positive else "a finite number, zero or larger"
+        raise ValueError(f"{name}: {what} must be {wanted}, got {value!r}.")
+    return number
+
+
+def check_count(name: str, what: str, value: Any, *, least: int = 0) -> int:
+    """Return `value` as an integer that is at least `least`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if isinstance(value, bool) or count < least:
+        raise ValueError(f"{name}: {what} must be an integer >= {least}, got {value!r}.")
+    return count
+
+
+def check_callable(name: str, what: str, value: Any, *, optional: bool = False) -> None:
+    """Raise ValueError unless `value` can be called (or is None, where that is allowed)."""
+    if not callable(value) and not (optional and value is None):
+        raise ValueError(f"{name}: {what} must be callable, got {value!r}.")
+
+
+def is_real(value: Any) -> bool:
+    """Whether `value` is a plain number (and not, say, a torch tensor that carries a gradient)."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_image(name: str, what: str, value: Any) -> Any:
+    """Return the namespace of a floating array (else TypeError) of shape (..., C, H, W) (else ValueError)."""
+    xp = require_float(name, what, value)
+    if value.ndim < 3 or math.prod(value.shape) == 0:
+        raise ValueError(f"{name}: {what} must have shape (..., C, H, W), got {tuple(value.shape)}.")
+    return xp
+
+
+def _check_trailing(name: str, what: str, value: Array, shape: Any) -> None:
+    if shape is None or tuple(value.shape[-3:]) == tuple(shape):
+        return
+    slip = "; is the image channels-last?" if tuple(value.shape[-3:]) == (*shape[1:], shape[0]) else "."
+    raise ValueError(
+        f"{name}: expected {what} with trailing shape {tuple(shape)} = (C, H, W), got {tuple(value.shape)}{slip}"
+    )
+
+
+def _check_range(name: str, xp: Any, y: Array) -> None:
+    if not bool(xp.all(xp.isfinite(y))):
+        raise ValueError(f"{name}: y has NaN or infinite values; replace or crop them before solving.")
+    low, high = DOUBLE_RANGE if y.dtype == xp.float64 else SINGLE_RANGE
+    peak = to_host(xp.astype(xp.max(xp.abs(y), axis=(-3, -2, -1)), xp.float64))
+    wild = peak[(peak > 0) & ((peak < low) | (peak > high))]
+    if wild.size:
+        raise ValueError(
+            f"{name}: y peaks at {np.min(wild):.3g}, where squares leave the range of {y.dtype}; scale it to about 1."
+        )
+
+
+def _check_start(name: str, xp: Any, x0: Array, y: Array, *, square: bool, in_shape: Any) -> Array:
+    check_image(name, "x0", x0)
+    require_same_kind(name, "x0", x0, "y", y)
+    _check_trailing(name, "x0", x0, in_shape)
+    if tuple(x0.shape[:-3]) != tuple(y.shape[:-3]) or (square and tuple(x0.shape) != tuple(y.shape)):
+        raise ValueError(f"{name}: x0 of shape {tuple(x0.shape)} does not go with y of shape {tuple(y.shape)}.")
+    if not bool(xp.all(xp.isfinite(x0))):
+        raise ValueError(f"{name}: x0 has NaN or infinite values.")
+    return x0

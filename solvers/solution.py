@@ -1,0 +1,137 @@
+"""What a solver hands back: the image, how it got there, and whether to believe it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, final
+
+from .types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["ConvergenceError", "Solution", "Status"]
+
+
+@final
+class Status(Enum):
+    """How an iteration ended, from best to worst; the value says what to do next."""
+
+    CONVERGED = "The tolerance was reached."
+    MAX_ITERATIONS = (
+        "All the steps that were asked for were taken without reaching a tolerance: allow more iterations, loosen tol, "
+        "or take a faster method (solvers.cgls, solvers.cg)."
+    )
+    STAGNATED = (
+        "The true residual stopped falling above the tolerance, which is as far as this precision goes: "
+        "use float64 or a larger tol."
+    )
+    INDEFINITE = (
+        "A direction p with p^T A p <= 0 was met, so A (or the preconditioner) is not symmetric positive definite and "
+        "conjugate gradients do not apply: use solvers.cgls, which takes any A with an adjoint."
+    )
+    DIVERGED = (
+        "The residual grew past the stated multiple of its minimum, so the best iterate is returned: an eigenvalue of "
+        "I - damping A lies outside the unit circle, or A does not fit the method; use a smaller damping, solvers.cgls "
+        "or solvers.hqs."
+    )
+    NONFINITE = (
+        "A value became infinite or NaN, so the last finite iterate with the smallest residual is returned: check the "
+        "operator's maps and the prior for overflow, or use float64."
+    )
+
+
+class ConvergenceError(RuntimeError):
+    """Raised by `Solution.raise_for_status`, never by a solver."""
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Solution:
+    """The result of a solver.
+
+    Parameters
+    ----------
+    x : array of shape (*B, C, H, W)
+        The recovered image, of the namespace, dtype and device of y. Where an image of a batch converged, its iterate
+        at that moment; where it diverged or became non-finite, the finite iterate with the smallest residual;
+        otherwise the last iterate.
+    status : Status
+        The worst status in the batch.
+    iterations : int
+        Steps taken.
+    residuals : tuple of float
+        ||y - A x_k|| / ||y|| for k = 0..iterations, the largest over the batch (absolute where y = 0). An image that
+        has ended its iteration counts from then on with the residual of the iterate returned for it.
+    item_status : tuple of Status
+        The status of each image, leading axes in row-major order (one entry without a batch).
+    operator_applications : int
+        Applications of A and of its adjoint, each to the whole batch, measurements of the residual included.
+
+    Examples
+    --------
+    >>> import numpy as np, solvers
+    >>> y = np.full((1, 2, 2), 3.0)
+    >>> solution = solvers.fixed_point(lambda x: 0.5 * x, y, tol=1e-3)
+    >>> solution
+    Solution(CONVERGED after 9 iterations, 10 operator applications, relative residual 0.000977)
+    >>> float(solution.raise_for_status().x[0, 0, 0])
+    5.994140625
+    """
+
+    x: Array
+    status: Status
+    iterations: int
+    residuals: tuple[float, ...]
+    item_status: tuple[Status, ...]
+    operator_applications: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether every image of the batch reached the tolerance."""
+        return self.status is Status.CONVERGED
+
+    def raise_for_status(self) -> Solution:
+        """Return the solution itself if it converged.
+
+        Raises
+        ------
+        ConvergenceError
+            For every other status, with its sentence.
+        """
+        if not self.converged:
+            raise ConvergenceError(f"{self._summary()}. {self.status.value}")
+        return self
+
+    def plot(self, ax: Axes | None = None, **line: Any) -> Axes:
+        """Draw the relative residual against the iterations on a logarithmic axis.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure if omitted.
+        **line
+            Passed on to `Axes.semilogy`, e.g. ``label="fixed point"``.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots()[1]
+        ax.semilogy(range(len(self.residuals)), self.residuals, **{"marker": ".", **line})
+        ax.set(xlabel="iteration", ylabel=r"relative residual $\|y - A x_k\| / \|y\|$", title=self._summary())
+        ax.grid(visible=True, which="both", alpha=0.3)
+        return ax
+
+    def _summary(self) -> str:
+        return (
+            f"{self.status.name} after {self.iterations} iterations, {self.operator_applications} operator "
+            f"applications, relative residual {self.residuals[-1]:.3g}"
+        )
+
+    def __repr__(self) -> str:
+        return f"Solution({self._summary()})"
