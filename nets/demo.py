@@ -171,7 +171,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     blurred, best = results[0], max(results[1:], key=lambda r: r.psnr)
     truth = sample["all_in_focus"]
     height, width = sample["defocus_map"].shape
-    fig = Figure(figsize=(17, 2.2 + 8.4 * height / width), dpi=110, layout="compressed")
+    fig = Figure(figsize=(17, 2.4 + 8.2 * height / width), dpi=110, layout="compressed")
     FigureCanvasAgg(fig)
     axes = fig.subplots(2, 4)
 
@@ -184,7 +184,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     limit = float(np.abs(radius).max())
     drawn = axes[0, 1].imshow(radius, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
     axes[0, 1].set_title("defocus map", fontsize=11)
-    fig.colorbar(drawn, ax=axes[0, 1], label="signed CoC radius (px), + behind focus", shrink=0.85)
+    _bar(fig, drawn, axes[0, 1], "signed CoC radius (px), + behind the plane of focus")
     show(axes[0, 2], sample["left"], "left view")
     show(axes[0, 3], sample["right"], "right view")
     show(axes[1, 0], blurred.x, f"recorded (combined), {blurred.psnr:.2f} dB")
@@ -192,7 +192,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     error = np.abs(_shown(best.x) - _shown(truth)).mean(axis=0)
     drawn = axes[1, 2].imshow(error, cmap="magma", vmin=0.0, vmax=max(float(np.quantile(error, 0.995)), 1e-6))
     axes[1, 2].set_title("error of the restoration", fontsize=11)
-    fig.colorbar(drawn, ax=axes[1, 2], label="mean |difference| over colours, sRGB", shrink=0.85)
+    _bar(fig, drawn, axes[1, 2], "mean |difference| over colours, sRGB")
     for ax in axes.ravel()[:7]:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -203,4 +203,8 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     axes[1, 3].set_box_aspect(height / width)
     axes[1, 3].grid(visible=True, which="both", alpha=0.3)
     axes[1, 3].legend(fontsize=9)
-    fig.savefig(path, format="png")
+    fig.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
+
+
+def _bar(fig: Any, drawn: Any, ax: Any, label: str) -> None:
+    fig.colorbar(drawn, ax=ax, orientation="horizontal", label=label, shrink=0.8, pad=0.02, aspect=40)

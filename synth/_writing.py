@@ -1,0 +1,245 @@
+"""Writing a dataset file: the schema of `synth.dataset`, filled sample by sample."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._files import PathLike, publish
+from .dataset import CACHE, FIELDS, FORMAT, VERSION
+
+__all__ = ["Writer", "writing"]
+
+_ATTRIBUTES = {
+    "model": "gather",
+    "transfer_function": "linear",
+    "defocus_convention": "signed radius in px of the stored image, positive behind the plane of focus",
+    "view_normalisation": "each view has the exposure of the combined image; combined = (left + right) / 2",
+}
+_WHOLE_BYTES = 1 << 20  # a sample's array up to this size is one chunk
+_CHUNK_SIDE = 256
+
+
+def _library_version() -> str:
+    try:
+        return version("blurphys")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@contextlib.contextmanager
+def writing(
+    path: PathLike,
+    *,
+    samples: int,
+    shape: tuple[int, int],
+    names: Sequence[str],
+    configuration: Mapping[str, Any],
+    seed: int,
+    dtype: str = "float32",
+    compression: int | None = 1,
+    overwrite: bool = False,
+) -> Iterator[Writer]:
+    """Open a new dataset file for writing; it appears under its name when the block ends without an error.
+
+    Parameters
+    ----------
+    path : path
+        The file to make.
+    samples : int
+        How many samples it holds, at least 1; each must be written.
+    shape : (int, int)
+        Height and width of all samples, px.
+    names : sequence of str
+        Which datasets of the schema it holds.
+    configuration : mapping
+        JSON-serialisable record of how the samples were made.
+    seed : int
+        Root seed, at least 0.
+    dtype : {"float32", "float16"}
+        Type of the images.
+    compression : int, optional
+        gzip level 0 to 9; None stores plainly.
+    overwrite : bool
+        Whether a file there may be replaced.
+
+    Yields
+    ------
+    Writer
+        Takes the samples.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, OSError
+        The file exists, its folder does not, or the disk is full; in each case nothing is left behind.
+    ValueError
+        An argument is outside what is written above, or a sample was left out.
+    """
+    import h5py
+
+    if samples < 1 or min(shape) < 1:
+        raise ValueError(f"dataset: expected at least one sample and pixel, got {samples} samples of shape {shape}")
+    if unknown := set(names) - set(FIELDS):
+        raise ValueError(f"dataset: expected names among {', '.join(FIELDS)}, got {', '.join(sorted(unknown))}")
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"dataset: expected dtype 'float32' or 'float16', got {dtype!r}")
+    with publish(path, overwrite=overwrite) as part:
+        stream = _Stream(part)
+        # Format 1.10 checksums its own metadata and lifts the 64 KiB limit on attributes.
+        file = h5py.File(stream, "w", libver=("v110", "v110"), **CACHE)
+        try:
+            writer = Writer(file, stream, samples, shape, names, dtype, compression)
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            file.attrs["generator"] = f"blurphys {_library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
+            for key, text in _ATTRIBUTES.items():
+                file.attrs[key] = text
+            file.attrs["seed"] = np.uint64(seed)
+            file.attrs["configuration"] = json.dumps(configuration, sort_keys=True, allow_nan=False)
+            yield writer
+            writer.finish()
+        finally:
+            try:
+                file.close()
+            finally:
+                stream.close()
+                stream.check()
+
+
+class _Stream(io.RawIOBase):
+    """The file under HDF5, which never fails while HDF5 writes: it keeps the first error for `check`.
+
+    HDF5 cannot close a file whose disk is full: it holds on to what it could not write, complains at every object and
+    again at the end of the program. So it is told that all went well, and the error is raised in its place afterwards.
+    """
+
+    def __init__(self, path: Path):
+        self._file = path.open("w+b", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while self._error is None and done < len(view):
+                done += self._put(view[done:])
+        except OSError as error:
+            self._error = error
+        return len(view)
+
+    def _put(self, view: memoryview) -> int:
+        return self._file.write(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size or 0
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def check(self) -> None:
+        """Raise the error that a write met, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+
+class Writer:
+    """Takes samples one by one into an open file; made by `writing`."""
+
+    def __init__(
+        self,
+        file: Any,
+        stream: _Stream,
+        samples: int,
+        shape: tuple[int, int],
+        names: Sequence[str],
+        dtype: str,
+        compression: int | None,
+    ):
+        self._file, self._stream, self._samples = file, stream, samples
+        self._written = np.zeros(samples, bool)
+        self._columns: dict[str, Any] = {}
+        for name in FIELDS:
+            if name not in names:
+                continue
+            axes, units, description = FIELDS[name]
+            inner = (3, *shape) if "channel" in axes else shape
+            kind = np.dtype("u1" if name == "valid" else dtype if "channel" in axes else "float32")
+            whole = int(np.prod(inner)) * kind.itemsize <= _WHOLE_BYTES
+            tile = shape if whole else (min(_CHUNK_SIDE, shape[0]), min(_CHUNK_SIDE, shape[1]))
+            dataset = file.create_dataset(
+                name,
+                (samples, *inner),
+                kind,
+                chunks=(1, *inner[:-2], *tile),
+                shuffle=compression is not None,
+                compression="gzip" if compression is not None else None,
+                compression_opts=compression,
+                fletcher32=True,
+                track_times=False,
+            )
+            dataset.attrs.update({"axes": axes, "units": units, "description": description})
+
+    def write(self, index: int, arrays: Mapping[str, np.ndarray], parameters: Mapping[str, float | int]) -> None:
+        """Store sample `index`: arrays by name as in the schema, and its parameters (the same names for every sample).
+
+        ValueError if an array or parameter is missing or has another shape, or a float16 file cannot hold the values.
+        """
+        for name, dataset in self._file.items():
+            if name == "parameters":
+                continue
+            array = np.asarray(arrays[name]) if name in arrays else None
+            if array is None or array.shape != dataset.shape[1:]:
+                came = "none" if array is None else f"one of shape {array.shape}"
+                raise ValueError(f"dataset: expected an array {name} of shape {dataset.shape[1:]}, got {came}")
+            with np.errstate(over="ignore"):
+                stored = array.astype(dataset.dtype)
+            if dataset.dtype == np.float16 and np.isinf(stored).any():
+                raise ValueError(
+                    f"dataset: {name} reaches {np.abs(array).max():g}, more than float16 holds; use dtype='float32'"
+                )
+            dataset[index] = stored
+        if not self._columns:
+            self._make_columns(parameters)
+        if set(parameters) != set(self._columns):
+            raise ValueError(f"dataset: expected parameters {sorted(self._columns)}, got {sorted(parameters)}")
+        for name, column in self._columns.items():
+            column[index] = parameters[name]
+        self._written[index] = True
+        self._stream.check()
+
+    def _make_columns(self, parameters: Mapping[str, float | int]) -> None:
+        group = self._file.create_group("parameters")
+        for name, value in parameters.items():
+            kind = np.int64 if isinstance(value, int | np.integer) else np.float64
+            size = min(self._samples, 4096)
+            self._columns[name] = group.create_dataset(
+                name, (self._samples,), kind, chunks=(size,), fletcher32=True, track_times=False
+            )
+
+    def finish(self) -> None:
+        """Check that every sample was written."""
+        if not self._written.all():
+            missing = np.flatnonzero(~self._written)
+            raise ValueError(
+                f"dataset: {missing.size} of {self._samples} samples were never written, first {missing[0]}"
+            )

@@ -1,0 +1,319 @@
+"""A camera: lens, pupil, sensor noise, and the spread of settings that samples are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import blurphys as bp
+
+from .noise import ShotReadNoise
+from .scenes import Scene
+
+__all__ = ["Camera"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Camera:
+    """What takes the picture, and how much its settings vary from sample to sample.
+
+    Parameters
+    ----------
+    lens : blurphys.ThinLens
+        Focal length (mm), f-number, focus distance (m) and pixel pitch (um) of the stored image.
+    pupil : blurphys.Pupil
+        Shape of the blur, and its division into the left and right view.
+    noise : ShotReadNoise
+        Noise of one dual-pixel view; the combined image has half its variance.
+    max_radius : float
+        Largest circle-of-confusion radius rendered, px; what lies beyond is clamped to it and counted.
+    step : float
+        Distance of the PSF levels that are interpolated between, px.
+    focus_range_m : (float, float), optional
+        Nearest and farthest focus distance a sample may draw, m (uniform in its inverse); the lens's own without it.
+    f_number_range : (float, float), optional
+        Smallest and largest f-number a sample may draw (uniform in its logarithm).
+    gain_range : (float, float), optional
+        Smallest and largest factor on the sensitivity (uniform in its logarithm): `shot` grows with it, `read` with its
+        square.
+    name : str
+        Short name for reports.
+
+    Raises
+    ------
+    ValueError
+        A radius or range that is not positive and increasing, or a focus range inside the focal length.
+
+    Examples
+    --------
+    >>> from synth import Camera
+    >>> camera = Camera.preset("canon-r6ii")
+    >>> round(camera.lens.radius_at_infinity, 2), camera.pupil.split
+    (7.02, 0.15)
+    """
+
+    lens: bp.ThinLens
+    pupil: bp.Pupil
+    noise: ShotReadNoise = ShotReadNoise()
+    max_radius: float = 20.0
+    step: float = 0.5
+    focus_range_m: tuple[float, float] | None = None
+    f_number_range: tuple[float, float] | None = None
+    gain_range: tuple[float, float] | None = None
+    name: str = "camera"
+
+    def __post_init__(self) -> None:
+        for field in ("max_radius", "step"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"Camera: expected {field} > 0 px, got {value}")
+        for field in ("focus_range_m", "f_number_range", "gain_range"):
+            bounds = getattr(self, field)
+            if bounds is None:
+                continue
+            low, high = bounds
+            if not (0 < low <= high < math.inf):
+                raise ValueError(f"Camera: expected {field} = (low, high) with 0 < low <= high, got {bounds}")
+            object.__setattr__(self, field, (float(low), float(high)))
+        if self.focus_range_m is not None:
+            replace(self.lens, focus_distance_m=self.focus_range_m[0])
+
+    def draw(self, rng: np.random.Generator) -> Camera:
+        """Draw the settings of one sample.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Three numbers are drawn from it, whichever ranges are given.
+
+        Returns
+        -------
+        Camera
+            With settled focus distance, f-number and noise, and no ranges left.
+        """
+        focus, stop, gain = rng.random(3)
+        lens, noise = self.lens, self.noise
+        if self.focus_range_m is not None:
+            near, far = self.focus_range_m
+            lens = replace(lens, focus_distance_m=1 / ((1 - focus) / near + focus / far))
+        if self.f_number_range is not None:
+            lens = replace(lens, f_number=_logarithmic(stop, *self.f_number_range))
+        if self.gain_range is not None:
+            noise = noise.scaled(_logarithmic(gain, *self.gain_range))
+        return replace(self, lens=lens, noise=noise, focus_range_m=None, f_number_range=None, gain_range=None)
+
+    def bank(self) -> bp.PSFBank:
+        """Make the PSFs of this camera, all radii up to `max_radius`; they do not depend on the lens settings."""
+        return bp.PSFBank(self.pupil, max_radius=self.max_radius, step=self.step)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """What differs from sample to sample, by name, unit in the name."""
+        return {
+            "focus_distance_m": self.lens.focus_distance_m,
+            "f_number": self.lens.f_number,
+            "shot_noise": self.noise.shot,
+            "read_noise": self.noise.read,
+        }
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> Camera:
+        """Settle the camera on stored `parameters`; it then has no ranges. KeyError if one is missing."""
+        return replace(
+            self,
+            lens=replace(
+                self.lens, focus_distance_m=parameters["focus_distance_m"], f_number=parameters["f_number"]
+            ),
+            noise=ShotReadNoise(parameters["shot_noise"], parameters["read_noise"]),
+            focus_range_m=None,
+            f_number_range=None,
+            gain_range=None,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything about the camera as numbers, strings, lists and dictionaries, ready for JSON."""
+        return {
+            "name": self.name,
+            "lens": asdict(self.lens),
+            "pupil": _pupil_to_dict(self.pupil),
+            "noise": asdict(self.noise),
+            "max_radius": self.max_radius,
+            "step": self.step,
+            "focus_range_m": None if self.focus_range_m is None else list(self.focus_range_m),
+            "f_number_range": None if self.f_number_range is None else list(self.f_number_range),
+            "gain_range": None if self.gain_range is None else list(self.gain_range),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Camera:
+        """Make the camera that `to_dict` described; ValueError if the description is not one."""
+        try:
+            values = dict(fields)
+            values["lens"] = bp.ThinLens(**values["lens"])
+            values["pupil"] = _pupil_from_dict(values["pupil"])
+            values["noise"] = ShotReadNoise(**values["noise"])
+            return cls(**values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"Camera: expected what Camera.to_dict gives, got something else ({error!r})") from None
+
+    @classmethod
+    def presets(cls) -> tuple[str, ...]:
+        """Names that `preset` knows."""
+        return tuple(_PRESETS)
+
+    @classmethod
+    def preset(cls, name: str) -> Camera:
+        """Return a camera by name.
+
+        Parameters
+        ----------
+        name : {"canon-r6ii", "pixel4"}
+            Underscores count as hyphens, and case does not matter.
+
+        Returns
+        -------
+        Camera
+            ``canon-r6ii``: full frame, 50 mm f/4 focused at 1 m, 768 px wide images, split 0.15; lens, pitch and
+            split as measured on its photographs. ``pixel4``: 4.38 mm f/1.7 focused at 0.5 m, half-resolution images
+            (2.8 um), split 0.45, flat-topped blur; the split as measured on its dual-pixel kernels, the rest from its
+            data sheet. The noise of both is typical of phones and was measured on neither.
+
+        Raises
+        ------
+        ValueError
+            Another name.
+        """
+        key = name.lower().replace("_", "-")
+        if key not in _PRESETS:
+            raise ValueError(f"Camera: expected a preset among {', '.join(_PRESETS)}, got {name!r}")
+        return _PRESETS[key]()
+
+    @classmethod
+    def for_scene(
+        cls,
+        scene: Scene,
+        *,
+        base: Camera | None = None,
+        max_radius: float = 8.0,
+        focus_distance_m: float | None = None,
+        quantile: float = 0.5,
+        outliers: float = 0.005,
+    ) -> Camera:
+        """Fit a camera to a scene, so that its blur is strong and stays below a limit.
+
+        Parameters
+        ----------
+        scene : Scene
+            Whose known depths count.
+        base : Camera, optional
+            Lens, pupil and noise to start from; the ``canon-r6ii`` preset without it.
+        max_radius : float
+            Circle-of-confusion radius of the most blurred pixel, px, and limit of the camera.
+        focus_distance_m : float, optional
+            Where to focus; at the depth that `quantile` of the pixels are nearer than without it.
+        quantile : float
+            Between 0 and 1.
+        outliers : float
+            Share of the pixels, at the near end and again at the far end, that the fit leaves out, 0 to 0.5. Depth
+            cameras report stray pixels a few millimetres away; rendering clamps their radius and counts them.
+
+        Returns
+        -------
+        Camera
+            Focal length and f-number of `base`; focus distance and pixel pitch as fitted; no ranges.
+
+        Raises
+        ------
+        ValueError
+            `max_radius`, `quantile` or `outliers` out of range, a focus distance inside the focal length, or a scene
+            whose pixels all lie in the plane of focus.
+
+        Notes
+        -----
+        The radius is K (1/u - 1/d) with K inversely proportional to the pixel pitch, hence the pitch that gives the
+        limit follows in closed form from the nearest and the farthest pixel that count. A coarser pitch stands for a
+        larger sensor under the same number of pixels.
+        """
+        if not 0 <= outliers < 0.5:
+            raise ValueError(f"Camera: expected outliers from 0 to 0.5, got {outliers}")
+        if not (math.isfinite(max_radius) and max_radius > 0 and 0 <= quantile <= 1):
+            raise ValueError(
+                f"Camera: expected max_radius > 0 px and quantile in [0, 1], got {max_radius} and {quantile}"
+            )
+        start = cls.preset("canon-r6ii") if base is None else base
+        depth = scene.depth_m[scene.valid]
+        focus = float(np.quantile(depth, quantile)) if focus_distance_m is None else focus_distance_m
+        lens = replace(start.lens, focus_distance_m=focus)
+        extremes = lens.defocus_map(np.quantile(depth, [outliers, 1 - outliers], method="nearest")[None])
+        strongest = float(np.abs(extremes).max())
+        if not strongest > 1e-9:
+            raise ValueError(
+                f"Camera: every pixel of scene {scene.name} lies in the plane of focus at {focus:g} m; move the focus"
+            )
+        # One part in 10^9 to spare, lest rounding push the most blurred pixel over the limit.
+        pitch = lens.pixel_pitch_um * strongest / max_radius * (1 + 1e-9)
+        return replace(
+            start,
+            lens=replace(lens, pixel_pitch_um=pitch),
+            max_radius=float(max_radius),
+            focus_range_m=None,
+            f_number_range=None,
+            gain_range=None,
+            name=f"{start.name} fitted to {scene.name}",
+        )
+
+
+def _logarithmic(position: float, low: float, high: float) -> float:
+    return float(low * (high / low) ** position)
+
+
+def _pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
+    fields = dict(pupil.parameters)
+    if fields.get("kind") in _FORMULAS:
+        return {**fields, "cat_eye": list(fields["cat_eye"])}
+    sensor = {"split": pupil.split, "cross_talk": pupil.cross_talk, "angle": pupil.angle}
+    return {"kind": "measured", "extent": pupil.extent, **sensor, "intensity": pupil.intensity.tolist()}
+
+
+def _pupil_from_dict(fields: Mapping[str, Any]) -> bp.Pupil:
+    values = dict(fields)
+    kind = values.pop("kind")
+    if kind == "measured":
+        return bp.Pupil.measured(values.pop("intensity"), **values)
+    if kind not in _FORMULAS:
+        raise ValueError(f"Camera: expected a pupil among {', '.join(_FORMULAS)} or measured, got {kind!r}")
+    values.pop("extent")
+    pupil: bp.Pupil = getattr(bp.Pupil, kind)(**{**values, "cat_eye": tuple(values["cat_eye"])})
+    return pupil
+
+
+_FORMULAS = ("disk", "butterworth", "polygon")
+
+
+def _canon_r6ii() -> Camera:
+    return Camera(
+        lens=bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=36000 / 768),
+        pupil=bp.Pupil.disk(split=0.15),
+        noise=ShotReadNoise.typical(2e-4),
+        focus_range_m=(0.8, 3.0),
+        f_number_range=(2.8, 8.0),
+        gain_range=(0.5, 8.0),
+        name="canon-r6ii",
+    )
+
+
+def _pixel4() -> Camera:
+    return Camera(
+        lens=bp.ThinLens(focal_length_mm=4.38, f_number=1.7, focus_distance_m=0.5, pixel_pitch_um=2.8),
+        pupil=bp.Pupil.disk(split=0.45),
+        noise=ShotReadNoise.typical(1e-3),
+        focus_range_m=(0.2, 1.5),
+        gain_range=(0.25, 4.0),
+        name="pixel4",
+    )
+
+
+_PRESETS = {"canon-r6ii": _canon_r6ii, "pixel4": _pixel4}

@@ -1,0 +1,297 @@
+"""The HDF5 file that samples are kept in: written whole or not at all, read plainly or as a map dataset for training.
+
+Schema ``blurphys-dataset``, version 1. N samples of H x W pixels, all of one size:
+
+=================  ==============  ================  ==================================================================
+dataset            shape           type              meaning
+=================  ==============  ================  ==================================================================
+``all_in_focus``   (N, 3, H, W)    float32, float16  linear light, white is 1
+``combined``       (N, 3, H, W)    float32, float16  what the lens records: (left + right) / 2 of the noisy views
+``left, right``    (N, 3, H, W)    float32, float16  dual-pixel views, each with the exposure of ``combined``
+``defocus_map``    (N, H, W)       float32           signed CoC radius in px, positive behind focus, as it was rendered
+``depth_m``        (N, H, W)       float32           metres along the optical axis, NaN where unknown
+``valid``          (N, H, W)       uint8             1 where the depth is known and its CoC radius was not clamped
+``parameters/*``   (N,)            int64, float64    one column per parameter drawn or counted for a sample
+=================  ==============  ================  ==================================================================
+
+``left`` and ``right`` stand there together or not at all; so may ``combined`` be missing. Every dataset has the
+attributes ``axes``, ``units`` and ``description``. Attributes of the file: ``format``, ``version``, ``generator``,
+``model``, ``transfer_function``, ``defocus_convention``, ``view_normalisation``, ``seed`` and ``configuration``, a
+JSON object with the camera, the scenes and the arguments, from which, with ``parameters``, each sample can be
+rendered again. Axes run (sample, channel R G B, row, column). All data carry Fletcher-32 checksums and no time
+stamps. Readers ignore datasets, columns and attributes they do not know, and refuse another version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._files import PathLike, existing_file
+from ._window import inside
+
+if TYPE_CHECKING:
+    from .camera import Camera
+
+__all__ = ["CACHE", "FIELDS", "FORMAT", "VERSION", "Dataset", "Reader", "open"]
+
+FORMAT = "blurphys-dataset"
+VERSION = 1
+
+_IMAGE = ("sample channel row column", "white = 1, linear light")
+_PLANE = "sample row column"
+FIELDS: dict[str, tuple[str, str, str]] = {  # name: axes, units, description
+    "all_in_focus": (*_IMAGE, "what a pinhole camera would record"),
+    "combined": (*_IMAGE, "both halves of the dual pixel; (left + right) / 2 where the views are stored"),
+    "left": (*_IMAGE, "left dual-pixel view"),
+    "right": (*_IMAGE, "right dual-pixel view"),
+    "defocus_map": (_PLANE, "px", "signed radius of the circle of confusion, positive behind the plane of focus"),
+    "depth_m": (_PLANE, "m", "distance along the optical axis, NaN where unknown"),
+    "valid": (_PLANE, "1", "1 where the depth is known and its circle of confusion was not clamped"),
+}
+_INHERITED: list[Reader] = []  # files that a fork brought along: the parent's, to be neither used nor closed here
+CACHE = {"rdcc_nbytes": 16 << 20, "rdcc_nslots": 2003}
+"""Chunk cache of each array: some twenty chunks, and a prime number of slots about a hundred times larger."""
+
+
+class Reader:
+    """A dataset file, read sample by sample; see `open`.
+
+    Attributes
+    ----------
+    attrs : dict
+        The file's attributes.
+    configuration : dict
+        How the samples were made: camera, scenes, arguments.
+    names : tuple of str
+        The arrays each sample has.
+    shape : (int, int)
+        Height and width of every sample, px.
+    """
+
+    def __init__(self, path: PathLike):
+        import h5py
+
+        self.path = existing_file(path)
+        try:
+            self._file = h5py.File(self.path, "r", **CACHE)
+        except OSError as error:
+            raise ValueError(f"{self.path}: expected an HDF5 file, whole and closed ({error})") from None
+        try:
+            self._read_header()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read_header(self) -> None:
+        try:
+            self.attrs: dict[str, Any] = dict(self._file.attrs)
+            if self.attrs.get("format") != FORMAT:
+                raise ValueError(f"expected a file of format {FORMAT}, got {self.attrs.get('format', 'none')!r}")
+            if int(self.attrs["version"]) != VERSION:
+                raise ValueError(f"expected version {VERSION} of the format, got {self.attrs['version']}")
+            self.configuration: dict[str, Any] = json.loads(self.attrs["configuration"])
+            self.names = tuple(name for name in FIELDS if name in self._file)
+            first = self._file["defocus_map"].shape
+            self._samples, self.shape = int(first[0]), (int(first[1]), int(first[2]))
+            self._columns = {name: column[:] for name, column in self._file["parameters"].items()}
+            for name in self.names:
+                inner = (3, *self.shape) if "channel" in FIELDS[name][0] else self.shape
+                if self._file[name].shape != (self._samples, *inner):
+                    raise ValueError(
+                        f"dataset {name} has shape {self._file[name].shape}, not {(self._samples, *inner)}"
+                    )
+        except (OSError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            raise ValueError(f"{self.path}: not a readable dataset ({error})") from None
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self.read(index)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return (self.read(index) for index in range(len(self)))
+
+    def _row(self, index: int) -> int:
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.path}: sample {index} of {len(self)}")
+        return row
+
+    def read(
+        self, index: int, *, names: Sequence[str] | None = None, window: tuple[int, int, int, int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Read one sample, or a part of it.
+
+        Parameters
+        ----------
+        index : int
+            Which sample; negative counts from the end.
+        names : sequence of str, optional
+            Which arrays; all without it.
+        window : (int, int, int, int), optional
+            Top, left, height, width in px. Only the chunks it touches are read.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Images float32 of shape (3, H, W), maps float32 of shape (H, W), ``valid`` bool of shape (H, W).
+
+        Raises
+        ------
+        IndexError
+            No such sample.
+        ValueError
+            Unknown name, window outside the image, or stored data whose checksum fails.
+        """
+        row = self._row(index)
+        chosen = self.names if names is None else tuple(names)
+        if unknown := set(chosen) - set(self.names):
+            raise ValueError(
+                f"{self.path}: expected names among {', '.join(self.names)}, got {', '.join(sorted(unknown))}"
+            )
+        rows, columns = inside(str(self.path), (0, 0, *self.shape) if window is None else window, self.shape)
+        result = {}
+        for name in chosen:
+            try:
+                values = self._file[name][row, ..., rows, columns]
+            except (OSError, RuntimeError) as error:
+                raise ValueError(f"{self.path}: sample {row} is damaged: {name} cannot be read ({error})") from None
+            result[name] = values.astype(bool if name == "valid" else np.float32, copy=False)
+        return result
+
+    def parameters(self, index: int) -> dict[str, float | int]:
+        """Parameters of one sample: what was drawn for it and what was counted."""
+        row = self._row(index)
+        return {name: column[row].item() for name, column in self._columns.items()}
+
+    def camera(self, index: int) -> Camera:
+        """Return the camera that sample `index` was rendered with."""
+        from .camera import Camera
+
+        return Camera.from_dict(self.configuration["camera"]).with_parameters(self.parameters(index))
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        self._file.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open(path: PathLike) -> Reader:
+    """Open a dataset file for reading.
+
+    Parameters
+    ----------
+    path : path
+        A file that `synth.generate` wrote.
+
+    Returns
+    -------
+    Reader
+        ``len(data)`` samples; ``data[i]`` maps names to arrays; ``data.attrs``; usable in a ``with`` statement.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        Not HDF5, not a dataset of ours, damaged, or of another version.
+    """
+    return Reader(path)
+
+
+class Dataset:
+    """Samples of a dataset file for training: a torch-style map dataset.
+
+    Parameters
+    ----------
+    path : path
+        A file that `synth.generate` wrote.
+    crop : int or (int, int), optional
+        Height and width of the part to return, px. The middle without `augment`, a random place with it.
+    augment : bool
+        Random place of the crop, random mirroring left-right and up-down. A left-right mirror exchanges the left and
+        right views, as a mirrored world does. Views split along another direction than left-right are not mirrored.
+    seed : int
+        Root of the augmentation: what is drawn depends on (seed, epoch, index) and on nothing else.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is no dataset, or the crop is larger than its samples.
+
+    Notes
+    -----
+    Items are dictionaries of NumPy arrays, which a ``torch.utils.data.DataLoader`` turns into tensors. The file is
+    opened when first needed and once in each process, so instances may be pickled and cross a fork or spawn; crops
+    read only the chunks they touch. Call `set_epoch` before an epoch begins; workers kept alive between epochs
+    (``persistent_workers=True``) do not hear of it.
+    """
+
+    def __init__(
+        self, path: PathLike, *, crop: int | tuple[int, int] | None = None, augment: bool = False, seed: int = 0
+    ):
+        self.path = Path(path).absolute()
+        self.augment, self.seed, self.epoch = augment, seed, 0
+        with open(self.path) as reader:
+            self._length, (H, W) = len(reader), reader.shape
+            angle = reader.configuration["camera"]["pupil"].get("angle", 0.0)
+        self.crop = (H, W) if crop is None else (crop, crop) if isinstance(crop, int) else (int(crop[0]), int(crop[1]))
+        if not (0 < self.crop[0] <= H and 0 < self.crop[1] <= W):
+            raise ValueError(f"Dataset: expected a crop of at most {H} x {W} px, got {self.crop[0]} x {self.crop[1]}")
+        self._spare = (H - self.crop[0], W - self.crop[1])
+        self._mirror = augment and angle % 180 == 0
+        self._opened: tuple[int, Reader] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the augmentation of the following items is drawn for."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def _reader(self) -> Reader:
+        if self._opened is None or self._opened[0] != os.getpid():
+            if self._opened is not None:
+                _INHERITED.append(self._opened[1])
+            self._opened = (os.getpid(), open(self.path))
+        return self._opened[1]
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"Dataset: sample {index} of {len(self)}")
+        top, left = self._spare[0] // 2, self._spare[1] // 2
+        flip_rows = flip_columns = False
+        if self.augment:
+            key = np.random.SeedSequence(self.seed, spawn_key=(self.epoch, row))
+            rng = np.random.Generator(np.random.Philox(key))
+            top, left = int(rng.integers(self._spare[0] + 1)), int(rng.integers(self._spare[1] + 1))
+            flip_rows, flip_columns = (bool(flip) and self._mirror for flip in rng.integers(2, size=2))
+        sample = self._reader().read(row, window=(top, left, *self.crop))
+        if flip_rows:
+            sample = {name: array[..., ::-1, :] for name, array in sample.items()}
+        if flip_columns:
+            sample = {name: array[..., ::-1] for name, array in sample.items()}
+            if "left" in sample:
+                sample["left"], sample["right"] = sample["right"], sample["left"]
+        return {name: np.ascontiguousarray(array) for name, array in sample.items()}

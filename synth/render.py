@@ -1,0 +1,200 @@
+"""Scene and camera to sample: what the lens and the dual-pixel sensor record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+import blurphys as bp
+
+from ._window import inside
+from .camera import Camera
+from .scenes import Scene
+
+__all__ = ["MODEL", "VIEWS", "Sample", "check_views", "render"]
+
+VIEWS = ("left", "right", "combined")
+MODEL = "gather"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sample:
+    """One rendered exposure with everything it was made from.
+
+    Attributes
+    ----------
+    all_in_focus : ndarray of shape (3, H, W)
+        The sharp scene, linear light.
+    combined, left, right : ndarray of shape (3, H, W), or None
+        What was recorded, linear light, noisy, not clipped; None where it was not asked for.
+    defocus_map : ndarray of shape (H, W)
+        Signed circle-of-confusion radius, px, as rendered: unknown depths filled, clamped to the camera's limit.
+    depth_m : ndarray of shape (H, W)
+        Depth of the scene, m; NaN where unknown.
+    valid : ndarray of bool of shape (H, W)
+        Where the depth is known and its radius was not clamped.
+    camera : Camera
+        What took it.
+    model : str
+        ``"gather"``: each output pixel averages the sharp image under its own PSF; no occlusion.
+    parameters : dict
+        The camera's settings and the counts: ``unknown_pixels``, ``clamped_pixels`` (known, but beyond the limit), and
+        ``mirrored_top``, ``_bottom``, ``_left``, ``_right``: width in px of the rim that light from outside the
+        photograph would have reached, where the mirrored photograph stands in for it.
+    """
+
+    all_in_focus: np.ndarray
+    combined: np.ndarray | None
+    left: np.ndarray | None
+    right: np.ndarray | None
+    defocus_map: np.ndarray
+    depth_m: np.ndarray
+    valid: np.ndarray
+    camera: Camera
+    model: str = MODEL
+    parameters: dict[str, float | int] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name, those that are there."""
+        names = ("all_in_focus", "combined", "left", "right", "defocus_map", "depth_m", "valid")
+        return {name: array for name in names if (array := getattr(self, name)) is not None}
+
+    def window(self, top: int, left: int, height: int, width: int) -> Sample:
+        """Cut out a rectangle of whole pixels and count again inside it; ValueError if it leaves the image."""
+        H, W = self.valid.shape
+        rows, columns = inside("Sample", (top, left, height, width), (H, W))
+        cut = {name: array[..., rows, columns] for name, array in self.arrays.items()}
+        spare = {"top": top, "left": left, "bottom": H - top - height, "right": W - left - width}
+        mirrored = {
+            f"mirrored_{side}": max(0, int(self.parameters[f"mirrored_{side}"]) - n) for side, n in spare.items()
+        }
+        counts = _counts(cut["depth_m"], cut["valid"])
+        changes: dict[str, Any] = {**cut, "parameters": {**self.parameters, **counts, **mirrored}}
+        return replace(self, **changes)
+
+
+def render(
+    scene: Scene,
+    camera: Camera,
+    *,
+    rng: np.random.Generator | int,
+    views: Sequence[str] = VIEWS,
+    invalid: Literal["error", "nearest", "far"] = "nearest",
+    bank: bp.PSFBank | None = None,
+) -> Sample:
+    """Render what a camera records of a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        Sharp image in linear light and depth.
+    camera : Camera
+        Used with its present settings; its ranges are not drawn from (`Camera.draw` does that).
+    rng : numpy.random.Generator or int
+        Source of the noise, or a seed for one.
+    views : sequence of str
+        ``("combined",)`` for an ordinary camera, or left and right, with or without combined.
+    invalid : {"error", "nearest", "far"}
+        How the unknown depths are filled before blurring: refused, from the nearest known pixel, or as infinitely far.
+        They stay NaN in `depth_m` and False in `valid`.
+    bank : blurphys.PSFBank, optional
+        ``camera.bank()`` if it is at hand already.
+
+    Returns
+    -------
+    Sample
+        In the dtype of the scene's image.
+
+    Raises
+    ------
+    ValueError
+        Unknown views, unknown depth with ``invalid="error"``, or an image too small to mirror its blur at the border.
+
+    Notes
+    -----
+    Signed CoC radius c from the depth by the thin lens, clamped to ``camera.max_radius``; each output pixel is the
+    mean of the sharp image under the PSF of its own c (`blurphys.DualPixel`, gather form: there is no occlusion, so a
+    blurred foreground has a hard silhouette); then shot and read noise, drawn for left and right independently.
+    Combined is (left + right) / 2 of the noisy views; alone it is drawn with the noise that this mean has. Nothing is
+    clipped.
+
+    Cost: the blur's, O(H W r^2) at most.
+    """
+    chosen = check_views(views)
+    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    bank = camera.bank() if bank is None else bank
+    image = scene.all_in_focus
+    exact = camera.lens.defocus_map(scene.depth_m, invalid=invalid)
+    limit = min(camera.max_radius, bank.max_radius)
+    defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
+    valid = scene.valid & (np.abs(exact) <= limit)
+    left: np.ndarray | None = None
+    right: np.ndarray | None = None
+    combined: np.ndarray | None = None
+    if chosen == ("combined",):
+        A = bp.DefocusBlur(defocus_map, bank=bank)
+        combined = camera.noise.combined.add(_light(A(image)), generator)
+    else:
+        B = bp.DualPixel(defocus_map, bank=bank, views=("left", "right"))
+        both = _light(B(image))
+        left, right = camera.noise.add(both[:3], generator), camera.noise.add(both[3:], generator)
+        if "combined" in chosen:
+            combined = (left + right) / image.dtype.type(2)
+    return Sample(
+        all_in_focus=image,
+        combined=combined,
+        left=left,
+        right=right,
+        defocus_map=defocus_map,
+        depth_m=scene.depth_m,
+        valid=valid,
+        camera=camera,
+        parameters={**camera.parameters, **_counts(scene.depth_m, valid), **_mirrored(defocus_map, bank)},
+    )
+
+
+def check_views(views: Sequence[str]) -> tuple[str, ...]:
+    """Return the views as a tuple; ValueError unless they are one of the three sets that `render` knows."""
+    chosen = tuple(views)
+    if set(chosen) not in ({"combined"}, {"left", "right"}, set(VIEWS)) or len(set(chosen)) != len(chosen):
+        raise ValueError(f"render: expected views ('combined',), ('left', 'right') or {VIEWS}, got {views!r}")
+    return chosen
+
+
+def _light(y: np.ndarray) -> np.ndarray:
+    """Lift to zero what rounding in the blur pushed below: light is never negative."""
+    light: np.ndarray = np.maximum(y, 0)
+    return light
+
+
+def _counts(depth_m: np.ndarray, valid: np.ndarray) -> dict[str, int]:
+    known = ~np.isnan(depth_m)
+    return {"unknown_pixels": int((~known).sum()), "clamped_pixels": int((known & ~valid).sum())}
+
+
+def _mirrored(defocus_map: np.ndarray, bank: bp.PSFBank) -> dict[str, int]:
+    """How far the blur reaches in from each side of the photograph, px."""
+    # A pixel mixes the two levels around its radius, so the wider of them counts. The pupil's extent says by how much a
+    # PSF is wider than its radius; measured kernels are taken at full width.
+    if bank.pupil is None:
+        reach = np.full(defocus_map.shape, bank.psfs("combined").shape[-1] // 2)
+    else:
+        wider = np.minimum(np.abs(defocus_map) + np.diff(bank.radii).max(), bank.max_radius)
+        reach = np.ceil(np.maximum(wider * bank.pupil.extent - 0.5, 0)).astype(int)
+    rows, columns = reach.max(axis=1), reach.max(axis=0)
+    return {
+        "mirrored_top": _depth_of_rim(rows),
+        "mirrored_bottom": _depth_of_rim(rows[::-1]),
+        "mirrored_left": _depth_of_rim(columns),
+        "mirrored_right": _depth_of_rim(columns[::-1]),
+    }
+
+
+def _depth_of_rim(reach: np.ndarray) -> int:
+    """Last line, counted from the border, whose PSF reaches beyond it."""
+    touched = np.flatnonzero(reach > np.arange(reach.size))
+    return int(touched[-1]) + 1 if touched.size else 0

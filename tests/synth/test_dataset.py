@@ -1,0 +1,371 @@
+"""The HDF5 file: schema, atomic writing, plain reading, and training from several processes."""
+
+import errno
+import json
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+import synth
+from synth import _writing
+from synth._writing import writing
+from synth.dataset import FORMAT, VERSION
+
+N, H, W = 5, 20, 28
+CONFIGURATION = {"camera": {"pupil": {"angle": 0.0}}, "seed": 0}
+NAMES = ("all_in_focus", "combined", "left", "right", "defocus_map", "depth_m", "valid")
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def arrays(index, shape=(H, W)):
+    rng = np.random.default_rng(index)
+    images = {name: rng.random((3, *shape)).astype(np.float32) for name in NAMES[:4]}
+    maps = {name: rng.normal(size=shape).astype(np.float32) for name in NAMES[4:6]}
+    maps["depth_m"][0, :3] = np.nan
+    return {**images, **maps, "valid": rng.random(shape) < 0.9}
+
+
+def write(path, *, samples=N, shape=(H, W), names=NAMES, configuration=CONFIGURATION, **options):
+    with writing(path, samples=samples, shape=shape, names=names, configuration=configuration, seed=3, **options) as w:
+        for i in range(samples):
+            w.write(i, arrays(i, shape), {"scene": i % 2, "f_number": 2.0 + i})
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("dataset") / "data.h5")
+
+
+@pytest.mark.parametrize("compression", [None, 1, 4])
+@pytest.mark.parametrize("shape", [(H, W), (300, 520)])
+def test_round_trip(tmp_path, compression, shape):
+    path = write(tmp_path / "a.h5", samples=2, shape=shape, compression=compression)
+    with synth.open(path) as data:
+        assert len(data) == 2
+        assert data.shape == shape
+        for i, sample in enumerate(data):
+            expected = arrays(i, shape)
+            assert list(sample) == list(NAMES)
+            for name, array in sample.items():
+                assert np.array_equal(array, expected[name], equal_nan=True), name
+                assert array.dtype == (bool if name == "valid" else np.float32)
+        assert np.array_equal(data[-1]["left"], data[1]["left"])
+        assert data.parameters(1) == {"scene": 1, "f_number": 3.0}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_the_file_explains_itself(file):
+    with h5py.File(file) as raw:
+        assert raw.attrs["format"] == FORMAT
+        assert raw.attrs["version"] == VERSION == 1
+        assert raw.attrs["transfer_function"] == "linear"
+        assert raw.attrs["model"] == "gather"
+        assert "positive behind" in raw.attrs["defocus_convention"]
+        assert "combined = (left + right) / 2" in raw.attrs["view_normalisation"]  # trap 12
+        assert raw.attrs["seed"] == 3
+        assert json.loads(raw.attrs["configuration"]) == CONFIGURATION
+        assert "blurphys" in raw.attrs["generator"]
+        for name in NAMES:
+            assert raw[name].fletcher32
+            assert {"axes", "units", "description"} <= set(raw[name].attrs)
+            assert raw[name].shape == ((N, 3, H, W) if name in NAMES[:4] else (N, H, W))
+        assert raw["defocus_map"].attrs["units"] == "px"
+        assert raw["depth_m"].attrs["units"] == "m"
+
+
+def test_equal_content_gives_equal_bytes(tmp_path):
+    assert write(tmp_path / "a.h5").read_bytes() == write(tmp_path / "b.h5").read_bytes()
+
+
+def test_float16(tmp_path):
+    path = write(tmp_path / "a.h5", dtype="float16")
+    with synth.open(path) as data:
+        assert data[0]["left"].dtype == np.float32
+        assert np.array_equal(data[0]["left"], arrays(0)["left"].astype(np.float16))
+        assert np.array_equal(data[0]["depth_m"], arrays(0)["depth_m"], equal_nan=True)
+    with (
+        pytest.raises(ValueError, match="more than float16 holds"),
+        writing(
+            tmp_path / "b.h5", samples=1, shape=(2, 2), names=("left",), configuration={}, seed=0, dtype="float16"
+        ) as w,
+    ):
+        w.write(0, {"left": np.full((3, 2, 2), 1e5)}, {})
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_a_configuration_larger_than_old_attributes_allow(tmp_path):
+    long = {**CONFIGURATION, "note": "x" * 200_000}
+    with synth.open(write(tmp_path / "a.h5", configuration=long)) as data:
+        assert data.configuration == long
+
+
+def test_crops_equal_slices_and_read_only_their_chunks(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5", samples=1, shape=(600, 700))
+    with synth.open(path) as data:
+        whole = data[0]
+        part = data.read(0, window=(270, 300, 100, 90), names=("left", "valid"))
+        assert list(part) == ["left", "valid"]
+        assert np.array_equal(part["left"], whole["left"][:, 270:370, 300:390])
+    with h5py.File(path, "r+") as raw:  # damage a chunk far away from the crop
+        info = raw["left"].id.get_chunk_info_by_coord((0, 0, 512, 512))
+        place = info.byte_offset + info.size // 2
+    blob = bytearray(path.read_bytes())
+    blob[place] ^= 0xFF
+    path.write_bytes(bytes(blob))
+    with synth.open(path) as data:
+        assert np.array_equal(data.read(0, window=(270, 300, 100, 90))["left"], part["left"])
+        with pytest.raises(ValueError, match="sample 0 is damaged: left"):
+            data[0]
+
+
+def test_bad_reads(file):
+    with synth.open(file) as data:
+        for index in (N, -N - 1):
+            with pytest.raises(IndexError, match=f"sample {index} of {N}"):
+                data[index]
+        with pytest.raises(ValueError, match="expected names among all_in_focus"):
+            data.read(0, names=("middle",))
+        for window in ((0, 0, H + 1, 2), (-1, 0, 2, 2), (0, 0, 0, 2)):
+            with pytest.raises(ValueError, match="expected a window"):
+                data.read(0, window=window)
+
+
+def test_files_that_are_no_dataset(tmp_path, file):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        synth.open(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("no")
+    with pytest.raises(ValueError, match="expected an HDF5 file"):
+        synth.open(tmp_path / "text.h5")
+    (tmp_path / "short.h5").write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ValueError, match="whole and closed"):
+        synth.open(tmp_path / "short.h5")
+    h5py.File(tmp_path / "other.h5", "w").close()
+    with pytest.raises(ValueError, match="expected a file of format"):
+        synth.open(tmp_path / "other.h5")
+    for change, message in (
+        (lambda raw: raw.attrs.__setitem__("version", 2), "expected version 1"),
+        (lambda raw: raw.attrs.__delitem__("version"), "not a readable dataset"),
+        (lambda raw: raw.__delitem__("defocus_map"), "not a readable dataset"),
+        (lambda raw: raw.__delitem__("parameters"), "not a readable dataset"),
+        (lambda raw: raw.__delitem__("valid"), None),
+        (lambda raw: (raw.__delitem__("left"), raw.create_dataset("left", data=np.zeros(2))), "dataset left has shape"),
+        (lambda raw: raw.attrs.__setitem__("configuration", "{"), "not a readable dataset"),
+    ):
+        (tmp_path / "changed.h5").write_bytes(file.read_bytes())
+        with h5py.File(tmp_path / "changed.h5", "r+") as raw:
+            change(raw)
+        if message is None:
+            with synth.open(tmp_path / "changed.h5") as data:
+                assert "valid" not in data[0]
+            continue
+        with pytest.raises(ValueError, match=message):
+            synth.open(tmp_path / "changed.h5")
+
+
+def test_an_existing_file_is_kept_unless_told(tmp_path):
+    path = write(tmp_path / "a.h5")
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        write(path)
+    assert path.read_bytes() == before
+    write(path, overwrite=True, samples=2)
+    with synth.open(path) as data:
+        assert len(data) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 0}, "at least one sample"),
+        ({"shape": (0, 4)}, "at least one sample"),
+        ({"names": ("left", "middle")}, "middle"),
+        ({"dtype": "float64"}, "float32"),
+    ],
+)
+def test_bad_files_are_not_begun(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path / "a.h5", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "parameters", "message"),
+    [
+        ({"left": np.zeros((3, 2, 2))}, {}, r"array left of shape \(3, 20, 28\), got one of shape"),
+        ({"left": None}, {}, "got none"),
+        ({}, {"other": 1}, "expected parameters"),
+    ],
+)
+def test_bad_samples_leave_nothing_behind(tmp_path, sample, parameters, message):
+    given = {k: v for k, v in {**arrays(1), **sample}.items() if v is not None}
+    with (
+        pytest.raises(ValueError, match=message),
+        writing(tmp_path / "a.h5", samples=2, shape=(H, W), names=NAMES, configuration={}, seed=0) as w,
+    ):
+        w.write(0, arrays(0), {"scene": 0})
+        w.write(1, given, parameters or {"scene": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forgotten_sample_is_an_error(tmp_path):
+    with (
+        pytest.raises(ValueError, match="1 of 2 samples were never written, first 1"),
+        writing(tmp_path / "a.h5", samples=2, shape=(H, W), names=NAMES, configuration={}, seed=0) as w,
+    ):
+        w.write(0, arrays(0), {"scene": 0})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("compression", "limit"), [(None, 500), (1, 30_000), (None, 200_000)])
+def test_a_full_disk_leaves_nothing_behind(tmp_path, compression, limit):
+    """A limit on the size of files stands for the full disk: the first write fails, or a later one."""
+    script = f"""
+        import resource
+        import numpy as np
+        from synth._writing import writing
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+        try:
+            with writing(
+                {str(tmp_path / "a.h5")!r}, samples=30, shape=(40, 50), names=("left",), configuration={{}}, seed=0,
+                compression={compression},
+            ) as w:
+                for i in range(30):
+                    w.write(i, {{"left": np.random.default_rng(i).random((3, 40, 50))}}, {{"scene": i}})
+        except OSError as error:
+            print(type(error).__name__, error)
+    """
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("OSError could not write")
+    assert "nothing was left behind" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5")
+    before = path.read_bytes()
+
+    def refuse(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_writing._Stream, "_put", refuse)
+    with pytest.raises(OSError, match="the disk is full; nothing was left behind"):
+        write(path, overwrite=True)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_items_are_whole_samples(file):
+    dataset = synth.Dataset(file)
+    assert len(dataset) == N
+    for i in (0, -1):
+        for name, array in dataset[i].items():
+            assert np.array_equal(array, arrays(range(N)[i])[name], equal_nan=True)
+    for index in (N, -N - 1):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_the_plain_crop_is_the_middle(file):
+    item = synth.Dataset(file, crop=(6, 8), seed=9)[2]
+    assert np.array_equal(item["left"], arrays(2)["left"][:, 7:13, 10:18])
+    assert synth.Dataset(file, crop=7)[0]["valid"].shape == (7, 7)
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(file):
+    def items(seed, epoch, order):
+        dataset = synth.Dataset(file, crop=9, augment=True, seed=seed)
+        dataset.set_epoch(epoch)
+        found = {i: dataset[i]["left"] for i in order}
+        return np.stack([found[i] for i in range(N)])
+
+    first = items(1, 0, range(N))
+    assert np.array_equal(first, items(1, 0, [3, 1, 4, 0, 2]))
+    assert not np.array_equal(first, items(2, 0, range(N)))
+    assert not np.array_equal(first, items(1, 1, range(N)))
+
+
+def test_mirroring_moves_all_arrays_alike_and_exchanges_the_views(file):
+    """Each item must be one of the four mirror images of one place, the same for all arrays."""
+    dataset = synth.Dataset(file, crop=(6, 8), augment=True)
+    seen = set()
+    for epoch in range(12):
+        dataset.set_epoch(epoch)
+        for i in range(N):
+            item, truth = dataset[i], arrays(i)
+            found = [
+                (top, left, up, across)
+                for top in range(H - 5)
+                for left in range(W - 7)
+                for up in (1, -1)
+                for across in (1, -1)
+                if np.array_equal(
+                    truth["defocus_map"][top : top + 6, left : left + 8][::up, ::across], item["defocus_map"]
+                )
+            ]
+            assert len(found) == 1
+            ((top, left, up, across),) = found
+            seen.add((up, across))
+            for name in NAMES:
+                source = {"left": "right", "right": "left"}.get(name, name) if across == -1 else name
+                cut = truth[source][..., top : top + 6, left : left + 8][..., ::up, ::across]
+                assert np.array_equal(cut, item[name], equal_nan=True), name
+    assert len(seen) == 4
+
+
+def test_views_split_another_way_are_not_mirrored(tmp_path):
+    path = write(tmp_path / "a.h5", configuration={"camera": {"pupil": {"angle": 45.0}}})
+    dataset = synth.Dataset(path, augment=True)
+    for epoch in range(6):
+        dataset.set_epoch(epoch)
+        assert np.array_equal(dataset[0]["left"], arrays(0)["left"])
+
+
+@pytest.mark.parametrize("crop", [0, 21, (20, 29), (-1, 4)])
+def test_bad_crops(file, crop):
+    with pytest.raises(ValueError, match="crop of at most 20 x 28"):
+        synth.Dataset(file, crop=crop)
+
+
+def test_missing_files_are_named_at_once(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        synth.Dataset(tmp_path / "none.h5")
+
+
+def test_pickling_drops_the_handle(file):
+    dataset = synth.Dataset(file, crop=9, augment=True, seed=4)
+    dataset.set_epoch(2)
+    before = dataset[1]
+    copy = pickle.loads(pickle.dumps(dataset))
+    for name, array in copy[1].items():
+        assert np.array_equal(array, before[name], equal_nan=True)
+
+
+@pytest.mark.parametrize(("start", "used"), [("fork", False), ("fork", True), ("spawn", True)])
+def test_workers_give_what_one_process_gives(file, start, used):
+    """`used` opens the file before the workers start, so that a fork inherits an open handle."""
+    dataset = synth.Dataset(file, crop=9, augment=True, seed=4)
+    dataset.set_epoch(3)
+    expected = synth.Dataset(file, crop=9, augment=True, seed=4)
+    expected.set_epoch(3)
+    truth = [expected[i] for i in range(N)]
+    if used:
+        dataset[0]
+    loader = DataLoader(dataset, batch_size=2, num_workers=2, multiprocessing_context=start)
+    batches = list(loader)
+    for name in NAMES:
+        stacked = np.concatenate([batch[name].numpy() for batch in batches])
+        assert np.array_equal(stacked, np.stack([item[name] for item in truth]), equal_nan=True), name
+    assert np.array_equal(dataset[0]["left"], truth[0]["left"])

@@ -1,0 +1,108 @@
+"""Depth files: units, stereo disparity and unknown pixels."""
+
+import numpy as np
+import pytest
+
+from synth import io
+from synth.depth import Stereo, read_depth, to_metres
+
+RIG = Stereo(focal_px=1000.0, baseline_m=0.2, doffs=10.0)
+
+
+@pytest.mark.parametrize(("unit", "value"), [("m", 2.5), ("mm", 2500), ("0.2mm", 12500)])
+def test_units(unit, value):
+    """Trap 3: millimetres and metres."""
+    depth = to_metres(np.array([[value, 0]]), unit=unit)
+    assert depth[0, 0] == pytest.approx(2.5, rel=1e-15)
+    assert np.isnan(depth[0, 1])
+    assert depth.dtype == np.float64
+
+
+def test_whole_metres_that_are_millimetres():
+    """Trap 3: an integer file in mm, said to be in m."""
+    with pytest.raises(ValueError, match="2500 m away; is the unit mm"):
+        to_metres(np.full((3, 4), 2500, np.uint16), unit="m")
+    assert to_metres(np.full((3, 4), 2500.0), unit="m").max() == 2500
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.inf, -np.inf, np.nan])
+def test_unknown_depths_become_nan(bad):
+    """Trap 9: 0, infinity and NaN are marks, not distances."""
+    for unit in ("m", "mm", "0.2mm"):
+        depth = to_metres(np.array([[3.0, bad]]), unit=unit)
+        assert np.isfinite(depth[0, 0])
+        assert np.isnan(depth[0, 1])
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, -10.0, -11.0])
+def test_unknown_disparities_become_nan(bad):
+    """Trap 9: infinite disparity would be a depth of zero."""
+    depth = to_metres(np.array([[30.0, bad]]), unit="disparity", stereo=RIG)
+    assert depth[0, 0] == 0.2 * 1000 / 40
+    assert np.isnan(depth[0, 1])
+
+
+def test_disparity_zero_is_unknown_in_integer_files_only():
+    assert np.isnan(to_metres(np.array([[40, 0]]), unit="disparity", stereo=RIG)[0, 1])
+    assert to_metres(np.array([[40.0, 0.0]]), unit="disparity", stereo=RIG)[0, 1] == 20.0
+
+
+def test_the_scale_of_quarter_pixels():
+    rig = Stereo(focal_px=900.0, baseline_m=0.1, scale=0.25)
+    assert to_metres(np.array([[100]]), unit="disparity", stereo=rig)[0, 0] == pytest.approx(0.1 * 900 / 25)
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments", "message"),
+    [
+        (np.ones((2, 2)), {"unit": "cm"}, "expected a unit among m, mm"),
+        (np.ones((2, 2)), {"unit": "disparity"}, "stereo rig"),
+        (np.ones((2, 2)), {"unit": "mm", "stereo": RIG}, "unit='disparity'"),
+        (np.ones((2, 2, 3)), {"unit": "m"}, "colour image"),
+        (np.ones(4), {"unit": "m"}, "one plane"),
+        (np.ones((0, 4)), {"unit": "m"}, "one plane"),
+        (np.ones((2, 2), bool), {"unit": "m"}, "integers or floats"),
+        (np.zeros((2, 2)), {"unit": "m"}, "none of the 4 pixels"),
+        (np.full((2, 2), np.inf), {"unit": "disparity", "stereo": RIG}, "none of the 4 pixels"),
+    ],
+)
+def test_bad_arguments(values, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        to_metres(values, **arguments)
+
+
+@pytest.mark.parametrize(
+    "field", [{"focal_px": 0}, {"baseline_m": -1}, {"scale": np.nan}, {"doffs": np.inf}, {"focal_px": np.inf}]
+)
+def test_bad_rigs(field):
+    with pytest.raises(ValueError, match=f"Stereo: expected .*{next(iter(field))}"):
+        Stereo(**{"focal_px": 1.0, "baseline_m": 1.0, **field})
+
+
+def test_only_dpt_files_know_their_unit(tmp_path):
+    file = tmp_path / "d.png"
+    io.write_array(file, np.full((3, 4), 1500, np.uint16))
+    with pytest.raises(ValueError, match="does not say its unit"):
+        read_depth(file)
+    assert np.all(read_depth(file, unit="mm") == 1.5)
+    dpt = tmp_path / "d.dpt"
+    values = np.array([[1.5, 2.5, 1e10]], "<f4")
+    dpt.write_bytes(b"PIEH" + np.array([3, 1], "<i4").tobytes() + values.tobytes())
+    assert np.array_equal(read_depth(dpt), values.astype(float))
+    with pytest.raises(ValueError, match=r"d\.png.*none of the"):
+        io.write_array(file, np.zeros((3, 4), np.uint16), overwrite=True)
+        read_depth(file, unit="mm")
+
+
+@pytest.mark.data
+def test_real_files(data):
+    """Trap 3 on real files: each unit gives the distances of a room, not of a mountain or a matchbox."""
+    for file, unit, low, high in (
+        ("nyuv2_348/depth_mm.png", "mm", 1.8, 10.0),
+        ("icl_nuim_1/depth.png", "0.2mm", 1.6, 3.5),
+        ("tum_rgbd_fr2/depth.png", "0.2mm", 0.9, 8.6),
+        ("sintel_market2/frame_0001.dpt", None, 6.6, 1.1e11),
+    ):
+        depth = read_depth(data / file, unit=unit)
+        assert low < np.nanmin(depth) < np.nanmax(depth) < high, file
+    assert np.isnan(read_depth(data / "tum_rgbd_fr2/depth.png", unit="0.2mm")).mean() == pytest.approx(0.333, abs=1e-3)
