@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self, final
 
 from array_api_compat import array_namespace
@@ -80,7 +81,7 @@ class Adjoint(_Combination):
     def halo(self) -> int:
         return self.operator.halo
 
-    @property
+    @cached_property
     def H(self) -> LinearOperator:
         return self.operator
 
@@ -213,6 +214,9 @@ class Stacked(_Combination):
     def __post_init__(self) -> None:
         if not self.operators:
             raise ValueError("stack: expected at least one operator, got none")
+        for part in self.operators:
+            if not isinstance(part, LinearOperator):
+                raise TypeError(f"stack: expected LinearOperators, got {type(part).__name__}")
         first = self.operators[0]
         for other in self.operators[1:]:
             if other.in_shape != first.in_shape or other.out_shape[-2:] != first.out_shape[-2:]:
@@ -267,6 +271,8 @@ def stack(operators: Sequence[LinearOperator]) -> Stacked:
     ------
     ValueError
         If there is no operator or the shapes do not fit.
+    TypeError
+        If something is not a LinearOperator, or the operators live in different places.
 
     Examples
     --------
@@ -304,7 +310,7 @@ class Identity(LinearOperator):
     def out_shape(self) -> Shape:
         return self.shape
 
-    @property
+    @cached_property
     def H(self) -> LinearOperator:
         return self
 

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from .bank import PSFBank
 from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
-from .linop import LinearOperator
+from .linop import LinearOperator, detached
 from .maps import check_maps, interpolation_index
 from .mixing import check_channels
 from .psf_stack import _check_unit_sum, _reach
@@ -24,7 +24,7 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
     check_maps(owner, "defocus_map", defocus_map, "(*B, H, W)", axes=2)
     if not isinstance(bank, PSFBank):
         raise TypeError(f"{owner}: expected bank to be a PSFBank, got {type(bank).__name__}")
-    xp = array_namespace(defocus_map)
+    xp, defocus_map = array_namespace(defocus_map), detached(defocus_map)
     if not bool(xp.all(xp.isfinite(defocus_map))):
         count = int(xp.count_nonzero(~xp.isfinite(defocus_map)))
         raise ValueError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, final
 
 from array_api_compat import array_namespace, device
@@ -13,7 +15,7 @@ from .types import Array, Shape
 if TYPE_CHECKING:
     from .algebra import Adjoint, Composed, Scaled, Sum
 
-__all__ = ["LinearOperator", "require_float", "require_same_kind"]
+__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind"]
 
 
 def _describe(x: Array) -> str:
@@ -37,6 +39,11 @@ def require_float(owner: str, name: str, x: Array) -> Any:
     return xp
 
 
+def detached(x: Array) -> Array:
+    """Return `x` cut from torch's graph, for checks of values; other arrays as they are."""
+    return x.detach() if hasattr(x, "detach") else x
+
+
 def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Array) -> None:
     """Raise TypeError unless `x` has the namespace, dtype and device of `like`: nothing is cast or moved silently."""
     xp = require_float(owner, name, x)
@@ -57,6 +64,8 @@ class LinearOperator(ABC):
     Maps may carry leading axes *B, one operator for each item of a batch. An image then needs leading axes that end
     with *B (an axis of 1 in *B is shared by all items), and the operator is block-diagonal over them.
     """
+
+    __array_ufunc__ = None  # keeps NumPy from multiplying an array with an operator item by item
 
     @property
     @abstractmethod
@@ -172,7 +181,7 @@ class LinearOperator(ABC):
                 f"does every image of the batch have its own map?"
             )
 
-    @property
+    @cached_property
     def H(self) -> LinearOperator:
         """The adjoint operator; ``A.H.H is A``."""
         from .algebra import Adjoint
@@ -201,7 +210,7 @@ class LinearOperator(ABC):
     def __mul__(self, factor: float) -> Scaled:
         from .algebra import Scaled
 
-        return Scaled(float(factor), self) if isinstance(factor, int | float) else NotImplemented
+        return Scaled(float(factor), self) if isinstance(factor, Real) else NotImplemented
 
     __rmul__ = __mul__
 
@@ -213,18 +222,18 @@ class LinearOperator(ABC):
 
     @final
     def psf_at(self, row: int, col: int) -> Array:
-        """Return the point spread function of one output pixel.
+        """Return the point spread function of one pixel.
 
         Parameters
         ----------
         row, col : int
-            Output pixel; negative values count from the end.
+            The pixel; negative values count from the end.
 
         Returns
         -------
         array of shape (*B, h, w), or (*B, C, h, w) when the colours have kernels of their own
             Convolution kernel with its centre at ``h // 2, w // 2``. Views come first: (*B, V, h, w). The boundary
-            plays no part in it.
+            plays no part in it. In the scatter form a PSF belongs to an input pixel, and that one's is returned.
 
         Raises
         ------

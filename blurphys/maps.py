@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from array_api_compat import array_namespace, device
 
-from .linop import require_float
+from .linop import detached, require_float
 from .types import Array, Shape
 
 __all__ = ["check_maps", "check_simplex", "defocus_to_beta", "interpolation_index"]
@@ -26,7 +26,7 @@ def check_simplex(owner: str, name: str, maps: Array) -> None:
 
     The tolerance is sqrt(eps) of the dtype. Cost: a few passes over the maps.
     """
-    xp = array_namespace(maps)
+    xp, maps = array_namespace(maps), detached(maps)
     tolerance = float(xp.finfo(maps.dtype).eps) ** 0.5
     finite = xp.all(xp.isfinite(maps), axis=-3)
     total = xp.sum(maps, axis=-3)
@@ -67,8 +67,7 @@ def interpolation_index(values: Array, nodes: Sequence[float]) -> tuple[Array, A
     xp = array_namespace(values)
     table = xp.asarray(list(nodes), dtype=values.dtype, device=device(values))
     flat = xp.reshape(values, (-1,))
-    still = flat.detach() if hasattr(flat, "detach") else flat
-    index = xp.clip(xp.searchsorted(table, still, side="right") - 1, 0, len(nodes) - 2)
+    index = xp.clip(xp.searchsorted(table, detached(flat), side="right") - 1, 0, len(nodes) - 2)
     low, high = xp.take(table, index), xp.take(table, index + 1)
     fraction = (flat - low) / (high - low)
     return xp.reshape(index, values.shape), xp.reshape(fraction, values.shape)

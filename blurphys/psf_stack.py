@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device
 
 from .boundary import check_boundary, check_extension, extend, fold
 from .engines.registry import kernel
-from .linop import LinearOperator, require_float, require_same_kind
+from .linop import LinearOperator, detached, require_float, require_same_kind
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, flat_colours
 from .types import Array, BoundaryName, Shape
@@ -24,7 +24,7 @@ def _reach(support: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _check_unit_sum(owner: str, psfs: Array) -> None:
-    xp = array_namespace(psfs)
+    xp, psfs = array_namespace(psfs), detached(psfs)
     tolerance = float(xp.finfo(psfs.dtype).eps) ** 0.5
     total = xp.sum(psfs, axis=(-2, -1))
     if not bool(xp.all(xp.isfinite(psfs))) or bool(xp.any(psfs < 0)):
@@ -129,11 +129,6 @@ class PSFStack(LinearOperator):
         return kernel(f"psf_{self.form}_adjoint", y)(y, self._bank(), self.weights, self.boundary)
 
     def _psf_at(self, row: int, col: int) -> Array:
-        if self.form == "scatter":
-            raise TypeError(
-                "PSFStack.psf_at: expected form='gather', where a PSF belongs to an output pixel, got 'scatter'; "
-                "A.forward(impulse) shows how an input pixel spreads"
-            )
         xp = array_namespace(self.weights)
         w = self.weights[..., row, col]
         psf = xp.sum(w[..., :, None, None, None] * self._bank()[0, :, :, :, :], axis=-4)

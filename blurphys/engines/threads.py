@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-__all__ = ["run_strips", "thread_count"]
+__all__ = ["run_tasks", "thread_count"]
 
 
 def thread_count() -> int:
@@ -36,11 +36,11 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=threads, thread_name_prefix="blurphys")
 
 
-def run_strips(work: Callable[[int, int], object], strips: Sequence[tuple[int, int]]) -> None:
-    """Call ``work(start, stop)`` on every strip, in parallel where there is more than one thread."""
+def run_tasks(work: Callable[..., object], tasks: Sequence[tuple[int, ...]]) -> None:
+    """Call ``work(*task)`` for every task, in parallel where there is more than one thread."""
     threads = thread_count()
-    if threads == 1 or len(strips) == 1:
-        for start, stop in strips:
-            work(start, stop)
+    if threads == 1 or len(tasks) <= 1:
+        for task in tasks:
+            work(*task)
         return
-    list(_pool(os.getpid(), threads).map(lambda strip: work(*strip), strips))
+    list(_pool(os.getpid(), threads).map(lambda task: work(*task), tasks))
