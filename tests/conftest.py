@@ -1,0 +1,38 @@
+"""Profiles of hypothesis and the fixtures every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per worker, or the workers fight for the cores
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+settings.register_profile(
+    "ci", max_examples=200, derandomize=True, deadline=None, print_blob=True, database=None, suppress_health_check=SLOW
+)
+settings.register_profile("dev", max_examples=25, deadline=None, print_blob=True, suppress_health_check=SLOW)
+settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=SLOW)
+settings.load_profile(os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of the real photographs that lie beside the checkout."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real photographs (../shared/data) are not beside this checkout")
+    return folder
+
+
+@pytest.fixture
+def rng():
+    """Seeded random generator."""
+    import numpy as np
+
+    return np.random.default_rng(20240229)
