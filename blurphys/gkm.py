@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import ceil, exp
+from numbers import Integral
 from typing import Any, Self, final
 
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
@@ -153,6 +154,8 @@ class GKM(LinearOperator):
             widest = [max(column) for column in zip(*rows, strict=True)]
             object.__setattr__(self, "supports", tuple(2 * ceil(3 * s) + 1 for s in widest))
         else:
+            if not all(isinstance(n, Integral) for n in self.supports):
+                raise ValueError(f"GKM: expected supports as whole numbers, one for each kernel, got {self.supports}")
             object.__setattr__(self, "supports", tuple(int(n) for n in self.supports))
         self._check_supports(levels)
         check_mix("GKM", self.mix, self.beta, self.channels, levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil, cos, isfinite, radians, sin
 from typing import Any, Literal, final
 
@@ -314,17 +315,15 @@ class Pupil:
         samples = np.array(grid, dtype=np.float64)
         return _make("measured", samples, extent, cat_eye, split=split, cross_talk=cross_talk, angle=angle)
 
-    def _view_weight(self, view: str) -> NDArray[np.floating] | float:
-        if view == "combined":
-            return 1.0
-        if view not in ("left", "right"):
-            raise ValueError(f"Pupil.psf: expected view 'combined', 'left' or 'right', got {view!r}")
+    @cached_property
+    def _seen(self) -> dict[str, NDArray[np.floating]]:
+        """What each view sees of the pupil."""
         x, y = _centres(self.extent, self.intensity.shape[0])
         along = x * cos(radians(self.angle)) + y * sin(radians(self.angle))
         share = np.clip(0.5 + self.split * along, 0.0, 1.0)
-        if view == "left":
-            share = 1.0 - share
-        return 2.0 * (self.cross_talk + (1 - 2 * self.cross_talk) * share)
+        right = 2.0 * (self.cross_talk + (1 - 2 * self.cross_talk) * share)
+        P = self.intensity
+        return {"combined": P, "left": P * (2.0 - right), "right": P * right}
 
     def psf(self, radius: float, view: str = "combined") -> NDArray[np.floating]:
         """Return the defocus PSF of one view.
@@ -353,7 +352,9 @@ class Pupil:
         """
         if not isfinite(radius):
             raise ValueError(f"Pupil.psf: expected a finite radius in px, got {radius}")
-        cells = self.intensity * self._view_weight(view)
+        if view not in self._seen:
+            raise ValueError(f"Pupil.psf: expected view 'combined', 'left' or 'right', got {view!r}")
+        cells = self._seen[view]
         if radius < 0:
             cells = cells[::-1, ::-1]
         reach = self.extent * abs(radius)

@@ -85,11 +85,12 @@ def _disk_area_below(x: Kernel, y: Kernel) -> Kernel:
 
 
 def disk_coverage(edges: Kernel) -> Kernel:
-    """Area of the unit disk inside each cell of the grid with these increasing edges along both axes: (n, n)."""
+    """Area of the unit disk inside each cell of a grid with these edges, symmetric about 0, along both axes: (n, n)."""
     e = np.clip(edges, -1.0, 1.0)
     x, y = np.meshgrid(e, e)
     below = _disk_area_below(x, y)
-    return np.maximum(np.diff(np.diff(below, axis=0), axis=1), 0.0)
+    area = np.maximum(np.diff(np.diff(below, axis=0), axis=1), 0.0)
+    return 0.25 * (area + area[::-1] + area[:, ::-1] + area[::-1, ::-1])  # symmetric to the last bit
 
 
 def disk(radius: float, size: int | None = None) -> Kernel:
