@@ -97,7 +97,8 @@ def demo(
         variance = float(shot.noise.combined.variance(np.maximum(y, 0.0)).mean())
         results = restore(A, y, truth, noise_variance=variance, on_start=lambda name: advance(f"deblurring: {name}"))
         advance("drawing the picture")
-        figure(sample, results, picture)
+        with synth.io.publish(picture, overwrite=force) as part:
+            figure(sample, results, part)
         advance("done")
     low, high = report.radius_range
     clamped = f", {report.clamped_share:.2%} of the pixels clamped" if report.clamped_share else ""

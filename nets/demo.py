@@ -69,7 +69,8 @@ def quality(image: Image, truth: Image) -> tuple[float, float]:
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     a, b = _shown(image), _shown(truth)
-    psnr = float(peak_signal_noise_ratio(b, a, data_range=1.0))
+    with np.errstate(divide="ignore"):  # equal images: infinite
+        psnr = float(peak_signal_noise_ratio(b, a, data_range=1.0))
     return psnr, float(structural_similarity(b, a, channel_axis=0, data_range=1.0))
 
 

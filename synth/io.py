@@ -13,7 +13,7 @@ from ._files import PathLike, publish
 from ._formats import read_array
 from .depth import Stereo, read_depth, to_metres
 
-__all__ = ["Stereo", "read_array", "read_depth", "read_image", "to_metres", "write_array", "write_image"]
+__all__ = ["Stereo", "publish", "read_array", "read_depth", "read_image", "to_metres", "write_array", "write_image"]
 
 
 def read_image(path: PathLike, *, linear: bool = True, encoding: Literal["srgb", "linear"] | None = None) -> np.ndarray:

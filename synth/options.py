@@ -214,7 +214,7 @@ def describe(scene: Scene, camera: Camera, pitch: str) -> list[tuple[str, str]]:
     depth = scene.depth_m[scene.valid]
     return [
         ("scene", f"{scene.name}, {scene.shape[1]} x {scene.shape[0]} px"),
-        ("depth", f"{depth.min():.2f} to {depth.max():.2f} m, unknown for {1 - scene.valid.mean():.1%} of the pixels"),
+        ("depth", f"{depth.min():.3g} to {depth.max():.3g} m, unknown for {1 - scene.valid.mean():.1%} of the pixels"),
         ("lens", f"{lens.focal_length_mm:g} mm f/{lens.f_number:g}, focused at {lens.focus_distance_m:.2f} m"),
         ("pixel pitch", f"{lens.pixel_pitch_um:.2f} um, {pitch}"),
         ("pupil", f"{camera.pupil.parameters.get('kind', 'measured')}, dual-pixel split {camera.pupil.split:g}"),

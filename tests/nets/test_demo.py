@@ -1,0 +1,141 @@
+"""The main job end to end, through the command line and on the real photograph that scikit-image carries."""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import blurphys as bp
+import synth
+from blurphys.cli import application
+from nets.demo import quality, restore
+from synth.io import write_array, write_image
+
+
+@pytest.fixture(scope="module")
+def motorcycle():
+    scene = synth.scenes.stereo_motorcycle()
+    camera = synth.Camera.for_scene(scene, max_radius=8)
+    sample = synth.render(scene, camera, rng=0, views=("combined",))
+    A = bp.DefocusBlur(sample.defocus_map, bank=camera.bank())
+    variance = float(camera.noise.combined.variance(np.maximum(sample.combined, 0)).mean())
+    return {r.name: r for r in restore(A, sample.combined, sample.all_in_focus, noise_variance=variance)}
+
+
+def test_hqs_restores_the_motorcycle_by_more_than_3_db(motorcycle):
+    assert motorcycle["HQS + TV"].psnr >= motorcycle["blurred"].psnr + 3.0
+    assert motorcycle["HQS + TV"].ssim > motorcycle["blurred"].ssim
+
+
+def test_residuals_and_applications_go_together(motorcycle):
+    for result in list(motorcycle.values())[1:]:
+        assert len(result.residuals) == len(result.applications) >= 2
+        assert list(result.applications) == sorted(set(result.applications))
+        assert result.residuals[1] < result.residuals[0]
+
+
+def test_quality_is_that_of_equal_images_and_of_a_known_error():
+    x = np.full((3, 16, 16), 0.5)
+    assert quality(x, x) == (np.inf, pytest.approx(1.0))
+    shifted = bp.colour.srgb_to_linear(bp.colour.linear_to_srgb(x) + 0.1)
+    assert quality(shifted, x)[0] == pytest.approx(20.0, abs=1e-9)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    rng = np.random.default_rng(3)
+    write_image(tmp_path / "rgb.png", rng.random((3, 40, 56)))
+    depth = np.full((40, 56), 1500, np.uint16)
+    depth[:, 28:] = 4000
+    depth[0, 0] = 0
+    write_array(tmp_path / "depth.png", depth)
+    return ["--image", str(tmp_path / "rgb.png"), "--depth", str(tmp_path / "depth.png"), "--depth-unit", "mm"]
+
+
+class Outcome(NamedTuple):
+    exit_code: int
+    output: str
+
+
+def run(*arguments):
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as end:
+        application()([str(a) for a in arguments], prog_name="blurphys")
+    return Outcome(end.value.code or 0, said.getvalue())
+
+
+def test_demo_on_a_photo_of_ones_own(pair, tmp_path):
+    out = tmp_path / "demo.h5"
+    first = run("demo", *pair, "--max-radius", 2, "--out", out)
+    assert first.exit_code == 0, first.output
+    for word in ("CoC radius", "px", "fixed point", "Neumann", "HQS + TV", "PSNR", "SSIM", "50 mm f/4"):
+        assert word in first.output
+    with synth.open(out) as data:
+        assert data[0]["left"].shape == (3, 40, 56)
+    assert (tmp_path / "demo.png").read_bytes()[:4] == b"\x89PNG"
+    again = run("demo", *pair, "--out", out)
+    assert again.exit_code == 2 and "--force" in again.output and "Traceback" not in again.output
+    assert run("demo", *pair, "--max-radius", 2, "--out", out, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--depth", "missing.png"], ("missing.png",)),
+        (["--depth-unit", "feet"], ("feet", "0.2mm")),
+        (["--focal-length", "50", "--focus-distance", "0.03"], ("focal length", "metres")),
+        (["--f-number", "0"], ("f_number",)),
+        (["--invalid", "zero"], ("nearest", "zero")),
+        (["--invalid", "error"], ("NaN", "nearest")),
+        (["--camera", "holga"], ("canon-r6ii", "holga")),
+        (["--depth-unit", "disparity"], ("--baseline",)),
+        (["--baseline", "0.1"], ("--stereo-focal-px",)),
+        (["--split", "0.7"], ("split", "0.7")),
+        (["--max-radius", "60"], ("reach", "image")),
+        (["--scene", "."], ("--scene", "--image")),
+        (["--out", "demo.txt"], (".h5",)),
+    ],
+)
+@pytest.mark.parametrize("command", ["demo", "blur"])
+def test_bad_input_is_one_sentence_and_writes_nothing(command, change, words, pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    out = [] if "--out" in change else ["--out", "result.h5"]
+    result = run(command, *pair, *out, *change)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in result.output.replace("\n", " "), result.output
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_blur_writes_png_in_both_depths_and_both_views(pair, tmp_path):
+    for bits, dtype in ((8, np.uint8), (16, np.uint16)):
+        out = tmp_path / f"blur{bits}.png"
+        result = run("blur", *pair, "--max-radius", 2, "--bits", bits, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert synth.io.read_array(out).dtype == dtype and synth.io.read_array(out).shape == (40, 56, 3)
+    assert run("blur", *pair, "--max-radius", 2, "--view", "dual", "--out", tmp_path / "dp.png").exit_code == 0
+    left, right = (synth.io.read_image(tmp_path / f"dp_{side}.png") for side in ("left", "right"))
+    assert np.abs(left - right).max() > 0.01
+    assert run("blur", *pair, "--max-radius", 2, "--out", tmp_path / "one.h5").exit_code == 0
+    with synth.open(tmp_path / "one.h5") as data:
+        assert set(data[0]) >= {"left", "right", "combined", "defocus_map"}
+
+
+def test_blur_by_the_lens_that_was_given(pair, tmp_path):
+    """Depths of 1.5 and 4 m, 50 mm f/2 at 2 m on 36 mm / 56 px: radii -0.17 and +0.25 px, no fit."""
+    out = tmp_path / "x.png"
+    lens = ["--focal-length", 50, "--f-number", 2, "--focus-distance", 2]
+    result = run("blur", *pair, *lens, "--out", out)
+    expected = bp.ThinLens(focal_length_mm=50, f_number=2, focus_distance_m=2, pixel_pitch_um=36000 / 56)
+    low, high = expected.defocus_map(np.array([[1.5, 4.0]]))[0]
+    assert result.exit_code == 0 and f"radius {low:.2f} to {high:.2f} px" in result.output, result.output
+
+
+@pytest.mark.parametrize(("option", "value"), [("--view", "top"), ("--bits", "12")])
+def test_blur_names_the_choices(option, value, pair, tmp_path):
+    result = run("blur", *pair, option, value, "--out", tmp_path / "x.png")
+    assert result.exit_code == 2 and value in result.output and not (tmp_path / "x.png").exists()
