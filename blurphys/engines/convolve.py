@@ -72,15 +72,16 @@ class PSFConvolver:
     psfs : array of shape (V, L, 1 or C, h, w)
     shape : (int, int)
         H, W of the valid output; the extended plane is (H + h - 1, W + w - 1).
+    keep : bool
+        Keep the spectra of the kernels for later calls: for tiles, where they are small and come again.
 
     Notes
     -----
     Cost model: kernels of at most `DIRECT_TAPS` taps go as h w shifted multiply-adds; larger ones through real FFTs of
-    the plane, one forward for the image, one inverse per kernel. Kernel spectra are kept for the life of the object,
-    that is one call of a primitive.
+    the plane, one forward for the image, one inverse per kernel.
     """
 
-    def __init__(self, psfs: Array, shape: Shape) -> None:
+    def __init__(self, psfs: Array, shape: Shape, *, keep: bool = False) -> None:
         self.psfs = psfs
         self.shape = shape
         h, w = psfs.shape[-2:]
@@ -90,6 +91,7 @@ class PSFConvolver:
         self.plane = (shape[0] + h - 1, shape[1] + w - 1)
         self.size = (_fast_length(self.plane[0]), _fast_length(self.plane[1]))
         self.direct = h * w <= DIRECT_TAPS
+        self.keep = keep
         self._spectra: dict[tuple[int, int, bool], Array] = {}
 
     def _fft(self, x: Array) -> Array:
@@ -100,10 +102,13 @@ class PSFConvolver:
 
     def _spectrum(self, view: int, level: int, flipped: bool) -> Array:
         key = (view, level, flipped)
-        if key not in self._spectra:
-            psf = self.psfs[view, level, :, :, :]
-            self._spectra[key] = self._fft(array_namespace(psf).flip(psf, axis=(-2, -1)) if flipped else psf)
-        return self._spectra[key]
+        if key in self._spectra:
+            return self._spectra[key]
+        psf = self.psfs[view, level, :, :, :]
+        spectrum = self._fft(array_namespace(psf).flip(psf, axis=(-2, -1)) if flipped else psf)
+        if self.keep:
+            self._spectra[key] = spectrum
+        return spectrum
 
     def transform(self, plane: Array) -> Array:
         """Prepare an extended plane for `valid`."""

@@ -327,7 +327,7 @@ def psf_interpolate(x: Array, psfs: Array, index: Array, fraction: Array, bounda
     convolvers: dict[Shape, PSFConvolver] = {}
     for r, c in _tiles(rows, cols, size):
         shape = (r.stop - r.start, c.stop - c.start)
-        conv = convolvers.setdefault(shape, PSFConvolver(psfs, shape))
+        conv = convolvers.setdefault(shape, PSFConvolver(psfs, shape, keep=True))
         i, f = index[..., r, c], fraction[..., r, c]
         tile = conv.transform(plane[..., r.start : r.stop + conv.margin[0], c.start : c.stop + conv.margin[1]])
         for level in _levels_in(i):
@@ -348,7 +348,7 @@ def psf_interpolate_adjoint(y: Array, psfs: Array, index: Array, fraction: Array
     convolvers: dict[Shape, PSFConvolver] = {}
     for r, c in _tiles(rows, cols, size):
         shape = (r.stop - r.start, c.stop - c.start)
-        conv = convolvers.setdefault(shape, PSFConvolver(psfs, shape))
+        conv = convolvers.setdefault(shape, PSFConvolver(psfs, shape, keep=True))
         i, f = index[..., r, c], fraction[..., r, c]
         total = None
         for level in _levels_in(i):
