@@ -59,7 +59,7 @@ class _Combination(LinearOperator):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Adjoint(_Combination):
     """The transpose of an operator, boundary included."""
 
@@ -93,7 +93,7 @@ class Adjoint(_Combination):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Composed(_Combination):
     """``A @ B``: B first, then A."""
 
@@ -132,7 +132,7 @@ class Composed(_Combination):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sum(_Combination):
     """``A + B``."""
 
@@ -171,7 +171,7 @@ class Sum(_Combination):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scaled(_Combination):
     """``factor * A`` with a real factor."""
 
@@ -205,7 +205,7 @@ class Scaled(_Combination):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stacked(_Combination):
     """Operators applied to one image, their outputs one after the other on the channel axis."""
 
@@ -285,7 +285,7 @@ def stack(operators: Sequence[LinearOperator]) -> Stacked:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Identity(LinearOperator):
     """The operator that changes nothing. It has no array, so it takes images of any namespace.
 

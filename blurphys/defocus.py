@@ -115,7 +115,7 @@ class _Defocus(LinearOperator):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DefocusBlur(_Defocus):
     """What a lens records: each output pixel has the PSF of its own defocus.
 
@@ -176,7 +176,7 @@ class DefocusBlur(_Defocus):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DualPixel(_Defocus):
     """What a dual-pixel sensor records: the views of the left and right half-pixels, in one pass.
 

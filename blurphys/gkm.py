@@ -67,7 +67,7 @@ def _float_rows(sigmas: Any) -> tuple[Any, bool]:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GKM(LinearOperator):
     """Gaussian kernel mixture: each output pixel has its own weighted sum of Gaussians.
 

@@ -181,6 +181,11 @@ class LinearOperator(ABC):
                 f"does every image of the batch have its own map?"
             )
 
+    def __repr__(self) -> str:
+        batch = f", batch {self.batch_shape}" if self.batch_shape else ""
+        where = "" if self.like is None else f", {_describe(self.like)}"
+        return f"{type(self).__name__}({self.in_shape} -> {self.out_shape}{batch}{where})"
+
     @cached_property
     def H(self) -> LinearOperator:
         """The adjoint operator; ``A.H.H is A``."""

@@ -37,7 +37,7 @@ def _check_unit_sum(owner: str, psfs: Array) -> None:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PSFStack(LinearOperator):
     """A few PSFs, weighted pixel by pixel (product-convolution).
 
@@ -142,7 +142,7 @@ class PSFStack(LinearOperator):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PixelPSF(LinearOperator):
     """One PSF for each output pixel: exact and slow, the oracle for every other gather operator.
 
@@ -229,7 +229,7 @@ class PixelPSF(LinearOperator):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Convolution(LinearOperator):
     """Uniform blur: one PSF for the whole image.
 

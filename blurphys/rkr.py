@@ -19,7 +19,7 @@ __all__ = ["RKR"]
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RKR(LinearOperator):
     """Recursive kernel representation: kernels of growing size, each one the previous one convolved with a small atom.
 

@@ -41,7 +41,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Of the noise.")] = 0,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
 ) -> None:
-    """Photo and depth in; what a lens records, its HDF5 file, four deblurred images and a picture of it all out.
+    """Photo and depth in; out: what a lens records, in HDF5, deblurred by three methods, with numbers and a picture.
 
     Without options it takes a real photo with measured depth that comes with scikit-image. It writes demo.h5 and
     demo.png.

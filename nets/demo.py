@@ -202,6 +202,8 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
         axes[1, 3].semilogy(result.applications, result.residuals, marker=".", label=label)
     axes[1, 3].set(xlabel="operator applications", ylabel=r"residual $\|y - A x_k\| / \|y\|$", title="residuals")
     axes[1, 3].set_box_aspect(height / width)
+    axes[1, 3].yaxis.tick_right()  # the label on the outside keeps the columns equally wide
+    axes[1, 3].yaxis.set_label_position("right")
     axes[1, 3].grid(visible=True, which="both", alpha=0.3)
     axes[1, 3].legend(fontsize=9)
     fig.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)

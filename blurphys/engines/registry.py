@@ -1,6 +1,6 @@
 """Which function computes a primitive for which kind of array: the whole backend story.
 
-Operators are written once, on primitives. A primitive is a whole mixture (see DESIGN notes in ``docs/adr``), because
+Operators are written once, on primitives. A primitive is a whole mixture (``docs/adr/0002``), because
 fusing a mixture is where the time is. `reference.py` has every primitive for every array namespace and is the ground
 truth; an engine registers a faster function for one namespace, equal to the reference to rounding.
 """

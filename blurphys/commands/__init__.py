@@ -1,0 +1,1 @@
+"""Commands of the ground floor, one module each; `blurphys.cli` finds them by entry points."""

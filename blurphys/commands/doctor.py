@@ -1,0 +1,295 @@
+"""`blurphys doctor`: what is installed, what computes on what, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Facts", "Finding", "diagnose", "doctor", "gather"]
+
+PACKAGES = ("numpy", "scipy", "torch", "numba", "h5py", "array-api-compat", "scikit-image", "deepinv", "pylops")
+CUPY_WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
+WAY_OF_CUPY = {11: "cupy-cuda11x", 12: "cupy-cuda12x", 13: "cupy-cuda13x"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What this machine has; every field may be missing.
+
+    Attributes
+    ----------
+    python, system : str
+        Interpreter and operating system.
+    packages : dict of str to (str or None)
+        Distribution name to version; None if not installed.
+    cupy_wheels : tuple of str
+        Installed distributions that provide `cupy`.
+    threads : int or None
+        CPU threads the engines use; None if that cannot be told.
+    threads_error : str
+        Why not.
+    engine : str
+        State of the compiled CPU engine, in words.
+    engine_error : str
+        Why it cannot be used; empty if it can.
+    torch_cuda : str or None
+        CUDA version torch was built for; None for a CPU build.
+    torch_device : str or None
+        Name of the GPU that torch sees.
+    cupy_cuda : int or None
+        Major CUDA version CuPy runs on.
+    cupy_device : str or None
+        Name of the GPU that CuPy sees.
+    cupy_error : str
+        What importing or asking CuPy raised.
+    driver : bool
+        Whether an NVIDIA driver is loaded.
+    visible_devices : str or None
+        Value of CUDA_VISIBLE_DEVICES.
+    """
+
+    python: str = ""
+    system: str = ""
+    packages: dict[str, str | None] = field(default_factory=dict)
+    cupy_wheels: tuple[str, ...] = ()
+    threads: int | None = None
+    threads_error: str = ""
+    engine: str = ""
+    engine_error: str = ""
+    torch_cuda: str | None = None
+    torch_device: str | None = None
+    torch_error: str = ""
+    cupy_cuda: int | None = None
+    cupy_device: str | None = None
+    cupy_error: str = ""
+    driver: bool = False
+    visible_devices: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark: a problem to mend, or a note on what would be possible; and what to do."""
+
+    problem: bool
+    what: str
+    fix: str
+
+
+def _major(text: str | None) -> int | None:
+    head = (text or "").partition(".")[0]
+    return int(head) if head.isdigit() else None
+
+
+def diagnose(facts: Facts) -> list[Finding]:
+    """Say what is wrong and how to mend it, from facts alone.
+
+    Parameters
+    ----------
+    facts : Facts
+
+    Returns
+    -------
+    list of Finding
+        Problems first; empty if nothing is to be said.
+    """
+    found = [*_packages(facts), *_gpu(facts)]
+    return sorted(found, key=lambda finding: not finding.problem)
+
+
+def _packages(facts: Facts) -> Iterator[Finding]:
+    for name in ("numpy", "scipy", "torch", "numba", "h5py"):
+        if name in facts.packages and facts.packages[name] is None:
+            yield Finding(True, f"{name} is not installed, although blurphys depends on it.", f"pip install {name}")
+    if facts.torch_error:
+        yield Finding(True, f"torch is installed but does not import: {facts.torch_error}", "reinstall torch")
+    if facts.threads_error:
+        yield Finding(True, facts.threads_error, "unset BLURPHYS_NUM_THREADS, or give it a whole number >= 1")
+    if facts.engine_error and facts.packages.get("numba", "") is not None:
+        fix = "reinstall numba; if its cache cannot be written, set NUMBA_CACHE_DIR to a folder that can"
+        yield Finding(True, f"The compiled CPU engine does not load: {facts.engine_error}", fix)
+
+
+def _gpu(facts: Facts) -> Iterator[Finding]:
+    torch_major = _major(facts.torch_cuda)
+    wheels = [w for w in facts.cupy_wheels if w in WAY_OF_CUPY.values()]
+    if len(facts.cupy_wheels) > 1:
+        keep = WAY_OF_CUPY.get(torch_major or 0) or facts.cupy_wheels[-1]
+        yield Finding(
+            True,
+            f"{' and '.join(facts.cupy_wheels)} are both installed; they overwrite each other's files.",
+            f"pip uninstall -y {' '.join(facts.cupy_wheels)} && pip install {keep}",
+        )
+    elif facts.cupy_error:
+        yield Finding(True, f"CuPy is installed but does not work: {facts.cupy_error}", _mend_cupy(facts, torch_major))
+    wheel_major = next((m for m, w in WAY_OF_CUPY.items() if wheels == [w]), None)
+    cupy_major = facts.cupy_cuda if facts.cupy_cuda is not None else wheel_major
+    if len(facts.cupy_wheels) == 1 and torch_major and cupy_major and torch_major != cupy_major:
+        right = WAY_OF_CUPY.get(torch_major, "a CuPy built for the same CUDA")
+        yield Finding(
+            True,
+            f"CuPy is built for CUDA {cupy_major} and torch for CUDA {facts.torch_cuda}; one process cannot rely on "
+            f"both.",
+            f"pip uninstall -y {facts.cupy_wheels[0]} && pip install {right}",
+        )
+    if facts.packages.get("torch") is None or facts.torch_error or facts.torch_device:
+        return
+    if facts.torch_cuda is None:
+        yield Finding(
+            facts.driver,
+            "torch is the CPU build and sees no GPU." + (" This machine has an NVIDIA driver." if facts.driver else ""),
+            "for a GPU, install torch from https://pytorch.org/get-started/locally with the CUDA of your driver",
+        )
+    elif facts.visible_devices is not None and facts.visible_devices.strip() in ("", "-1"):
+        hidden = f"torch sees no GPU because CUDA_VISIBLE_DEVICES={facts.visible_devices!r} hides it."
+        yield Finding(True, hidden, "unset CUDA_VISIBLE_DEVICES")
+    elif not facts.driver:
+        yield Finding(
+            False,
+            f"torch is built for CUDA {facts.torch_cuda} but sees no GPU: no NVIDIA driver is loaded.",
+            "if the machine has a GPU, install its driver (nvidia-smi must list the device); in a container, start it "
+            "with --gpus all",
+        )
+    else:
+        yield Finding(
+            True,
+            f"torch is built for CUDA {facts.torch_cuda} but sees no GPU, although an NVIDIA driver is loaded.",
+            f"compare the CUDA version that nvidia-smi shows with {facts.torch_cuda}: the driver must be as new; or "
+            f"install a torch built for an older CUDA",
+        )
+
+
+def _mend_cupy(facts: Facts, torch_major: int | None) -> str:
+    if not facts.driver:
+        return "CuPy needs an NVIDIA driver; without a GPU, pip uninstall it"
+    right = WAY_OF_CUPY.get(torch_major or 0, "the wheel of your CUDA: cupy-cuda12x or cupy-cuda13x")
+    return f"pip uninstall -y {' '.join(facts.cupy_wheels) or 'cupy'} and install {right}"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _engine_facts() -> dict[str, Any]:
+    """Look at the compiled functions without compiling them."""
+    if find_spec("numba") is None:
+        return {"engine": "numba is not installed"}
+    try:
+        import_module("blurphys.engines.cpu")
+        modules = [module for name, module in sys.modules.items() if name.startswith("blurphys.engines.")]
+        functions = {id(f): f for m in modules for f in vars(m).values() if hasattr(f, "stats")}.values()
+        kept = [f for f in functions if any(Path(f.stats.cache_path).glob(f"*.{f.__name__}-*.nbi"))]
+    except Exception as error:
+        return {"engine": "does not load", "engine_error": _brief(error)}
+    if len(kept) < len(functions):
+        note = "the first call on NumPy arrays compiles the others for some seconds and caches them"
+        return {"engine": f"{len(kept)} of {len(functions)} functions compiled and cached; {note}"}
+    return {"engine": f"all {len(kept)} functions compiled and cached"}
+
+
+def _torch_facts() -> dict[str, Any]:
+    if find_spec("torch") is None:
+        return {}
+    try:
+        import torch
+
+        seen = torch.cuda.is_available()
+        return {
+            "torch_cuda": torch.version.cuda,
+            "torch_device": torch.cuda.get_device_name(0) if seen else None,
+        }
+    except Exception as error:
+        return {"torch_error": _brief(error)}
+
+
+def _cupy_facts() -> dict[str, Any]:
+    if find_spec("cupy") is None:
+        return {}
+    facts: dict[str, Any] = {}
+    try:
+        cupy: Any = import_module("cupy")
+        facts["cupy_cuda"] = int(cupy.cuda.runtime.runtimeGetVersion()) // 1000
+        facts["cupy_device"] = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    except Exception as error:
+        facts["cupy_error"] = _brief(error)
+    return facts
+
+
+def _thread_facts() -> dict[str, Any]:
+    from ..engines.threads import thread_count
+
+    try:
+        return {"threads": thread_count()}
+    except ValueError as error:
+        return {"threads_error": str(error)}
+
+
+def gather() -> Facts:
+    """Look at this machine; what is missing is left out, nothing is raised."""
+    return Facts(
+        python=f"{platform.python_version()} ({sys.executable})",
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        packages={name: _installed(name) for name in PACKAGES},
+        cupy_wheels=tuple(name for name in CUPY_WHEELS if _installed(name)),
+        driver=Path("/proc/driver/nvidia/version").exists(),
+        visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        **_torch_facts(),
+        **_cupy_facts(),
+        **_thread_facts(),
+        **_engine_facts(),
+    )
+
+
+def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
+    from .. import __version__
+
+    yield "blurphys", __version__
+    yield "python", facts.python
+    yield "system", facts.system
+    for name, found in facts.packages.items():
+        yield name, found or "not installed"
+    yield "cupy", ", ".join(f"{w} {_installed(w)}" for w in facts.cupy_wheels) or "not installed"
+    yield "CPU threads", "unknown" if facts.threads is None else str(facts.threads)
+    yield "CPU engine", facts.engine
+    cuda = f" (built for CUDA {facts.torch_cuda})" if facts.torch_cuda else " (CPU build)"
+    yield "torch GPU", (facts.torch_device or "none") + (cuda if facts.packages.get("torch") else "")
+    cuda = f" (CUDA {facts.cupy_cuda})" if facts.cupy_cuda else ""
+    yield "CuPy GPU", (facts.cupy_device or "none") + cuda
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Show versions, threads, compiled engine and GPUs, say what does not fit together, and how to mend it.
+
+    Example: blurphys doctor
+    """
+    facts = gather()
+    findings = diagnose(facts)
+    if json:
+        typer.echo(dumps({"facts": asdict(facts), "findings": [asdict(f) for f in findings]}, indent=2))
+        return
+    for name, value in _rows(facts):
+        typer.echo(f"{name:<18}{value}")
+    typer.echo("")
+    for finding in findings:
+        typer.echo(f"{'PROBLEM' if finding.problem else 'note':<9}{finding.what}\n{'':<9}-> {finding.fix}")
+    if not any(finding.problem for finding in findings):
+        typer.echo("No problems found.")
