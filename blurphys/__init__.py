@@ -10,10 +10,11 @@ from .bank import PSFBank
 from .boundary import BOUNDARIES
 from .defocus import DefocusBlur, DualPixel
 from .gkm import GKM, gkm_bank
+from .lens import ThinLens
 from .linalg import operator_norm, to_dense
 from .linop import LinearOperator
-from .optics import Pupil, ThinLens
 from .psf_stack import Convolution, PixelPSF, PSFStack
+from .pupil import Pupil
 from .rkr import RKR
 from .testing import CheckReport, check
 

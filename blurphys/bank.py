@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
 from .linop import require_float, require_same_kind
-from .optics import Pupil
+from .pupil import Pupil
 from .types import Array
 
 __all__ = ["PSFBank"]

@@ -63,7 +63,7 @@ def demo(
             raise FileExistsError(f"{target} exists already; --force replaces it")
     started = time.perf_counter()
     policy = o.policy(invalid)
-    source = o.scene_from(
+    source, shot = o.exposure(
         image,
         depth,
         scene,
@@ -72,10 +72,6 @@ def demo(
         baseline_m=baseline,
         doffs=doffs,
         disparity_scale=disparity_scale,
-    )
-    source = synth.scenes.stereo_motorcycle() if source is None else source
-    shot, pitch = o.camera_from(
-        source,
         preset=camera,
         focal_length_mm=focal_length,
         f_number=f_number,
@@ -85,8 +81,6 @@ def demo(
         split=split,
         shot_noise=shot_noise,
     )
-    for name, value in o.describe(source, shot, pitch):
-        typer.echo(f"{name:<12}{value}")
     with progress("demo", total=6) as advance:
         advance("rendering left, right and combined view")
         report = synth.generate(source, out, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=force)

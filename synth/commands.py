@@ -47,7 +47,6 @@ def blur(
     """
     from .io import write_image
     from .render import render
-    from .scenes import stereo_motorcycle
 
     suffix = out.suffix.lower()
     if suffix not in (".png", ".h5", ".hdf5"):
@@ -64,7 +63,7 @@ def blur(
         if target.exists() and not force:
             raise FileExistsError(f"{target} exists already; --force replaces it")
     policy = o.policy(invalid)
-    source = o.scene_from(
+    source, shot = o.exposure(
         image,
         depth,
         scene,
@@ -73,10 +72,6 @@ def blur(
         baseline_m=baseline,
         doffs=doffs,
         disparity_scale=disparity_scale,
-    )
-    source = stereo_motorcycle() if source is None else source
-    shot, pitch = o.camera_from(
-        source,
         preset=camera,
         focal_length_mm=focal_length,
         f_number=f_number,
@@ -86,8 +81,6 @@ def blur(
         split=split,
         shot_noise=shot_noise,
     )
-    for name, value in o.describe(source, shot, pitch):
-        typer.echo(f"{name:<12}{value}")
     if suffix != ".png":
         from .generate import generate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, cast, get_args
+from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import typer
@@ -17,7 +17,7 @@ from .depth import Stereo
 from .noise import ShotReadNoise
 from .scenes import Scene
 
-__all__ = ["camera_from", "describe", "policy", "scene_from"]
+__all__ = ["camera_from", "describe", "exposure", "policy", "scene_from"]
 
 FULL_FRAME_MM = 36.0
 Policy: TypeAlias = Literal["nearest", "far", "error"]
@@ -206,6 +206,39 @@ def camera_from(
         base, lens=lens, max_radius=limit, focus_range_m=None, f_number_range=None, gain_range=None, name="own lens"
     )
     return camera, source
+
+
+def exposure(
+    image: Path | None,
+    depth: Path | None,
+    folder: Path | None,
+    *,
+    unit: str | None,
+    focal_px: float | None,
+    baseline_m: float | None,
+    doffs: float,
+    disparity_scale: float,
+    **camera: Any,
+) -> tuple[Scene, Camera]:
+    """Return the scene that the options name, the motorcycle where they name none, and what `camera_from` makes of it.
+
+    Prints what a person wants to know about both.
+    """
+    scene = scene_from(
+        image,
+        depth,
+        folder,
+        unit=unit,
+        focal_px=focal_px,
+        baseline_m=baseline_m,
+        doffs=doffs,
+        disparity_scale=disparity_scale,
+    )
+    scene = scenes.stereo_motorcycle() if scene is None else scene
+    made, pitch = camera_from(scene, **camera)
+    for name, value in describe(scene, made, pitch):
+        typer.echo(f"{name:<12}{value}")
+    return scene, made
 
 
 def describe(scene: Scene, camera: Camera, pitch: str) -> list[tuple[str, str]]:

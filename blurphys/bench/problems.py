@@ -13,7 +13,7 @@ from ..bank import PSFBank
 from ..defocus import DualPixel
 from ..gkm import GKM, gkm_bank
 from ..linop import LinearOperator
-from ..optics import Pupil
+from ..pupil import Pupil
 from ..rkr import RKR
 from . import opponents as plain
 from .contestant import Contestant, ours, torch_function

@@ -58,19 +58,25 @@ def _segment_weights(index: Any, fraction: Any, row: int, start: int, stop: int,
 
 @jit
 def _add_filtered(out: Any, line: Any, taps: Any) -> None:
-    """Add ``sum_j taps[j] line[q + j]`` to out[q], four taps at a time so that `out` is read and written less."""
-    n, m, j = out.size, taps.size, 0
-    while j + 4 <= m:
-        a, b, c, d = line[j : j + n], line[j + 1 : j + 1 + n], line[j + 2 : j + 2 + n], line[j + 3 : j + 3 + n]
-        ta, tb, tc, td = taps[j], taps[j + 1], taps[j + 2], taps[j + 3]
+    """Add ``sum_j taps[j] line[q + j]`` to out[q], four taps at a time so that `out` is read and written less.
+
+    Unsigned indices: the compiler need not ask whether one is negative, and no slices are made.
+    """
+    n, m, j, four = np.uint64(out.size), np.uint64(taps.size), np.uint64(0), np.uint64(4)
+    one = np.uint64(1)
+    while j + four <= m:
+        b = j + one
+        c = b + one
+        d = c + one
+        ta, tb, tc, td = taps[j], taps[b], taps[c], taps[d]
         for q in range(n):
-            out[q] += (ta * a[q] + tb * b[q]) + (tc * c[q] + td * d[q])
-        j += 4
+            out[q] += (ta * line[j + q] + tb * line[b + q]) + (tc * line[c + q] + td * line[d + q])
+        j += four
     while j < m:
-        a, ta = line[j : j + n], taps[j]
+        ta = taps[j]
         for q in range(n):
-            out[q] += ta * a[q]
-        j += 1
+            out[q] += ta * line[j + q]
+        j += one
 
 
 @jit
