@@ -19,6 +19,10 @@ SHAPE = (48, 61)
 OPTIONAL = ("deepinv", "PyLops", "OpenCV")
 
 
+def silent(message: str, steps: int) -> None:
+    """Show no progress."""
+
+
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
     """Tiny images on a busy machine: more threads only wait for each other."""
@@ -34,7 +38,7 @@ def one_thread(monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_opponent_computes_what_we_compute(name):
     task = problem(name, SHAPE)
-    result = timing.measure(task, 1, lambda message: None)
+    result = timing.measure(task, 1, silent)
     assert [e.name for e in result.entries][:2] == ["ours: NumPy", "ours: torch"]
     for entry in result.entries:
         if entry.skipped:
@@ -62,7 +66,7 @@ def test_inputs_can_tell_a_wrong_opponent(name):
 def test_a_wrong_opponent_is_caught_and_not_timed(monkeypatch):
     right = opponents.recursive_slices
     monkeypatch.setattr(opponents, "recursive_slices", lambda gamma, atoms: right(gamma, atoms.flip(-1)))
-    result = timing.measure(problem("rkr", SHAPE), 1, lambda message: None)
+    result = timing.measure(problem("rkr", SHAPE), 1, silent)
     (wrong,) = [e for e in result.entries if not e.right]
     assert wrong.name == "torch shifted slices"
     assert "differs from ours" in wrong.skipped
@@ -77,7 +81,7 @@ def test_an_opponent_that_fails_is_reported_not_raised(monkeypatch):
         return run
 
     monkeypatch.setattr(opponents, "recursive_depthwise", fails)
-    result = timing.measure(problem("rkr", SHAPE), 1, lambda message: None)
+    result = timing.measure(problem("rkr", SHAPE), 1, silent)
     (entry,) = [e for e in result.entries if e.name == "torch depthwise"]
     assert "no kernel for this device" in entry.skipped
 
@@ -87,7 +91,7 @@ def test_order_rotates_and_ratios_are_paired(monkeypatch):
     seen = []
     entries = [(name, lambda name=name: _fake(name, seen)) for name in ("a", "b", "c")]
     task = problems.Problem(name="p", title="P", levels=2, image_bytes=8, entries=tuple(entries))
-    timing.measure(task, 3, lambda message: None)
+    timing.measure(task, 3, silent)
     assert seen == [*"aabbcc", *"aabbcc", *"bbccaa", *"ccaabb"]
     assert timing.ratio([2.0, 8.0, 30.0], [1.0, 2.0, 3.0]) == 4.0
 
