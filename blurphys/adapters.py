@@ -6,10 +6,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, final
 
-from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import array_namespace, device, is_torch_array
 
 from .linalg import full_shapes, namespace_of, to_numpy
-from .linop import LinearOperator
+from .linop import LinearOperator, require_float
 from .types import Array, Shape
 
 __all__ = ["Foreign", "as_deepinv", "as_pylops", "as_scipy", "wrap"]
@@ -182,11 +182,17 @@ def wrap(operator: Any, *, in_shape: Shape | None = None, like: Array | None = N
     """
     if isinstance(operator, LinearOperator):
         return operator
+    if like is not None:
+        require_float("check", "like", like)
     if hasattr(operator, "matvec") and hasattr(operator, "rmatvec"):
         import numpy as np
 
         rows, cols = operator.shape
         dtype = np.dtype(operator.dtype or "float64")
+        if dtype.kind == "c":
+            raise TypeError("check: expected a real operator, got a complex one; images here are real")
+        if dtype.kind in "iub":
+            dtype = np.dtype("float64")  # a matrix of whole numbers acts on real vectors
         sample = np.zeros(1, dtype=dtype) if like is None else like
         return Foreign(operator.matvec, operator.rmatvec, (cols,), (rows,), sample)
     if hasattr(operator, "A") and hasattr(operator, "A_adjoint"):
@@ -204,12 +210,16 @@ def wrap(operator: Any, *, in_shape: Shape | None = None, like: Array | None = N
         )
     if in_shape is None:
         raise ValueError("check: expected in_shape for an operator that does not tell its own, for example (3, 16, 20)")
-    xp, where = (array_namespace(like), {"dtype": like.dtype}) if like is not None else (None, {})
-    if xp is None:
+    if like is None:
         import numpy as np
 
-        probe: Array = np.zeros(in_shape)
-    else:
-        probe = xp.zeros(in_shape, **where)
-    out_shape = tuple(calls[0](probe).shape)
+        like = np.zeros(1)
+    probe = array_namespace(like).zeros(in_shape, dtype=like.dtype, device=device(like))
+    try:
+        out_shape = tuple(calls[0](probe).shape)
+    except Exception as error:
+        raise ValueError(
+            f"check: expected forward to return an array for zeros of shape {tuple(in_shape)}, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
     return Foreign(calls[0], calls[1], in_shape, out_shape, like)

@@ -67,6 +67,8 @@ class PSFBank:
         if pupil is not None:
             if not isinstance(pupil, Pupil):
                 raise ValueError(f"PSFBank: expected a Pupil, got {type(pupil).__name__}; pass kernels as psfs=")
+            if radii is not None:
+                raise ValueError("PSFBank: expected radii only together with psfs, got them with a pupil")
             if max_radius is None or not (isfinite(max_radius) and max_radius > 0):
                 raise ValueError(f"PSFBank: expected max_radius > 0 px, got {max_radius}")
             if not (isfinite(step) and step > 0):
@@ -75,6 +77,8 @@ class PSFBank:
             self.radii = np.linspace(-max_radius, max_radius, 2 * n + 1)
             self.views: tuple[str, ...] = ("left", "right", "combined")
         else:
+            if max_radius is not None:
+                raise ValueError("PSFBank: expected max_radius only together with a pupil, got it with psfs")
             self._take(psfs, radii)
         self.radii.setflags(write=False)
 
@@ -101,10 +105,10 @@ class PSFBank:
             )
         if not np.all(np.isfinite(self.radii)) or np.any(np.diff(self.radii) <= 0):
             raise ValueError("PSFBank: expected finite radii that increase; sort the psfs by signed radius")
-        if "combined" not in given and {"left", "right"} <= set(given):
-            given["combined"] = 0.5 * (given["left"] + given["right"])
         self._psfs = given
         self.views = tuple(given)
+        if "combined" not in given and {"left", "right"} <= set(given):
+            self.views = (*self.views, "combined")
 
     @property
     def max_radius(self) -> float:
@@ -121,6 +125,8 @@ class PSFBank:
         """
         if view not in self.views:
             raise ValueError(f"PSFBank: expected a view among {self.views}, got {view!r}")
+        if view not in self._psfs and self.pupil is None:
+            return 0.5 * (self._psfs["left"] + self._psfs["right"])  # anew each time: the two may be learned
         if view not in self._psfs and self.pupil is not None:
             levels = [self.pupil.psf(float(r), view) for r in self.radii]
             size = max(level.shape[0] for level in levels)

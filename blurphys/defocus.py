@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Self, final
 
-from array_api_compat import array_namespace
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
 
 from .bank import PSFBank
 from .boundary import check_boundary, check_extension
@@ -31,6 +32,9 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
             f"{owner}: expected a finite defocus_map, got {count} NaN or inf; ThinLens.defocus_map(depth, invalid=...) "
             f"fills unknown depths"
         )
+    nodes = bank.radii.astype(np.float32 if defocus_map.dtype == xp.float32 else np.float64)
+    if np.any(np.diff(nodes) <= 0):
+        raise ValueError(f"{owner}: expected radii that differ in {defocus_map.dtype}, got {bank.radii.tolist()}")
     low, high = float(xp.min(defocus_map)), float(xp.max(defocus_map))
     slack = 1e-6 * bank.max_radius
     if low < bank.radii[0] - slack or high > bank.radii[-1] + slack:
@@ -63,8 +67,14 @@ class _Defocus(LinearOperator):
         check_extension(self.in_shape, *_reach((self._psfs.shape[-2], self._psfs.shape[-1])), self.boundary, owner)
 
     @cached_property
+    def _converted(self) -> Array:
+        return self.bank.stacked(self._views, self.defocus_map)
+
+    @property
     def _psfs(self) -> Array:
-        """The bank where the map lives: (V, L, 1 or C, h, w)."""
+        """The bank where the map lives: (V, L, 1 or C, h, w). Tensors may be learned, so they are stacked anew."""
+        if is_numpy_array(self.bank.psfs(self._views[0])):
+            return self._converted
         return self.bank.stacked(self._views, self.defocus_map)
 
     @property

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import ceil, exp
-from numbers import Integral
 from typing import Any, Self, final
 
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
 from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
-from .linop import LinearOperator, require_same_kind
+from .linop import LinearOperator, detached, require_same_kind, whole_numbers
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, check_mix, flat_colours, mixed_psf, padded_psf
 from .types import Array, BoundaryName, Shape, Taps
 
 __all__ = ["GKM", "gkm_bank"]
+
+DIRAC = 0.02
+"""Up to this standard deviation (px) a sampled Gaussian is the Dirac: its next tap, exp(-1250), is zero in float64."""
 
 
 def gkm_bank(max_width: int = 21) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -60,10 +62,15 @@ def gkm_bank(max_width: int = 21) -> tuple[tuple[float, ...], tuple[int, ...]]:
 
 def _float_rows(sigmas: Any) -> tuple[Any, bool]:
     """Return nested tuples of floats, and whether there is one row per colour."""
-    rows = sigmas.tolist() if hasattr(sigmas, "tolist") else list(sigmas)
-    if rows and isinstance(rows[0], Sequence):
-        return tuple(tuple(float(s) for s in row) for row in rows), True
-    return tuple(float(s) for s in rows), False
+    try:
+        rows = sigmas.tolist() if hasattr(sigmas, "tolist") else list(sigmas)
+        if any(hasattr(s, "requires_grad") for s in rows):
+            raise ValueError("GKM: expected one tensor of sigmas, got a sequence of tensors; stack them")
+        if rows and isinstance(rows[0], Sequence):
+            return tuple(tuple(float(s) for s in row) for row in rows), True
+        return tuple(float(s) for s in rows), False
+    except TypeError:
+        raise ValueError(f"GKM: expected sigmas as a sequence of numbers (px), got {sigmas!r}") from None
 
 
 @final
@@ -84,7 +91,7 @@ class GKM(LinearOperator):
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     supports : sequence of K odd ints, optional
-        Kernel widths, px; by default 2 ceil(3 sigma) + 1. Wider than needed is harmless, narrower is a cut.
+        Kernel widths, px; by default 2 ceil(3 sigma) + 1, see `widths`. Wider is harmless, narrower is a cut.
     mix : array of shape (D, C, K), optional
         Weights of a channel mix after each Gaussian; by default each colour stays with itself.
 
@@ -132,6 +139,9 @@ class GKM(LinearOperator):
         levels = self.beta.shape[-3]
         if self.tensor_sigmas:
             require_same_kind("GKM", "sigmas", self.sigmas, "beta", self.beta)
+            xp, values = array_namespace(self.sigmas), detached(self.sigmas)
+            if not bool(xp.all(xp.isfinite(values) & (values >= 0))):
+                raise ValueError("GKM: expected finite sigmas >= 0 px, got a tensor with values that are not")
             shape = tuple(self.sigmas.shape)
             if self.supports is None:
                 raise ValueError("GKM: expected explicit supports with tensor sigmas, got None; pass odd widths in px")
@@ -149,20 +159,14 @@ class GKM(LinearOperator):
                 f"GKM: expected sigmas of shape ({levels},) or ({self.channels}, {levels}) to match K = {levels} of "
                 f"beta {tuple(self.beta.shape)}, got {shape}; is beta (*B, K, H, W)?"
             )
-        if self.supports is None:
-            rows = self.sigmas if len(shape) == 2 else (self.sigmas,)
-            widest = [max(column) for column in zip(*rows, strict=True)]
-            object.__setattr__(self, "supports", tuple(2 * ceil(3 * s) + 1 for s in widest))
-        else:
-            if not all(isinstance(n, Integral) for n in self.supports):
-                raise ValueError(f"GKM: expected supports as whole numbers, one for each kernel, got {self.supports}")
-            object.__setattr__(self, "supports", tuple(int(n) for n in self.supports))
+        if self.supports is not None:
+            object.__setattr__(self, "supports", whole_numbers("GKM", "supports", self.supports))
         self._check_supports(levels)
         check_mix("GKM", self.mix, self.beta, self.channels, levels)
         check_extension(self.in_shape, (self.halo,) * 2, (self.halo,) * 2, self.boundary, "GKM")
 
     def _check_supports(self, levels: int) -> None:
-        supports = self.supports or ()
+        supports = self.widths
         if len(supports) != levels:
             raise ValueError(f"GKM: expected one support for each of K = {levels} kernels, got {len(supports)}")
         if any(n < 1 or n % 2 == 0 for n in supports):
@@ -191,14 +195,22 @@ class GKM(LinearOperator):
 
     @property
     def halo(self) -> int:
-        return max(self.supports or (1,)) // 2
+        return max(self.widths) // 2
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Kernel widths in use, px: `supports` where they were given, else 2 ceil(3 sigma) + 1."""
+        if self.supports is not None:
+            return self.supports
+        rows = self.sigmas if isinstance(self.sigmas[0], tuple) else (self.sigmas,)
+        return tuple(2 * ceil(3 * max(column)) + 1 for column in zip(*rows, strict=True))
 
     def taps(self) -> Taps:
         """Return the one-sided taps of each kernel, centre first: tuples of floats, or arrays of shape (1 or C, 1, 1).
 
         The two-sided taps sum to one.
         """
-        supports = self.supports or ()
+        supports = self.widths
         if not self.tensor_sigmas and not isinstance(self.sigmas[0], tuple):
             return [_taps(s, n // 2) for s, n in zip(self.sigmas, supports, strict=True)]
         xp = array_namespace(self.beta)
@@ -234,19 +246,19 @@ class GKM(LinearOperator):
 
 
 def _taps(sigma: float, half: int) -> tuple[float, ...]:
-    if sigma == 0 or half == 0:
+    if sigma <= DIRAC or half == 0:
         return (1.0,) + (0.0,) * half
-    values = [exp(-(t * t) / (2 * sigma * sigma)) for t in range(half + 1)]
+    values = [exp(-0.5 * (t / sigma) * (t / sigma)) for t in range(half + 1)]
     total = values[0] + 2 * sum(values[1:])
     return tuple(v / total for v in values)
 
 
 def _array_taps(sigma: Array, half: int) -> list[Array]:
     xp = array_namespace(sigma)
-    safe = xp.where(sigma > 0, sigma, xp.ones_like(sigma))
+    safe = xp.where(sigma > DIRAC, sigma, xp.ones_like(sigma))
     values = [xp.ones_like(sigma)]
     for t in range(1, half + 1):
-        values.append(xp.where(sigma > 0, xp.exp(-(t * t) / (2 * safe * safe)), xp.zeros_like(sigma)))
+        values.append(xp.where(sigma > DIRAC, xp.exp(-0.5 * (t / safe) ** 2), xp.zeros_like(sigma)))
     total = values[0]
     for v in values[1:]:
         total = total + 2 * v

@@ -14,6 +14,9 @@ from .types import Array
 
 __all__ = ["ThinLens"]
 
+NEAREST_M = 1e-9
+"""Depths up to a nanometre are taken as unknown, like zero: their inverse would overflow."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,9 @@ class ThinLens:
             raise ValueError(
                 f"ThinLens.defocus_map: expected invalid to be 'error', 'nearest' or 'far', got {invalid!r}"
             )
-        valid = xp.isfinite(depth_m) & (depth_m > 0)
+        if depth_m.ndim < 2:
+            raise ValueError(f"ThinLens.defocus_map: expected depth of shape (..., H, W), got {tuple(depth_m.shape)}")
+        valid = xp.isfinite(depth_m) & (depth_m > NEAREST_M)
         if not bool(xp.all(valid)):
             count = int(xp.count_nonzero(~valid))
             if invalid == "error":

@@ -6,6 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from functools import cached_property
 from numbers import Real
+from operator import index
 from typing import TYPE_CHECKING, Any, Self, final
 
 from array_api_compat import array_namespace, device
@@ -15,7 +16,7 @@ from .types import Array, Shape
 if TYPE_CHECKING:
     from .algebra import Adjoint, Composed, Scaled, Sum
 
-__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind"]
+__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "whole_numbers"]
 
 
 def _describe(x: Array) -> str:
@@ -24,19 +25,29 @@ def _describe(x: Array) -> str:
 
 
 def require_float(owner: str, name: str, x: Array) -> Any:
-    """Return the namespace of `x`; raise TypeError unless it is an array of a real floating-point dtype."""
+    """Return the namespace of `x`; raise TypeError unless it is an array of float32 or float64."""
     try:
         xp = array_namespace(x)
     except TypeError:
         raise TypeError(
             f"{owner}: expected {name} to be a NumPy, torch or CuPy array, got {type(x).__name__}; convert it first"
         ) from None
-    if not xp.isdtype(x.dtype, "real floating"):
+    if hasattr(x, "mask") and hasattr(x, "filled"):
+        raise TypeError(f"{owner}: expected {name} to be a plain array, got a masked one; fill it with .filled(value)")
+    if x.dtype not in (xp.float32, xp.float64):
         raise TypeError(
-            f"{owner}: expected {name} to be floating point (float32 or float64), got {x.dtype}; "
+            f"{owner}: expected {name} to be floating point, float32 or float64 in native byte order, got {x.dtype}; "
             f"is it an integer image that still has to be scaled to [0, 1]?"
         )
     return xp
+
+
+def whole_numbers(owner: str, name: str, values: Any) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints; raise ValueError where one is not a whole number or there is no sequence."""
+    try:
+        return tuple(index(n) for n in values)
+    except TypeError:
+        raise ValueError(f"{owner}: expected {name} as a tuple of whole numbers, got {values!r}") from None
 
 
 def detached(x: Array) -> Array:
@@ -248,6 +259,7 @@ class LinearOperator(ABC):
             If the operator has no such form (a product, say).
         """
         height, width = self.out_shape[-2:]
+        row, col = whole_numbers(f"{type(self).__name__}.psf_at", "(row, col)", (row, col))
         if not (-height <= row < height and -width <= col < width):
             raise ValueError(
                 f"{type(self).__name__}.psf_at: expected a pixel (row, col) inside {height} x {width}, "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from array_api_compat import array_namespace, device
 
 from .linop import require_same_kind
@@ -12,7 +14,7 @@ __all__ = ["check_channels", "check_mix", "flat_colours", "mixed_psf", "padded_p
 
 def check_channels(owner: str, channels: int) -> None:
     """Raise ValueError unless `channels` is a positive whole number."""
-    if not isinstance(channels, int) or channels < 1:
+    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels < 1:
         raise ValueError(f"{owner}: expected channels to be a whole number >= 1, got {channels!r}")
 
 

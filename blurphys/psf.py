@@ -8,6 +8,7 @@ here are the field's closed forms.
 from __future__ import annotations
 
 from math import ceil, isfinite
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ Kernel = NDArray[np.floating]
 def _check_size(owner: str, size: int | None, default: int) -> int:
     if size is None:
         return default
-    if size < 1 or size % 2 == 0:
-        raise ValueError(f"{owner}: expected an odd size >= 1 px (the kernel has a centre pixel), got {size}")
+    if not isinstance(size, Integral) or size < 1 or size % 2 == 0:
+        raise ValueError(f"{owner}: expected an odd whole size >= 1 px (the kernel has a centre pixel), got {size}")
     return int(size)
 
 
@@ -162,6 +163,23 @@ def generalized_gaussian(scale: float, exponent: float, size: int | None = None)
     return _unit_sum(fine.reshape(n, sub, n, sub).sum(axis=(1, 3)))
 
 
+def check_ring(owner: str, order: float, cutoff: float, floor: float, smoothing: float) -> None:
+    """Raise ValueError unless the parameters make a ring."""
+    if not (1 <= order < np.inf and 0 < cutoff < np.inf and 0 <= floor <= 1 and 0 <= smoothing <= 1):
+        raise ValueError(
+            f"{owner}: expected order >= 1, cutoff > 0, both finite, floor and smoothing in [0, 1], got order={order}, "
+            f"cutoff={cutoff}, floor={floor}, smoothing={smoothing}"
+        )
+
+
+def butterworth_ring(squared: Kernel, order: float) -> Kernel:
+    """Return ``1 / (1 + q^-order)`` of q = (rho / D0)^2, by logarithms so that no order overflows."""
+    from scipy.special import expit
+
+    with np.errstate(divide="ignore"):
+        return np.asarray(expit(order * np.log(squared)))
+
+
 def _published_window(radius: int) -> int:
     window = round((2 * radius + 1) / 7) + 1
     return window + 1 - window % 2
@@ -204,7 +222,7 @@ def butterworth(
     Raises
     ------
     ValueError
-        Radius not whole, order < 1, cutoff <= 0, floor outside [0, 1], smoothing < 0, unknown view.
+        Radius not whole, order < 1, cutoff <= 0, floor or smoothing outside [0, 1], unknown view.
 
     References
     ----------
@@ -220,22 +238,18 @@ def butterworth(
     """
     if view not in ("combined", "left", "right"):
         raise ValueError(f"psf.butterworth: expected view 'combined', 'left' or 'right', got {view!r}")
-    if radius != int(radius):
+    if not isfinite(radius) or radius != int(radius):
         raise ValueError(
             f"psf.butterworth: expected a whole radius (the published arrays have no other), got {radius}; "
             f"Pupil.butterworth(...).psf(radius) takes any"
         )
-    if order < 1 or not cutoff > 0 or not 0 <= floor <= 1 or (smoothing is not None and not smoothing >= 0):
-        raise ValueError(
-            f"psf.butterworth: expected order >= 1, cutoff > 0, 0 <= floor <= 1 and smoothing >= 0, got order={order}, "
-            f"cutoff={cutoff}, floor={floor}, smoothing={smoothing}"
-        )
+    check_ring("psf.butterworth", order, cutoff, floor, 0.0 if smoothing is None else smoothing)
     if radius == 0:
         return np.ones((1, 1))
     r = abs(int(radius))
     offset = np.arange(-r, r + 1.0)
     rho2 = offset[:, None] ** 2 + offset[None, :] ** 2
-    ring = rho2**order / (rho2**order + (cutoff * r) ** (2 * order))
+    ring = butterworth_ring(rho2 / (cutoff * r) ** 2, order)
     ring = floor + (1 - floor) * (ring - ring.min()) / (ring.max() - ring.min())
     if smoothing is None:
         width = _published_window(r)

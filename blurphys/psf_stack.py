@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device
 
 from .boundary import check_boundary, check_extension, extend, fold
 from .engines.registry import kernel
-from .linop import LinearOperator, detached, require_float, require_same_kind
+from .linop import LinearOperator, detached, require_float, require_same_kind, whole_numbers
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, flat_colours
 from .types import Array, BoundaryName, Shape
@@ -267,7 +267,7 @@ class Convolution(LinearOperator):
     def __post_init__(self) -> None:
         require_float("Convolution", "psf", self.psf)
         check_boundary(self.boundary, "Convolution")
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "shape", whole_numbers("Convolution", "shape", self.shape))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"Convolution: expected shape (C, H, W) of positive sizes, got {self.shape}")
         got = tuple(self.psf.shape)

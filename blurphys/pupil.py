@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from .psf import disk_coverage
+from .psf import butterworth_ring, check_ring, disk_coverage
 
 __all__ = ["Pupil"]
 
@@ -121,19 +121,15 @@ class Pupil:
         -----
         The published arrays are `blurphys.psf.butterworth`; their smoothing / radius is 0.16 at r = 5 and 0.07 at 20.
         """
-        if order < 1 or not cutoff > 0 or not 0 <= floor <= 1 or not 0 <= smoothing <= 1:
-            raise ValueError(
-                f"Pupil.butterworth: expected order >= 1, cutoff > 0, floor and smoothing in [0, 1], got "
-                f"order={order}, cutoff={cutoff}, floor={floor}, smoothing={smoothing}"
-            )
+        check_ring("Pupil.butterworth", order, cutoff, floor, smoothing)
         from scipy.ndimage import gaussian_filter
 
         extent = 1.0 + 4.0 * smoothing
         edges = _edges(extent)
         x, y = _centres(extent)
         rho2 = x * x + y * y
-        ring = rho2**order / (rho2**order + cutoff ** (2 * order))
-        corner = 2.0**order / (2.0**order + cutoff ** (2 * order))
+        ring = butterworth_ring(rho2 / cutoff**2, order)
+        corner = float(butterworth_ring(np.array(2.0 / cutoff**2), order))
         grid = (floor + (1 - floor) * ring / corner) * disk_coverage(edges)
         if smoothing:
             grid = gaussian_filter(grid, smoothing * CELLS / (2 * extent), mode="constant", truncate=4.0)
@@ -196,6 +192,8 @@ class Pupil:
         split, cross_talk, cat_eye, angle
             See `disk`.
         """
+        if np.iscomplexobj(grid):
+            raise ValueError("Pupil.measured: expected real intensities, got complex values; square their modulus")
         samples = np.array(grid, dtype=np.float64)
         return _make("measured", samples, extent, cat_eye, split=split, cross_talk=cross_talk, angle=angle)
 

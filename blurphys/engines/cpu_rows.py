@@ -12,9 +12,17 @@ from ..types import Array
 
 __all__ = ["add_product", "boundary_code", "flat_planes", "jit", "load_row", "row_strips", "shared_batch"]
 
-jit = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
 
 _REFLECT, _SYMMETRIC, _REPLICATE, _CIRCULAR = range(4)
+
+
+def jit(function: Any) -> Any:
+    """Compile a kernel on first use; cached on disk, unless no folder can be written to (a read-only installation)."""
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:
+        return numba.njit(**_OPTIONS)(function)
 
 
 def boundary_code(boundary: str) -> int:

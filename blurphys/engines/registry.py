@@ -7,6 +7,7 @@ truth; an engine registers a faster function for one namespace, equal to the ref
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -37,7 +38,10 @@ def register(primitive: str, *, namespace: str) -> Callable[[Kernel], Kernel]:
 def _load(namespace: str) -> None:
     """Import the engine of a namespace on first use; Numba takes a second to import and `import blurphys` must not."""
     if namespace == "numpy":
-        import_module("blurphys.engines.cpu")
+        try:
+            import_module("blurphys.engines.cpu")
+        except ImportError as error:
+            logging.getLogger("blurphys").warning("no compiled CPU engine (%s): the slower reference serves", error)
 
 
 def _namespace(x: Any) -> str:

@@ -21,7 +21,7 @@ def thread_count() -> int:
     """
     given = os.environ.get("BLURPHYS_NUM_THREADS")
     if given is not None:
-        if not given.isdigit() or int(given) < 1:
+        if not (given.isascii() and given.isdigit() and int(given) >= 1):
             raise ValueError(f"BLURPHYS_NUM_THREADS: expected a whole number >= 1, got {given!r}")
         return int(given)
     torch = sys.modules.get("torch")
