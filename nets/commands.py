@@ -53,7 +53,7 @@ def demo(
     import synth
     from blurphys.commands.progress import progress
 
-    from .demo import figure, restore
+    from .demo import SMALLEST, figure, restore
 
     if out.suffix.lower() not in (".h5", ".hdf5"):
         raise ValueError(f"--out: expected a name ending in .h5, got {out}; the picture takes the same name in .png")
@@ -62,7 +62,7 @@ def demo(
         if target.exists() and not force:
             raise FileExistsError(f"{target} exists already; --force replaces it")
     started = time.perf_counter()
-    policy = o.policy(invalid)
+    policy, seed = o.policy(invalid), o.check_seed(seed)
     source, shot = o.exposure(
         image,
         depth,
@@ -72,6 +72,7 @@ def demo(
         baseline_m=baseline,
         doffs=doffs,
         disparity_scale=disparity_scale,
+        least=SMALLEST,
         preset=camera,
         focal_length_mm=focal_length,
         f_number=f_number,
@@ -81,18 +82,20 @@ def demo(
         split=split,
         shot_noise=shot_noise,
     )
-    with progress("demo", total=6) as advance:
+    with (
+        progress("demo", total=6) as advance,
+        synth.io.publish_together([out, picture], overwrite=force) as (data_part, picture_part),
+    ):
         advance("rendering left, right and combined view")
-        report = synth.generate(source, out, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=force)
-        with synth.open(out) as data:
+        report = synth.generate(source, data_part, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=True)
+        with synth.open(data_part) as data:
             sample = data[0]
         truth, y = sample["all_in_focus"], sample["combined"]
         A = bp.DefocusBlur(sample["defocus_map"], bank=shot.bank())
         variance = float(shot.noise.combined.variance(np.maximum(y, 0.0)).mean())
         results = restore(A, y, truth, noise_variance=variance, on_start=lambda name: advance(f"deblurring: {name}"))
         advance("drawing the picture")
-        with synth.io.publish(picture, overwrite=force) as part:
-            figure(sample, results, part)
+        figure(sample, results, picture_part)
         advance("done")
     low, high = report.radius_range
     clamped = f", {report.clamped_share:.2%} of the pixels clamped" if report.clamped_share else ""

@@ -16,9 +16,12 @@ import blurphys as bp
 import solvers
 from blurphys.colour import linear_to_srgb
 
-__all__ = ["Restoration", "figure", "quality", "restore"]
+__all__ = ["SMALLEST", "Restoration", "figure", "quality", "restore"]
 
 Image = NDArray[np.floating]
+
+SMALLEST = 7
+"""Least height and width of an image, px: the window of SSIM."""
 
 RHO = (0.003, 0.01, 0.03, 0.1)
 """Coupling of the four outer iterations of half-quadratic splitting."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import secrets
+import signal
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 
-__all__ = ["existing_file", "publish", "refuse_existing"]
+__all__ = ["existing_file", "publish", "publish_together", "refuse_existing", "uninterrupted"]
 
 PathLike = str | os.PathLike[str]
 
@@ -51,7 +55,7 @@ def publish(path: PathLike, *, overwrite: bool) -> Iterator[Path]:
     Yields
     ------
     Path
-        ``<path>.part``, to be written and closed inside the block.
+        An empty file of a new name, ``<path>.<random>.part``, to be written and closed inside the block.
 
     Raises
     ------
@@ -66,24 +70,95 @@ def publish(path: PathLike, *, overwrite: bool) -> Iterator[Path]:
     -----
     The data are on the disk (fsync) before the name changes, and the name changes in one step (``os.replace``).
     """
-    file = refuse_existing(path, overwrite=overwrite)
-    part = file.with_name(file.name + ".part")
-    try:
+    with publish_together([path], overwrite=overwrite) as (part,):
         yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        refuse_existing(file, overwrite=overwrite)
-        os.replace(part, file)
+
+
+@contextlib.contextmanager
+def publish_together(paths: Iterable[PathLike], *, overwrite: bool) -> Iterator[tuple[Path, ...]]:
+    """Do as `publish` for several files that belong together: no name changes before all of them are complete.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Where the finished files are to be, each once.
+    overwrite : bool
+        Whether files there may be replaced.
+
+    Yields
+    ------
+    tuple of Path
+        One empty temporary file for each path, beside it.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, OSError
+        As for `publish`; the message names all the files.
+
+    Notes
+    -----
+    Should a name refuse to change after others have, those that are new are deleted again.
+    """
+    files = [refuse_existing(path, overwrite=overwrite) for path in paths]
+    parts: list[Path] = []
+    appeared: list[Path] = []
+    try:
+        for file in files:
+            _add_part(file, parts)
+        yield tuple(parts)
+        for part in parts:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+        with uninterrupted():
+            for file in files:
+                refuse_existing(file, overwrite=overwrite)
+            for part, file in zip(parts, files, strict=True):
+                new = not file.exists()
+                os.replace(part, file)
+                if new:
+                    appeared.append(file)
+            appeared.clear()
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        with uninterrupted():
+            for path in (*parts, *appeared):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
         if reason := _refusal(error):
-            raise OSError(f"could not write {file}: {reason}; nothing was left behind") from error
+            names = " and ".join(str(file) for file in files)
+            raise OSError(f"could not write {names}: {reason}; nothing was left behind") from error
         raise
 
 
+def _add_part(file: Path, parts: list[Path]) -> None:
+    """Make an empty file beside `file` that no one else uses, with the mode of any new file, and append its path."""
+    while True:
+        parts.append(file.with_name(f"{file.name}.{secrets.token_hex(4)}.part"))  # first, so that it is deleted
+        try:
+            os.close(os.open(parts[-1], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return
+        except FileExistsError:
+            parts.pop()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block has ended; only where it would raise something in this thread."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(signal.SIGINT, came[0])
+
+
 def _refusal(error: BaseException) -> str | None:
-    """Say in words why the disk refused, or None when the error is something else."""
+    """Say in words why the disk refused, or None when the error and its causes are something else."""
     code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return "the disk is full"
@@ -91,4 +166,4 @@ def _refusal(error: BaseException) -> str | None:
         return "the file would be larger than this system allows"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
         return os.strerror(code).lower()
-    return None
+    return None if error.__cause__ is None else _refusal(error.__cause__)

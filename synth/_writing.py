@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._files import PathLike, publish
+from ._files import PathLike, publish, uninterrupted
 from .dataset import CACHE, FIELDS, FORMAT, VERSION
 
 __all__ = ["Writer", "writing"]
@@ -91,73 +91,81 @@ def writing(
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dataset: expected dtype 'float32' or 'float16', got {dtype!r}")
     with publish(path, overwrite=overwrite) as part:
-        stream = _Stream(part)
-        # Format 1.10 checksums its own metadata and lifts the 64 KiB limit on attributes.
-        file = h5py.File(stream, "w", libver=("v110", "v110"), **CACHE)
+        stream, file = _Stream(part), None
         try:
-            writer = Writer(file, stream, samples, shape, names, dtype, compression)
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-            file.attrs["generator"] = f"blurphys {_library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
-            for key, text in _ATTRIBUTES.items():
-                file.attrs[key] = text
-            file.attrs["seed"] = np.uint64(seed)
-            file.attrs["configuration"] = json.dumps(configuration, sort_keys=True, allow_nan=False)
+            with uninterrupted():
+                # Format 1.10 checksums its own metadata and lifts the 64 KiB limit on attributes.
+                file = h5py.File(stream, "w", libver=("v110", "v110"), **CACHE)
+                writer = Writer(file, stream, samples, shape, names, dtype, compression)
+                generator = f"blurphys {_library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
+                file.attrs["format"], file.attrs["version"], file.attrs["generator"] = FORMAT, VERSION, generator
+                for key, text in _ATTRIBUTES.items():
+                    file.attrs[key] = text
+                file.attrs["seed"] = np.uint64(seed)
+                file.attrs["configuration"] = json.dumps(configuration, sort_keys=True, allow_nan=False)
             yield writer
             writer.finish()
         finally:
-            try:
-                file.close()
-            finally:
-                stream.close()
-                stream.check()
+            with uninterrupted():
+                try:
+                    if file is not None:
+                        file.close()
+                finally:
+                    stream.close()
+                    stream.check()
 
 
 class _Stream(io.RawIOBase):
     """The file under HDF5, which never fails while HDF5 writes: it keeps the first error for `check`.
 
     HDF5 cannot close a file whose disk is full: it holds on to what it could not write, complains at every object and
-    again at the end of the program. So it is told that all went well, and the error is raised in its place afterwards.
+    again at the end of the program. And what a signal's handler raises in a callback, h5py may drop. So HDF5 is told
+    that all went well, after an error nothing more is written, and the error is raised in its place afterwards.
     """
 
     def __init__(self, path: Path):
         self._file = path.open("w+b", buffering=0)
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        done = 0
-        try:
-            while self._error is None and done < len(view):
-                done += self._put(view[done:])
-        except OSError as error:
-            self._error = error
+        self._keep(self._write, view)
         return len(view)
+
+    def _write(self, view: memoryview) -> None:
+        done = 0
+        while self._error is None and done < len(view):
+            done += self._put(view[done:])
 
     def _put(self, view: memoryview) -> int:
         return self._file.write(view)
 
     def truncate(self, size: int | None = None) -> int:
-        try:
-            return self._file.truncate(size)
-        except OSError as error:
-            self._error = self._error or error
-            return size or 0
+        return self._keep(self._file.truncate, size) or 0
 
     def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer) or 0
+        return self._keep(self._file.readinto, buffer) or 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        return self._keep(self._file.seek, offset, whence) or 0
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._keep(self._file.tell) or 0
+
+    def _keep(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Call; return None in place of an error, which `check` raises if it is the first."""
+        try:
+            return call(*arguments)
+        except BaseException as error:
+            self._error = self._error or error
+            return None
 
     def close(self) -> None:
         self._file.close()
         super().close()
 
     def check(self) -> None:
-        """Raise the error that a write met, if there was one."""
+        """Raise the error that a callback met, if there was one."""
         if self._error is not None:
             raise self._error
 
@@ -177,6 +185,7 @@ class Writer:
     ):
         self._file, self._stream, self._samples = file, stream, samples
         self._written = np.zeros(samples, bool)
+        self._datasets: dict[str, Any] = {}
         self._columns: dict[str, Any] = {}
         for name in FIELDS:
             if name not in names:
@@ -198,33 +207,38 @@ class Writer:
                 track_times=False,
             )
             dataset.attrs.update({"axes": axes, "units": units, "description": description})
+            self._datasets[name] = dataset
 
     def write(self, index: int, arrays: Mapping[str, np.ndarray], parameters: Mapping[str, float | int]) -> None:
         """Store sample `index`: arrays by name as in the schema, and its parameters (the same names for every sample).
 
         ValueError if an array or parameter is missing or has another shape, or a float16 file cannot hold the values.
         """
-        for name, dataset in self._file.items():
-            if name == "parameters":
-                continue
-            array = np.asarray(arrays[name]) if name in arrays else None
-            if array is None or array.shape != dataset.shape[1:]:
-                came = "none" if array is None else f"one of shape {array.shape}"
-                raise ValueError(f"dataset: expected an array {name} of shape {dataset.shape[1:]}, got {came}")
-            with np.errstate(over="ignore"):
-                stored = array.astype(dataset.dtype)
-            if dataset.dtype == np.float16 and np.isinf(stored).any():
-                raise ValueError(
-                    f"dataset: {name} reaches {np.abs(array).max():g}, more than float16 holds; use dtype='float32'"
-                )
-            dataset[index] = stored
-        if not self._columns:
-            self._make_columns(parameters)
-        if set(parameters) != set(self._columns):
-            raise ValueError(f"dataset: expected parameters {sorted(self._columns)}, got {sorted(parameters)}")
-        for name, column in self._columns.items():
-            column[index] = parameters[name]
+        for name in self._datasets:
+            with uninterrupted():
+                self._store(name, index, np.asarray(arrays[name]) if name in arrays else None)
+        with uninterrupted():
+            if not self._columns:
+                self._make_columns(parameters)
+            if set(parameters) != set(self._columns):
+                raise ValueError(f"dataset: expected parameters {sorted(self._columns)}, got {sorted(parameters)}")
+            for name, column in self._columns.items():
+                column[index] = parameters[name]
         self._written[index] = True
+        self._stream.check()
+
+    def _store(self, name: str, index: int, array: np.ndarray | None) -> None:
+        dataset = self._datasets[name]
+        if array is None or array.shape != dataset.shape[1:]:
+            came = "none" if array is None else f"one of shape {array.shape}"
+            raise ValueError(f"dataset: expected an array {name} of shape {dataset.shape[1:]}, got {came}")
+        with np.errstate(over="ignore"):
+            stored = array.astype(dataset.dtype)
+        if dataset.dtype == np.float16 and np.isinf(stored).any():
+            raise ValueError(
+                f"dataset: {name} reaches {np.abs(array).max():g}, more than float16 holds; use dtype='float32'"
+            )
+        dataset[index] = stored
         self._stream.check()
 
     def _make_columns(self, parameters: Mapping[str, float | int]) -> None:

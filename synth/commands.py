@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from . import options as o
+from ._files import PathLike
 
 __all__ = ["blur"]
 
@@ -45,7 +47,7 @@ def blur(
     Example: blurphys blur --image rgb.png --depth depth.png --depth-unit mm --focal-length 50 --f-number 2
     --focus-distance 1.5 --out blurred.png
     """
-    from .io import write_image
+    from .io import write_images
     from .render import render
 
     suffix = out.suffix.lower()
@@ -62,7 +64,7 @@ def blur(
     for target in targets.values():
         if target.exists() and not force:
             raise FileExistsError(f"{target} exists already; --force replaces it")
-    policy = o.policy(invalid)
+    policy, seed = o.policy(invalid), o.check_seed(seed)
     source, shot = o.exposure(
         image,
         depth,
@@ -94,6 +96,7 @@ def blur(
     clamped = int(sample.parameters["clamped_pixels"])
     note = f", {clamped} px clamped to {shot.max_radius:g} px" if clamped else ""
     typer.echo(f"{'blur':<12}radius {low:.2f} to {high:.2f} px{note}")
-    for name, target in targets.items():
-        write_image(target, sample.arrays[name], bits=8 if bits == 8 else 16, overwrite=force)
+    images: dict[PathLike, np.ndarray] = {target: sample.arrays[name] for name, target in targets.items()}
+    write_images(images, bits=8 if bits == 8 else 16, overwrite=force)
+    for target in targets.values():
         typer.echo(f"wrote {target}")

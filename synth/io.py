@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,11 +10,22 @@ import numpy as np
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 
 from . import _formats, _png
-from ._files import PathLike, publish
+from ._files import PathLike, publish, publish_together
 from ._formats import read_array
 from .depth import Stereo, read_depth, to_metres
 
-__all__ = ["Stereo", "publish", "read_array", "read_depth", "read_image", "to_metres", "write_array", "write_image"]
+__all__ = [
+    "Stereo",
+    "publish",
+    "publish_together",
+    "read_array",
+    "read_depth",
+    "read_image",
+    "to_metres",
+    "write_array",
+    "write_image",
+    "write_images",
+]
 
 
 def read_image(path: PathLike, *, linear: bool = True, encoding: Literal["srgb", "linear"] | None = None) -> np.ndarray:
@@ -112,6 +124,37 @@ def write_image(
     -----
     The file appears whole or not at all. Cost O(H W).
     """
+    write_images({path: image}, bits=bits, linear=linear, overwrite=overwrite)
+
+
+def write_images(
+    images: Mapping[PathLike, np.ndarray],
+    *,
+    bits: Literal[8, 16] = 8,
+    linear: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Write images that belong together, each as `write_image` does: all files appear, or none.
+
+    Parameters
+    ----------
+    images : mapping of path to ndarray
+        The images by their files.
+    bits, linear, overwrite
+        As for `write_image`, of all of them.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, OSError, ValueError
+        As for `write_image`.
+    """
+    encoded = {path: _encoded(path, image, bits=bits, linear=linear) for path, image in images.items()}
+    with publish_together(encoded, overwrite=overwrite) as parts:
+        for part, data in zip(parts, encoded.values(), strict=True):
+            part.write_bytes(data)
+
+
+def _encoded(path: PathLike, image: np.ndarray, *, bits: Literal[8, 16], linear: bool) -> bytes:
     if bits not in (8, 16):
         raise ValueError(f"write_image: expected bits=8 or bits=16, got {bits!r}")
     if not str(path).lower().endswith(".png"):
@@ -128,7 +171,7 @@ def write_image(
     if linear:
         planes = linear_to_srgb(planes)
     levels = np.rint(planes * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
-    write_array(path, levels.transpose(1, 2, 0), overwrite=overwrite)
+    return _png.encode(levels.transpose(1, 2, 0))
 
 
 def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -> None:

@@ -66,8 +66,10 @@ class ShotReadNoise:
         """Pair `shot` with the read noise typical of phone sensors: ln read = 2.18 ln shot + 1.20.
 
         The line that Brooks et al. (Unprocessing Images for Learned Raw Denoising, CVPR 2019) draw from, without its
-        scatter; their `shot` runs from 1e-4 to 1.2e-2.
+        scatter; their `shot` runs from 1e-4 to 1.2e-2. ValueError beyond 1, less than one electron at white.
         """
+        if not 0 <= shot <= 1:
+            raise ValueError(f"ShotReadNoise: expected shot from 0 to 1, got {shot}")
         return cls(shot, math.exp(2.18 * math.log(shot) + 1.20) if shot > 0 else 0.0)
 
     @property

@@ -17,7 +17,7 @@ from .depth import Stereo
 from .noise import ShotReadNoise
 from .scenes import Scene
 
-__all__ = ["camera_from", "describe", "exposure", "policy", "scene_from"]
+__all__ = ["camera_from", "check_seed", "describe", "exposure", "policy", "scene_from"]
 
 FULL_FRAME_MM = 36.0
 Policy: TypeAlias = Literal["nearest", "far", "error"]
@@ -100,6 +100,13 @@ def policy(name: str) -> Policy:
     raise ValueError(f"--invalid: expected nearest, far or error, got {name!r}")
 
 
+def check_seed(seed: int) -> int:
+    """Return the seed; ValueError for a negative one."""
+    if seed < 0:
+        raise ValueError(f"--seed: expected a whole number >= 0, got {seed}")
+    return seed
+
+
 def scene_from(
     image: Path | None,
     depth: Path | None,
@@ -180,6 +187,8 @@ def camera_from(
         pupil = bp.Pupil.disk(split=split)
         base = replace(base, pupil=pupil)
     if shot_noise is not None:
+        if not 0 <= shot_noise <= 1:
+            raise ValueError(f"--shot-noise: expected a number from 0 to 1, got {shot_noise:g}")
         base = replace(base, noise=ShotReadNoise.typical(shot_noise))
     lens = base.lens
     if focal_length_mm is None and f_number is None and pixel_pitch_um is None:
@@ -218,11 +227,12 @@ def exposure(
     baseline_m: float | None,
     doffs: float,
     disparity_scale: float,
+    least: int = 1,
     **camera: Any,
 ) -> tuple[Scene, Camera]:
     """Return the scene that the options name, the motorcycle where they name none, and what `camera_from` makes of it.
 
-    Prints what a person wants to know about both.
+    Prints what a person wants to know about both. ValueError for an image with fewer than `least` rows or columns.
     """
     scene = scene_from(
         image,
@@ -235,6 +245,9 @@ def exposure(
         disparity_scale=disparity_scale,
     )
     scene = scenes.stereo_motorcycle() if scene is None else scene
+    if min(scene.shape) < least:
+        height, width = scene.shape
+        raise ValueError(f"expected an image of at least {least} x {least} px, got {height} x {width}")
     made, pitch = camera_from(scene, **camera)
     for name, value in describe(scene, made, pitch):
         typer.echo(f"{name:<12}{value}")

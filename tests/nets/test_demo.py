@@ -1,13 +1,16 @@
 """The main job end to end, through the command line and on the real photograph that scikit-image carries."""
 
+import errno
 import io
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import blurphys as bp
+import nets.demo
 import synth
 from blurphys.cli import application
 from nets.demo import quality, restore
@@ -96,6 +99,10 @@ def test_demo_on_a_photo_of_ones_own(pair, tmp_path):
         (["--max-radius", "60"], ("reach", "image")),
         (["--scene", "."], ("--scene", "--image")),
         (["--out", "demo.txt"], (".h5",)),
+        (["--seed", "-1"], ("--seed: expected a whole number >= 0, got -1",)),
+        (["--shot-noise", "1e300"], ("--shot-noise", "from 0 to 1", "1e+300")),
+        (["--shot-noise", "-0.1"], ("--shot-noise", "from 0 to 1", "-0.1")),
+        (["--shot-noise", "nan"], ("--shot-noise", "from 0 to 1", "nan")),
     ],
 )
 @pytest.mark.parametrize("command", ["demo", "blur"])
@@ -139,3 +146,57 @@ def test_blur_by_the_lens_that_was_given(pair, tmp_path):
 def test_blur_names_the_choices(option, value, pair, tmp_path):
     result = run("blur", *pair, option, value, "--out", tmp_path / "x.png")
     assert result.exit_code == 2 and value in result.output and not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", ["restore", "figure"])
+def test_demo_leaves_both_files_or_none(error, failing, pair, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    before = set(tmp_path.iterdir())
+    monkeypatch.setattr(nets.demo, failing, fail)
+    result = run("demo", *pair, "--max-radius", 2, "--out", tmp_path / "demo.h5")
+    assert result.exit_code == (130 if isinstance(error, KeyboardInterrupt) else 2), result.output
+    assert "Traceback" not in result.output and ".part" not in result.output
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_demo_replaces_both_files_or_none(pair, tmp_path, monkeypatch):
+    for name in ("demo.h5", "demo.png"):
+        (tmp_path / name).write_text("old")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nets.demo, "figure", fail)
+    result = run("demo", *pair, "--max-radius", 2, "--out", tmp_path / "demo.h5", "--force")
+    assert result.exit_code == 2 and "demo.h5 and " in result.output and "the disk is full" in result.output
+    assert (tmp_path / "demo.h5").read_text() == (tmp_path / "demo.png").read_text() == "old"
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (1, 1)])
+def test_demo_refuses_images_smaller_than_the_window_of_ssim(shape, tmp_path):
+    write_image(tmp_path / "rgb.png", np.full((3, *shape), 0.5))
+    write_array(tmp_path / "depth.png", np.full(shape, 1500, np.uint16))
+    before = set(tmp_path.iterdir())
+    photo = ["--image", tmp_path / "rgb.png", "--depth", tmp_path / "depth.png", "--depth-unit", "mm"]
+    result = run("demo", *photo, "--out", tmp_path / "demo.h5")
+    assert result.exit_code == 2
+    assert f"expected an image of at least 7 x 7 px, got {shape[0]} x {shape[1]}" in result.output
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_blur_leaves_both_views_or_none(pair, tmp_path, monkeypatch):
+    before, write, calls = set(tmp_path.iterdir()), Path.write_bytes, []
+
+    def refuse(path, data):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    result = run("blur", *pair, "--max-radius", 2, "--view", "dual", "--out", tmp_path / "dp.png")
+    assert result.exit_code == 130 and "wrote" not in result.output
+    assert len(calls) == 2 and set(tmp_path.iterdir()) == before

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -265,6 +266,78 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
         write(path, overwrite=True)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupt_in_any_write_of_hdf5_leaves_nothing_behind(tmp_path, monkeypatch):
+    """HDF5 calls back into Python for every write; whatever is raised there is raised again, and nothing appears."""
+    put, count, stop = _writing._Stream._put, 0, 0
+
+    def interrupted(self, data):
+        nonlocal count
+        count += 1
+        if count == stop:
+            raise KeyboardInterrupt
+        return put(self, data)
+
+    monkeypatch.setattr(_writing._Stream, "_put", interrupted)
+    write(tmp_path / "whole.h5", samples=2)
+    (tmp_path / "whole.h5").unlink()
+    total = count
+    assert total > 10
+    for stop in range(1, total + 1):
+        count = 0
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "a.h5", samples=2)
+        assert list(tmp_path.iterdir()) == [], f"write {stop} of {total}"
+
+
+@pytest.mark.parametrize("method", ["seek", "readinto", "truncate", "tell"])
+def test_callbacks_keep_their_errors_for_later(tmp_path, method):
+    stream = _writing._Stream(tmp_path / "a")
+    stream._file.close()  # every call fails from here on
+    arguments = {"seek": (0,), "readinto": (bytearray(4),), "truncate": (0,), "tell": ()}
+    assert getattr(stream, method)(*arguments[method]) == 0
+    with pytest.raises(ValueError, match="closed file"):
+        stream.check()
+
+
+@pytest.mark.parametrize("signal_at", [1, 5, 20, "last"])
+def test_ctrl_c_while_hdf5_writes_is_exit_code_130_without_a_trace(tmp_path, signal_at):
+    """A real signal in the middle of a call of HDF5, in a program of its own: a crash at its end would show here."""
+    script = f"""
+        import os, signal, sys
+        from synth import _writing
+        from blurphys.cli import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        put, close, count = _writing._Stream._put, _writing._Stream.close, 0
+
+        def interrupted(self, data):
+            global count
+            count += 1
+            if count == {signal_at!r}:
+                os.kill(os.getpid(), signal.SIGINT)
+            return put(self, data)
+
+        def interrupted_close(self):
+            if {signal_at!r} == "last":
+                os.kill(os.getpid(), signal.SIGINT)
+            close(self)
+
+        _writing._Stream._put, _writing._Stream.close = interrupted, interrupted_close
+        sys.argv = ["blurphys", "blur", "--image", "rgb.png", "--depth", "depth.png", "--depth-unit", "mm",
+                    "--max-radius", "2", "--out", "a.h5"]
+        main()
+    """
+    synth.io.write_image(tmp_path / "rgb.png", np.random.default_rng(0).random((3, 40, 56)))
+    synth.io.write_array(tmp_path / "depth.png", np.full((40, 56), 1500, np.uint16) + np.arange(56, dtype=np.uint16))
+    before = set(tmp_path.iterdir())
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "blurphys blur: interrupted\n"
+    assert "wrote" not in done.stdout
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_items_are_whole_samples(file):

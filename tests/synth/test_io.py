@@ -1,8 +1,11 @@
 """Image files: exact numbers, linear light, and one sentence for whatever is wrong."""
 
+import contextlib
 import errno
 import io as bytes_io
 import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from synth import io
-from synth._files import publish
+from synth._files import publish, publish_together, uninterrupted
 
 KINDS = {"png8": "a.png", "png16": "b.png", "jpeg": "c.jpg", "pfm": "d.pfm", "dpt": "e.dpt", "npy": "f.npy"}
 
@@ -258,3 +261,115 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
         (tmp_path / "a").write_text("theirs")
     assert (tmp_path / "a").read_text() == "theirs"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_named_part_is_the_users_own(tmp_path):
+    (tmp_path / "a.part").write_text("mine")
+    for fails in (False, True):
+        with contextlib.suppress(KeyError), publish(tmp_path / "a", overwrite=True) as part:
+            part.write_text("new")
+            if fails:
+                raise KeyError
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a": "new", "a.part": "mine"}
+
+
+def test_two_writers_of_one_file_have_a_temporary_file_each(tmp_path):
+    with publish(tmp_path / "a", overwrite=True) as last, publish(tmp_path / "a", overwrite=True) as first:
+        assert first != last and first.parent == last.parent == tmp_path
+        assert all(part.name.startswith("a.") and part.name.endswith(".part") for part in (first, last))
+        first.write_text("first")
+        last.write_text("last")
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a": "last"}
+
+
+def test_published_files_have_the_mode_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        io.write_image(tmp_path / "a.png", np.zeros((3, 4, 5)))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o640
+
+
+def test_files_published_together_appear_at_the_end(tmp_path):
+    with publish_together([tmp_path / "a", tmp_path / "b"], overwrite=False) as (a, b):
+        a.write_text("1")
+        b.write_text("2")
+        assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize("failing", ["block", "second exists", "second rename"])
+def test_of_files_published_together_none_is_left_alone(tmp_path, monkeypatch, failing):
+    def replace(part, file, put=os.replace):
+        if failing == "second rename" and Path(file).name == "b":
+            raise OSError(errno.EIO, "no")
+        put(part, file)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with (
+        pytest.raises((KeyboardInterrupt, OSError)),
+        publish_together([tmp_path / "a", tmp_path / "b"], overwrite=False) as (a, b),
+    ):
+        a.write_text("1")
+        b.write_text("2")
+        if failing == "block":
+            raise KeyboardInterrupt
+        if failing == "second exists":
+            (tmp_path / "b").write_text("theirs")
+    assert [f.read_text() for f in tmp_path.iterdir()] == (["theirs"] if failing == "second exists" else [])
+
+
+def test_a_refusal_inside_names_the_files_asked_for(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"could not write .*/a and .*/b: the disk is full; nothing") as caught,
+        publish_together([tmp_path / "a", tmp_path / "b"], overwrite=False) as (a, _),
+        publish(a, overwrite=True),
+    ):
+        raise OSError(errno.ENOSPC, "x")
+    assert ".part" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_pair_of_images_both_or_none(tmp_path, monkeypatch):
+    pair = {tmp_path / "l.png": np.zeros((3, 4, 5)), tmp_path / "r.png": np.ones((3, 4, 5))}
+    write, calls = Path.write_bytes, []
+
+    def refuse(path, data):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "x")
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", refuse)
+        with pytest.raises(OSError, match="the disk is full; nothing was left behind"):
+            io.write_images(pair)
+    assert list(tmp_path.iterdir()) == []
+    io.write_images(pair)
+    assert [io.read_array(file).max() for file in pair] == [0, 255]
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block():
+    before, reached = signal.getsignal(signal.SIGINT), []
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            with uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+                reached.append("inner")
+            reached.append("outer")
+        assert reached == ["inner", "outer"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with uninterrupted():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_threads_other_than_the_main_one_need_no_handler(tmp_path):
+    thread = threading.Thread(target=io.write_image, args=(tmp_path / "a.png", np.zeros((3, 4, 5))))
+    thread.start()
+    thread.join()
+    assert (tmp_path / "a.png").exists()

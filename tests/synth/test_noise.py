@@ -67,3 +67,9 @@ def test_bad_images_are_refused(rng):
     for bad in (-0.1, np.nan, np.inf):
         with pytest.raises(ValueError, match="expected finite values"):
             ShotReadNoise(1e-3).add(np.array([0.5, bad]), rng)
+
+
+@pytest.mark.parametrize("shot", [1.5, 1e300, -0.1, np.nan])
+def test_typical_noise_has_at_least_one_electron(shot):
+    with pytest.raises(ValueError, match="shot"):
+        ShotReadNoise.typical(shot)
