@@ -47,6 +47,7 @@ def describe() -> dict[str, Any]:
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "threads": thread_count(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "memory_bytes": memory,
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.system(),

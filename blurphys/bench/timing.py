@@ -19,6 +19,7 @@ __all__ = ["DIRECTIONS", "TOLERANCE", "Entry", "Result", "measure", "ratio"]
 
 DIRECTIONS = ("forward", "adjoint")
 TOLERANCE = 1e-4
+Step = Callable[[str, int], None]
 
 
 @dataclass
@@ -75,7 +76,7 @@ def _gap(result: Any, truth: Any, margin: int) -> float:
     return float(np.max(np.abs(a - b), initial=0.0) / max(np.max(np.abs(b), initial=0.0), 1e-30))
 
 
-def _compare(task: Problem) -> tuple[list[Entry], dict[str, Contestant]]:
+def _compare(task: Problem, on_step: Step) -> tuple[list[Entry], dict[str, Contestant]]:
     """Run everyone once, which also warms them up, and keep those that agree with ours on NumPy."""
     truth: dict[str, Any] = {}
     entries, ready = [], {}
@@ -86,6 +87,7 @@ def _compare(task: Problem) -> tuple[list[Entry], dict[str, Contestant]]:
             entry.skipped = contestant
             continue
         entry.family, entry.note = contestant.family, contestant.note
+        on_step(f"{task.name}: comparing {name}", 0)
         try:
             results = {"forward": contestant.forward()}
             if contestant.adjoint is not None:
@@ -111,7 +113,7 @@ def _time(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def measure(task: Problem, repeat: int, on_round: Callable[[str], None]) -> Result:
+def measure(task: Problem, repeat: int, on_step: Step) -> Result:
     """Compare everyone's results, then time them in turn, `repeat` rounds.
 
     Parameters
@@ -119,19 +121,19 @@ def measure(task: Problem, repeat: int, on_round: Callable[[str], None]) -> Resu
     task : Problem
     repeat : int
         Rounds; each contestant runs once in a round, in an order that rotates.
-    on_round : callable
-        Called with a message before the comparison and before each round.
+    on_step : callable
+        Called with a message and the number of steps it counts for: one for the comparison and one for each round.
 
     Returns
     -------
     Result
         Its entries in the order of the problem, without memory.
     """
-    on_round(f"{task.name}: comparing results")
-    entries, ready = _compare(task)
+    on_step(f"{task.name}: comparing results", 1)
+    entries, ready = _compare(task, on_step)
     order = [entry for entry in entries if entry.name in ready]
     for r in range(repeat):
-        on_round(f"{task.name}: round {r + 1} of {repeat}")
+        on_step(f"{task.name}: round {r + 1} of {repeat}", 1)
         shift = r % len(order)
         for entry in order[shift:] + order[:shift]:
             contestant = ready[entry.name]
