@@ -167,7 +167,7 @@ def wrap(operator: Any, *, in_shape: Shape | None = None, like: Array | None = N
     ----------
     operator
         One of ours (returned as it is); a SciPy or PyLops operator (``matvec``, ``rmatvec``, ``shape``); a deepinv
-        physics (``A``, ``A_adjoint``); or a pair of callables (forward, adjoint).
+        physics (``A``, ``A_adjoint``); a callable with a method ``adjoint``; or a pair of callables (forward, adjoint).
     in_shape : tuple of int
         Shape of one input; needed for deepinv and for callables.
     like : array, optional
@@ -201,6 +201,9 @@ def wrap(operator: Any, *, in_shape: Shape | None = None, like: Array | None = N
             import torch
 
             like = torch.zeros(1)
+    elif callable(operator) and hasattr(operator, "adjoint"):
+        calls = (operator, operator.adjoint)
+        in_shape = getattr(operator, "in_shape", None) if in_shape is None else in_shape
     elif isinstance(operator, tuple | list) and len(operator) == 2 and all(callable(f) for f in operator):
         calls = (operator[0], operator[1])
     else:

@@ -92,6 +92,11 @@ class ThinLens:
         TypeError
             If depth is not a floating-point array.
         """
+        if "int" in str(getattr(depth_m, "dtype", "")):
+            raise TypeError(
+                f"ThinLens.defocus_map: expected depth in metres, float32 or float64, got {depth_m.dtype}; "
+                f"convert it, for example depth / 1000.0 where it is in mm"
+            )
         xp = require_float("ThinLens.defocus_map", "depth_m", depth_m)
         if invalid not in ("error", "nearest", "far"):
             raise ValueError(

@@ -58,7 +58,12 @@ def detached(x: Array) -> Array:
 def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Array) -> None:
     """Raise TypeError unless `x` has the namespace, dtype and device of `like`: nothing is cast or moved silently."""
     xp = require_float(owner, name, x)
-    if xp is not array_namespace(like) or x.dtype != like.dtype or device(x) != device(like):
+    if xp is array_namespace(like) and device(x) == device(like) and x.dtype != like.dtype:
+        raise TypeError(
+            f"{owner}: expected {name} to have the dtype of {like_name}, {like.dtype}, got {x.dtype}; "
+            f"convert one of them, the operator by A.replace(...) with converted maps"
+        )
+    if xp is not array_namespace(like) or device(x) != device(like):
         raise TypeError(
             f"{owner}: expected {name} to live where {like_name} lives ({_describe(like)}), got {_describe(x)}; "
             f"convert one of them"

@@ -14,7 +14,7 @@ from array_api_compat import array_namespace, device, is_torch_array
 
 from .adapters import wrap
 from .linalg import dot, full_shapes, namespace_of, norm, random_image, to_numpy
-from .linop import LinearOperator, require_float
+from .linop import LinearOperator, require_float, require_same_kind
 from .types import Array, Shape
 
 __all__ = ["CheckReport", "Law", "check"]
@@ -132,6 +132,8 @@ def check(
     operator = wrap(A, in_shape=in_shape, like=like)
     if like is None:
         like = operator.like
+    elif operator.like is not None:
+        require_same_kind("check", "like", like, "the operator", operator.like)
     if like is not None:
         require_float("check", "the operator's arrays", like)
     trial = _Trial(operator, like, seed, samples)
@@ -264,7 +266,7 @@ class _Trial:
 
     def gradient(self) -> Law:
         if not is_torch_array(self.x()):
-            return Law("gradient", None, None, None, "only torch has gradients; give like=torch.zeros(1) to try it")
+            return Law("gradient", None, None, None, "only torch has gradients; build it on tensors to try them")
         import torch
 
         image = self.x().requires_grad_(True)

@@ -87,7 +87,9 @@ def blur(
         from .generate import generate
 
         report = generate(source, out, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=force)
-        typer.echo(f"{'blur':<12}radius {report.radius_range[0]:.2f} to {report.radius_range[1]:.2f} px")
+        low, high = report.radius_range
+        note = f", {report.clamped_share:.2%} of the pixels clamped" if report.clamped_share else ""
+        typer.echo(f"{'blur':<12}radius {low:.2f} to {high:.2f} px{note}")
         typer.echo(f"wrote {out}")
         return
     views = ("combined",) if view == "combined" else ("left", "right")

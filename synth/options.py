@@ -194,7 +194,7 @@ def camera_from(
     if focal_length_mm is None and f_number is None and pixel_pitch_um is None:
         limit = 8.0 if max_radius is None else max_radius
         fitted = Camera.for_scene(scene, base=base, max_radius=limit, focus_distance_m=focus_distance_m)
-        return fitted, f"fitted, so that the strongest blur has a radius of {limit:g} px"
+        return fitted, f"fitted: all but the outermost 0.5 % of the depths blur by at most {limit:g} px"
     if focus_distance_m is None:
         focus_distance_m = float(np.median(scene.depth_m[scene.valid]))
     source = "as given"
@@ -260,6 +260,7 @@ def describe(scene: Scene, camera: Camera, pitch: str) -> list[tuple[str, str]]:
     depth = scene.depth_m[scene.valid]
     return [
         ("scene", f"{scene.name}, {scene.shape[1]} x {scene.shape[0]} px"),
+        ("source", scene.source or "given in memory"),
         ("depth", f"{depth.min():.3g} to {depth.max():.3g} m, unknown for {1 - scene.valid.mean():.1%} of the pixels"),
         ("lens", f"{lens.focal_length_mm:g} mm f/{lens.f_number:g}, focused at {lens.focus_distance_m:.2f} m"),
         ("pixel pitch", f"{lens.pixel_pitch_um:.2f} um, {pitch}"),

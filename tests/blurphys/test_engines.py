@@ -1,5 +1,6 @@
 """Every registered kernel equals the reference, whatever the thread count, and survives threads and forks."""
 
+import dataclasses
 import multiprocessing
 import threading
 
@@ -154,3 +155,32 @@ def test_a_child_process_after_first_use(method):
     assert queue.get(timeout=120) == expected
     child.join(timeout=30)
     assert child.exitcode == 0
+
+
+def test_tensors_share_the_engine_and_keep_their_gradients():
+    """Values come from the compiled kernels on the same memory; what autograd records comes from the reference."""
+    import torch
+
+    for A in operators():
+        arrays = {f.name: getattr(A, f.name) for f in dataclasses.fields(A)}
+        B = A.replace(**{n: torch.from_numpy(a) for n, a in arrays.items() if isinstance(a, np.ndarray)})
+        x = np.random.default_rng(6).random(A.in_shape)
+        image = torch.from_numpy(x)
+        assert np.array_equal(B(image).numpy(), A(x)) and not B(image).requires_grad
+        with torch.no_grad():
+            assert np.array_equal(B(image.clone().requires_grad_()).numpy(), A(x))
+        leaf = image.clone().requires_grad_()
+        y = B(leaf)
+        assert y.requires_grad and np.abs(y.detach().numpy() - A(x)).max() <= 1e-12
+        (gradient,) = torch.autograd.grad(y.sum(), leaf)
+        assert np.abs(gradient.numpy() - A.H(np.ones(A.out_shape))).max() <= 1e-12
+
+
+def test_strided_tensors():
+    import torch
+
+    rng = np.random.default_rng(7)
+    x = torch.from_numpy(rng.random((2, 3, 40, 50)))
+    A = bp.RKR(torch.from_numpy(rng.random((4, 40, 50))), atoms=torch.from_numpy(rng.random((3, 3))))
+    for view in (x.to(memory_format=torch.channels_last), x.flip(-1).flip(-1), torch.cat([x, x], -1)[..., :50]):
+        assert torch.equal(A(view), A(x)) and torch.equal(A.H(view), A.H(x))
