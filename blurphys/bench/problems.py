@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ..bank import PSFBank
 from ..defocus import DualPixel
 from ..gkm import GKM, gkm_bank
-from ..linop import LinearOperator
 from ..pupil import Pupil
 from ..rkr import RKR
 from . import opponents as plain
@@ -20,6 +19,7 @@ from .contestant import Contestant, ours, torch_function
 
 __all__ = ["NAMES", "Problem", "problem"]
 
+REFERENCES = ("ours: reference, NumPy", "ours: reference, torch")
 CHANNELS, ATOMS, WIDEST, RADIUS = 3, 19, 21, 20
 Entry = Callable[[], Contestant]
 Arrays = NDArray[np.float32]
@@ -48,13 +48,13 @@ class Problem:
     entries: tuple[tuple[str, Entry], ...]
 
 
-def _reference(A: LinearOperator, primitive: str, arguments: tuple[Any, ...], x: Any, u: Any) -> Contestant:
-    """Enter the readable engine, whatever faster one is registered."""
+def _reference(name: str, primitive: str, arguments: tuple[Any, ...], x: Any, u: Any) -> Contestant:
+    """Enter the readable engine, whatever faster one is registered; torch runs it where autograd records."""
     from ..engines import reference
 
     forward, adjoint = getattr(reference, primitive), getattr(reference, primitive + "_adjoint")
     return Contestant(
-        name="ours: reference, NumPy",
+        name=name,
         family="ours",
         forward=lambda: forward(x, *arguments),
         adjoint=lambda: lambda: adjoint(u, *arguments),
@@ -85,6 +85,10 @@ def _rkr(shape: tuple[int, int]) -> Problem:
     x, u = _image(rng, CHANNELS, shape), _image(rng, CHANNELS, shape)
     A = RKR(gamma, atoms=atoms, channels=CHANNELS)
     g, a, xt, ut = _tensors(gamma, atoms, x, u)
+
+    def reference(name: str, maps: Any, taps: Any, image: Any, view: Any) -> Contestant:
+        return _reference(name, "recursive_mixture", (maps, taps[:, None, :], "reflect"), image, view)
+
     return Problem(
         name="rkr",
         title=f"RKR, J = {ATOMS + 1}",
@@ -93,10 +97,8 @@ def _rkr(shape: tuple[int, int]) -> Problem:
         entries=(
             ("ours: NumPy", lambda: ours("ours: NumPy", A, x, u)),
             ("ours: torch", lambda: ours("ours: torch", RKR(g, atoms=a, channels=CHANNELS), xt, ut)),
-            (
-                "ours: reference, NumPy",
-                lambda: _reference(A, "recursive_mixture", (gamma, atoms[:, None, :], "reflect"), x, u),
-            ),
+            (REFERENCES[0], lambda: reference(REFERENCES[0], gamma, atoms, x, u)),
+            (REFERENCES[1], lambda: reference(REFERENCES[1], g, a, xt, ut)),
             (
                 "torch depthwise",
                 lambda: torch_function("torch depthwise", plain.recursive_depthwise(g, a), xt, ut, note="F.conv2d"),
@@ -127,6 +129,9 @@ def _gkm(shape: tuple[int, int]) -> Problem:
 
     def torch_ours() -> Contestant:
         return ours("ours: torch", GKM(b, sigmas=sigmas, supports=supports, channels=CHANNELS), xt, ut)
+
+    def reference(name: str, maps: Any, image: Any, view: Any) -> Contestant:
+        return _reference(name, "gaussian_mixture", (maps, A.taps(), "reflect"), image, view)
 
     def deepinv(use_fft: bool) -> Contestant:
         name = f"deepinv {'FFT' if use_fft else 'direct'}"
@@ -159,10 +164,8 @@ def _gkm(shape: tuple[int, int]) -> Problem:
         entries=(
             ("ours: NumPy", lambda: ours("ours: NumPy", A, x, u)),
             ("ours: torch", torch_ours),
-            (
-                "ours: reference, NumPy",
-                lambda: _reference(A, "gaussian_mixture", (beta, A.taps(), "reflect"), x, u),
-            ),
+            (REFERENCES[0], lambda: reference(REFERENCES[0], beta, x, u)),
+            (REFERENCES[1], lambda: reference(REFERENCES[1], b, xt, ut)),
             (
                 "torch dense bank",
                 lambda: torch_function("torch dense bank", plain.mixture_dense(b, tensors), xt, ut, note="F.conv2d"),
@@ -215,12 +218,11 @@ def _dual_pixel(shape: tuple[int, int]) -> Problem:
     c, xt, ut, lt = _tensors(defocus_map, x, u, levels)
     title = f"dual pixel, left + right + combined, {len(kernels)} integer radii up to {RADIUS} px"
 
-    def torch_ours() -> Contestant:
-        return ours("ours: torch", DualPixel(c, bank=bank, channels=CHANNELS, views=views), xt, ut)
+    T = DualPixel(c, bank=bank, channels=CHANNELS, views=views)
 
-    def reference() -> Contestant:
-        arguments = (A._psfs, *A._located(), "reflect")
-        return _reference(A, "psf_interpolate", arguments, x, u)
+    def reference(name: str, operator: DualPixel, image: Any, view: Any) -> Contestant:
+        arguments = (operator._psfs, *operator._located(), "reflect")
+        return _reference(name, "psf_interpolate", arguments, image, view)
 
     return Problem(
         name="dual-pixel",
@@ -229,8 +231,9 @@ def _dual_pixel(shape: tuple[int, int]) -> Problem:
         image_bytes=x.nbytes,
         entries=(
             ("ours: NumPy", lambda: ours("ours: NumPy", A, x, u)),
-            ("ours: torch", torch_ours),
-            ("ours: reference, NumPy", reference),
+            ("ours: torch", lambda: ours("ours: torch", T, xt, ut)),
+            (REFERENCES[0], lambda: reference(REFERENCES[0], A, x, u)),
+            (REFERENCES[1], lambda: reference(REFERENCES[1], T, xt, ut)),
             (
                 "filter loop, torch",
                 lambda: torch_function(
