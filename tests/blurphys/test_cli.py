@@ -180,7 +180,7 @@ def merge():
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"), 2, ["a.png", "no such file"]),
         (FileExistsError("out.h5 exists already; --force replaces it"), 2, ["out.h5 exists already; --force"]),
         (FileExistsError(errno.EEXIST, "File exists", "out.h5"), 2, ["out.h5: it exists already"]),
-        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2, ["/root/x: permission denied"]),
+        (PermissionError(errno.EACCES, "Permission denied", "/locked/x"), 2, ["/locked/x: permission denied"]),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "here"), 2, ["here: is a directory"]),
         (OSError(errno.ENOSPC, "No space left on device", "big.h5"), 2, ["big.h5: the disk is full"]),
         (OSError("Can't write data (errno = 28, error message = 'No space left on device')"), 2, ["disk is full"]),
