@@ -1,5 +1,5 @@
 # make demo   install into .venv and run the main job      make test   everything that CI runs
-# make setup  a ready checkout with tools and git hooks    make fmt / types / pytest / notebooks / test-gpu / bench
+# make setup  a ready checkout with tools and git hooks    make fmt / types / pytest / notebooks / test-gpu / bench / clean-kernels
 
 PYTHON ?= python3
 # Pins torch to a release with a small CPU wheel; `make CONSTRAINTS= ...` takes whatever pyproject.toml allows.
@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PACKAGES := blurphys synth solvers nets
 
-.PHONY: setup demo test lint types layers pytest notebooks test-gpu fmt bench clean
+.PHONY: setup demo test lint types layers pytest notebooks test-gpu fmt bench clean-kernels clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -60,6 +60,9 @@ fmt: .venv/dev.stamp
 
 bench: .venv/runtime.stamp
 	$(BIN)/blurphys bench --force
+
+clean-kernels:
+	find blurphys -name '*.nbi' -delete -o -name '*.nbc' -delete
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from .psf_stack import Convolution, PixelPSF, PSFStack
 from .pupil import Pupil
 from .rkr import RKR
 from .testing import CheckReport, check
+from .tiling import tiled
 
 __version__ = "0.1.0"
 
@@ -42,5 +43,6 @@ __all__ = [
     "operator_norm",
     "psf",
     "stack",
+    "tiled",
     "to_dense",
 ]

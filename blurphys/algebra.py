@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Self, final
 from array_api_compat import array_namespace
 
 from .linop import LinearOperator, require_same_kind, whole_numbers
+from .stored import Span, span_length
 from .types import Array, Shape
 
 __all__ = ["Adjoint", "Composed", "Identity", "Scaled", "Stacked", "Sum", "stack"]
@@ -52,6 +54,18 @@ class _Combination(LinearOperator):
         for part in self.parts:
             part.validate()
         return self
+
+    @property
+    def _on_disk(self) -> bool:
+        return any(part._on_disk for part in self.parts)
+
+    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        def cut(value: object) -> object:
+            if isinstance(value, tuple):
+                return tuple(cut(v) for v in value)
+            return value._window(rows, cols, done) if isinstance(value, LinearOperator) else value
+
+        return self._with(**{f.name: cut(getattr(self, f.name)) for f in dataclasses.fields(self)})  # type: ignore[arg-type]
 
     def _check_parts(self) -> None:
         _common_like(type(self).__name__, self.parts)
@@ -313,6 +327,9 @@ class Identity(LinearOperator):
     @cached_property
     def H(self) -> LinearOperator:
         return self
+
+    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        return self._with(shape=(self.shape[0], span_length(rows), span_length(cols)))
 
     def _forward(self, x: Array) -> Array:
         return x + 0.0

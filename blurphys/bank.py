@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, isfinite
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
-from .linop import require_float, require_same_kind
+from .linop import require_float, require_same_kind, tracing
 from .pupil import Pupil
 from .types import Array
 
@@ -62,6 +63,7 @@ class PSFBank:
     ) -> None:
         self.pupil = pupil
         self._psfs: dict[str, Array] = {}
+        self._stacked: dict[Any, Array] = {}
         if (pupil is None) == (psfs is None):
             raise ValueError("PSFBank: expected either a pupil with max_radius, or psfs with radii")
         if pupil is not None:
@@ -81,6 +83,7 @@ class PSFBank:
                 raise ValueError("PSFBank: expected max_radius only together with a pupil, got it with psfs")
             self._take(psfs, radii)
         self.radii.setflags(write=False)
+        self.nodes = tuple(float(r) for r in self.radii)
 
     def _take(self, psfs: Array | Mapping[str, Array], radii: Sequence[float] | None) -> None:
         given = dict(psfs) if isinstance(psfs, Mapping) else {"combined": psfs}
@@ -105,6 +108,8 @@ class PSFBank:
             )
         if not np.all(np.isfinite(self.radii)) or np.any(np.diff(self.radii) <= 0):
             raise ValueError("PSFBank: expected finite radii that increase; sort the psfs by signed radius")
+        if is_numpy_array(first):  # converted once, so what the caller does to its arrays later must not matter
+            given = {name: np.array(array) for name, array in given.items()}
         self._psfs = given
         self.views = tuple(given)
         if "combined" not in given and {"left", "right"} <= set(given):
@@ -114,6 +119,11 @@ class PSFBank:
     def max_radius(self) -> float:
         """Largest absolute radius of a level, px."""
         return float(np.max(np.abs(self.radii)))
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the kernels are design data, from a pupil or in NumPy arrays, rather than tensors to be learned."""
+        return self.pupil is not None or is_numpy_array(next(iter(self._psfs.values())))
 
     def psfs(self, view: str = "combined") -> Array:
         """Return the kernels of one view, shape (L, h, w) or (L, C, h, w).
@@ -137,7 +147,31 @@ class PSFBank:
         return self._psfs[view]
 
     def stacked(self, views: Sequence[str], like: Array) -> Array:
-        """Return the kernels of several views where `like` lives: (V, L, 1 or C, h, w)."""
+        """Return the kernels of several views where `like` lives: (V, L, 1 or C, h, w).
+
+        Design data is converted once for each place. Tensors may be learned, so they are stacked anew.
+
+        Raises
+        ------
+        RuntimeError
+            If `torch.compile` is tracing and design data has not been converted yet.
+        """
+        if not self.fixed:
+            return self._stack(views, like)
+        key = (tuple(views), like.dtype, device(like))
+        if key not in self._stacked:
+            if tracing():
+                raise RuntimeError(
+                    "PSFBank: expected kernels that are ready when torch.compile traces, got a bank that no operator "
+                    "has used yet; build the operator once outside of the compiled function"
+                )
+            self._stacked[key] = self._stack(views, like)
+        return self._stacked[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_stacked": {}}
+
+    def _stack(self, views: Sequence[str], like: Array) -> Array:
         chosen = [self.psfs(view) for view in views]
         xp = array_namespace(like)
         if is_numpy_array(chosen[0]):

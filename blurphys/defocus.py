@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import array_namespace
 
 from .bank import PSFBank
 from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
-from .linop import LinearOperator, detached
+from .linop import LinearOperator, detached, tracing
 from .maps import check_maps, interpolation_index
 from .mixing import check_channels
 from .psf_stack import _check_unit_sum, _reach
+from .stored import row_blocks, stand_in, take
 from .types import Array, BoundaryName, Shape
 
 __all__ = ["DefocusBlur", "DualPixel"]
@@ -25,9 +25,15 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
     check_maps(owner, "defocus_map", defocus_map, "(*B, H, W)", axes=2)
     if not isinstance(bank, PSFBank):
         raise TypeError(f"{owner}: expected bank to be a PSFBank, got {type(bank).__name__}")
-    xp, defocus_map = array_namespace(defocus_map), detached(defocus_map)
-    if not bool(xp.all(xp.isfinite(defocus_map))):
-        count = int(xp.count_nonzero(~xp.isfinite(defocus_map)))
+    if tracing():
+        return
+    xp = array_namespace(stand_in(defocus_map))
+    low, high, count = float("inf"), -float("inf"), 0
+    for _, block in row_blocks(detached(defocus_map)):
+        finite = xp.isfinite(block)
+        count += 0 if bool(xp.all(finite)) else int(xp.count_nonzero(~finite))
+        low, high = min(low, float(xp.min(block))), max(high, float(xp.max(block)))
+    if count:
         raise ValueError(
             f"{owner}: expected a finite defocus_map, got {count} NaN or inf; ThinLens.defocus_map(depth, invalid=...) "
             f"fills unknown depths"
@@ -35,7 +41,6 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
     nodes = bank.radii.astype(np.float32 if defocus_map.dtype == xp.float32 else np.float64)
     if np.any(np.diff(nodes) <= 0):
         raise ValueError(f"{owner}: expected radii that differ in {defocus_map.dtype}, got {bank.radii.tolist()}")
-    low, high = float(xp.min(defocus_map)), float(xp.max(defocus_map))
     slack = 1e-6 * bank.max_radius
     if low < bank.radii[0] - slack or high > bank.radii[-1] + slack:
         raise ValueError(
@@ -46,6 +51,8 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
 
 class _Defocus(LinearOperator):
     """What DefocusBlur and DualPixel share; a leaf supplies the fields and the views."""
+
+    _maps: ClassVar[str] = "defocus_map"
 
     defocus_map: Array
     bank: PSFBank
@@ -66,16 +73,14 @@ class _Defocus(LinearOperator):
             raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {colours}")
         check_extension(self.in_shape, *_reach((self._psfs.shape[-2], self._psfs.shape[-1])), self.boundary, owner)
 
-    @cached_property
-    def _converted(self) -> Array:
-        return self.bank.stacked(self._views, self.defocus_map)
+    @property
+    def _map_numbers(self) -> float:
+        return 6 * super()._map_numbers  # the map and its clipped copy, the level (int64), its fraction, temporaries
 
     @property
     def _psfs(self) -> Array:
-        """The bank where the map lives: (V, L, 1 or C, h, w). Tensors may be learned, so they are stacked anew."""
-        if is_numpy_array(self.bank.psfs(self._views[0])):
-            return self._converted
-        return self.bank.stacked(self._views, self.defocus_map)
+        """The bank where the map lives: (V, L, 1 or C, h, w)."""
+        return self.bank.stacked(self._views, self.like)
 
     @property
     def in_shape(self) -> Shape:
@@ -91,7 +96,7 @@ class _Defocus(LinearOperator):
 
     @property
     def like(self) -> Array:
-        return self.defocus_map
+        return stand_in(self.defocus_map)
 
     @property
     def halo(self) -> int:
@@ -99,8 +104,8 @@ class _Defocus(LinearOperator):
 
     def _located(self) -> tuple[Array, Array]:
         xp = array_namespace(self.defocus_map)
-        clipped = xp.clip(self.defocus_map, float(self.bank.radii[0]), float(self.bank.radii[-1]))
-        return interpolation_index(clipped, self.bank.radii.tolist())
+        clipped = xp.clip(self.defocus_map, self.bank.nodes[0], self.bank.nodes[-1])
+        return interpolation_index(clipped, self.bank.nodes)
 
     def _forward(self, x: Array) -> Array:
         return kernel("psf_interpolate", x)(x, self._psfs, *self._located(), self.boundary)
@@ -109,10 +114,11 @@ class _Defocus(LinearOperator):
         return kernel("psf_interpolate_adjoint", y)(y, self._psfs, *self._located(), self.boundary)
 
     def _psf_at(self, row: int, col: int) -> Array:
-        xp = array_namespace(self.defocus_map)
-        index, fraction = self._located()
-        i = xp.reshape(index[..., row, col], (-1,))
-        f = xp.reshape(fraction[..., row, col], (-1, 1, 1, 1, 1))
+        xp = array_namespace(self.like)
+        pixel = self._with(defocus_map=take(self.defocus_map, (slice(row, row + 1),), (slice(col, col + 1),)))
+        index, fraction = pixel._located()
+        i = xp.reshape(index, (-1,))
+        f = xp.reshape(fraction, (-1, 1, 1, 1, 1))
         levels = xp.permute_dims(self._psfs, (1, 0, 2, 3, 4))
         psf = (1.0 - f) * xp.take(levels, i, axis=0) + f * xp.take(levels, i + 1, axis=0)
         psf = psf[:, :, 0, :, :] if psf.shape[2] == 1 else psf

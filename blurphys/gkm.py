@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from math import ceil, exp
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
 from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
-from .linop import LinearOperator, detached, require_same_kind, whole_numbers
+from .linop import LinearOperator, detached, require_same_kind, tracing, whole_numbers
 from .maps import check_maps, check_simplex
-from .mixing import check_channels, check_mix, flat_colours, mixed_psf, padded_psf
-from .types import Array, BoundaryName, Shape, Taps
+from .mixing import check_channels, check_mix, flat_colours, mixed_psf
+from .stored import stand_in
+from .types import Array, BoundaryName, Shape
 
 __all__ = ["GKM", "gkm_bank"]
 
@@ -124,6 +126,8 @@ class GKM(LinearOperator):
     ((3, 6, 8), 5, True)
     """
 
+    _maps: ClassVar[str] = "beta"
+
     beta: Array
     _: KW_ONLY
     sigmas: Any
@@ -138,9 +142,9 @@ class GKM(LinearOperator):
         check_channels("GKM", self.channels)
         levels = self.beta.shape[-3]
         if self.tensor_sigmas:
-            require_same_kind("GKM", "sigmas", self.sigmas, "beta", self.beta)
+            require_same_kind("GKM", "sigmas", self.sigmas, "beta", self.like)
             xp, values = array_namespace(self.sigmas), detached(self.sigmas)
-            if not bool(xp.all(xp.isfinite(values) & (values >= 0))):
+            if not tracing() and not bool(xp.all(xp.isfinite(values) & (values >= 0))):
                 raise ValueError("GKM: expected finite sigmas >= 0 px, got a tensor with values that are not")
             shape = tuple(self.sigmas.shape)
             if self.supports is None:
@@ -162,7 +166,7 @@ class GKM(LinearOperator):
         if self.supports is not None:
             object.__setattr__(self, "supports", whole_numbers("GKM", "supports", self.supports))
         self._check_supports(levels)
-        check_mix("GKM", self.mix, self.beta, self.channels, levels)
+        check_mix("GKM", self.mix, self.like, self.channels, levels)
         check_extension(self.in_shape, (self.halo,) * 2, (self.halo,) * 2, self.boundary, "GKM")
 
     def _check_supports(self, levels: int) -> None:
@@ -191,7 +195,7 @@ class GKM(LinearOperator):
 
     @property
     def like(self) -> Array:
-        return self.beta
+        return stand_in(self.beta)
 
     @property
     def halo(self) -> int:
@@ -205,38 +209,40 @@ class GKM(LinearOperator):
         rows = self.sigmas if isinstance(self.sigmas[0], tuple) else (self.sigmas,)
         return tuple(2 * ceil(3 * max(column)) + 1 for column in zip(*rows, strict=True))
 
-    def taps(self) -> Taps:
-        """Return the one-sided taps of each kernel, centre first: tuples of floats, or arrays of shape (1 or C, 1, 1).
+    @property
+    def half_widths(self) -> tuple[int, ...]:
+        """How far each kernel reaches from its centre, px."""
+        return tuple(n // 2 for n in self.widths)
 
-        The two-sided taps sum to one.
+    def taps(self) -> Array:
+        """Return the one-sided taps of the kernels, centre first: (1 or C, K, halo + 1), zero beyond each support.
+
+        The two-sided taps of a kernel sum to one.
         """
-        supports = self.widths
-        if not self.tensor_sigmas and not isinstance(self.sigmas[0], tuple):
-            return [_taps(s, n // 2) for s, n in zip(self.sigmas, supports, strict=True)]
-        xp = array_namespace(self.beta)
-        sigmas = self.sigmas
-        if not self.tensor_sigmas:
-            sigmas = xp.asarray(sigmas, dtype=self.beta.dtype, device=device(self.beta))
-        sigmas = sigmas if sigmas.ndim == 2 else sigmas[None, :]
-        return [_array_taps(sigmas[:, k], n // 2) for k, n in enumerate(supports)]
+        return _tensor_taps(self.sigmas, self.half_widths) if self.tensor_sigmas else self._float_taps
+
+    @cached_property
+    def _float_taps(self) -> Array:
+        rows = self.sigmas if isinstance(self.sigmas[0], tuple) else (self.sigmas,)
+        table = [[_taps(s, half, self.halo) for s, half in zip(row, self.half_widths, strict=True)] for row in rows]
+        xp = array_namespace(self.like)
+        return xp.asarray(table, dtype=self.beta.dtype, device=device(self.like))
 
     def _forward(self, x: Array) -> Array:
-        return kernel("gaussian_mixture", x)(x, self.beta, self.taps(), self.boundary, self.mix)
+        run = kernel("gaussian_mixture", x)
+        return run(x, self.beta, self.taps(), self.half_widths, self.boundary, self.mix)
 
     def _adjoint(self, y: Array) -> Array:
-        return kernel("gaussian_mixture_adjoint", y)(y, self.beta, self.taps(), self.boundary, self.mix)
+        run = kernel("gaussian_mixture_adjoint", y)
+        return run(y, self.beta, self.taps(), self.half_widths, self.boundary, self.mix)
 
     def _psf_at(self, row: int, col: int) -> Array:
-        xp = array_namespace(self.beta)
+        xp, taps = array_namespace(self.like), self.taps()
+        lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)  # (1 or C, K, size)
         total: Array = None
-        size = 2 * self.halo + 1
-        for k, w in enumerate(self.taps()):
-            columns = [xp.asarray(c, dtype=self.beta.dtype, device=device(self.beta)) for c in w]
-            one = xp.stack([xp.reshape(c, (-1,)) for c in columns], axis=-1)  # (1 or C, h + 1)
-            line = xp.concat([xp.flip(one[:, 1:], axis=-1), one], axis=-1)
-            psf = line[:, :, None] * line[:, None, :]
-            full = padded_psf(psf, size)
-            part = self.beta[..., k, row, col][..., None, None, None] * mixed_psf(full, self.mix, k)
+        for k in range(taps.shape[1]):
+            psf = lines[:, k, :, None] * lines[:, k, None, :]
+            part = self.beta[..., k, row, col][..., None, None, None] * mixed_psf(psf, self.mix, k)
             total = part if total is None else total + part
         return flat_colours(total)
 
@@ -245,21 +251,24 @@ class GKM(LinearOperator):
         return self
 
 
-def _taps(sigma: float, half: int) -> tuple[float, ...]:
+def _taps(sigma: float, half: int, halo: int) -> tuple[float, ...]:
+    """One-sided taps up to `half`, then zeros up to `halo`."""
     if sigma <= DIRAC or half == 0:
-        return (1.0,) + (0.0,) * half
+        return (1.0,) + (0.0,) * halo
     values = [exp(-0.5 * (t / sigma) * (t / sigma)) for t in range(half + 1)]
     total = values[0] + 2 * sum(values[1:])
-    return tuple(v / total for v in values)
+    return (*(v / total for v in values), *(0.0,) * (halo - half))
 
 
-def _array_taps(sigma: Array, half: int) -> list[Array]:
-    xp = array_namespace(sigma)
-    safe = xp.where(sigma > DIRAC, sigma, xp.ones_like(sigma))
-    values = [xp.ones_like(sigma)]
-    for t in range(1, half + 1):
-        values.append(xp.where(sigma > DIRAC, xp.exp(-0.5 * (t / safe) ** 2), xp.zeros_like(sigma)))
-    total = values[0]
-    for v in values[1:]:
-        total = total + 2 * v
-    return [(v / total)[:, None, None] for v in values]
+def _tensor_taps(sigmas: Array, halves: tuple[int, ...]) -> Array:
+    """The same for sigmas (K,) or (C, K) of an array namespace: (1 or C, K, halo + 1), differentiable."""
+    xp = array_namespace(sigmas)
+    where = {"dtype": sigmas.dtype, "device": device(sigmas)}
+    t = xp.arange(max(halves) + 1, **where)
+    inside = t[None, :] <= xp.asarray(halves, **where)[:, None]
+    sigmas = (sigmas if sigmas.ndim == 2 else sigmas[None, :])[:, :, None]
+    wide = sigmas > DIRAC
+    safe = xp.where(wide, sigmas, xp.ones_like(sigmas))
+    values = xp.where(wide & inside, xp.exp(-0.5 * (t / safe) ** 2), xp.zeros_like(safe * t))
+    values = xp.where(t == 0, xp.ones_like(values), values)
+    return values / (2 * xp.sum(values, axis=-1, keepdims=True) - 1)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
+from math import prod
 from numbers import Real
 from operator import index
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from array_api_compat import array_namespace, device
 
+from .stored import Span, is_stored, take
 from .types import Array, Shape
 
 if TYPE_CHECKING:
     from .algebra import Adjoint, Composed, Scaled, Sum
 
-__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "whole_numbers"]
+__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
 
 
 def _describe(x: Array) -> str:
@@ -26,6 +31,11 @@ def _describe(x: Array) -> str:
 
 def require_float(owner: str, name: str, x: Array) -> Any:
     """Return the namespace of `x`; raise TypeError unless it is an array of float32 or float64."""
+    if is_stored(x):
+        raise TypeError(
+            f"{owner}: expected {name} in memory, got an HDF5 dataset; read it by dataset[...]: only the maps of an "
+            f"operator and the image of bp.tiled(A) may stay on disk"
+        )
     try:
         xp = array_namespace(x)
     except TypeError:
@@ -55,6 +65,12 @@ def detached(x: Array) -> Array:
     return x.detach() if hasattr(x, "detach") else x
 
 
+def tracing() -> bool:
+    """Whether `torch.compile` is tracing: values are not known then, so checks of values are left out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
+
+
 def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Array) -> None:
     """Raise TypeError unless `x` has the namespace, dtype and device of `like`: nothing is cast or moved silently."""
     xp = require_float(owner, name, x)
@@ -82,6 +98,9 @@ class LinearOperator(ABC):
     """
 
     __array_ufunc__ = None  # keeps NumPy from multiplying an array with an operator item by item
+
+    _maps: ClassVar[str | None] = None
+    """Name of the field that holds the maps (..., H, W), for windows of the frame; None if the leaf has none."""
 
     @property
     @abstractmethod
@@ -141,7 +160,7 @@ class LinearOperator(ABC):
             If `x` is not a real floating-point array of the operator's namespace, dtype and device.
         """
         self._check(x, "forward", self.in_shape)
-        return self._forward(x)
+        return self._run(self._forward, x, "forward")
 
     @final
     def adjoint(self, y: Array) -> Array:
@@ -162,11 +181,64 @@ class LinearOperator(ABC):
             As `forward`.
         """
         self._check(y, "adjoint", self.out_shape)
-        return self._adjoint(y)
+        return self._run(self._adjoint, y, "adjoint")
 
     @final
     def __call__(self, x: Array) -> Array:
         return self.forward(x)
+
+    def _run(self, apply: Callable[[Array], Array], x: Array, method: str) -> Array:
+        """Call `apply(x)`; say what helps where the maps lie on disk or the memory does not suffice."""
+        if tracing():
+            return apply(x)
+        if self._on_disk:
+            raise TypeError(
+                f"{type(self).__name__}.{method}: expected maps in memory, got an HDF5 dataset; bp.tiled(A) reads them "
+                f"window by window"
+            )
+        try:
+            return apply(x)
+        except (MemoryError, RuntimeError) as error:
+            from .memory import advice
+
+            sentence = advice(self, x, method, error)
+            if sentence is None:
+                raise
+            raise MemoryError(sentence) from error
+
+    @property
+    def _on_disk(self) -> bool:
+        """Whether the maps are an HDF5 dataset, so that only a window of the operator can be applied."""
+        return self._maps is not None and is_stored(getattr(self, self._maps))
+
+    @property
+    def _map_numbers(self) -> float:
+        """Numbers that the maps hold for each pixel of the frame."""
+        if self._maps is None:
+            return 0
+        return prod(getattr(self, self._maps).shape) / prod(self.in_shape[-2:])
+
+    @final
+    def _window(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        """Return the same operator on a window of the frame: right where the window's own edges are out of sight.
+
+        `done` remembers what has been cut already, so that the maps of ``A.H @ A`` are read once.
+        """
+        if id(self) not in done:
+            done[id(self)] = self._cut(rows, cols, done)
+        return done[id(self)]
+
+    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        if self._maps is None:
+            raise NotImplementedError(f"{type(self).__name__} cannot be cut to a window")
+        return self._with(**{self._maps: take(getattr(self, self._maps), rows, cols)})
+
+    def _with(self, **changes: Any) -> Self:
+        """Copy with other fields, without the checks of the constructor."""
+        new = copy.copy(self)
+        new.__dict__.pop("H", None)
+        new.__dict__.update(changes)
+        return new
 
     def _check(self, x: Array, method: str, shape: Shape) -> None:
         owner = f"{type(self).__name__}.{method}"

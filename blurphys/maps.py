@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from array_api_compat import array_namespace, device
 
 from .linop import detached, require_float
+from .stored import row_blocks, stand_in
 from .types import Array, Shape
 
 __all__ = ["check_maps", "check_simplex", "defocus_to_beta", "interpolation_index"]
@@ -14,7 +15,7 @@ __all__ = ["check_maps", "check_simplex", "defocus_to_beta", "interpolation_inde
 
 def check_maps(owner: str, name: str, maps: Array, layout: str = "(*B, K, H, W)", axes: int = 3) -> None:
     """Raise unless `maps` is a floating-point array with at least `axes` axes, none of them empty."""
-    require_float(owner, name, maps)
+    require_float(owner, name, stand_in(maps))
     if maps.ndim < axes or 0 in tuple(maps.shape):
         raise ValueError(
             f"{owner}: expected {name} of shape {layout}, got {tuple(maps.shape)}; is an axis missing or empty?"
@@ -26,21 +27,26 @@ def check_simplex(owner: str, name: str, maps: Array) -> None:
 
     The tolerance is sqrt(eps) of the dtype. Cost: a few passes over the maps.
     """
-    xp, maps = array_namespace(maps), detached(maps)
-    tolerance = float(xp.finfo(maps.dtype).eps) ** 0.5
-    finite = xp.all(xp.isfinite(maps), axis=-3)
-    total = xp.sum(maps, axis=-3)
-    for bad, what in (
-        (~finite, "finite values"),
-        (xp.any(maps < 0, axis=-3), "no negative weight"),
-        (xp.abs(total - 1.0) > tolerance, "weights that sum to one"),
-    ):
-        count = int(xp.count_nonzero(bad))
-        if count:
-            flat = xp.reshape(bad, (-1,))
-            first = int(xp.argmax(xp.astype(flat, xp.int32)))
-            row, col = divmod(first % (maps.shape[-2] * maps.shape[-1]), maps.shape[-1])
-            sum_there = float(xp.reshape(total, (-1,))[first])
+    found: dict[str, tuple[int, int, int, float]] = {}  # count, and the first one: row, column, sum
+    for top, block in row_blocks(detached(maps)):
+        xp = array_namespace(block)
+        tolerance = float(xp.finfo(block.dtype).eps) ** 0.5
+        total = xp.sum(block, axis=-3)
+        for what, bad in (
+            ("finite values", ~xp.all(xp.isfinite(block), axis=-3)),
+            ("no negative weight", xp.any(block < 0, axis=-3)),
+            ("weights that sum to one", xp.abs(total - 1.0) > tolerance),
+        ):
+            count = int(xp.count_nonzero(bad))
+            if count and what in found:
+                found[what] = (found[what][0] + count, *found[what][1:])
+            elif count:
+                first = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
+                row, col = divmod(first % (block.shape[-2] * block.shape[-1]), block.shape[-1])
+                found[what] = (count, top + row, col, float(xp.reshape(total, (-1,))[first]))
+    for what in ("finite values", "no negative weight", "weights that sum to one"):
+        if what in found:
+            count, row, col, sum_there = found[what]
             raise ValueError(
                 f"{owner}: expected {name} to have {what} at every pixel, got {count} pixels that break it, "
                 f"the first at (row {row}, col {col}) with sum {sum_there:.6g}; normalise the maps, for example by a "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 from array_api_compat import array_namespace, device
 
@@ -13,6 +13,7 @@ from .engines.registry import kernel
 from .linop import LinearOperator, require_same_kind
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, check_mix, flat_colours, mixed_psf, padded_psf
+from .stored import stand_in
 from .types import Array, BoundaryName, Shape
 
 __all__ = ["RKR"]
@@ -68,6 +69,8 @@ class RKR(LinearOperator):
     (2, True)
     """
 
+    _maps: ClassVar[str] = "gamma"
+
     gamma: Array
     _: KW_ONLY
     atoms: Array
@@ -80,7 +83,7 @@ class RKR(LinearOperator):
         check_maps("RKR", "gamma", self.gamma, "(*B, J, H, W)")
         check_boundary(self.boundary, "RKR")
         check_channels("RKR", self.channels)
-        require_same_kind("RKR", "atoms", self.atoms, "gamma", self.gamma)
+        require_same_kind("RKR", "atoms", self.atoms, "gamma", self.like)
         levels = self.gamma.shape[-3]
         shape = tuple(self.atoms.shape)
         if len(shape) not in (2, 3) or shape[0] != levels - 1:
@@ -93,7 +96,7 @@ class RKR(LinearOperator):
             raise ValueError(f"RKR: expected atoms for {self.channels} colours on axis 1, got shape {shape}")
         if shape[-1] % 2 == 0:
             raise ValueError(f"RKR: expected atoms with an odd number of taps (they have a centre), got {shape[-1]}")
-        check_mix("RKR", self.mix, self.gamma, self.channels, levels)
+        check_mix("RKR", self.mix, self.like, self.channels, levels)
         reach = shape[-1] // 2 if self.stagewise else self.halo
         check_extension(self.in_shape, (reach, reach), (reach, reach), self.boundary, "RKR")
 
@@ -111,7 +114,7 @@ class RKR(LinearOperator):
 
     @property
     def like(self) -> Array:
-        return self.gamma
+        return stand_in(self.gamma)
 
     @property
     def halo(self) -> int:
@@ -129,9 +132,9 @@ class RKR(LinearOperator):
         return run(y, self.gamma, self._colour_atoms(), self.boundary, self.stagewise, self.mix)
 
     def _psf_at(self, row: int, col: int) -> Array:
-        xp, atoms = array_namespace(self.gamma), self._colour_atoms()
+        xp, atoms = array_namespace(self.like), self._colour_atoms()
         size = 2 * self.halo + 1
-        psf = xp.ones((atoms.shape[1], 1, 1), dtype=self.gamma.dtype, device=device(self.gamma))
+        psf = xp.ones((atoms.shape[1], 1, 1), dtype=self.gamma.dtype, device=device(self.like))
         total: Array = None
         for j in range(self.gamma.shape[-3]):
             if j:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Array", "BoundaryName", "Shape", "Taps"]
+__all__ = ["Array", "BoundaryName", "Shape"]
 
 Array: TypeAlias = Any
 """Any array of the Python array API: NumPy, torch, CuPy, array_api_strict. Shapes stand in the docstrings."""
@@ -13,6 +12,3 @@ Array: TypeAlias = Any
 Shape: TypeAlias = tuple[int, ...]
 
 BoundaryName: TypeAlias = Literal["reflect", "symmetric", "replicate", "circular", "zero"]
-
-Taps: TypeAlias = Sequence[Any]
-"""Weights of one symmetric kernel at offsets 0, 1, ..., h: Python floats, or arrays of shape (C, 1, 1)."""

@@ -260,6 +260,14 @@ def _nested(s: Setup) -> Built:
     return _algebra(s, [a, d, b], A, lambda P, Q, R: 2.0 * np.matmul(np.swapaxes(P, -1, -2), Q) + R)
 
 
+def _tiled(s: Setup, *, of: str) -> Built:
+    """Another row tile by tile; tiles of any size, down to one pixel."""
+    built = CASES[of](s)
+    rng = np.random.default_rng([s.seed, 17])
+    tile = (int(rng.integers(1, s.height + 1)), int(rng.integers(1, s.width + 1)))
+    return dataclasses.replace(built, A=bp.tiled(built.A, tile))
+
+
 def _row(builder: Callable[..., Built], **options: Any) -> Callable[[Setup], Built]:
     return lambda setup: builder(setup, **options)
 
@@ -293,6 +301,18 @@ CASES: dict[str, Callable[[Setup], Built]] = {
     "stacked": _stacked,
     "adjoint": _adjoint,
     "nested": _nested,
+    "tiled_gkm": _row(_tiled, of="gkm_sigma_array"),
+    "tiled_rkr": _row(_tiled, of="rkr"),
+    "tiled_rkr_stagewise": _row(_tiled, of="rkr_stagewise_mix"),
+    "tiled_psf_stack": _row(_tiled, of="psf_stack_per_colour"),
+    "tiled_scatter": _row(_tiled, of="scatter"),
+    "tiled_pixel_psf": _row(_tiled, of="pixel_psf"),
+    "tiled_convolution": _row(_tiled, of="convolution"),
+    "tiled_defocus_blur": _row(_tiled, of="defocus_blur"),
+    "tiled_dual_pixel": _row(_tiled, of="dual_pixel_three_views"),
+    "tiled_stacked": _row(_tiled, of="stacked"),
+    "tiled_adjoint": _row(_tiled, of="adjoint"),
+    "tiled_nested": _row(_tiled, of="nested"),
 }
 
 # Rows of one operator: the laws draw the row, so that every operator and law gets its full number of examples.
@@ -307,6 +327,14 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "DualPixel": ("dual_pixel", "dual_pixel_three_views"),
     "Identity": ("identity",),
     "algebra": ("composed", "sum", "scaled", "stacked", "adjoint", "nested"),
+    "Tiled": (
+        *("tiled_gkm", "tiled_rkr", "tiled_rkr_stagewise"),
+        *("tiled_psf_stack", "tiled_scatter", "tiled_pixel_psf"),
+    ),
+    "Tiled-more": (
+        *("tiled_convolution", "tiled_defocus_blur", "tiled_dual_pixel"),
+        *("tiled_stacked", "tiled_adjoint", "tiled_nested"),
+    ),
 }
 
 
@@ -336,6 +364,8 @@ GATHER = (
     "dual_pixel_three_views",
     "identity",
     "composed",
+    *("tiled_gkm", "tiled_rkr", "tiled_psf_stack", "tiled_pixel_psf"),
+    *("tiled_convolution", "tiled_defocus_blur", "tiled_dual_pixel"),
 )
 
 # Operators whose output pixel (c, m, n) sees only colour c, through the PSF that `psf_at` returns.
@@ -353,4 +383,5 @@ ROWS_ARE_PSFS = (
     "convolution_per_colour",
     "defocus_blur",
     "defocus_blur_per_colour",
+    *("tiled_gkm", "tiled_rkr", "tiled_convolution", "tiled_defocus_blur"),
 )

@@ -36,14 +36,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def describe() -> dict[str, Any]:
-    """Return CPU model, cores, threads used, memory in bytes, load, and versions."""
-    import_module("torch")  # once it is loaded, our engines use as many threads as torch
+def describe(device: str = "cpu") -> dict[str, Any]:
+    """Return CPU model (and GPU model), cores, threads used, memory in bytes, load, and versions."""
+    torch = import_module("torch")  # once it is loaded, our engines use as many threads as torch
     memory = None
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": _cpu_model(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "threads": thread_count(),

@@ -2,7 +2,7 @@
 
 Each function returns a callable from an image (C, H, W) to the blurred image, boundary "reflect". Shapes: `gamma`
 (J, H, W), `atoms` (J-1, t), `beta` (K, H, W), `kernels` K 1-D symmetric kernels, `levels` (H, W) integer, `bank` a list
-of (V, s, s) PSFs with odd s, one for each level.
+of (V, s, s) PSFs with odd s, one for each level. What is given as a torch tensor can be differentiated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ __all__ = [
     "deepinv_mixture",
     "filter_loop_opencv",
     "filter_loop_torch",
+    "gaussian_lines",
+    "hat_weights",
+    "masks",
     "mixture_dense",
+    "mixture_grouped",
     "mixture_separable",
     "mixture_slices",
     "pylops_mixture",
@@ -34,6 +38,11 @@ def _reflect(x: Any, reach: int) -> Any:
     from torch.nn.functional import pad
 
     return pad(x[None], (reach,) * 4, mode="reflect")[0]
+
+
+def _numbers(a: Any) -> Any:
+    """The taps of a 1-D tensor: plain numbers, or tensors where a gradient is recorded."""
+    return a.unbind() if a.requires_grad else a.tolist()
 
 
 def recursive_depthwise(gamma: Any, atoms: Any) -> Function:
@@ -59,7 +68,7 @@ def recursive_depthwise(gamma: Any, atoms: Any) -> Function:
 
 def recursive_slices(gamma: Any, atoms: Any) -> Function:
     """RKR by sums of shifted slices."""
-    taps = atoms.flip(-1).tolist()
+    taps = [_numbers(a) for a in atoms.flip(-1)]
     size = atoms.shape[-1]
     reach = (size // 2) * len(taps)
 
@@ -97,6 +106,18 @@ def recursive_scipy(gamma: Any, atoms: Any) -> Function:
     return run
 
 
+def gaussian_lines(sigmas: Any, supports: Sequence[int]) -> list[Any]:
+    """Sampled Gaussians of unit sum from a tensor of standard deviations (K,); a support of 1 is the Dirac."""
+    import torch
+
+    lines = []
+    for sigma, size in zip(sigmas, supports, strict=True):
+        t = torch.arange(size, dtype=sigmas.dtype, device=sigmas.device) - size // 2
+        values = torch.ones_like(t) if size == 1 else torch.exp(-0.5 * (t / sigma) ** 2)
+        lines.append(values / values.sum())
+    return lines
+
+
 def _padded(kernels: Sequence[Any]) -> Any:
     """Give all kernels the width of the widest: (K, s)."""
     import torch
@@ -107,10 +128,7 @@ def _padded(kernels: Sequence[Any]) -> Any:
 
 
 def mixture_dense(beta: Any, kernels: Sequence[Any]) -> Function:
-    """GKM by one convolution with all K dense kernels, then the weighted sum.
-
-    The colours are the batch: as groups of one convolution, torch takes minutes for large images.
-    """
+    """GKM by one convolution with all K dense kernels, the colours as the batch, then the weighted sum."""
     from torch.nn.functional import conv2d
 
     lines = _padded(kernels)
@@ -118,6 +136,26 @@ def mixture_dense(beta: Any, kernels: Sequence[Any]) -> Function:
 
     def run(x: Any) -> Any:
         return (conv2d(_reflect(x, bank.shape[-1] // 2)[:, None], bank) * beta).sum(1)
+
+    return run
+
+
+def mixture_grouped(beta: Any, kernels: Sequence[Any]) -> Function:
+    """GKM by one grouped convolution, each colour with all K dense kernels, then the weighted sum.
+
+    The image is channels-last: otherwise torch on CPUs takes several times as long.
+    """
+    import torch
+    from torch.nn.functional import conv2d
+
+    lines = _padded(kernels)
+    bank = (lines[:, :, None] * lines[:, None, :])[:, None]
+
+    def run(x: Any) -> Any:
+        channels, rows, cols = x.shape
+        plane = _reflect(x, bank.shape[-1] // 2)[None].contiguous(memory_format=torch.channels_last)
+        levels = conv2d(plane, bank.repeat(channels, 1, 1, 1), groups=channels)
+        return (levels.reshape(channels, -1, rows, cols) * beta).sum(1)
 
     return run
 
@@ -139,7 +177,7 @@ def mixture_separable(beta: Any, kernels: Sequence[Any]) -> Function:
 
 def mixture_slices(beta: Any, kernels: Sequence[Any]) -> Function:
     """GKM by sums of shifted slices, kernel by kernel, each with its own support."""
-    taps = [k.tolist() for k in kernels]
+    taps = [_numbers(k) for k in kernels]
     reach = max(len(k) for k in taps) // 2
 
     def run(x: Any) -> Any:
@@ -201,10 +239,29 @@ def pylops_mixture(beta: Any, kernels: Sequence[Any], channels: int) -> Any:
     return total
 
 
-def filter_loop_torch(levels: Any, bank: Sequence[Any]) -> Function:
+def masks(levels: Any) -> Function:
+    """Return the function from a level to 1 where a pixel has it and 0 elsewhere."""
+    return lambda level: (levels == level).float()
+
+
+def hat_weights(position: Any, count: int) -> Function:
+    """Return the function from a level to its weight in linear interpolation at real-valued positions (H, W)."""
+    import torch
+
+    index = position.detach().floor().clamp(0, count - 2)
+    fraction = position - index
+
+    def weight(level: int) -> Any:
+        return torch.where(index == level, 1 - fraction, torch.where(index == level - 1, fraction, 0.0))
+
+    return weight
+
+
+def filter_loop_torch(weight: Function, bank: Sequence[Any]) -> Function:
     """Dual pixel as the ICCV 2021 generator: filter the whole image for every level and view, multiply by a mask.
 
-    torch convolution up to 11 x 11, FFT beyond (the rule of OpenCV), with the spectrum of the image shared.
+    torch convolution up to 11 x 11, FFT beyond (the rule of OpenCV), with the spectrum of the image shared. `weight`
+    is `masks` or `hat_weights`.
     """
     import torch
     from torch.nn.functional import conv2d
@@ -217,9 +274,8 @@ def filter_loop_torch(levels: Any, bank: Sequence[Any]) -> Function:
         plane = _reflect(x, reach)
         size = (plane.shape[-2] + 2 * reach, plane.shape[-1] + 2 * reach)
         spectrum = torch.fft.rfft2(plane, s=size)
-        y = torch.zeros((views, channels, rows, cols), dtype=x.dtype)
+        y = torch.zeros((views, channels, rows, cols), dtype=x.dtype, device=x.device)
         for level, psfs in enumerate(bank):
-            mask = (levels == level).to(x.dtype)
             half = psfs.shape[-1] // 2
             if psfs.shape[-1] <= DIRECT_SIZE:
                 m = reach - half
@@ -229,7 +285,7 @@ def filter_loop_torch(levels: Any, bank: Sequence[Any]) -> Function:
                 product = spectrum * torch.fft.rfft2(psfs, s=size)[:, None]
                 first = reach + half
                 filtered = torch.fft.irfft2(product, s=size)[..., first : first + rows, first : first + cols]
-            y = y + mask * filtered
+            y = y + weight(level) * filtered
         return y.reshape(views * channels, rows, cols)
 
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..linalg import to_numpy
-from .contestant import Contestant
+from .contestant import WAYS, Contestant
 from .problems import Problem, contestants
+from .work import Work
 
-__all__ = ["DIRECTIONS", "TOLERANCE", "Entry", "Result", "measure", "ratio"]
+__all__ = ["TOLERANCE", "Entry", "Expected", "Result", "cuda_seconds", "expected_from", "measure", "ratio"]
 
-DIRECTIONS = ("forward", "adjoint")
 TOLERANCE = 1e-4
+PATIENCE = 10.0
 Step = Callable[[str, int], None]
+Expected = Mapping[tuple[str, str], float]
 
 
 @dataclass
@@ -31,18 +33,22 @@ class Entry:
     name, family, note : str
     skipped : str
         Why it did not take part; empty if it did.
+    left_out : dict of str to str
+        For some ways, why only these were not measured.
     difference : dict of str to float
-        For each direction, largest absolute difference to ours on NumPy over the largest absolute value.
+        For each way, largest absolute difference to ours over the largest absolute value; of several gradients, each
+        relative to its own, the largest.
     seconds : dict of str to list of float
-        For each direction, one time for each round.
+        For each way, one time for each round; a way that takes longer than `PATIENCE` runs in the first round only.
     peak_bytes : dict of str to (int or None)
-        For each direction, peak memory beyond the inputs, the result included.
+        For each way, peak memory beyond the inputs, the result included.
     """
 
     name: str
     family: str = "opponent"
     note: str = ""
     skipped: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
     difference: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     peak_bytes: dict[str, int | None] = field(default_factory=dict)
@@ -57,29 +63,70 @@ class Entry:
 class Result:
     """One problem and what was found out about everyone who computes it."""
 
-    name: str
-    title: str
-    levels: int
-    image_bytes: int
+    task: Problem
     entries: list[Entry]
 
+    @property
+    def work(self) -> dict[str, Work]:
+        """What must be moved and computed, for each way."""
+        return self.task.work
 
-def ratio(slow: list[float], fast: list[float]) -> float:
-    """Return how many times longer `slow` takes: the median of the ratios of the rounds."""
-    return median(a / b for a, b in zip(slow, fast, strict=True))
+    @property
+    def pixels(self) -> int:
+        """H W."""
+        return self.task.shape[0] * self.task.shape[1]
+
+    def named(self, name: str) -> Entry | None:
+        """Return the entry of this name if it was timed."""
+        return next((e for e in self.entries if e.name == name and e.seconds), None)
+
+    def judge(self, way: str) -> Entry | None:
+        """Return our operator that everyone is compared with: the first one that has this way."""
+        return next((e for e in self.entries if e.family == "ours" and way in e.seconds), None)
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """Return how many times longer `slow` takes: the median of the ratios of the rounds that both ran in."""
+    return median(a / b for a, b in zip(slow, fast, strict=False))
 
 
 def _gap(result: Any, truth: Any, margin: int) -> float:
     a, b = (to_numpy(v)[..., margin : v.shape[-2] - margin, margin : v.shape[-1] - margin] for v in (result, truth))
     if a.shape != b.shape:
         return float("inf")
-    return float(np.max(np.abs(a - b), initial=0.0) / max(np.max(np.abs(b), initial=0.0), 1e-30))
+    return _relative(a, b)
 
 
-def _compare(task: Problem, on_step: Step) -> tuple[list[Entry], dict[str, Contestant]]:
-    """Run everyone once, which also warms them up, and keep those that agree with ours on NumPy."""
+def _relative(a: Any, b: Any) -> float:
+    """Largest difference over the largest value of `b`; inf where either is not finite."""
+    gap = float(np.max(np.abs(a - b), initial=0.0) / max(np.max(np.abs(b), initial=0.0), 1e-30))
+    return gap if np.isfinite(gap) else float("inf")
+
+
+def _difference(result: Any, truth: Any, contestant: Contestant) -> float:
+    """Compare images, or gradients by name."""
+    if not isinstance(result, dict):
+        return _gap(result, truth, contestant.margin)
+    gaps = []
+    for name, gradient in result.items():
+        found, expected = to_numpy(gradient), to_numpy(truth[name])
+        if name == "kernels" and contestant.inside is not None:
+            expected = expected * contestant.inside
+        gaps.append(_relative(found, expected) if found.shape == expected.shape else float("inf"))
+    return max(gaps)
+
+
+def _kept(result: Any) -> Any:
+    return {k: to_numpy(v) for k, v in result.items()} if isinstance(result, dict) else to_numpy(result)
+
+
+def _compare(
+    task: Problem, ways: Sequence[str], excluded: Mapping[tuple[str, str], str], on_step: Step
+) -> tuple[list[Entry], dict[tuple[str, str], tuple[Contestant, float]]]:
+    """Run everyone once, which also warms them up, and keep those that agree with ours."""
     truth: dict[str, Any] = {}
-    entries, ready = [], {}
+    entries: list[Entry] = []
+    ready: dict[tuple[str, str], tuple[Contestant, float]] = {}
     for name, contestant in contestants(task):
         entry = Entry(name)
         entries.append(entry)
@@ -88,32 +135,77 @@ def _compare(task: Problem, on_step: Step) -> tuple[list[Entry], dict[str, Conte
             continue
         entry.family, entry.note = contestant.family, contestant.note
         on_step(f"{task.name}: comparing {name}", 0)
-        try:
-            results = {"forward": contestant.forward()}
-            if contestant.adjoint is not None:
-                results["adjoint"] = contestant.adjoint()()
-        except Exception as error:
-            if contestant.family == "ours":
-                raise
-            entry.skipped = f"raised {type(error).__name__}: {error}"
-            continue
-        truth = truth or results
-        entry.difference = {way: _gap(result, truth[way], contestant.margin) for way, result in results.items()}
-        if entry.right:
-            ready[name] = contestant
-        else:
+        took = {}
+        for way in ways:
+            if not contestant.has(way):
+                continue
+            if (name, way) in excluded:
+                entry.left_out[way] = excluded[name, way]
+                continue
+            try:
+                took[way], result = _timed(contestant, way, task.device)
+            except Exception as error:
+                if contestant.family == "ours":
+                    raise
+                entry.left_out[way] = f"raised {type(error).__name__}: {' '.join(str(error).split())}"
+                continue
+            entry.difference[way] = _difference(result, truth.setdefault(way, _kept(result)), contestant)
+            del result
+        if not entry.right:
             entry.skipped = f"differs from ours by {max(entry.difference.values()):.1e}, not timed"
+        elif not took:
+            entry.skipped = "; ".join(dict.fromkeys(entry.left_out.values()))
+        else:
+            ready |= {(name, way): (contestant, seconds) for way, seconds in took.items()}
     return entries, ready
 
 
-def _time(run: Callable[[], Any]) -> float:
+def cuda_seconds(run: Callable[[], Any]) -> float:
+    """Time work on the GPU by CUDA events."""
+    import torch
+
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    result = run()
+    end.record()
+    torch.cuda.synchronize()
+    del result
+    return float(start.elapsed_time(end)) / 1e3
+
+
+def _time(run: Callable[[], Any], device: str = "cpu") -> float:
     gc.collect()
+    if device == "cuda":
+        return cuda_seconds(run)
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
-def measure(task: Problem, repeat: int, on_step: Step) -> Result:
+def _timed(contestant: Contestant, way: str, device: str) -> tuple[float, Any]:
+    """Run once; the time, and the result."""
+    results: list[Any] = []
+    run = contestant.ready(way)
+    assert run is not None
+    seconds = _time(lambda: results.append(run()), device)
+    return seconds, results[0]
+
+
+def expected_from(result: Result, pixels: int) -> dict[tuple[str, str], float]:
+    """Guess what each call will take at another size: the same time for each pixel."""
+    share = pixels / result.pixels
+    return {(e.name, way): share * median(seconds) for e in result.entries for way, seconds in e.seconds.items()}
+
+
+def measure(
+    task: Problem,
+    repeat: int,
+    on_step: Step,
+    *,
+    ways: Sequence[str] = WAYS,
+    excluded: Mapping[tuple[str, str], str] | None = None,
+) -> Result:
     """Compare everyone's results, then time them in turn, `repeat` rounds.
 
     Parameters
@@ -123,6 +215,10 @@ def measure(task: Problem, repeat: int, on_step: Step) -> Result:
         Rounds; each contestant runs once in a round, in an order that rotates.
     on_step : callable
         Called with a message and the number of steps it counts for: one for the comparison and one for each round.
+    ways : sequence of str
+        Which of `WAYS`.
+    excluded : dict of (name, way) to str, optional
+        Opponents that are not run, and why.
 
     Returns
     -------
@@ -130,14 +226,17 @@ def measure(task: Problem, repeat: int, on_step: Step) -> Result:
         Its entries in the order of the problem, without memory.
     """
     on_step(f"{task.name}: comparing results", 1)
-    entries, ready = _compare(task, on_step)
-    order = [entry for entry in entries if entry.name in ready]
+    entries, ready = _compare(task, ways, excluded or {}, on_step)
+    order = [entry for entry in entries if any(name == entry.name for name, _ in ready)]
     for r in range(repeat):
         on_step(f"{task.name}: round {r + 1} of {repeat}", 1)
         shift = r % len(order)
         for entry in order[shift:] + order[:shift]:
-            contestant = ready[entry.name]
-            entry.seconds.setdefault("forward", []).append(_time(contestant.forward))
-            if contestant.adjoint is not None:
-                entry.seconds.setdefault("adjoint", []).append(_time(contestant.adjoint()))
-    return Result(task.name, task.title, task.levels, task.image_bytes, entries)
+            for way in ways:
+                contestant, took = ready.get((entry.name, way), (None, 0.0))
+                if contestant is None or (r > 0 and took > PATIENCE):
+                    continue
+                run = contestant.ready(way)
+                assert run is not None
+                entry.seconds.setdefault(way, []).append(_time(run, task.device))
+    return Result(task, entries)

@@ -7,13 +7,13 @@ in cache and memory is O(image), never O(K x image). The adjoint of each primiti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from array_api_compat import array_namespace, device
 
 from ..boundary import extend, fold
-from ..types import Array, Shape, Taps
+from ..types import Array, Shape
 from .convolve import PSFConvolver, accumulate, conv1d_adjoint, conv1d_valid
 
 __all__ = [
@@ -65,15 +65,24 @@ def _mixed_adjoint(u: Array, mix: Array | None, k: int) -> Array:
     return _mixed(u, array_namespace(u).permute_dims(mix, (1, 0, 2)), k)
 
 
-def gaussian_mixture(x: Array, maps: Array, taps: Taps, boundary: str, mix: Array | None = None) -> Array:
+def _tap(taps: Array, k: int, t: int) -> Array:
+    """Weight of kernel k at offset t, with axes that broadcast over (C, n, m)."""
+    return taps[:, k, t][:, None, None]
+
+
+def gaussian_mixture(
+    x: Array, maps: Array, taps: Array, halves: Sequence[int], boundary: str, mix: Array | None = None
+) -> Array:
     """Compute ``y = sum_k maps_k . mix_k (g_k * x)`` for symmetric separable kernels ``g_k``.
 
     Parameters
     ----------
     x : array of shape (*N, C, H, W)
     maps : array of shape (*B, K, H, W)
-    taps : sequence of K
-        One-sided taps of each kernel, centre first: floats, or arrays of shape (C, 1, 1).
+    taps : array of shape (1 or C, K, h + 1)
+        One-sided taps of each kernel, centre first.
+    halves : sequence of K ints
+        Half-width of each kernel; its taps beyond are not used.
     boundary : str
     mix : array of shape (C_out, C, K), optional
 
@@ -86,7 +95,7 @@ def gaussian_mixture(x: Array, maps: Array, taps: Taps, boundary: str, mix: Arra
     The vertical sums ``x[i-t] + x[i+t]`` are formed once per strip and shared by all K kernels.
     Cost: O(sum of the one-sided supports) per pixel.
     """
-    h = max(len(w) for w in taps) - 1
+    h = max(halves)
     rows, cols = x.shape[-2:]
     plane = extend(x, (h, h), (h, h), boundary)
     y = _zeros(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols))
@@ -96,37 +105,39 @@ def gaussian_mixture(x: Array, maps: Array, taps: Taps, boundary: str, mix: Arra
         sums = [u[..., h : h + n, :]]
         sums += [u[..., h - t : h - t + n, :] + u[..., h + t : h + t + n, :] for t in range(1, h + 1)]
         strip = None
-        for k, w in enumerate(taps):
-            v = w[0] * sums[0]
-            for t in range(1, len(w)):
-                v += w[t] * sums[t]
-            s = w[0] * v[..., h : h + cols]
-            for t in range(1, len(w)):
-                s += w[t] * (v[..., h - t : h - t + cols] + v[..., h + t : h + t + cols])
+        for k, half in enumerate(halves):
+            v = _tap(taps, k, 0) * sums[0]
+            for t in range(1, half + 1):
+                v += _tap(taps, k, t) * sums[t]
+            s = _tap(taps, k, 0) * v[..., h : h + cols]
+            for t in range(1, half + 1):
+                s += _tap(taps, k, t) * (v[..., h - t : h - t + cols] + v[..., h + t : h + t + cols])
             strip = accumulate(strip, _map(maps, k, slice(top, bottom)) * _mixed(s, mix, k))
         y[..., top:bottom, :] = strip
     return y
 
 
-def gaussian_mixture_adjoint(y: Array, maps: Array, taps: Taps, boundary: str, mix: Array | None = None) -> Array:
+def gaussian_mixture_adjoint(
+    y: Array, maps: Array, taps: Array, halves: Sequence[int], boundary: str, mix: Array | None = None
+) -> Array:
     """Compute the transpose of `gaussian_mixture`: ``x = E^T sum_k g_k^T mix_k^T (maps_k . y)``, E the extension."""
-    h = max(len(w) for w in taps) - 1
+    h = max(halves)
     rows, cols = y.shape[-2:]
     channels = y.shape[-3] if mix is None else mix.shape[1]
     plane = _zeros(y, _resized(y, channels, rows + 2 * h, cols + 2 * h))
     for top, bottom in _strips(y, rows, h):
         n = bottom - top
         sums = [_zeros(y, _resized(y, channels, n, cols + 2 * h)) for _ in range(h + 1)]
-        for k, w in enumerate(taps):
+        for k, half in enumerate(halves):
             z = _mixed_adjoint(_map(maps, k, slice(top, bottom)) * y[..., top:bottom, :], mix, k)
             s = _zeros(y, sums[0].shape)
-            s[..., h : h + cols] += w[0] * z
-            for t in range(1, len(w)):
-                part = w[t] * z
+            s[..., h : h + cols] += _tap(taps, k, 0) * z
+            for t in range(1, half + 1):
+                part = _tap(taps, k, t) * z
                 s[..., h - t : h - t + cols] += part
                 s[..., h + t : h + t + cols] += part
-            for t in range(len(w)):
-                sums[t] += w[t] * s
+            for t in range(half + 1):
+                sums[t] += _tap(taps, k, t) * s
         plane[..., top + h : bottom + h, :] += sums[0]
         for t in range(1, h + 1):
             plane[..., top + h - t : bottom + h - t, :] += sums[t]

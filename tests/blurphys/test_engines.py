@@ -11,68 +11,116 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from blurphys.engines import reference, registry, threads
-from blurphys.engines.registry import kernel
 
-FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_interpolate")
+FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
+BATCHES = [((), ()), ((2,), ()), ((2,), (2,)), ((2, 3), (3,)), ((2, 3), (1, 3)), ((2, 3), (2, 1)), ((3,), (1,))]
 
 
 def engine(name):
-    return kernel(name, np.zeros(1))
+    return registry.lookup(name, "numpy")
 
 
 @st.composite
-def problems(draw):
-    """Draw one problem: a family, its arguments after the image, the lead and channels of the image, its dtype."""
+def problems(draw, families=("gaussian_mixture", "recursive_mixture")):
+    """Draw one problem: a family, its arguments after the image, the shapes of image and result, dtype, generator."""
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     boundary = draw(st.sampled_from(bp.BOUNDARIES))
     channels = draw(st.integers(1, 3))
     own = draw(st.sampled_from([1, channels]))
-    lead, batch = draw(
-        st.sampled_from([((), ()), ((2,), ()), ((2,), (2,)), ((2, 3), (3,)), ((2, 3), (1, 3)), ((3,), (1,))])
-    )
-    family = draw(st.sampled_from(FAMILIES))
-    levels = draw(st.integers(2 if family == "psf_interpolate" else 1, 6))
-    reach = 5 if family == "psf_interpolate" else 2 * levels
+    lead, batch = draw(st.sampled_from(BATCHES))
+    family = draw(st.sampled_from(families))
+    levels, half = draw(st.integers(1, 5)), draw(st.integers(0, 2))
+    reach = half * levels
     low = reach + 1 if boundary in ("reflect", "symmetric") else 1
-    rows, cols = draw(st.integers(low, 40)), draw(st.one_of(st.integers(low, 40), st.integers(530, 560)))
-    shape = (*batch, levels, rows, cols)
+    rows, cols = draw(st.integers(low, 30)), draw(st.integers(low, 40))
+    results = draw(st.integers(1, 3))
+    mix = draw(st.sampled_from([None, rng.standard_normal((results, channels, levels)).astype(dtype)]))
+    results = channels if mix is None else results
+    maps = rng.standard_normal((*batch, levels, rows, cols)).astype(dtype)
     if family == "gaussian_mixture":
-        halves = [draw(st.integers(0, reach)) for _ in range(levels)]
-        tap_shape = (own, 1, 1) if own > 1 else ()
-        taps = [[dtype(rng.standard_normal(tap_shape)) for _ in range(h + 1)] for h in halves]
-        arguments = (rng.standard_normal(shape).astype(dtype), taps, boundary)
-    elif family == "recursive_mixture":
-        atoms = rng.standard_normal((levels - 1, own, draw(st.sampled_from([1, 3, 5])))).astype(dtype)
-        arguments = (rng.standard_normal(shape).astype(dtype), atoms, boundary)
+        halves = tuple(int(h) for h in rng.integers(0, reach + 1, levels))
+        taps = rng.standard_normal((own, levels, max(halves) + 1)).astype(dtype)
+        inside = np.arange(max(halves) + 1) <= np.array(halves)[:, None]
+        arguments = (maps, np.where(inside, taps, 0).astype(dtype), halves, boundary, mix)
     else:
-        views, h, w = draw(st.integers(1, 2)), draw(st.integers(1, 6)), draw(st.integers(1, 6))
-        psfs = rng.standard_normal((views, levels, own, h, w)) * (rng.random((views, levels, own, h, w)) > 0.3)
-        index = rng.integers(0, levels - 1, (*batch, rows, cols))
-        fraction = rng.choice([0.0, 1.0, 0.25, 0.6], index.shape)
-        arguments = (psfs.astype(dtype), index, fraction.astype(dtype), boundary)
-    return family, arguments, (*lead, channels, rows, cols), dtype, rng
+        atoms = rng.standard_normal((levels - 1, own, 2 * half + 1)).astype(dtype)
+        arguments = (maps, atoms, boundary, draw(st.booleans()), mix)
+    return family, arguments, (*lead, channels, rows, cols), (*lead, results, rows, cols), dtype, rng
+
+
+def close(found, true, tolerance):
+    """Equal to rounding, relative to the largest value; empty arrays are equal."""
+    gap, scale = np.abs(found - true).max(initial=0.0), np.abs(true).max(initial=1.0)
+    return found.shape == true.shape and float(gap) <= tolerance * float(scale)
 
 
 @given(problem=problems())
 def test_kernel_equals_reference(problem):
-    family, arguments, shape, dtype, rng = problem
-    views = len(arguments[0]) if family == "psf_interpolate" else 1
-    x = rng.standard_normal(shape).astype(dtype)
-    y = rng.standard_normal((*shape[:-3], views * shape[-3], *shape[-2:])).astype(dtype)
-    for name, image in ((family, x), (f"{family}_adjoint", y)):
+    family, arguments, shape, result, dtype, rng = problem
+    x, u = rng.standard_normal(shape).astype(dtype), rng.standard_normal(result).astype(dtype)
+    for name, image in ((family, x), (f"{family}_adjoint", u)):
         fast, true = engine(name)(image, *arguments), getattr(reference, name)(image, *arguments)
-        assert fast.dtype == dtype and fast.shape == true.shape
-        assert float(np.abs(fast - true).max()) <= TOLERANCE[dtype] * max(float(np.abs(true).max()), 1.0)
+        assert fast.dtype == dtype and close(fast, true, TOLERANCE[dtype])
+
+
+def recorded_gradients(family, x, u, arguments):
+    """What torch's autograd derives from the reference: (y, gx, gradients of the array arguments in their order)."""
+    import torch
+
+    tensors = [torch.from_numpy(a).requires_grad_() if isinstance(a, np.ndarray) else a for a in (x, *arguments)]
+    leaves = [t for t in tensors if isinstance(t, torch.Tensor)]
+    y = getattr(reference, family)(*tensors)
+    found = torch.autograd.grad(y, leaves, torch.from_numpy(u), allow_unused=True)
+    pairs = zip(found, leaves, strict=True)
+    return [y.detach().numpy(), *(np.zeros(t.shape) if g is None else g.numpy() for g, t in pairs)]
+
+
+@given(problem=problems(), data=st.data())
+def test_gradients_equal_those_of_the_recorded_reference(problem, data):
+    family, arguments, shape, result, dtype, rng = problem
+    wanted = tuple(data.draw(st.lists(st.booleans(), min_size=5, max_size=5)))
+    x, u = rng.standard_normal(shape).astype(dtype), rng.standard_normal(result).astype(dtype)
+    arrays = [a for a in (x, u, *arguments) if isinstance(a, np.ndarray)]
+    arrays = [a for a in (x, u, *arguments) if isinstance(a, np.ndarray)]
+    before = [a.copy() for a in arrays]
+    found = engine(f"{family}_gradients")(x, u, *arguments, wanted)
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
+    doubled = [a.astype(float) if isinstance(a, np.ndarray) else a for a in arguments]
+    true = recorded_gradients(family, x.astype(float), u.astype(float), doubled)
+    true += [None] * (5 - len(true))
+    for want, one, other in zip(wanted, found, true, strict=True):
+        assert (one is None) == (not want or other is None)
+        if one is not None:
+            assert one.dtype == dtype and close(one, other, 10 * TOLERANCE[dtype])
+
+
+def test_wide_images_are_cut_into_blocks_of_columns(monkeypatch):
+    """Blocks must meet without a seam: the same result as in one piece."""
+    from blurphys.engines import cpu_cascade, cpu_gaussian, cpu_gaussian_gradients
+
+    rng = np.random.default_rng(3)
+    x, maps = rng.standard_normal((2, 12, 4700)), rng.standard_normal((4, 12, 4700))
+    mixture = (maps, rng.standard_normal((1, 4, 4)), (3, 1, 2, 0), "symmetric", None)
+    cascade = (maps, rng.standard_normal((3, 2, 3)), "replicate", False, None)
+    assert cpu_gaussian.BLOCK < 4700 and cpu_gaussian_gradients.BLOCK < 4700
+    monkeypatch.setattr(cpu_cascade, "CACHE", 4096)
+    assert len(cpu_cascade.blocks(4700, 12, 3, 8)) > 2
+    for family, arguments in (("gaussian_mixture", mixture), ("recursive_mixture", cascade)):
+        for name in (family, f"{family}_adjoint"):
+            assert close(engine(name)(x, *arguments), getattr(reference, name)(x, *arguments), 1e-12)
+        found = engine(f"{family}_gradients")(x, x, *arguments, (True,) * 5)
+        true = recorded_gradients(family, x, x, arguments)
+        assert all(close(a, b, 1e-12) for a, b in zip(found, true, strict=False))
 
 
 def test_kernels_are_registered():
-    """Without this the test above would compare the reference with itself."""
+    """Without this the tests above would compare the reference with itself."""
     for name in FAMILIES:
-        for primitive in (name, f"{name}_adjoint"):
-            assert engine(primitive) is not getattr(reference, primitive)
-    assert {primitive for primitive, _ in registry._KERNELS} == {n + s for n in FAMILIES for s in ("", "_adjoint")}
+        for part in ("", "_adjoint", "_gradients"):
+            assert engine(name + part) is not None
+            assert engine(name + part) is not getattr(reference, name + part, None)
 
 
 def operators():
