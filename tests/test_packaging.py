@@ -54,7 +54,7 @@ def test_public_names_of_the_ground_floor():
 
     wanted = {
         *("GKM", "RKR", "PSFStack", "PixelPSF", "Convolution", "DefocusBlur", "DualPixel", "Identity"),
-        *("LinearOperator", "stack", "to_dense", "operator_norm", "check", "CheckReport"),
+        *("LinearOperator", "stack", "to_dense", "operator_norm", "check", "CheckReport", "tiled"),
         *("psf", "Pupil", "PSFBank", "ThinLens", "gkm_bank"),
     }
     assert wanted <= set(dir(bp))

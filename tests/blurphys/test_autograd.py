@@ -38,7 +38,7 @@ def arguments(family, rng, boundary, *, mixed=False, lead=(2,)):
         rest = (tensor(rng, 2, 3, 1, 2, 3), index, torch.from_numpy(rng.random((H, W))).requires_grad_(), boundary)
         results = 2 * C
     else:
-        rest = (tensor(rng, 1, 3, C, 3, 2), maps, boundary)
+        rest, results = (tensor(rng, 1, 3, C, 3, 2), maps, boundary), C
     return tensor(rng, *lead, C, H, W), tensor(rng, *lead, results, H, W), rest
 
 
