@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self, final
 
 from array_api_compat import array_namespace
@@ -95,7 +94,7 @@ class Adjoint(_Combination):
     def halo(self) -> int:
         return self.operator.halo
 
-    @cached_property
+    @property
     def H(self) -> LinearOperator:
         return self.operator
 
@@ -324,7 +323,7 @@ class Identity(LinearOperator):
     def out_shape(self) -> Shape:
         return self.shape
 
-    @cached_property
+    @property
     def H(self) -> LinearOperator:
         return self
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
 from math import ceil, exp
 from typing import Any, ClassVar, Self, final
 
@@ -158,7 +157,7 @@ class GKM(LinearOperator):
                 raise ValueError(f"GKM: expected finite sigmas >= 0 px, got {flat}")
             if per_colour and len({len(row) for row in rows}) > 1:
                 raise ValueError("GKM: expected as many sigmas for each colour, got rows of different lengths")
-        if shape not in ((levels,), (self.channels, levels)):
+        if shape[-1] != levels or len(shape) > 2 or (len(shape) == 2 and shape[0] != self.channels):
             raise ValueError(
                 f"GKM: expected sigmas of shape ({levels},) or ({self.channels}, {levels}) to match K = {levels} of "
                 f"beta {tuple(self.beta.shape)}, got {shape}; is beta (*B, K, H, W)?"
@@ -219,9 +218,12 @@ class GKM(LinearOperator):
 
         The two-sided taps of a kernel sum to one.
         """
-        return _tensor_taps(self.sigmas, self.half_widths) if self.tensor_sigmas else self._float_taps
+        if self.tensor_sigmas:
+            return _tensor_taps(self.sigmas, self.half_widths)
+        if "_table" not in self.__dict__:
+            object.__setattr__(self, "_table", self._float_taps())
+        return self.__dict__["_table"]
 
-    @cached_property
     def _float_taps(self) -> Array:
         rows = self.sigmas if isinstance(self.sigmas[0], tuple) else (self.sigmas,)
         table = [[_taps(s, half, self.halo) for s, half in zip(row, self.half_widths, strict=True)] for row in rows]

@@ -7,7 +7,6 @@ import dataclasses
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property
 from math import prod
 from numbers import Real
 from operator import index
@@ -274,7 +273,7 @@ class LinearOperator(ABC):
         where = "" if self.like is None else f", {_describe(self.like)}"
         return f"{type(self).__name__}({self.in_shape} -> {self.out_shape}{batch}{where})"
 
-    @cached_property
+    @property
     def H(self) -> LinearOperator:
         """The adjoint operator; ``A.H.H is A``."""
         from .algebra import Adjoint

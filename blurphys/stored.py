@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -165,8 +166,12 @@ def _same_file(one: np.memmap, other: np.memmap) -> bool:
 
 def overlap(x: Any, out: Any) -> bool:
     """Whether writing to `out` can change `x`: common memory, one dataset, or a common part of a mapped file."""
+    if is_stored(x) and is_stored(out):
+        return bool(x == out or x.is_virtual or out.is_virtual)  # what a virtual dataset shows lies anywhere
     if is_stored(x) or is_stored(out):
-        return is_stored(x) and is_stored(out) and x == out
+        stored, other = (x, out) if is_stored(x) else (out, x)
+        mapped = _mapped(other) if is_numpy_array(other) else None
+        return mapped is not None and Path(str(mapped.filename)).resolve() == Path(stored.file.filename).resolve()
     if is_numpy_array(x) and is_numpy_array(out):
         one, other = _mapped(x), _mapped(out)
         if one is not None and other is not None and one is not other and _same_file(one, other):

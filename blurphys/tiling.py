@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from math import ceil, inf, prod
 from numbers import Integral, Real
 from typing import Any, final
@@ -57,7 +56,7 @@ class Tiled(_Combination):
     def __post_init__(self) -> None:
         check_operator(self.operator)
         if self.tile is not None:
-            pair = (self.tile, self.tile) if isinstance(self.tile, Integral) else self.tile
+            pair = (self.tile, self.tile) if isinstance(self.tile, Integral) and self.tile is not True else self.tile
             object.__setattr__(self, "tile", whole_numbers("tiled", "tile", pair))
             if len(self.tile) != 2 or min(self.tile) < 1:
                 raise ValueError(f"tiled: expected tile as (rows, columns) of at least 1 px, got {self.tile}")
@@ -66,7 +65,7 @@ class Tiled(_Combination):
             raise ValueError(f"tiled: expected max_memory in bytes, a positive number like 2e9, got {limit!r}")
         self.tile_for()
 
-    @cached_property
+    @property
     def _edges(self) -> tuple[int, str]:
         return margin_of(self.operator), edge_rule(self.operator)
 
@@ -255,7 +254,7 @@ def tiled(A: LinearOperator, tile: int | tuple[int, int] | None = None, *, max_m
     computed up to four times: the cost grows by ``(1 + 2 (halo + 1) / side)`` in each direction. Tiles are as wide as
     the image where the memory allows; those of chunked HDF5 data follow the rows of chunks. Pages of memory-mapped
     files are given back after each window. An operator that mixes ``circular`` with other boundaries takes whole
-    axes at the frame's edges, and so is not bounded.
+    axes at the frame's edges, and so is not bounded. `torch.compile` takes the operator itself, not the tiled one.
 
     Examples
     --------

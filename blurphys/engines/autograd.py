@@ -266,7 +266,9 @@ def _as_numpy(value: Any) -> Any:
 def _as_tensor(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_as_tensor(v) for v in value)
-    return value if value is None else torch.from_numpy(value)
+    if value is None:
+        return None
+    return torch.from_numpy(value.copy() if any(n < 0 for n in value.strides) else value)
 
 
 def engine(primitive: str, image: torch.Tensor) -> Kernel:

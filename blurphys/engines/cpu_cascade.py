@@ -31,6 +31,7 @@ from .cpu_rows import (
     row_strips,
     shared_batch,
     wide_vectors,
+    writable,
 )
 from .threads import run_tasks, thread_count
 
@@ -175,7 +176,7 @@ def forward_values(
     """
     images, weights = flat_planes(x), shared_batch(maps, x.shape[:-3], 3)
     cotangents = np.zeros((len(images), 0, 1, 1), dtype=x.dtype) if u is None else flat_planes(u)
-    table, code, taps = mix_table(mix, x), boundary_code(boundary), np.ascontiguousarray(atoms)
+    table, code, taps = mix_table(mix, x), boundary_code(boundary), writable(np.ascontiguousarray(atoms))
     (count, channels, rows, cols), (levels, t) = images.shape, (maps.shape[-3], atoms.shape[-1])
     want_y, want_maps, want_mix = wanted
     reach = (t // 2) * (levels - 1)
@@ -203,7 +204,7 @@ def forward_values(
 def adjoint_values(u: Array, maps: Array, atoms: Array, boundary: str, mix: Array | None) -> Any:
     """Compute F^T u (N, C, H, W). A gather: each pixel of the extended plane is written once."""
     images, weights = flat_planes(u), shared_batch(maps, u.shape[:-3], 3)
-    table, taps = mix_table(mix, u), np.ascontiguousarray(atoms[..., ::-1])
+    table, taps = mix_table(mix, u), atoms[..., ::-1].copy()
     (count, channels, rows, cols), (levels, t) = images.shape, (maps.shape[-3], atoms.shape[-1])
     channels = channels if mix is None else mix.shape[1]
     reach = (t // 2) * (levels - 1)

@@ -28,6 +28,7 @@ from .cpu_rows import (
     row_strips,
     shared_batch,
     wide_vectors,
+    writable,
 )
 from .cpu_taps import dot
 from .threads import run_tasks
@@ -151,7 +152,7 @@ def back_values(
     """
     images, cotangents, weights = flat_planes(x), flat_planes(u), shared_batch(maps, x.shape[:-3], 3)
     table, code = mix_table(mix, x), boundary_code(boundary)
-    taps, mirrored = np.ascontiguousarray(atoms), np.ascontiguousarray(atoms[..., ::-1])
+    taps, mirrored = writable(np.ascontiguousarray(atoms)), atoms[..., ::-1].copy()
     (count, channels, rows, cols), levels, t = images.shape, maps.shape[-3], atoms.shape[-1]
     h = t // 2
     reach = h * (levels - 1)

@@ -56,7 +56,7 @@ def run_gather(
     return (
         _shaped(y, lead),
         None if plane is None else _shaped(fold_planes(plane, *_margins(psfs), boundary), lead),
-        None if gtaps is None else np.ascontiguousarray(gtaps[..., ::-1, ::-1]),
+        None if gtaps is None else gtaps[..., ::-1, ::-1].copy(),
         None if gmaps is None or given_maps is None else gmaps,
     )
 

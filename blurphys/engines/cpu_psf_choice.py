@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..types import Array
-from .cpu_psf_direct import Frame, Taps, direct_pass, writable
+from .cpu_psf_direct import Frame, Taps, direct_pass
 from .cpu_psf_fft import fft_pass, tile_grid
+from .cpu_rows import writable
 
 __all__ = ["cheaper_pass", "direct_cost", "fft_cost", "prefers_fft"]
 

@@ -7,7 +7,6 @@ domain with the roles of image and cotangent exchanged: u is filtered with the m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import c_char
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +19,7 @@ from .cpu_rows import boundary_code, row_strips
 from .cpu_vectors import VECTOR_BYTES
 from .threads import run_tasks
 
-__all__ = ["Frame", "Taps", "direct_pass", "gather_frame", "scatter_frame", "writable"]
+__all__ = ["Frame", "Taps", "direct_pass", "gather_frame", "scatter_frame"]
 
 Place = tuple[int, int, int, int]
 
@@ -68,17 +67,6 @@ def _spans(taps: Array) -> Array:
     first = np.where(used.any(axis=-1), used.argmax(axis=-1), width)
     last = np.where(used.any(axis=-1), width - used[..., ::-1].argmax(axis=-1), 0)
     return np.ascontiguousarray(np.stack([first, last], axis=-1).astype(np.int64))
-
-
-def writable(array: Array) -> Array:
-    """Show a read-only contiguous array as a writable one, on the same memory; the caller keeps the array.
-
-    No kernel writes to what it is given, but the compiler takes the two for different types and would compile again.
-    """
-    if array.flags.writeable or array.size == 0:
-        return array
-    memory = (c_char * array.nbytes).from_address(array.ctypes.data)
-    return np.ndarray(array.shape, array.dtype, memory)
 
 
 class Taps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from ctypes import c_char
 from typing import Any
 
 import numba
@@ -32,6 +33,7 @@ __all__ = [
     "source",
     "summed_to",
     "wide_vectors",
+    "writable",
 ]
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
@@ -201,15 +203,28 @@ def add_product(total: Any, weight: Any, values: Any) -> None:
         total[q] += weight[q] * values[q]
 
 
+def writable(array: Array) -> Array:
+    """Show a read-only contiguous array as a writable one, on the same memory; the caller keeps the array.
+
+    No kernel writes to what it is given, but the compiler takes the two for different types and would compile again.
+    """
+    if array.flags.writeable or array.size == 0:
+        return array
+    memory = (c_char * array.nbytes).from_address(array.ctypes.data)
+    return np.ndarray(array.shape, array.dtype, memory)
+
+
 def flat_planes(x: Array) -> Any:
     """Return an image (*N, C, H, W) as contiguous (N, C, H, W)."""
-    return np.ascontiguousarray(x).reshape(-1, *x.shape[-3:])
+    return writable(np.ascontiguousarray(x)).reshape(-1, *x.shape[-3:])
 
 
 def summed_to(gradient: Array, shape: tuple[int, ...], lead: tuple[int, ...]) -> Array:
     """Return the gradient of maps, (1 or N, ...) as `shared_batch` laid them out, in the shape that they came in."""
     kept = gradient.shape[1:]
     outer = shape[: len(shape) - len(kept)]
+    if gradient.size == 0:
+        return np.zeros(shape, dtype=gradient.dtype)
     if len(gradient) > 1 or all(n == 1 for n in lead):
         gradient = gradient.reshape(*lead, *kept)
         axes = tuple(range(len(lead) - len(outer)))
@@ -224,7 +239,7 @@ def shared_batch(maps: Array, lead: tuple[int, ...], axes: int) -> Array:
     kept = maps.shape[-axes:]
     if not all(n == 1 for n in maps.shape[:-axes]):
         maps = np.broadcast_to(maps, (*lead, *kept))
-    return np.ascontiguousarray(maps).reshape(-1, *kept)
+    return writable(np.ascontiguousarray(maps)).reshape(-1, *kept)
 
 
 def row_strips(rows: int, height: int) -> list[tuple[int, int]]:

@@ -26,6 +26,7 @@ from .cpu_rows import (
     row_strips,
     shared_batch,
     source,
+    writable,
 )
 from .cpu_taps import dot
 from .threads import run_tasks
@@ -205,7 +206,7 @@ def stagewise_values(
     """Compute what the levels of x give, as `cpu_cascade.forward_values` does."""
     images, weights = flat_planes(x), shared_batch(maps, x.shape[:-3], 3)
     cotangents = np.zeros((len(images), 0, 1, 1), dtype=x.dtype) if u is None else flat_planes(u)
-    table, code, taps = mix_table(mix, x), boundary_code(boundary), np.ascontiguousarray(atoms)
+    table, code, taps = mix_table(mix, x), boundary_code(boundary), writable(np.ascontiguousarray(atoms))
     (count, channels, rows, cols), (levels, t) = images.shape, (maps.shape[-3], atoms.shape[-1])
     want_y, want_maps, want_mix = wanted
     strips = _strips(rows, (t // 2) * (levels - 1))
@@ -232,7 +233,7 @@ def stagewise_back(
 ) -> tuple[Any, Any]:
     """Return F^T u (N, C, H, W), empty if not wanted, and the gradient of the atoms (J-1, C, t), empty without x."""
     cotangents, weights = flat_planes(u), shared_batch(maps, u.shape[:-3], 3)
-    table, code, taps = mix_table(mix, u), boundary_code(boundary), np.ascontiguousarray(atoms)
+    table, code, taps = mix_table(mix, u), boundary_code(boundary), writable(np.ascontiguousarray(atoms))
     (count, channels, rows, cols), (levels, t) = cotangents.shape, (maps.shape[-3], atoms.shape[-1])
     channels = channels if mix is None else mix.shape[1]
     images = np.zeros((count, 0, 1, 1), dtype=u.dtype) if x is None else flat_planes(x)

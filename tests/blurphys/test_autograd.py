@@ -220,3 +220,38 @@ def test_gradients_of_the_reference_inside_an_operator():
         found = _torch_reference_gradients("psf_gather_gradients", x, u, *rest, (True, True, True, True))
     true = autograd.OPERATORS["psf_gather"].gradients(x, u, *rest, [True] * 4)
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(found, true, strict=True))
+
+
+def test_gradient_of_a_kernel_of_one_tap():
+    psf = torch.ones((1, 1), dtype=torch.float64, requires_grad=True)
+    x = torch.rand((C, H, W), dtype=torch.float64)
+    bp.Convolution(psf, shape=(C, H, W))(x).sum().backward()
+    assert torch.allclose(psf.grad, x.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_no_images_give_gradients_of_zero(name):
+    build, maps, kernels = OPERATORS[name]
+    leaves = [torch.from_numpy(np.stack([maps, maps])).requires_grad_(), torch.from_numpy(kernels).requires_grad_()]
+    A = build(*leaves)
+    x = torch.zeros((0, 2, *A.in_shape), dtype=torch.float64, requires_grad=True)
+    A(x).sum().backward()
+    assert x.grad.shape == x.shape and torch.equal(leaves[0].grad, torch.zeros_like(leaves[0]))
+
+
+def test_compile_of_a_fresh_operator_with_plain_sigmas():
+    """Nothing of it has run before; the number of maps may be symbolic."""
+    beta, x = torch.rand((2, H, W), dtype=torch.float64), torch.rand((C, H, W), dtype=torch.float64)
+    expected = bp.GKM(beta, sigmas=(0.5, 1.0), channels=C)
+    A = bp.GKM(beta, sigmas=(0.5, 1.0), channels=C)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for dynamic in (False, True):
+            for f, wanted in (
+                (lambda x, b: bp.GKM(b, sigmas=(0.5, 1.0), channels=C)(x), expected(x)),
+                (lambda x, b: A(x), expected(x)),
+                (lambda x, b: A.H(x), expected.adjoint(x)),
+            ):
+                torch._dynamo.reset()
+                found = torch.compile(f, fullgraph=True, backend="aot_eager", dynamic=dynamic)(x, beta)
+                assert torch.allclose(found, wanted, rtol=0, atol=1e-13)

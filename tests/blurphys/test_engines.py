@@ -232,3 +232,18 @@ def test_strided_tensors():
     A = bp.RKR(torch.from_numpy(rng.random((4, 40, 50))), atoms=torch.from_numpy(rng.random((3, 3))))
     for view in (x.to(memory_format=torch.channels_last), x.flip(-1).flip(-1), torch.cat([x, x], -1)[..., :50]):
         assert torch.equal(A(view), A(x)) and torch.equal(A.H(view), A.H(x))
+
+
+def test_read_only_arrays_do_not_compile_again():
+    from blurphys.engines import cpu_cascade, cpu_gaussian
+
+    rng = np.random.default_rng(8)
+    x, maps, atoms = rng.random((3, 20, 24)), rng.random((3, 20, 24)), rng.random((2, 3))
+    made = (lambda m, a: bp.RKR(m, atoms=a), lambda m, a: bp.GKM(m, sigmas=(0.0, 0.5, 1.0)))
+    expected = [A(maps, atoms)(x) for A in made]
+    counts = [len(k.signatures) for k in (cpu_cascade._forward_block, cpu_gaussian._forward_strip)]
+    for array in (x, maps, atoms):
+        array.flags.writeable = False
+    for A, y in zip(made, expected, strict=True):
+        assert np.array_equal(A(maps, atoms)(x), y)
+    assert counts == [len(k.signatures) for k in (cpu_cascade._forward_block, cpu_gaussian._forward_strip)]

@@ -225,3 +225,19 @@ def test_one_file_as_source_and_sink(tmp_path):
     with pytest.raises(ValueError, match="apart from the image"):
         bp.tiled(B, 4).forward_into(both[0], both[0])
     assert agree(bp.tiled(B, 4).forward_into(both[0], both[1]), A(x), "float64")
+
+
+def test_aliases_of_one_file_overlap(tmp_path):
+    """A virtual dataset may show any file; a mapped file may be the one that holds the dataset."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as f:
+        f["x"] = np.zeros((3, 6, 7))
+        layout = h5py.VirtualLayout((3, 6, 7), "f8")
+        layout[...] = h5py.VirtualSource(f["x"])
+        f.create_virtual_dataset("v", layout)
+        f["other"] = np.zeros((3, 6, 7))
+        f.flush()
+        mapped = np.memmap(path, "f8", "r+", offset=f["x"].id.get_offset(), shape=(3, 6, 7))
+        assert stored.overlap(f["x"], f["v"]) and stored.overlap(f["x"], mapped) and stored.overlap(mapped, f["x"])
+        assert not stored.overlap(f["x"], f["other"]) and not stored.overlap(f["x"], np.zeros((3, 6, 7)))
+        del mapped
