@@ -344,7 +344,7 @@ def test_plot_shows_everyone_and_the_floor():
     times = {OURS[0]: {FORWARD: 1e-3}, OURS[1]: {FORWARD: 1e-3}, "torch depthwise": {FORWARD: 0.1}}
     results = [_timed(times, shape=(n, n)) for n in (64, 256)]
     axes = Figure().subplots()
-    plot._panel(axes, results, FLOOR)
+    plot._panel(axes, results, FLOOR, plot._looks(plot._names(results)))
     lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
     assert lines.keys() == {"blurphys", "torch depthwise", "floor"}
     assert np.allclose(lines["torch depthwise"], [[64**2 / 1e6, 100.0], [256**2 / 1e6, 100.0]])
