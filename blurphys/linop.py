@@ -275,7 +275,7 @@ class LinearOperator(ABC):
 
     @property
     def H(self) -> LinearOperator:
-        """The adjoint operator; ``A.H.H is A``."""
+        """The adjoint operator; ``A.H.H is A`` unless A is an adjoint itself, then a twin of A."""
         from .algebra import Adjoint
 
         return Adjoint(self)

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import blurphys as bp
+from blurphys.algebra import Adjoint
 from tests.cases import CASES, FAMILIES, GATHER, ROWS_ARE_PSFS, Built, build
 from tests.oracles import BOUNDARIES
 from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, Setup, setups, to_numpy
@@ -349,7 +350,7 @@ def test_halo_is_how_far_an_output_pixel_looks():
 def test_adjoint_operator(family, s):
     built = build(family, s)
     A = built.A
-    assert A.H.H is A
+    assert A.H.H is A or (isinstance(A, Adjoint) and A.H is A.operator is A.H.H.H)
     assert A.H.in_shape == A.out_shape == built.out_shape and A.H.out_shape == A.in_shape == built.in_shape
     u = s.array(s.image(built.out_shape, built.lead, salt=2))
     x = s.array(s.image(built.in_shape, built.lead))
