@@ -18,6 +18,7 @@ from which networks are unrolled.
 from .cg import CGState, cg, cg_init, cg_restart, cg_step
 from .cgls import CGLSState, cgls, cgls_init, cgls_step
 from .fixed_point import FixedPointState, fixed_point, fixed_point_init, fixed_point_step
+from .forecast import ConvergenceWarning
 from .hqs import HQSState, hqs, hqs_init, hqs_step
 from .neumann import NeumannState, neumann, neumann_init, neumann_step
 from .prox import TVState, tv, tv_image, tv_init, tv_step
@@ -27,6 +28,7 @@ __all__ = [
     "CGLSState",
     "CGState",
     "ConvergenceError",
+    "ConvergenceWarning",
     "FixedPointState",
     "HQSState",
     "NeumannState",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from .arrays import inner, norm, quotient, relative, scaled_to
-from .checks import check_callable, check_count, check_number, problem
+from .checks import check_callable, check_count, check_number, noise_floor, problem
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import Array, Operator, Preconditioner
@@ -95,6 +95,8 @@ def cg(
     preconditioner: Preconditioner | None = None,
     tol: float = 1e-6,
     max_iterations: int = 100,
+    mask: Array | None = None,
+    noise_level: float | None = None,
     on_step: Callable[[int, CGState], object] | None = None,
 ) -> Solution:
     """Solve A x = b for a symmetric positive definite A by conjugate gradients.
@@ -114,6 +116,13 @@ def cg(
         Converged where ||b - A x|| <= tol ||b||, for every image of the batch.
     max_iterations : int
         Step limit.
+    mask : array, optional
+        Booleans, or weights from 0 to 1, broadcasting to b: only the equations and unknowns of its pixels count, the
+        others keep x0. b may hold anything, NaN too, where the mask is 0. For an image with unobserved pixels take
+        `cgls` or `hqs`, which estimate them.
+    noise_level : float, optional
+        Standard deviation of the noise in b, in its unit. An image ends with NOISE_LEVEL once the root mean square of
+        its residual is down to it (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -154,12 +163,19 @@ def cg(
     (5, True)
     """
     name = "cg"
-    counted, start = problem(name, A, b, x0, square=True)
+    given = problem(name, A, b, x0, square=True, mask=mask)
+    counted, b, start = given
     tol = check_number(name, "tol", tol)
     check_count(name, "max_iterations", max_iterations)
     check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
+    floor = noise_floor(name, noise_level, given)
     size = norm(b)
+    if preconditioner is not None and counted.mask is not None:
+        unmasked, weights = preconditioner, counted.mask
+
+        def preconditioner(r: Array) -> Array:
+            return weights * unmasked(r)
 
     def measure(state: CGState) -> Measure:
         residual = relative(norm(state.residual), size)
@@ -176,6 +192,7 @@ def cg(
         tol=tol,
         max_iterations=max_iterations,
         divergence_factor=DIVERGENCE_FACTOR,
+        noise_floor=floor,
         refresh=lambda state: begin(state.x),
         on_step=on_step,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from .arrays import inner, norm, quotient, relative, scaled_to
-from .checks import check_callable, check_count, check_number, problem
+from .checks import check_callable, check_count, check_number, noise_floor, problem
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import AdjointOperator, Array
@@ -82,6 +82,8 @@ def cgls(
     x0: Array | None = None,
     tol: float = 1e-6,
     max_iterations: int = 100,
+    mask: Array | None = None,
+    noise_level: float | None = None,
     on_step: Callable[[int, CGLSState], object] | None = None,
 ) -> Solution:
     """Minimise ||A x - y||^2 for any A with an adjoint, square or not.
@@ -99,6 +101,12 @@ def cgls(
         Converged where ||y - A x|| <= tol ||y|| or ||A^T (y - A x)|| <= tol ||A^T y||, for every image of the batch.
     max_iterations : int
         Step limit.
+    mask : array, optional
+        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
+        ||mask (A x - y)||; y may hold anything, NaN too, where the mask is 0.
+    noise_level : float, optional
+        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
+        its residual is down to it (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -120,7 +128,7 @@ def cgls(
     -----
     s = A^T r;  alpha = ||s||^2 / ||A p||^2;  x += alpha p;  r -= alpha A p;  p <- A^T r + (||A^T r||^2 / ||s||^2) p.
     The residual never grows, so no operator makes it diverge. With noise in y the early iterates are the better images
-    (the noise comes in last): stop by `max_iterations`, or use `hqs`.
+    (the noise comes in last): stop by `noise_level` or `max_iterations`, or use `hqs`.
     Cost: one application of A and of its adjoint per step, one adjoint for ||A^T y||; memory: 8 images.
 
     References
@@ -139,10 +147,12 @@ def cgls(
     ('CONVERGED', 1.2)
     """
     name = "cgls"
-    counted, start = problem(name, A, y, x0, adjoint=True)
+    given = problem(name, A, y, x0, adjoint=True, mask=mask)
+    counted, y, start = given
     tol = check_number(name, "tol", tol)
     check_count(name, "max_iterations", max_iterations)
     check_callable(name, "on_step", on_step, optional=True)
+    floor = noise_floor(name, noise_level, given)
     size = norm(y)
     with np.errstate(all="ignore"):
         slope = norm(counted.adjoint(y))
@@ -160,6 +170,7 @@ def cgls(
         tol=tol,
         max_iterations=max_iterations,
         divergence_factor=DIVERGENCE_FACTOR,
+        noise_floor=floor,
         refresh=lambda state: cgls_init(counted, y, x0=state.x),
         on_step=on_step,
     )

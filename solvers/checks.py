@@ -6,24 +6,26 @@ import math
 import operator
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
-from array_api_compat import device
+from array_api_compat import array_namespace, device
 
 from blurphys.linop import require_float, require_same_kind
 
-from .arrays import to_host
+from .arrays import norm, to_host
 from .types import Array
 
 __all__ = [
     "Counted",
+    "Problem",
     "check_callable",
     "check_count",
     "check_image",
     "check_number",
     "check_output",
     "is_real",
+    "noise_floor",
     "problem",
 ]
 
@@ -45,22 +47,28 @@ class Counted:
         The solver, for messages.
     x, y : array
         One image of either side: the shapes and the dtype that the operator has to keep.
+    mask : array or None
+        Weights of the pixels of y: the operator is x -> mask A x then, its transpose y -> A^T (mask y).
     """
 
-    def __init__(self, A: Callable[[Array], Array], adjoint: Any, *, name: str, x: Array, y: Array) -> None:
-        self._forward, self._adjoint, self._name = A, adjoint, name
+    def __init__(
+        self, A: Callable[[Array], Array], adjoint: Any, *, name: str, x: Array, y: Array, mask: Array | None = None
+    ) -> None:
+        self._forward, self._adjoint, self._name, self.mask = A, adjoint, name, mask
         self._x_shape, self._y_shape, self._dtype = tuple(x.shape), tuple(y.shape), y.dtype
         self.applications = 0
 
     def __call__(self, x: Array, /) -> Array:
         """Return A x."""
         self.applications += 1
-        return self._checked(self._forward(x), "A(x)", self._y_shape)
+        result = self._checked(self._forward(x), "A(x)", self._y_shape)
+        return result if self.mask is None else self.mask * result
 
     def adjoint(self, y: Array, /) -> Array:
         """Return A^T y."""
         self.applications += 1
-        return self._checked(self._adjoint(y), "A.adjoint(y)", self._x_shape)
+        observed = y if self.mask is None else self.mask * y
+        return self._checked(self._adjoint(observed), "A.adjoint(y)", self._x_shape)
 
     def _checked(self, result: Array, what: str, shape: tuple[int, ...]) -> Array:
         return check_output(self._name, what, result, shape, self._dtype)
@@ -75,10 +83,30 @@ def check_output(name: str, what: str, result: Array, shape: tuple[int, ...], dt
     return result
 
 
+class Problem(NamedTuple):
+    """What a solver starts from.
+
+    A : the operator, counted and, with a mask, weighted
+    y : the observed image, weighted alike: what the mask hides is 0
+    start : x0, or y where x and y have the same shape, or zeros
+    """
+
+    A: Counted
+    y: Array
+    start: Array
+
+
 def problem(
-    name: str, A: Any, y: Array, x0: Array | None, *, square: bool = False, adjoint: bool = False
-) -> tuple[Counted, Array]:
-    """Check A, y and x0 against each other.
+    name: str,
+    A: Any,
+    y: Array,
+    x0: Array | None,
+    *,
+    square: bool = False,
+    adjoint: bool = False,
+    mask: Array | None = None,
+) -> Problem:
+    """Check A, y, x0 and mask against each other.
 
     Parameters
     ----------
@@ -87,16 +115,18 @@ def problem(
     A : callable or linear operator
         `in_shape` and `out_shape` are compared with the arrays where A has them.
     y : array of shape (*B, D, H, W)
-        The observed image, finite.
+        The observed image, finite where it was observed.
     x0 : array of shape (*B, C, H, W) or None
         The start, finite.
     square, adjoint : bool
         Whether the method needs a square A, and an adjoint.
+    mask : array that broadcasts to y, or None
+        Where y was observed: booleans, or weights from 0 to 1 of the dtype of y.
 
     Returns
     -------
-    Counted, array
-        The operator and the start: x0, or y where x and y have the same shape, or zeros.
+    Problem
+        With a mask m the problem is (m A) x = m y, whose least-squares solution minimises ||m (A x - y)||.
     """
     if not callable(A):
         raise ValueError(f"{name}: A must be a linear operator or a callable x -> A x, got {type(A).__name__}.")
@@ -111,6 +141,9 @@ def problem(
             "solvers.cgls and solvers.hqs take any shape."
         )
     _check_trailing(name, "y", y, out_shape)
+    if mask is not None:
+        mask = _check_mask(name, xp, mask, y)
+        y = mask * xp.where(mask > 0, y, xp.zeros_like(y))
     _check_range(name, xp, y)
     batch = tuple(y.shape[:-3])
     if x0 is None:
@@ -118,7 +151,37 @@ def problem(
         start = y if shape == tuple(y.shape) else xp.zeros(shape, dtype=y.dtype, device=device(y))
     else:
         start = _check_start(name, xp, x0, y, square=square, in_shape=in_shape)
-    return Counted(A, transpose, name=name, x=start, y=y), start
+    return Problem(Counted(A, transpose, name=name, x=start, y=y, mask=mask), y, start)
+
+
+def noise_floor(name: str, noise_level: Any, given: Problem) -> np.ndarray[Any, Any] | None:
+    """Return the relative residual of every image at which only noise is left (the discrepancy principle).
+
+    Parameters
+    ----------
+    name : str
+        The solver, for messages.
+    noise_level : float or None
+        Standard deviation of the noise in y, positive, in the unit of y.
+    given : Problem
+        Its mask says how many values count.
+
+    Returns
+    -------
+    array of shape (number of images,) on the host, or None
+        noise_level sqrt(n) / ||y||, n the sum of the squared weights; not relative where y = 0.
+    """
+    if noise_level is None:
+        return None
+    level = check_number(name, "noise_level", noise_level)
+    y, mask = given.y, given.A.mask
+    if mask is None:
+        count = np.asarray(float(math.prod(y.shape[-3:])))
+    else:
+        xp = array_namespace(y)
+        count = to_host(norm(xp.broadcast_to(mask, y.shape))).reshape(-1) ** 2
+    size = to_host(norm(y)).reshape(-1)
+    return np.asarray(level * np.sqrt(count) / np.where(size > 0, size, 1.0))
 
 
 def check_number(name: str, what: str, value: Any, *, positive: bool = True) -> float:
@@ -161,6 +224,29 @@ def check_image(name: str, what: str, value: Any) -> Any:
     if value.ndim < 3 or math.prod(value.shape) == 0:
         raise ValueError(f"{name}: {what} must have shape (..., C, H, W), got {tuple(value.shape)}.")
     return xp
+
+
+def _check_mask(name: str, xp: Any, mask: Array, y: Array) -> Array:
+    """Return the weights in the dtype of y."""
+    if not hasattr(mask, "dtype"):
+        raise TypeError(f"{name}: mask must be an array like y, got {type(mask).__name__}.")
+    if mask.dtype == xp.bool:
+        mask = xp.astype(mask, y.dtype)
+    require_same_kind(name, "mask", mask, "y", y)
+    try:
+        fits = tuple(xp.broadcast_arrays(mask, y)[0].shape) == tuple(y.shape)
+    except (ValueError, RuntimeError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name}: mask of shape {tuple(mask.shape)} does not broadcast to y of shape {tuple(y.shape)}."
+        )
+    if not bool(xp.all((mask >= 0) & (mask <= 1))):
+        raise ValueError(f"{name}: mask must be True/False or weights from 0 to 1; is it an 8-bit image?")
+    seen = xp.broadcast_to(mask, y.shape)
+    if not bool(xp.all(xp.any(xp.any(xp.any(seen > 0, axis=-1), axis=-1), axis=-1))):
+        raise ValueError(f"{name}: mask is zero everywhere in an image: nothing was observed; is it inverted?")
+    return mask
 
 
 def _check_trailing(name: str, what: str, value: Array, shape: Any) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .arrays import norm, relative
-from .checks import check_callable, check_count, check_number, problem
+from .checks import check_callable, check_count, check_number, noise_floor, problem
+from .forecast import heed
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import Array, Operator
@@ -72,6 +73,9 @@ def fixed_point(
     tol: float = 1e-5,
     max_iterations: int = 100,
     divergence_factor: float = 10.0,
+    mask: Array | None = None,
+    noise_level: float | None = None,
+    certificate: Any = None,
     on_step: Callable[[int, FixedPointState], object] | None = None,
 ) -> Solution:
     """Solve A x = y for a square A by x <- x + damping (y - A x).
@@ -93,6 +97,14 @@ def fixed_point(
     divergence_factor : float
         An image has diverged once its residual exceeds this multiple of its minimum; larger than 1. A non-normal A
         (sharply varying maps) can grow for a while before it converges: raise it there.
+    mask : array, optional
+        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. Pixels where it is 0 keep x0, and y
+        may hold anything there, NaN too; `cgls` and `hqs` estimate such pixels.
+    noise_level : float, optional
+        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
+        its residual is down to it (Morozov's discrepancy principle).
+    certificate : blurphys.certificate.Certificate, optional
+        Of A with this damping. If it says that the iteration diverges, `ConvergenceWarning` says so up front.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -130,13 +142,16 @@ def fixed_point(
     ('CONVERGED', 7, True)
     """
     name = "fixed_point"
-    counted, start = problem(name, A, y, x0, square=True)
+    given = problem(name, A, y, x0, square=True, mask=mask)
+    counted, y, start = given
     damping = check_number(name, "damping", damping)
     tol = check_number(name, "tol", tol)
     check_count(name, "max_iterations", max_iterations)
     check_callable(name, "on_step", on_step, optional=True)
     if check_number(name, "divergence_factor", divergence_factor) <= 1:
         raise ValueError(f"{name}: divergence_factor must be larger than 1, got {divergence_factor!r}.")
+    floor = noise_floor(name, noise_level, given)
+    heed(name, certificate, damping=damping)
     size = norm(y)
 
     def measure(state: FixedPointState) -> Measure:
@@ -151,5 +166,6 @@ def fixed_point(
         tol=tol,
         max_iterations=max_iterations,
         divergence_factor=divergence_factor,
+        noise_floor=floor,
         on_step=on_step,
     )

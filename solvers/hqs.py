@@ -12,7 +12,7 @@ from .cg import CGState, cg_restart, cg_step
 from .checks import check_callable, check_count, check_number, check_output, problem
 from .iterate import Measure, iterate
 from .solution import Solution
-from .types import AdjointOperator, Array, Prox
+from .types import AdjointOperator, Array, Preconditioner, Prox
 
 __all__ = ["HQSState", "hqs", "hqs_init", "hqs_step"]
 
@@ -45,6 +45,7 @@ def hqs_step(
     strength: Any = 3e-4,
     inner_iterations: int = 10,
     inner_stop: Callable[[CGState], bool] | None = None,
+    preconditioner: Preconditioner | None = None,
 ) -> HQSState:
     """Take one outer step: x from z by conjugate gradients started at the last x, then z from x by the prior.
 
@@ -66,6 +67,8 @@ def hqs_step(
         Conjugate gradient steps.
     inner_stop : callable, optional
         CGState -> bool, asked before every inner step; True ends the data step.
+    preconditioner : callable, optional
+        r -> M r, symmetric positive definite, close to the inverse of A^T A + rho I.
 
     Returns
     -------
@@ -79,11 +82,11 @@ def hqs_step(
     def normal(v: Array) -> Array:
         return A.adjoint(A(v)) + rho * v
 
-    inner = cg_restart(state.x, A.adjoint(state.residual) + rho * (state.z - state.x))
+    inner = cg_restart(state.x, A.adjoint(state.residual) + rho * (state.z - state.x), preconditioner=preconditioner)
     for _ in range(inner_iterations):
         if inner_stop is not None and inner_stop(inner):
             break
-        inner = cg_step(normal, inner)
+        inner = cg_step(normal, inner, preconditioner=preconditioner)
     return HQSState(inner.x, prox(inner.x, strength / rho), y - A(inner.x))
 
 
@@ -99,6 +102,8 @@ def hqs(
     inner_iterations: int = 10,
     tol: float = 1e-4,
     max_iterations: int | None = None,
+    preconditioner: Callable[[float], Preconditioner] | None = None,
+    mask: Array | None = None,
     on_step: Callable[[int, HQSState], object] | None = None,
 ) -> Solution:
     """Minimise 1/2 ||A x - y||^2 + strength phi(x) by half-quadratic splitting, phi given by its proximal map.
@@ -130,6 +135,12 @@ def hqs(
         Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value.
     max_iterations : int, optional
         Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted.
+    preconditioner : callable, optional
+        rho -> (r -> M r), M close to the inverse of A^T A + rho I and symmetric positive definite, asked for once per
+        value of rho; for instance ``lambda rho: solvers.local_fourier(A, rho=rho)``.
+    mask : array, optional
+        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
+        1/2 ||mask (A x - y)||^2; y may hold anything, NaN too, where the mask is 0.
     on_step : callable, optional
         Called as on_step(k, state) after outer iteration k = 1, 2, ...; the prior's image is state.z.
 
@@ -177,8 +188,9 @@ def hqs(
     ('CONVERGED', 1.0)
     """
     name = "hqs"
-    counted, start = problem(name, A, y, x0, adjoint=True)
+    counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
     check_callable(name, "prox", prox)
+    check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
     schedule = _schedule(name, rho)
     strength = check_number(name, "strength", strength, positive=False)
@@ -191,6 +203,7 @@ def hqs(
     size = norm(y)
     with np.errstate(all="ignore"):
         pull = norm(counted.adjoint(y))
+    made: dict[float, Preconditioner] = {}
     change = size + np.inf  # of x in the last outer iteration, relative
 
     def checked_prox(x: Array, s: float) -> Array:
@@ -199,11 +212,15 @@ def hqs(
     def step(k: int, state: HQSState) -> HQSState:
         nonlocal change
         now = schedule[min(k, len(schedule) - 1)]
+        if preconditioner is not None and now not in made:
+            made.clear()
+            made[now] = preconditioner(now)
         enough = inner_tol * (pull + now * norm(state.z))
         new = hqs_step(
             counted, y, state,
             prox=checked_prox, rho=now, strength=strength, inner_iterations=inner_iterations,
             inner_stop=lambda inner: bool((to_host(norm(inner.residual) - enough) <= 0).all()),
+            preconditioner=made.get(now),
         )  # fmt: skip
         change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)
         return new

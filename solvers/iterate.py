@@ -49,14 +49,16 @@ def iterate(
     tol: float | None = None,
     divergence_factor: float = 10.0,
     divergence_floor: float = 0.0,
+    noise_floor: Host | None = None,
     refresh: Callable[[S], S] | None = None,
     on_step: Callable[[int, S], object] | None = None,
 ) -> Solution:
     """Run an iteration until every image of the batch has ended, or the step limit.
 
-    An image ends when its gap is at most `tol` (CONVERGED), when its residual is no longer finite (NONFINITE), when it
-    exceeds `divergence_factor` times the larger of its minimum and `divergence_floor` (DIVERGED), or when the method
-    says so (INDEFINITE, STAGNATED). The others go on, and its own iterate is kept from that moment.
+    An image ends when its gap is at most `tol` (CONVERGED), when its residual reaches `noise_floor` (NOISE_LEVEL), when
+    that is no longer finite (NONFINITE), when it exceeds `divergence_factor` times the larger of its minimum and
+    `divergence_floor` (DIVERGED), or when the method says so (INDEFINITE, STAGNATED). The others go on, and its own
+    iterate is kept from that moment.
 
     Parameters
     ----------
@@ -74,6 +76,8 @@ def iterate(
         Without it nothing converges.
     divergence_factor, divergence_floor : float
         The divergence rule above.
+    noise_floor : array, optional
+        Relative residual per image at which only noise is left, from `checks.noise_floor`.
     refresh : callable, optional
         state -> state, with residuals computed from scratch. Called when an image claims convergence and after the last
         step, for methods whose residual is a recurrence: convergence is reported only if the true one agrees. An image
@@ -90,7 +94,8 @@ def iterate(
         state = start()
         seen = _look(measure(state))
     first = state.x
-    images = _Images(len(seen.residual), first)
+    floor = np.broadcast_to(-1.0 if noise_floor is None else noise_floor, seen.residual.shape)
+    images = _Images(floor, first)
     images.update(state.x, seen, np.zeros_like(seen.failed), threshold, np.inf)
     history = [float(np.max(seen.residual))]
     iterations = 0
@@ -125,7 +130,8 @@ class _Seen(NamedTuple):
 class _Images:
     """The books: for every image its status, its smallest residual and the iterate to return."""
 
-    def __init__(self, count: int, x: Array) -> None:
+    def __init__(self, floor: Host, x: Array) -> None:
+        count, self.floor = len(floor), floor
         self.status: list[Status | None] = [None] * count
         self.running = np.ones(count, dtype=bool)
         self.lowest = np.full(count, np.inf)  # smallest residual so far
@@ -137,12 +143,14 @@ class _Images:
         """Enter one look at the iterate x, and end the images whose time has come."""
         finite = np.isfinite(seen.residual)
         better = self.running & finite & (seen.residual < self.lowest)
-        arrived = self.running & finite & (seen.gap <= threshold)
+        solved = self.running & finite & (seen.gap <= threshold)
+        arrived = solved | (self.running & finite & (seen.residual <= self.floor))
         self.x = choose(better | arrived, x, self.x)
         self.lowest = np.where(better, seen.residual, self.lowest)
         self.kept = np.where(better | arrived, seen.residual, self.kept)
         self._end(~finite, Status.NONFINITE)
-        self._end(arrived, Status.CONVERGED)
+        self._end(solved, Status.CONVERGED)
+        self._end(arrived, Status.NOISE_LEVEL)
         self._end(seen.failed, Status.INDEFINITE)
         self._end(stalled, Status.STAGNATED)
         self._end(seen.residual > limit, Status.DIVERGED)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .arrays import norm, relative
-from .checks import check_callable, check_count, problem
+from .checks import check_callable, check_count, noise_floor, problem
+from .forecast import heed
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import Array, Operator
@@ -47,7 +48,14 @@ def neumann_step(A: Operator, state: NeumannState) -> NeumannState:
 
 
 def neumann(
-    A: Operator, y: Array, *, terms: int, on_step: Callable[[int, NeumannState], object] | None = None
+    A: Operator,
+    y: Array,
+    *,
+    terms: int,
+    mask: Array | None = None,
+    noise_level: float | None = None,
+    certificate: Any = None,
+    on_step: Callable[[int, NeumannState], object] | None = None,
 ) -> Solution:
     """Sum the Neumann series sum_{k=0..terms} (I - A)^k y of the inverse of a square A.
 
@@ -59,6 +67,14 @@ def neumann(
         The observed image, linear light; any batch.
     terms : int
         Highest power k; 0 returns y.
+    mask : array, optional
+        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The series is that of mask A and
+        mask y: pixels where the mask is 0 stay 0.
+    noise_level : float, optional
+        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
+        its residual is down to it (Morozov's discrepancy principle).
+    certificate : blurphys.certificate.Certificate, optional
+        Of A with damping 1. If it says that the series diverges, `ConvergenceWarning` says so up front.
     on_step : callable, optional
         Called as on_step(k, state) after the term k = 1, 2, ... was added.
 
@@ -66,8 +82,8 @@ def neumann(
     -------
     Solution
         The status of a complete sum is MAX_ITERATIONS, since a truncated sum has no tolerance: judge it by its
-        residuals. An image whose residual grew past 10 times its minimum is DIVERGED, and its best partial sum is
-        returned.
+        residuals, or give `noise_level`, at which the sum ends. An image whose residual grew past 10 times its minimum
+        is DIVERGED, and its best partial sum is returned.
 
     Raises
     ------
@@ -92,9 +108,12 @@ def neumann(
     (1.75, (0.5, 0.25, 0.125))
     """
     name = "neumann"
-    counted, _ = problem(name, A, y, None, square=True)
+    given = problem(name, A, y, None, square=True, mask=mask)
+    counted, y, _ = given
     check_count(name, "terms", terms)
     check_callable(name, "on_step", on_step, optional=True)
+    floor = noise_floor(name, noise_level, given)
+    heed(name, certificate, damping=1.0)
     size = norm(y)
     ahead = neumann_init(y)  # one term further than the state: its term is the state's residual
 
@@ -111,5 +130,6 @@ def neumann(
         A=counted,
         max_iterations=terms,
         divergence_factor=DIVERGENCE_FACTOR,
+        noise_floor=floor,
         on_step=on_step,
     )

@@ -19,6 +19,9 @@ class Status(Enum):
     """How an iteration ended, from best to worst; the value says what to do next."""
 
     CONVERGED = "The tolerance was reached."
+    NOISE_LEVEL = (
+        "The residual fell to the stated noise level, where a data term ends: further steps would only fit the noise."
+    )
     MAX_ITERATIONS = (
         "All the steps that were asked for were taken without reaching a tolerance: allow more iterations, loosen tol, "
         "or take a faster method (solvers.cgls, solvers.cg)."
@@ -89,8 +92,8 @@ class Solution:
 
     @property
     def converged(self) -> bool:
-        """Whether every image of the batch reached the tolerance."""
-        return self.status is Status.CONVERGED
+        """Whether every image of the batch reached the tolerance, or the noise level."""
+        return self.status in (Status.CONVERGED, Status.NOISE_LEVEL)
 
     def raise_for_status(self) -> Solution:
         """Return the solution itself if it converged.
