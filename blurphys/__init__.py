@@ -13,6 +13,7 @@ from .gkm import GKM, gkm_bank
 from .lens import ThinLens
 from .linalg import operator_norm, to_dense
 from .linop import LinearOperator
+from .operator_files import load, save
 from .psf_stack import Convolution, PixelPSF, PSFStack
 from .pupil import Pupil
 from .rkr import RKR
@@ -39,9 +40,11 @@ __all__ = [
     "check",
     "colour",
     "gkm_bank",
+    "load",
     "maps",
     "operator_norm",
     "psf",
+    "save",
     "stack",
     "tiled",
     "to_dense",

@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
+from blurphys.publishing import PathLike, existing_file
+
 from . import _png
-from ._files import PathLike, existing_file
 
 __all__ = ["encode_npy", "encode_pfm", "read_array"]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._files import PathLike, publish, uninterrupted
+from blurphys.publishing import PathLike, publish, uninterrupted
+
 from .dataset import CACHE, FIELDS, FORMAT, VERSION
 
 __all__ = ["Writer", "writing"]

@@ -8,8 +8,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from blurphys.publishing import PathLike
+
 from . import options as o
-from ._files import PathLike
 
 __all__ = ["blur"]
 

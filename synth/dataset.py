@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._files import PathLike, existing_file
+from blurphys.publishing import PathLike, existing_file
+
 from ._window import inside
 
 if TYPE_CHECKING:

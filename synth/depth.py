@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._files import PathLike
+from blurphys.publishing import PathLike
+
 from ._formats import read_array
 
 __all__ = ["UNITS", "Stereo", "read_depth", "to_metres"]

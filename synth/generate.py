@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 import blurphys as bp
+from blurphys.publishing import PathLike, refuse_existing
 
-from ._files import PathLike, refuse_existing
 from ._writing import writing
 from .camera import Camera
 from .dataset import open as open_dataset

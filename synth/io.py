@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
+from blurphys.publishing import PathLike, publish, publish_together
 
 from . import _formats, _png
-from ._files import PathLike, publish, publish_together
 from ._formats import read_array
 from .depth import Stereo, read_depth, to_metres
 

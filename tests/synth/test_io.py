@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from blurphys.publishing import publish, publish_together, uninterrupted
 from synth import io
-from synth._files import publish, publish_together, uninterrupted
 
 KINDS = {"png8": "a.png", "png16": "b.png", "jpeg": "c.jpg", "pfm": "d.pfm", "dpt": "e.dpt", "npy": "f.npy"}
 
