@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device, is_cupy_array, is_numpy_ar
 
 from .types import Array
 
-__all__ = ["choose", "inner", "norm", "quotient", "relative", "scaled_to", "to_host"]
+__all__ = ["choose", "inner", "norm", "plus", "quotient", "relative", "scaled_to", "to_host"]
 
 
 def inner(x: Array, y: Array) -> Array:
@@ -39,6 +39,13 @@ def inner(x: Array, y: Array) -> Array:
 def norm(x: Array) -> Array:
     """Euclidean norm of every image in a batch, (*B, 1, 1, 1) in float64."""
     return array_namespace(x).sqrt(inner(x, x))
+
+
+def plus(x: Array, factor: Any, y: Array) -> Array:
+    """Return x + factor y in one new array; differentiable."""
+    result = factor * y
+    result += x  # in place: nobody else has seen it
+    return result
 
 
 def quotient(numerator: Array, denominator: Array) -> Array:

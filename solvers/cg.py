@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from .arrays import inner, norm, quotient, relative, scaled_to
+from .arrays import inner, norm, plus, quotient, relative, scaled_to
 from .checks import check_callable, check_count, check_number, noise_floor, problem
 from .iterate import Measure, iterate
+from .masking import masked
 from .solution import Solution
 from .types import Array, Operator, Preconditioner
 
@@ -79,12 +80,12 @@ def cg_step(A: Operator, state: CGState, *, preconditioner: Preconditioner | Non
     image = A(state.direction)
     curvature = inner(state.direction, image)
     alpha = scaled_to(quotient(state.energy, curvature), state.x)
-    x = state.x + alpha * state.direction
-    residual = state.residual + (-alpha) * image
+    x = plus(state.x, alpha, state.direction)
+    residual = plus(state.residual, -alpha, image)
     correction = residual if preconditioner is None else preconditioner(residual)
     energy = inner(residual, correction)
     beta = scaled_to(quotient(energy, state.energy), state.x)
-    return CGState(x, residual, correction + beta * state.direction, energy, curvature)
+    return CGState(x, residual, plus(correction, beta, state.direction), energy, curvature)
 
 
 def cg(
@@ -171,22 +172,18 @@ def cg(
     check_callable(name, "on_step", on_step, optional=True)
     floor = noise_floor(name, noise_level, given)
     size = norm(b)
-    if preconditioner is not None and counted.mask is not None:
-        unmasked, weights = preconditioner, counted.mask
-
-        def preconditioner(r: Array) -> Array:
-            return weights * unmasked(r)
+    precondition = masked(preconditioner, counted.mask)
 
     def measure(state: CGState) -> Measure:
         residual = relative(norm(state.residual), size)
         return Measure(residual, residual, (state.curvature <= 0) | (state.energy < 0))
 
     def begin(x: Array) -> CGState:
-        return cg_init(counted, b, x0=x, preconditioner=preconditioner)
+        return cg_init(counted, b, x0=x, preconditioner=precondition)
 
     return iterate(
         lambda: begin(start),
-        lambda _, state: cg_step(counted, state, preconditioner=preconditioner),
+        lambda _, state: cg_step(counted, state, preconditioner=precondition),
         measure,
         A=counted,
         tol=tol,

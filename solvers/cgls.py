@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from .arrays import inner, norm, quotient, relative, scaled_to
+from .arrays import inner, norm, plus, quotient, relative, scaled_to
 from .checks import check_callable, check_count, check_number, noise_floor, problem
 from .iterate import Measure, iterate
 from .solution import Solution
@@ -67,12 +67,12 @@ def cgls_step(A: AdjointOperator, state: CGLSState) -> CGLSState:
     """
     image = A(state.direction)
     alpha = scaled_to(quotient(state.energy, inner(image, image)), state.x)
-    x = state.x + alpha * state.direction
-    residual = state.residual + (-alpha) * image
+    x = plus(state.x, alpha, state.direction)
+    residual = plus(state.residual, -alpha, image)
     gradient = A.adjoint(residual)
     energy = inner(gradient, gradient)
     beta = scaled_to(quotient(energy, state.energy), state.x)
-    return CGLSState(x, residual, gradient, gradient + beta * state.direction, energy)
+    return CGLSState(x, residual, gradient, plus(gradient, beta, state.direction), energy)
 
 
 def cgls(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
+from .anderson import anderson_init, anderson_step
 from .arrays import norm, relative
+from .chebyshev import chebyshev_init, chebyshev_interval, chebyshev_step
 from .checks import check_callable, check_count, check_number, noise_floor, problem
 from .forecast import heed
 from .iterate import Measure, iterate
@@ -73,10 +76,13 @@ def fixed_point(
     tol: float = 1e-5,
     max_iterations: int = 100,
     divergence_factor: float = 10.0,
+    accelerate: Literal["anderson", "chebyshev"] | None = None,
+    memory: int = 5,
+    interval: tuple[float, float] | None = None,
     mask: Array | None = None,
     noise_level: float | None = None,
     certificate: Any = None,
-    on_step: Callable[[int, FixedPointState], object] | None = None,
+    on_step: Callable[[int, Any], object] | None = None,
 ) -> Solution:
     """Solve A x = y for a square A by x <- x + damping (y - A x).
 
@@ -97,6 +103,14 @@ def fixed_point(
     divergence_factor : float
         An image has diverged once its residual exceeds this multiple of its minimum; larger than 1. A non-normal A
         (sharply varying maps) can grow for a while before it converges: raise it there.
+    accelerate : {"anderson", "chebyshev"}, optional
+        "anderson" combines the last steps (see `anderson_step`): any A, and it often converges where the plain
+        iteration does not. "chebyshev" takes the best step lengths for eigenvalues in an interval of positive numbers
+        (see `chebyshev_step`); `damping` plays no part in it.
+    memory : int
+        How many steps "anderson" combines, at least 1.
+    interval : (float, float), optional
+        The eigenvalues of A, for "chebyshev"; those of the certificate if omitted.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. Pixels where it is 0 keep x0, and y
         may hold anything there, NaN too; `cgls` and `hqs` estimate such pixels.
@@ -104,7 +118,7 @@ def fixed_point(
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
     certificate : blurphys.certificate.Certificate, optional
-        Of A with this damping. If it says that the iteration diverges, `ConvergenceWarning` says so up front.
+        Of A with this damping. If it says that the plain iteration diverges, `ConvergenceWarning` says so up front.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -126,7 +140,7 @@ def fixed_point(
     The error obeys e <- (I - damping A) e: the iteration converges for every y if and only if the spectral radius of
     I - damping A is below 1. Blurs often miss that by little: a truncated Gaussian has slightly negative values in its
     frequency response, and there the iteration grows slowly after a good start, so stop early, or use `cgls` or `hqs`.
-    Cost: one application of A per step; memory: 4 images.
+    Cost: one application of A per step; memory: 4 images, 5 with "chebyshev", 5 + 2 memory with "anderson".
 
     References
     ----------
@@ -151,16 +165,29 @@ def fixed_point(
     if check_number(name, "divergence_factor", divergence_factor) <= 1:
         raise ValueError(f"{name}: divergence_factor must be larger than 1, got {divergence_factor!r}.")
     floor = noise_floor(name, noise_level, given)
-    heed(name, certificate, damping=damping)
+    if accelerate not in (None, "anderson", "chebyshev"):
+        raise ValueError(f'{name}: accelerate must be None, "anderson" or "chebyshev", got {accelerate!r}.')
+    check_count(name, "memory", memory, least=1)
+    if interval is not None and accelerate != "chebyshev":
+        raise ValueError(f'{name}: interval belongs to accelerate="chebyshev".')
+    if accelerate is None:
+        heed(name, certificate, damping=damping)
     size = norm(y)
 
-    def measure(state: FixedPointState) -> Measure:
+    def measure(state: Any) -> Measure:
         residual = relative(norm(state.residual), size)
         return Measure(residual, residual)
 
+    begin: Callable[..., Any] = fixed_point_init
+    advance: Callable[..., Any] = partial(fixed_point_step, damping=damping)
+    if accelerate == "anderson":
+        begin, advance = anderson_init, partial(anderson_step, damping=damping, memory=memory)
+    elif accelerate == "chebyshev":
+        ends = chebyshev_interval(name, interval, certificate)
+        begin, advance = chebyshev_init, partial(chebyshev_step, interval=ends)
     return iterate(
-        lambda: fixed_point_init(counted, y, x0=start),
-        lambda _, state: fixed_point_step(counted, y, state, damping=damping),
+        lambda: begin(counted, y, x0=start),
+        lambda _, state: advance(counted, y, state),
         measure,
         A=counted,
         tol=tol,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import norm, relative, to_host
+from .arrays import norm, plus, relative, to_host
 from .cg import CGState, cg_restart, cg_step
 from .checks import check_callable, check_count, check_number, check_output, problem
 from .iterate import Measure, iterate
@@ -80,7 +80,7 @@ def hqs_step(
     """
 
     def normal(v: Array) -> Array:
-        return A.adjoint(A(v)) + rho * v
+        return plus(A.adjoint(A(v)), rho, v)
 
     inner = cg_restart(state.x, A.adjoint(state.residual) + rho * (state.z - state.x), preconditioner=preconditioner)
     for _ in range(inner_iterations):

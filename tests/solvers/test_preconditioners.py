@@ -1,0 +1,185 @@
+"""Preconditioners: symmetric positive definite, close to the inverse, and fewer steps for it."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import blurphys as bp
+import solvers
+from solvers.tiles import Tiles
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
+
+
+def smooth(height, width, low=0.6, high=1.6, channels=2, dtype=float):
+    """GKM whose blur grows from left to right."""
+    radius = 2 * np.linspace(low, high, width) * np.ones((height, 1))
+    sigmas = tuple(np.linspace(low, high, 9).tolist())
+    beta = bp.maps.defocus_to_beta(radius.astype(dtype), sigmas)
+    return bp.GKM(beta, sigmas=sigmas, channels=channels)
+
+
+def dense(M, shape):
+    n = int(np.prod(shape))
+    return np.stack([M(e.reshape(shape)).ravel() for e in np.eye(n)], axis=1)
+
+
+OPERATORS = {
+    "gkm": lambda: smooth(14, 19, channels=1),
+    "dual pixel": lambda: bp.DualPixel(
+        np.linspace(-2, 2, 14 * 19).reshape(14, 19),
+        bank=bp.PSFBank(bp.Pupil.disk(split=0.3), max_radius=2, step=0.5),
+        channels=1,
+    ),
+    "mixed colours": lambda: bp.GKM(
+        np.full((2, 12, 13), 0.5), sigmas=(0.0, 1.0), channels=2, mix=np.random.default_rng(0).random((3, 2, 2))
+    ),
+    "circular": lambda: bp.Convolution(np.random.default_rng(0).random((3, 4)), shape=(2, 9, 11), boundary="circular"),
+    "identity": lambda: bp.Identity((1, 6, 7)),
+    "tiny image": lambda: bp.Convolution(np.full((1, 3), 1 / 3), shape=(1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("make", [solvers.local_fourier, solvers.diagonal])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_symmetric_positive_definite(make, name):
+    A = OPERATORS[name]()
+    matrix = dense(make(A, rho=0.05), A.in_shape)
+    assert np.abs(matrix - matrix.T).max() <= 1e-12 * np.abs(matrix).max()
+    assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+@pytest.mark.parametrize("name", ["mixed colours", "circular", "identity"])
+def test_close_to_the_inverse(name):
+    """The condition number of M (A^T A + rho I) is a fraction of that of A^T A + rho I."""
+    A = OPERATORS[name]()
+    normal = bp.to_dense(A).T @ bp.to_dense(A) + 0.02 * np.eye(int(np.prod(A.in_shape)))
+    M = dense(solvers.local_fourier(A, rho=0.02), A.in_shape)
+    values = np.sort(np.linalg.eigvals(M @ normal).real)
+    assert values[-1] / values[0] < 1 + 0.1 * np.linalg.cond(normal)
+
+
+def test_identity_is_inverted_exactly():
+    A = bp.Identity((2, 20, 31))
+    r = np.random.default_rng(0).random(A.in_shape)
+    assert np.allclose(solvers.local_fourier(A, rho=0.5)(r), r / 1.5, atol=1e-12)
+    assert np.allclose(solvers.local_fourier(A, rho=0.5, inverse_of="operator")(r), r / 1.5, atol=1e-12)
+    assert np.allclose(solvers.diagonal(2.0 * A, rho=1.0)(r), r / 5, atol=1e-12)
+
+
+def test_a_diagonal_operator_has_its_diagonal():
+    gain = np.random.default_rng(0).uniform(0.5, 2, (1, 8, 9))
+    A = bp.PixelPSF(gain[0][..., None, None], channels=1)
+    r = np.random.default_rng(1).random(A.in_shape)
+    assert np.allclose(solvers.diagonal(A, rho=0.1, probes=1)(r), r / (gain**2 + 0.1))
+
+
+def test_three_times_fewer_steps():
+    A = smooth(60, 90)
+    x = np.random.default_rng(0).random(A.in_shape)
+    normal, b = A.H @ A + 1e-3 * bp.Identity(A.in_shape), A.H(A(x))
+    plain = solvers.cg(normal, b, tol=1e-5, max_iterations=500)
+    quick = solvers.cg(normal, b, tol=1e-5, max_iterations=500, preconditioner=solvers.local_fourier(A, rho=1e-3))
+    assert plain.converged
+    assert quick.converged
+    assert quick.iterations <= plain.iterations / 3
+    assert np.abs(quick.x - plain.x).max() < 0.05
+
+
+@pytest.mark.parametrize("name", ["gmres", "bicgstab"])
+def test_the_local_wiener_filter_for_methods_without_an_adjoint(name):
+    A = smooth(40, 60)
+    y = A(np.random.default_rng(0).random(A.in_shape))
+    M = solvers.local_fourier(A, rho=1e-4, inverse_of="operator")
+    plain = getattr(solvers, name)(A, y, tol=1e-3, max_iterations=300)
+    quick = getattr(solvers, name)(A, y, tol=1e-3, max_iterations=300, preconditioner=M)
+    assert quick.converged
+    assert quick.iterations <= plain.iterations / 3
+
+
+def test_it_serves_hqs_with_a_changing_rho():
+    A = smooth(40, 60)
+    y = A(np.random.default_rng(0).random(A.in_shape))
+    made = []
+
+    def preconditioner(rho):
+        made.append(rho)
+        return solvers.local_fourier(A, rho=rho)
+
+    options = {"prox": lambda x, s: x / (1 + s), "rho": (0.01, 0.1, 0.1), "strength": 1e-3, "inner_tol": 1e-8}
+    quick = solvers.hqs(A, y, preconditioner=preconditioner, inner_iterations=60, **options)
+    plain = solvers.hqs(A, y, inner_iterations=400, **options)
+    assert made == [0.01, 0.1]
+    assert quick.operator_applications < plain.operator_applications / 2
+    assert np.allclose(quick.x, plain.x, atol=1e-6)
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("inverse_of", ["normal", "operator"])
+def test_every_namespace(namespace, dtype, inverse_of):
+    A = smooth(10, 13)
+    beta = to_namespace(A.beta.astype(dtype), namespace)
+    r = np.random.default_rng(0).random((2, *A.in_shape))
+    M = solvers.local_fourier(A.replace(beta=beta), rho=0.1, inverse_of=inverse_of)
+    found = M(to_namespace(r.astype(dtype), namespace))
+    expected = solvers.local_fourier(A, rho=0.1, inverse_of=inverse_of)(r)
+    assert found.dtype == beta.dtype
+    assert np.abs(to_numpy(found) - expected).max() < (1e-4 if dtype == "float32" else 1e-12) * np.abs(expected).max()
+
+
+def test_a_batch_of_maps_has_a_filter_for_each():
+    one, two = smooth(12, 15, 0.4, 0.9), smooth(12, 15, 0.4, 0.9)
+    beta = np.stack([one.beta, two.beta[..., ::-1]])
+    r = np.random.default_rng(0).random((2, *one.in_shape))
+    both = solvers.local_fourier(one.replace(beta=beta), rho=0.1)(r)
+    for i in range(2):
+        assert np.allclose(both[i], solvers.local_fourier(one.replace(beta=beta[i]), rho=0.1)(r[i]), atol=1e-12)
+
+
+def test_gradients():
+    A = bp.Convolution(torch.rand(3, 3, dtype=torch.float64), shape=(1, 6, 7))
+    M = solvers.local_fourier(A, rho=0.1, tile=4, margin=2)
+    assert torch.autograd.gradcheck(M, torch.rand(1, 6, 7, dtype=torch.float64, requires_grad=True))
+
+
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.integers(4, 16),
+    st.integers(0, 16),
+    st.integers(0, 9),
+    st.sampled_from(["reflect", "symmetric", "replicate", "circular", "zero"]),
+)
+@settings(max_examples=50)
+def test_tiles(size, tile, overlap, margin, boundary):
+    tiles = Tiles(*size, tile, min(overlap, tile), margin, boundary)
+    rng = np.random.default_rng(0)
+    x = rng.random((2, *size))
+    squares = tiles.cut(x)
+    u = rng.random(squares.shape)
+    assert squares.shape == (2, tiles.down, tiles.across, tiles.size, tiles.size)
+    assert np.isclose(np.vdot(squares, u), np.vdot(x, tiles.cut_adjoint(u)))
+    assert np.isclose(np.vdot(tiles.joined(u), x), np.vdot(u, tiles.joined_adjoint(x)))
+    assert np.allclose(tiles.joined(tiles.window * squares), x)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda A: solvers.local_fourier(A, rho=0.0), "rho must be a positive"),
+        (lambda A: solvers.local_fourier(A, rho=-1), "rho"),
+        (lambda A: solvers.local_fourier(A, rho=0.1, tile=3), "tile must be an integer >= 4"),
+        (lambda A: solvers.local_fourier(A, rho=0.1, tile=8, overlap=9), "at most tile = 8"),
+        (lambda A: solvers.local_fourier(A, rho=0.1, margin=-1), "margin"),
+        (lambda A: solvers.local_fourier(A, rho=0.1, inverse_of="all"), "inverse_of must be"),
+        (lambda A: solvers.local_fourier(bp.stack([A, A]), rho=0.1, inverse_of="operator"), "needs a square A"),
+        (lambda A: solvers.local_fourier(lambda x: x, rho=0.1), "expected an operator of blurphys"),
+        (lambda A: solvers.diagonal(lambda x: x, rho=0.1), "expected an operator of blurphys"),
+        (lambda A: solvers.diagonal(A, rho=0.1, probes=0), "probes"),
+        (lambda A: solvers.diagonal(0.0 * A, rho=0.0), "maps everything to zero"),
+    ],
+)
+def test_bad_arguments(make, words):
+    with pytest.raises(ValueError, match=words):
+        make(bp.Identity((1, 8, 9)))
