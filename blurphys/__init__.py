@@ -8,11 +8,13 @@ from . import colour, maps, psf
 from .algebra import Identity, stack
 from .bank import PSFBank
 from .boundary import BOUNDARIES
+from .certificate import Certificate, certificate
 from .defocus import DefocusBlur, DualPixel
 from .gkm import GKM, gkm_bank
 from .lens import ThinLens
 from .linalg import operator_norm, to_dense
 from .linop import LinearOperator
+from .observed import Window, extended, unknown_boundary
 from .operator_files import load, save
 from .psf_stack import Convolution, PixelPSF, PSFStack
 from .pupil import Pupil
@@ -26,6 +28,7 @@ __all__ = [
     "BOUNDARIES",
     "GKM",
     "RKR",
+    "Certificate",
     "CheckReport",
     "Convolution",
     "DefocusBlur",
@@ -37,8 +40,11 @@ __all__ = [
     "PixelPSF",
     "Pupil",
     "ThinLens",
+    "Window",
+    "certificate",
     "check",
     "colour",
+    "extended",
     "gkm_bank",
     "load",
     "maps",
@@ -48,4 +54,5 @@ __all__ = [
     "stack",
     "tiled",
     "to_dense",
+    "unknown_boundary",
 ]

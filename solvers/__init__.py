@@ -6,32 +6,52 @@ ValueError (TypeError for arrays of the wrong kind); what happens on the way is 
 
 | question | solver |
 |---|---|
-| A square, close to the identity, no adjoint at hand | `fixed_point`, `neumann` |
+| A square, close to the identity, no adjoint at hand | `fixed_point` (plain, Anderson, Chebyshev), `neumann` |
+| A square, not symmetric | `gmres`, `bicgstab` |
 | A symmetric positive definite | `cg` |
-| any A with an adjoint, little noise | `cgls` |
-| any A with an adjoint, noise, a prior (`tv`, a denoiser) | `hqs` |
+| any A with an adjoint, little noise | `cgls`, `lsqr`, `landweber` |
+| any A with an adjoint, noise, a prior (`tv`, `hyper_laplacian`, `l1_wavelet`, a denoiser) | `hqs`, `admm`, `fista` |
+| few photons, x >= 0 | `richardson_lucy` |
+| one inverse kernel for many scales of blur | `inverse_kernel`, `scaled_inverse` |
 
 Beside each solver stand its state, `..._init` and `..._step`: pure functions of arrays without transfers to the host,
 from which networks are unrolled.
 """
 
+from .admm import ADMMState, admm, admm_init, admm_step
 from .anderson import AndersonState, anderson_init, anderson_step
 from .bicgstab import BiCGSTABState, bicgstab, bicgstab_init, bicgstab_step
 from .cg import CGState, cg, cg_init, cg_restart, cg_step
 from .cgls import CGLSState, cgls, cgls_init, cgls_step
 from .chebyshev import ChebyshevState, chebyshev_init, chebyshev_step
+from .cross_scale import CrossScaleState, cross_scale_init, cross_scale_step, neumann_cross_scale, pyramid, upsampled
+from .differentiate import checkpointed, implicit, implicit_linear, saved_bytes, unrolled
+from .fista import FISTAState, fista, fista_init, fista_step
 from .fixed_point import FixedPointState, fixed_point, fixed_point_init, fixed_point_step
 from .forecast import ConvergenceWarning
 from .gmres import GMRESState, gmres, gmres_init, gmres_step
 from .hqs import HQSState, hqs, hqs_init, hqs_step
-from .landweber import LandweberState, landweber, landweber_init, landweber_step
+from .hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
+from .inverse_kernel import dilated_inverse, inverse_kernel, nnls_weights, scaled_inverse, upsampled_inverse
+from .landweber import (
+    LandweberState,
+    NesterovState,
+    landweber,
+    landweber_init,
+    landweber_step,
+    nesterov_init,
+    nesterov_step,
+)
 from .lsqr import LSQRState, lsqr, lsqr_init, lsqr_step
 from .neumann import NeumannState, neumann, neumann_init, neumann_step
 from .preconditioners import diagonal, local_fourier
-from .prox import TVState, tv, tv_image, tv_init, tv_step
+from .prox import TVState, denoiser, nonnegative, tv, tv_image, tv_init, tv_step
+from .richardson_lucy import RichardsonLucyState, richardson_lucy, richardson_lucy_init, richardson_lucy_step
 from .solution import ConvergenceError, Solution, Status
+from .wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 
 __all__ = [
+    "ADMMState",
     "AndersonState",
     "BiCGSTABState",
     "CGLSState",
@@ -39,15 +59,22 @@ __all__ = [
     "ChebyshevState",
     "ConvergenceError",
     "ConvergenceWarning",
+    "CrossScaleState",
+    "FISTAState",
     "FixedPointState",
     "GMRESState",
     "HQSState",
     "LSQRState",
     "LandweberState",
+    "NesterovState",
     "NeumannState",
+    "RichardsonLucyState",
     "Solution",
     "Status",
     "TVState",
+    "admm",
+    "admm_init",
+    "admm_step",
     "anderson_init",
     "anderson_step",
     "bicgstab",
@@ -62,7 +89,15 @@ __all__ = [
     "cgls_step",
     "chebyshev_init",
     "chebyshev_step",
+    "checkpointed",
+    "cross_scale_init",
+    "cross_scale_step",
+    "denoiser",
     "diagonal",
+    "dilated_inverse",
+    "fista",
+    "fista_init",
+    "fista_step",
     "fixed_point",
     "fixed_point_init",
     "fixed_point_step",
@@ -72,6 +107,12 @@ __all__ = [
     "hqs",
     "hqs_init",
     "hqs_step",
+    "hyper_laplacian",
+    "hyper_laplacian_shrink",
+    "implicit",
+    "implicit_linear",
+    "inverse_kernel",
+    "l1_wavelet",
     "landweber",
     "landweber_init",
     "landweber_step",
@@ -79,11 +120,27 @@ __all__ = [
     "lsqr",
     "lsqr_init",
     "lsqr_step",
+    "nesterov_init",
+    "nesterov_step",
     "neumann",
+    "neumann_cross_scale",
     "neumann_init",
     "neumann_step",
+    "nnls_weights",
+    "nonnegative",
+    "pyramid",
+    "richardson_lucy",
+    "richardson_lucy_init",
+    "richardson_lucy_step",
+    "saved_bytes",
+    "scaled_inverse",
     "tv",
     "tv_image",
     "tv_init",
     "tv_step",
+    "unrolled",
+    "upsampled",
+    "upsampled_inverse",
+    "wavelet_analysis",
+    "wavelet_synthesis",
 ]

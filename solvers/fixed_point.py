@@ -78,7 +78,7 @@ def fixed_point(
     divergence_factor: float = 10.0,
     accelerate: Literal["anderson", "chebyshev"] | None = None,
     memory: int = 5,
-    interval: tuple[float, float] | None = None,
+    interval: tuple[float, float] | tuple[float, float, float] | None = None,
     mask: Array | None = None,
     noise_level: float | None = None,
     certificate: Any = None,
@@ -104,13 +104,14 @@ def fixed_point(
         An image has diverged once its residual exceeds this multiple of its minimum; larger than 1. A non-normal A
         (sharply varying maps) can grow for a while before it converges: raise it there.
     accelerate : {"anderson", "chebyshev"}, optional
-        "anderson" combines the last steps (see `anderson_step`): any A, and it often converges where the plain
-        iteration does not. "chebyshev" takes the best step lengths for eigenvalues in an interval of positive numbers
-        (see `chebyshev_step`); `damping` plays no part in it.
+        "anderson" combines the last steps (see `anderson_step`): nothing has to be known of A, and it often converges
+        where the plain iteration does not. "chebyshev" takes the best step lengths for eigenvalues with positive real
+        parts in a known interval (see `chebyshev_step`): no inner products and one more image; `damping` plays no part.
     memory : int
-        How many steps "anderson" combines, at least 1.
-    interval : (float, float), optional
-        The eigenvalues of A, for "chebyshev"; those of the certificate if omitted.
+        How many differences "anderson" combines, at least 1.
+    interval : (float, float) or (float, float, float), optional
+        For "chebyshev": smallest and largest real part of the eigenvalues of A, and largest imaginary part; those of
+        the certificate if omitted. A `low` above the smallest one is allowed: what lies below it converges more slowly.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. Pixels where it is 0 keep x0, and y
         may hold anything there, NaN too; `cgls` and `hqs` estimate such pixels.
@@ -118,7 +119,8 @@ def fixed_point(
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
     certificate : blurphys.certificate.Certificate, optional
-        Of A with this damping. If it says that the plain iteration diverges, `ConvergenceWarning` says so up front.
+        Of A with this damping. If it says that the plain iteration diverges and nothing accelerates it,
+        `ConvergenceWarning` says so up front. "chebyshev" reads its eigenvalue interval, for any damping.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -130,10 +132,12 @@ def fixed_point(
     Raises
     ------
     ValueError
-        A not square or not callable; y or x0 of the wrong shape or with NaN; damping, tol, max_iterations or
-        divergence_factor out of range; on_step not callable; A(x) of the wrong shape.
+        A not square or not callable; y, x0 or mask of the wrong shape or with NaN; damping, tol, max_iterations,
+        divergence_factor, memory, noise_level or accelerate out of range; "chebyshev" without an interval or with one
+        that does not lie to the right of zero; an interval without "chebyshev"; a certificate of another damping, or
+        something else in its place; on_step not callable; A(x) of the wrong shape.
     TypeError
-        y not a floating array; x0 or A(x) of another namespace, device or dtype.
+        y not a floating array; x0, mask or A(x) of another namespace, device or dtype.
 
     Notes
     -----
@@ -169,9 +173,9 @@ def fixed_point(
         raise ValueError(f'{name}: accelerate must be None, "anderson" or "chebyshev", got {accelerate!r}.')
     check_count(name, "memory", memory, least=1)
     if interval is not None and accelerate != "chebyshev":
-        raise ValueError(f'{name}: interval belongs to accelerate="chebyshev".')
-    if accelerate is None:
-        heed(name, certificate, damping=damping)
+        raise ValueError(f'{name}: interval must come with accelerate="chebyshev", got accelerate={accelerate!r}.')
+    if accelerate is None or (accelerate == "anderson" and not getattr(certificate, "diverges", False)):
+        heed(name, certificate, damping=damping)  # what diverges plainly need not do so accelerated
     size = norm(y)
 
     def measure(state: Any) -> Measure:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, NamedTuple
 
-import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
+from array_api_compat import array_namespace, device
 
-from .checks import check_count, check_image, check_number, is_real
-from .tv_inplace import STEP, next_momentum, tv_numpy
-from .types import Array
+from .checks import check_callable, check_count, check_image, check_number, is_real
+from .tv_inplace import STEP, host_view, next_momentum, tv_numpy
+from .types import Array, Prox
 
-__all__ = ["TVState", "tv", "tv_image", "tv_init", "tv_step"]
+__all__ = ["TVState", "denoiser", "nonnegative", "tv", "tv_image", "tv_init", "tv_step"]
 
 
 class TVState(NamedTuple):
@@ -35,7 +33,7 @@ def tv_init(x: Array) -> TVState:
     return TVState(zero, zero, zero, zero)
 
 
-def tv_step(x: Array, strength: Any, state: TVState, *, joint: bool = False) -> TVState:
+def tv_step(x: Array, strength: Any, state: TVState, *, joint: bool = False, isotropic: bool = True) -> TVState:
     """Take one accelerated projected gradient step on the dual of the `tv` problem; differentiable.
 
     Parameters
@@ -48,6 +46,8 @@ def tv_step(x: Array, strength: Any, state: TVState, *, joint: bool = False) -> 
         Where the step starts; that of another strength or of a similar image is a warm start.
     joint : bool
         One gradient length for all channels of a pixel.
+    isotropic : bool
+        One gradient length for both directions.
 
     Returns
     -------
@@ -58,12 +58,12 @@ def tv_step(x: Array, strength: Any, state: TVState, *, joint: bool = False) -> 
     z = tv_image(x, TVState(state.down_ahead, state.right_ahead, state.down_ahead, state.right_ahead))
     down = state.down_ahead + STEP * _difference(xp, z, -2)
     right = state.right_ahead + STEP * _difference(xp, z, -1)
-    length = down * down + right * right
-    if joint:
-        length = xp.sum(length, axis=-3, keepdims=True)
     tiny = xp.asarray(float(xp.finfo(x.dtype).smallest_normal), dtype=x.dtype, device=device(x))
-    shrink = limit / xp.sqrt(xp.maximum(length, xp.maximum(limit * limit, tiny)))
-    down, right = shrink * down, shrink * right
+    floor = xp.maximum(limit * limit, tiny)
+    squares = [xp.sum(p * p, axis=-3, keepdims=True) if joint else p * p for p in (down, right)]
+    if isotropic:
+        squares = [squares[0] + squares[1]] * 2
+    down, right = (limit / xp.sqrt(xp.maximum(s, floor)) * p for s, p in zip(squares, (down, right), strict=True))
     momentum, push = next_momentum(state.momentum)
     return TVState(
         down, right, down + push * (down - state.down), right + push * (right - state.right), momentum
@@ -76,8 +76,8 @@ def tv_image(x: Array, state: TVState) -> Array:
     return x - _difference_adjoint(xp, state.down, -2) - _difference_adjoint(xp, state.right, -1)
 
 
-def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False) -> Array:
-    """Proximal map of the isotropic total variation: argmin_z 1/2 ||z - x||^2 + strength TV(z).
+def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False, isotropic: bool = True) -> Array:
+    """Proximal map of the total variation: argmin_z 1/2 ||z - x||^2 + strength TV(z).
 
     Parameters
     ----------
@@ -91,6 +91,9 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False) ->
         Steps, always all of them. 50 leave a relative error of about 2e-3 at strength 0.05 (less for a weaker one).
     joint : bool
         Couple the channels, so that their edges fall on the same pixels (colour TV).
+    isotropic : bool
+        Couple the differences to the next row and to the next column, so that the direction of an edge costs nothing.
+        False, the anisotropic variation, favours edges along rows and columns.
 
     Returns
     -------
@@ -106,7 +109,8 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False) ->
     Notes
     -----
     TV(z) = sum over pixels and channels of sqrt((z[m+1,n] - z[m,n])^2 + (z[m,n+1] - z[m,n])^2), differences across the
-    border being zero; with ``joint=True`` sum over pixels of the root of the sum over channels. The dual problem is
+    border being zero; with ``joint=True`` sum over pixels of the root of the sum over channels; with
+    ``isotropic=False`` the sum of two such terms, one for the rows and one for the columns. The dual problem is
     max over |p| <= strength of -1/2 ||x - D^T p||^2, solved by projected gradients with Nesterov's extrapolation:
 
         p <- project(q + D (x - D^T q) / 8);   q <- p + c (p - p_old);   z = x - D^T p
@@ -133,28 +137,92 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False) ->
     check_count("tv", "iterations", iterations, least=1)
     if is_real(strength) or not hasattr(strength, "dtype"):
         strength = check_number("tv", "strength", strength, positive=False)
-        plane = _in_place(x)
+        plane = host_view(x)
         if plane is not None:
-            return array_namespace(x).asarray(tv_numpy(plane, strength, iterations=iterations, joint=joint))
+            return array_namespace(x).asarray(
+                tv_numpy(plane, strength, iterations=iterations, joint=joint, isotropic=isotropic)
+            )
     state = tv_init(x)
     for _ in range(iterations):
-        state = tv_step(x, strength, state, joint=joint)
+        state = tv_step(x, strength, state, joint=joint, isotropic=isotropic)
     return tv_image(x, state)
 
 
-def _in_place(x: Array) -> np.ndarray[Any, Any] | None:
-    """The data of x as a NumPy array without a copy, or None where steps on arrays are needed."""
-    if is_numpy_array(x):
-        return x if x.dtype in (np.float32, np.float64) else None
-    if not is_torch_array(x) or x.device.type != "cpu" or x.requires_grad:
-        return None
-    torch = sys.modules["torch"]
-    if torch.compiler.is_compiling() or x.dtype not in (torch.float32, torch.float64):
-        return None
-    try:
-        return np.asarray(x.numpy())
-    except RuntimeError:  # inside torch.func's transforms a tensor has no data of its own
-        return None
+def nonnegative(prox: Prox) -> Prox:
+    """Turn the proximal map of phi into one for images that are zero or larger, by setting negative values to zero.
+
+    Parameters
+    ----------
+    prox : callable
+        (x, strength) -> image.
+
+    Returns
+    -------
+    callable
+        The same, followed by max(., 0).
+
+    Raises
+    ------
+    ValueError
+        prox not callable.
+
+    Notes
+    -----
+    This is the exact proximal map of phi + (0 where z >= 0, infinity elsewhere) whenever phi treats every pixel by
+    itself, and for the anisotropic total variation with separate channels: cutting at a level keeps the order of
+    neighbours, and with it the subgradients of phi. For `tv` with ``isotropic=True``, `l1_wavelet` and
+    `hyper_laplacian` it is an approximation that differs only where the map alone is negative.
+
+    Examples
+    --------
+    >>> import numpy as np, solvers
+    >>> solvers.nonnegative(lambda x, s: x / (1 + s))(np.asarray([[[-1.0, 3.0]]]), 0.5)
+    array([[[0., 2.]]])
+    """
+    check_callable("nonnegative", "prox", prox)
+
+    def constrained(x: Array, strength: Any) -> Array:
+        z = prox(x, strength)
+        xp = array_namespace(z)
+        return xp.where(z > 0, z, xp.zeros_like(z))
+
+    return constrained
+
+
+def denoiser(f: Prox) -> Prox:
+    """Use a denoiser for Gaussian noise in the place of a proximal map.
+
+    Parameters
+    ----------
+    f : callable
+        (x, sigma) -> image, sigma the standard deviation of the noise that it removes, in the unit of the image.
+
+    Returns
+    -------
+    callable
+        (x, strength) -> f(x, sqrt(strength)): what a solver calls with strength / rho is then the variance of the noise
+        that the coupling rho leaves.
+
+    Raises
+    ------
+    ValueError
+        f not callable.
+
+    References
+    ----------
+    Venkatakrishnan, S. V., Bouman, C. A. and Wohlberg, B., Plug-and-play priors for model based reconstruction, IEEE
+    Global Conference on Signal and Information Processing, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, solvers
+    >>> seen = []
+    >>> prox = solvers.denoiser(lambda x, sigma: seen.append(sigma) or x)
+    >>> prox(np.ones((1, 2, 2)), 0.04).shape, seen
+    ((1, 2, 2), [0.2])
+    """
+    check_callable("denoiser", "f", f)
+    return lambda x, strength: f(x, strength**0.5)
 
 
 def _difference(xp: Any, z: Array, axis: int) -> Array:

@@ -13,15 +13,19 @@ TALL = problems.rectangular()
 
 def run(name, A=None, y=None, **more):
     A, y = SQUARE.A if A is None else A, SQUARE.y if y is None else y
-    needed = {"neumann": {"terms": 2}, "hqs": {"prox": solvers.tv, "rho": 0.1}}.get(name, {})
+    prior = {"prox": solvers.tv}
+    needed = {"neumann": {"terms": 2}, "hqs": prior | {"rho": 0.1}, "admm": prior | {"rho": 0.1}, "fista": prior}.get(
+        name, {}
+    )
     return getattr(solvers, name)(A, y, **{**needed, **more})
 
 
-ALL = ("fixed_point", "neumann", "cg", "cgls", "hqs")
-STOPPING = ("fixed_point", "cg", "cgls", "hqs")
+SQUARE_ONLY = ("fixed_point", "cg", "gmres", "bicgstab")
+STOPPING = (*SQUARE_ONLY, "cgls", "lsqr", "landweber", "hqs", "admm", "fista", "richardson_lucy")
+ALL = ("neumann", *STOPPING)
 
 
-@pytest.mark.parametrize("name", ("fixed_point", "neumann", "cg"))
+@pytest.mark.parametrize("name", ("neumann", *SQUARE_ONLY))
 def test_an_operator_that_is_not_square(name):
     with pytest.raises(ValueError, match=f"{name} needs a square operator, but A maps .1, 4, 5. to .2, 4, 5."):
         run(name, TALL.A, TALL.y)

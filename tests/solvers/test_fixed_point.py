@@ -1,5 +1,8 @@
 """The fixed-point iteration, and through it the rules of the one loop."""
 
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -195,3 +198,114 @@ def test_on_the_package_operators():
     solution = solvers.fixed_point(A, A(x), tol=1e-8)
     assert solution.converged
     assert np.abs(solution.x - x).max() < 1e-6
+
+
+WAYS = {
+    "anderson": {"accelerate": "anderson"},
+    "chebyshev": {"accelerate": "chebyshev", "interval": (0.1, 1.2)},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("namespace", ["numpy", "torch"])
+@pytest.mark.parametrize("batch", [(), (2, 1)])
+@pytest.mark.parametrize("build", [problems.circular_gaussian, problems.varying])
+def test_accelerated_it_recovers_the_image(build, namespace, way, batch):
+    p = build(namespace, "float64", batch)
+    plain = solvers.fixed_point(p.A, p.y, tol=1e-8, max_iterations=300)
+    fast = solvers.fixed_point(p.A, p.y, tol=1e-8, max_iterations=300, **WAYS[way])
+    assert plain.converged
+    assert fast.converged
+    assert type(fast.x) is type(p.y)
+    assert np.abs(to_numpy(fast.x) - to_numpy(p.x)).max() < 1e-6
+    assert fast.operator_applications == fast.iterations + 1
+    assert len(fast.item_status) == int(np.prod(batch))
+    if build is problems.circular_gaussian:
+        assert fast.iterations <= plain.iterations / 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(st.integers(0, 9), st.integers(0, 2**16))
+def test_accelerated_residuals_are_those_of_the_iterates(way, steps, seed):
+    p = problems.varying()
+    y = np.random.default_rng(seed).normal(size=p.y.shape)
+    seen = [y]
+    solution = solvers.fixed_point(
+        p.A, y, tol=1e-300, max_iterations=steps, on_step=lambda k, state: seen.append(state.x), **WAYS[way]
+    )
+    expected = [np.linalg.norm(y - p.A(x)) / np.linalg.norm(y) for x in seen]
+    assert np.allclose(solution.residuals, expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_accelerated_it_respects_start_mask_and_noise(way):
+    p = problems.varying()
+    mask = np.random.default_rng(0).random(p.y.shape) < 0.8
+    x0 = np.full_like(p.y, 0.3)
+    hidden = solvers.fixed_point(
+        p.A, np.where(mask, p.y, np.nan), x0=x0, mask=mask, max_iterations=3, tol=1e-12, **WAYS[way]
+    )
+    assert np.array_equal(hidden.x[~mask], x0[~mask])
+    noisy = p.y + 0.01 * np.random.default_rng(1).normal(size=p.y.shape)
+    stopped = solvers.fixed_point(p.A, noisy, x0=0 * noisy, noise_level=0.01, tol=1e-12, **WAYS[way])
+    assert stopped.status is Status.NOISE_LEVEL
+    assert np.sqrt(np.mean((noisy - p.A(stopped.x)) ** 2)) <= 0.01
+
+
+def test_accelerated_divergence_returns_the_best_iterate():
+    """A quarter turn: no combination of two steps helps, and its eigenvalues lie outside every interval."""
+    turn = np.asarray([[0.0, -1.0], [1.0, 0.0]])
+    A = problems.Matrix(np.kron(np.eye(6), 4 * turn), (1, 3, 4))
+    y = problems.random_image((1, 3, 4))
+    iterates = [y]
+    solution = solvers.fixed_point(
+        A, y, accelerate="chebyshev", interval=(0.1, 1.0), on_step=lambda k, state: iterates.append(state.x)
+    )
+    assert solution.status is Status.DIVERGED
+    assert np.array_equal(solution.x, iterates[int(np.argmin(solution.residuals))])
+
+
+def warned(**more):
+    return SimpleNamespace(
+        **{"diverges": True, "damping": 1.0, "verdict": "no.", "eigenvalue_interval": (0.1, 1.2, 0.1), **more}
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_warning_about_the_plain_iteration_is_none_for_an_accelerated_one(way):
+    p = problems.varying()
+    more = {"accelerate": way, "max_iterations": 2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solvers.fixed_point(p.A, p.y, certificate=warned(), **more)
+    with pytest.warns(solvers.ConvergenceWarning, match="no."):
+        solvers.fixed_point(p.A, p.y, certificate=warned(), max_iterations=2)
+
+
+def test_certificates_of_another_damping():
+    p = problems.varying()
+    for way in (None, "anderson"):
+        with pytest.raises(ValueError, match="made for damping 0.5, but the damping here is 1"):
+            solvers.fixed_point(p.A, p.y, accelerate=way, certificate=warned(diverges=False, damping=0.5))
+    with pytest.raises(ValueError, match="certificate must come from"):
+        solvers.fixed_point(p.A, p.y, accelerate="anderson", certificate=0.9)
+    other = warned(damping=0.5)  # the eigenvalues of A are what they are
+    assert solvers.fixed_point(p.A, p.y, accelerate="chebyshev", certificate=other).converged
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"accelerate": "aitken"}, 'accelerate must be None, "anderson" or "chebyshev", got .aitken'),
+        ({"accelerate": True}, "accelerate must be"),
+        ({"accelerate": "anderson", "memory": 0}, "memory must be an integer >= 1"),
+        ({"accelerate": "anderson", "memory": 2.5}, "memory must be an integer >= 1"),
+        ({"interval": (0.1, 1.0)}, 'interval must come with accelerate="chebyshev"'),
+        ({"accelerate": "anderson", "interval": (0.1, 1.0)}, 'interval must come with accelerate="chebyshev"'),
+        ({"accelerate": "chebyshev"}, r"certificate=bp.certificate\(A\)"),
+    ],
+)
+def test_a_bad_acceleration(more, words):
+    p = problems.varying()
+    with pytest.raises(ValueError, match=f"fixed_point: .*{words}"):
+        solvers.fixed_point(p.A, p.y, **more)

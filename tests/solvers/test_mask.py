@@ -16,6 +16,13 @@ SOLVERS = {
     "neumann": {"terms": 3},
     "cg": {},
     "cgls": {},
+    "lsqr": {},
+    "landweber": {"max_iterations": 5},
+    "gmres": {},
+    "bicgstab": {},
+    "richardson_lucy": {"max_iterations": 5},
+    "admm": {"prox": solvers.tv, "rho": 0.1, "max_iterations": 2},
+    "fista": {"prox": solvers.tv, "max_iterations": 3},
     "hqs": {"prox": solvers.tv, "rho": 0.1, "max_iterations": 2},
 }
 
@@ -76,7 +83,7 @@ def test_cg_solves_the_observed_block(seed):
     assert np.allclose(solution.x.ravel()[seen], np.linalg.solve(block, right), atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["fixed_point", "cg"])
+@pytest.mark.parametrize("name", ["fixed_point", "cg", "gmres", "bicgstab"])
 def test_square_methods_keep_the_start_where_nothing_was_observed(name):
     mask = half(SQUARE.y.shape)
     x0 = np.full(SQUARE.y.shape, 0.25)

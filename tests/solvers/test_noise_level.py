@@ -9,7 +9,7 @@ import solvers
 from solvers import Status
 from tests import problems
 
-SOLVERS = ("fixed_point", "cgls")
+SOLVERS = ("fixed_point", "cgls", "lsqr", "gmres")
 
 
 def noisy(seed, sigma, batch=()):

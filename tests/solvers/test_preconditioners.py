@@ -72,7 +72,25 @@ def test_a_diagonal_operator_has_its_diagonal():
     gain = np.random.default_rng(0).uniform(0.5, 2, (1, 8, 9))
     A = bp.PixelPSF(gain[0][..., None, None], channels=1)
     r = np.random.default_rng(1).random(A.in_shape)
-    assert np.allclose(solvers.diagonal(A, rho=0.1, probes=1)(r), r / (gain**2 + 0.1))
+    assert np.allclose(solvers.diagonal(A, rho=0.1, spacing=1)(r), r / (gain**2 + 0.1))
+
+
+@pytest.mark.parametrize("name", ["gkm", "dual pixel", "circular"])
+def test_the_diagonal_is_exact_on_a_wide_lattice(name):
+    A = OPERATORS[name]()
+    A = A if A.in_shape[0] == 1 else bp.Convolution(A.psf, shape=(1, *A.in_shape[1:]), boundary=A.boundary)
+    expected = (bp.to_dense(A) ** 2).sum(axis=0).reshape(A.in_shape)
+    ones = np.ones(A.in_shape)
+    assert np.allclose(1 / solvers.diagonal(A, rho=0.5, spacing=40)(ones), expected + 0.5)
+
+
+def test_the_diagonal_helps_against_vignetting():
+    gain = bp.PixelPSF(np.exp(-np.linspace(0, 4, 30 * 40)).reshape(30, 40, 1, 1), channels=1)
+    A = gain @ bp.Convolution(bp.psf.gaussian(0.5, 5), shape=(1, 30, 40))
+    normal, b = A.H @ A + 1e-6 * bp.Identity(A.in_shape), np.random.default_rng(0).random(A.in_shape)
+    plain = solvers.cg(normal, b, tol=1e-6, max_iterations=1000)
+    quick = solvers.cg(normal, b, tol=1e-6, max_iterations=1000, preconditioner=solvers.diagonal(A, rho=1e-6))
+    assert quick.iterations < plain.iterations / 3
 
 
 def test_three_times_fewer_steps():
@@ -176,7 +194,7 @@ def test_tiles(size, tile, overlap, margin, boundary):
         (lambda A: solvers.local_fourier(bp.stack([A, A]), rho=0.1, inverse_of="operator"), "needs a square A"),
         (lambda A: solvers.local_fourier(lambda x: x, rho=0.1), "expected an operator of blurphys"),
         (lambda A: solvers.diagonal(lambda x: x, rho=0.1), "expected an operator of blurphys"),
-        (lambda A: solvers.diagonal(A, rho=0.1, probes=0), "probes"),
+        (lambda A: solvers.diagonal(A, rho=0.1, spacing=0), "spacing"),
         (lambda A: solvers.diagonal(0.0 * A, rho=0.0), "maps everything to zero"),
     ],
 )

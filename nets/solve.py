@@ -1,0 +1,320 @@
+"""One observed image and its operator in, the restored image and an honest report out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import blurphys as bp
+import solvers
+
+__all__ = ["METHODS", "PRIORS", "Given", "Report", "from_dataset", "from_image", "solve"]
+
+Image = NDArray[np.floating]
+
+RHO = (0.003, 0.01, 0.03, 0.1)
+"""Coupling of the outer iterations of half-quadratic splitting, if none is given."""
+
+STRENGTH = 3e-4
+"""Weight of the prior where the noise is not known."""
+
+STRENGTH_PER_VARIANCE = 15.0
+"""Weight of the prior for each unit of noise variance."""
+
+PRIORS: Mapping[str, Callable[..., Any]] = {
+    "tv": partial(solvers.tv, joint=True, iterations=20),
+    "tv-anisotropic": partial(solvers.tv, isotropic=False, iterations=20),
+    "hyper-laplacian": solvers.hyper_laplacian,
+    "wavelet": solvers.l1_wavelet,
+}
+
+_STOP = frozenset({"tol", "max_iterations", "noise_level"})
+_PRIOR = frozenset({"tol", "max_iterations", "strength", "prior", "rho"})
+
+METHODS: Mapping[str, frozenset[str]] = {
+    "fixed-point": _STOP | {"damping", "accelerate"},
+    "neumann": frozenset({"terms", "noise_level"}),
+    "landweber": _STOP | {"damping"},
+    "cgls": _STOP,
+    "lsqr": _STOP,
+    "gmres": _STOP,
+    "bicgstab": _STOP,
+    "richardson-lucy": _STOP | {"tv_strength"},
+    "hqs": _PRIOR,
+    "admm": _PRIOR,
+    "fista": _PRIOR - {"rho"} | {"noise_level"},
+}
+"""Every method and the options it takes."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Given:
+    """What is to be solved.
+
+    Attributes
+    ----------
+    A : LinearOperator
+        The blur.
+    y : ndarray of shape (D, H, W)
+        The observed image, linear light, of the dtype of A.
+    truth : ndarray of shape (C, H, W) or None
+        The image in focus, where it is known.
+    noise_level : float or None
+        Standard deviation of the noise in y, where it is known.
+    source : str
+        Where it comes from.
+    """
+
+    A: bp.LinearOperator
+    y: Image
+    truth: Image | None
+    noise_level: float | None
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How a restoration went: what `blurphys solve --report` writes.
+
+    Attributes
+    ----------
+    source, operator, method : str
+        What was solved, and how.
+    options : dict
+        The options that were used.
+    status, advice : str
+        Name and sentence of the solver's status.
+    iterations, operator_applications : int
+        Steps, and applications of A and of its adjoint.
+    residuals : list of float
+        ``||y - A x_k|| / ||y||`` from the start on.
+    seconds : float
+        Wall time of the solver.
+    psnr_blurred, psnr_restored : float or None
+        Against the image in focus in linear light (dB, peak 1), where it is known.
+    """
+
+    source: str
+    operator: str
+    method: str
+    options: dict[str, Any]
+    status: str
+    advice: str
+    iterations: int
+    operator_applications: int
+    residuals: list[float]
+    seconds: float
+    psnr_blurred: float | None
+    psnr_restored: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, for JSON."""
+        return asdict(self)
+
+
+def from_image(image: Path, operator: Any) -> Given:
+    """Read an observed image for an operator.
+
+    Parameters
+    ----------
+    image : Path
+        What `synth.io.read_image` reads; encoded images become linear light.
+    operator : LinearOperator
+        Its blur, with NumPy arrays.
+
+    Raises
+    ------
+    ValueError
+        The image does not have the operator's output shape, or the operator is not one of ours on NumPy.
+    """
+    from synth.io import read_image
+
+    A = _on_numpy(operator)
+    y = read_image(image)
+    if tuple(y.shape) != A.out_shape and y.shape[-2:] == A.out_shape[-2:] and A.out_shape[0] == 1:
+        raise ValueError(f"the operator is for one channel, but {image} has {y.shape[0]}; build it with channels=3")
+    if tuple(y.shape) != A.out_shape:
+        raise ValueError(
+            f"the operator returns images of shape {A.out_shape} (C, H, W), but {image} has {tuple(y.shape)}; is it "
+            f"the operator of this photo, at this size?"
+        )
+    return Given(A=A, y=_cast(y, A), truth=None, noise_level=None, source=str(image))
+
+
+def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Given:
+    """Read one sample of a dataset, and build its blur from its defocus map and camera.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `synth.generate` wrote.
+    sample : int
+        Which sample.
+    view : str
+        combined, left, right, or dual: left and right together.
+    operator : LinearOperator, optional
+        Another operator than the one the sample was made with.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file, sample or view; no dataset.
+    """
+    import synth
+
+    views = ("left", "right") if view == "dual" else (view,)
+    with synth.open(path) as data:
+        missing = [name for name in views if name not in data.names or name not in ("combined", "left", "right")]
+        if missing:
+            raise ValueError(f"--view: expected combined, left, right or dual, as far as stored, got {view!r}")
+        if not -len(data) <= sample < len(data):
+            raise ValueError(f"--sample: expected one of the {len(data)} samples of {path}, got {sample}")
+        fields = data[sample]
+        camera = data.camera(sample)
+    y = np.concatenate([fields[name] for name in views])
+    if operator is None:
+        A: bp.LinearOperator = bp.DualPixel(fields["defocus_map"], bank=camera.bank(), views=views)
+    else:
+        A = _on_numpy(operator)
+    noise = camera.noise.combined
+    level = float(np.sqrt(noise.variance(np.maximum(y, 0.0)).mean()))
+    truth = fields["all_in_focus"].astype(y.dtype)
+    return Given(
+        A=A, y=_cast(y, A), truth=truth, noise_level=level if level > 0 else None, source=f"{path}, sample {sample}"
+    )
+
+
+def solve(
+    given: Given, method: str, *, mask: Image | None = None, unknown_boundary: bool = False, **options: Any
+) -> tuple[Image, solvers.Solution, Report]:
+    """Restore an image by one of `METHODS`.
+
+    Parameters
+    ----------
+    given : Given
+        The problem.
+    method : str
+        A key of `METHODS`.
+    mask : ndarray of bool, optional
+        Where the image was observed.
+    unknown_boundary : bool
+        Estimate the scene around the frame too, instead of assuming a boundary rule for it. For methods that take an
+        operator that is not square.
+    **options
+        Those of the method; None means that it was not given.
+
+    Returns
+    -------
+    x : ndarray of shape (C, H, W)
+        The restored image, linear light, not clipped.
+    solution : solvers.Solution
+        Where `unknown_boundary`, of the larger scene.
+    report : Report
+
+    Raises
+    ------
+    ValueError
+        No such method, an option it does not take, or one out of range.
+    """
+    if method not in METHODS:
+        raise ValueError(f"--method: expected one of {', '.join(METHODS)}, got {method!r}")
+    chosen = {key: value for key, value in options.items() if value is not None}
+    for key in chosen:
+        if key not in METHODS[method]:
+            takers = [name for name, takes in METHODS.items() if key in takes]
+            raise ValueError(f"--{key.replace('_', '-')} is an option of {', '.join(takers)}, not of {method}")
+    A, y = given.A, given.y
+    square = method in ("fixed-point", "neumann", "gmres", "bicgstab")
+    more: dict[str, Any] = {} if mask is None else {"mask": mask}
+    if unknown_boundary:
+        if square:
+            raise ValueError(f"--unknown-boundary makes the operator wider than tall, which {method} cannot solve")
+        A = bp.unknown_boundary(A)
+        more["x0"] = _start(A, y)
+    elif A.in_shape != A.out_shape and not square:
+        more["x0"] = _start(A, y)
+    arguments = _arguments(method, chosen, given)
+    started = time.perf_counter()
+    solution = getattr(solvers, method.replace("-", "_"))(A, y, **arguments, **more)
+    seconds = time.perf_counter() - started
+    x = _middle(np.asarray(solution.x), given.A.in_shape)
+    return x, solution, _report(given, method, chosen, solution, seconds, x)
+
+
+def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str, Any]:
+    arguments = dict(chosen)
+    if "prior" in METHODS[method]:
+        prior = arguments.pop("prior", "tv")
+        if prior not in PRIORS:
+            raise ValueError(f"--prior: expected one of {', '.join(PRIORS)}, got {prior!r}")
+        arguments["prox"] = PRIORS[prior]
+        if "strength" not in arguments:
+            level = given.noise_level
+            known = STRENGTH if level is None else float(np.clip(STRENGTH_PER_VARIANCE * level**2, 1e-5, 1e-2))
+            arguments["strength"] = known
+    if method == "hqs":
+        arguments.setdefault("rho", RHO)
+    if method == "admm":
+        arguments.setdefault("rho", RHO[-1])
+    if method == "neumann":
+        arguments.setdefault("terms", 3)
+    if arguments.get("accelerate") == "chebyshev":
+        arguments["certificate"] = bp.certificate(given.A, damping=arguments.get("damping", 1.0))
+    return arguments
+
+
+def _report(
+    given: Given, method: str, chosen: Mapping[str, Any], solution: solvers.Solution, seconds: float, x: Image
+) -> Report:
+    known = given.truth is not None and given.y.shape == given.truth.shape
+    return Report(
+        source=given.source,
+        operator=repr(given.A),
+        method=method,
+        options=dict(chosen),
+        status=solution.status.name,
+        advice=solution.status.value,
+        iterations=solution.iterations,
+        operator_applications=solution.operator_applications,
+        residuals=[float(r) for r in solution.residuals],
+        seconds=seconds,
+        psnr_blurred=_psnr(given.y, given.truth) if known else None,
+        psnr_restored=None if given.truth is None else _psnr(x, given.truth),
+    )
+
+
+def _psnr(image: Image, truth: Image | None) -> float:
+    error = float(np.mean((np.asarray(image, np.float64) - np.asarray(truth, np.float64)) ** 2))
+    return float(-10 * np.log10(error)) if error > 0 else float("inf")
+
+
+def _on_numpy(operator: Any) -> bp.LinearOperator:
+    if not isinstance(operator, bp.LinearOperator):
+        raise ValueError(f"expected an operator of blurphys, got {type(operator).__name__}")
+    if operator.like is not None and not isinstance(operator.like, np.ndarray):
+        raise ValueError("expected an operator with NumPy arrays; bp.save and bp.load bring any operator there")
+    if operator.batch_shape:
+        raise ValueError(f"expected an operator for one image, got one with batch axes {operator.batch_shape}")
+    return operator
+
+
+def _cast(y: Image, A: bp.LinearOperator) -> Image:
+    return y if A.like is None else y.astype(A.like.dtype)
+
+
+def _start(A: bp.LinearOperator, y: Image) -> Image:
+    """The observed image, or the mean of the views, repeated around the frame where the scene is larger."""
+    margin = tuple((n - m) // 2 for n, m in zip(A.in_shape[1:], y.shape[1:], strict=True))
+    return np.asarray(bp.extended(y, margin, channels=A.in_shape[0]))
+
+
+def _middle(x: Image, shape: tuple[int, ...]) -> Image:
+    down, right = x.shape[-2] - shape[-2], x.shape[-1] - shape[-1]
+    return x[..., down // 2 : down // 2 + shape[-2], right // 2 : right // 2 + shape[-1]]

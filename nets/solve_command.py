@@ -1,0 +1,216 @@
+"""`blurphys solve`: restore an image whose blur is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+if TYPE_CHECKING:
+    from .solve import Given, Report
+
+__all__ = ["solve"]
+
+
+def solve(
+    target: Annotated[
+        Path, typer.Argument(metavar="IMAGE|DATASET", help="The observed image, or an HDF5 file of blurphys synth.")
+    ],
+    operator: Annotated[
+        str | None,
+        typer.Option("--operator", help="Its blur: a file of bp.save, or MODULE:FACTORY. A dataset has its own."),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="fixed-point, neumann, landweber, cgls, lsqr, gmres, bicgstab, richardson-lucy, hqs, admm or fista.",
+        ),
+    ] = "hqs",
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG (sRGB) or .npy (linear light) to write.")] = Path(
+        "restored.png"
+    ),
+    sample: Annotated[int, typer.Option("--sample", help="Which sample of a dataset.")] = 0,
+    view: Annotated[
+        str, typer.Option("--view", help="Of a dataset: combined, left, right, or dual (left and right together).")
+    ] = "combined",
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            "--prior", help="For hqs, admm, fista: tv, tv-anisotropic, hyper-laplacian or wavelet. [default: tv]"
+        ),
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", help="Weight of the prior. [default: from the noise, else 3e-4]")
+    ] = None,
+    rho: Annotated[float | None, typer.Option("--rho", help="Coupling of hqs and admm.")] = None,
+    noise_level: Annotated[
+        float | None,
+        typer.Option(
+            "--noise-level",
+            help="Standard deviation of the noise, linear light: methods without a prior stop there, others weigh it.",
+        ),
+    ] = None,
+    damping: Annotated[
+        float | None, typer.Option("--damping", help="Step of fixed-point and landweber. [default: theirs]")
+    ] = None,
+    accelerate: Annotated[
+        str | None, typer.Option("--accelerate", help="For fixed-point: anderson or chebyshev.")
+    ] = None,
+    terms: Annotated[int | None, typer.Option("--terms", help="Of neumann. [default: 3]")] = None,
+    tv_strength: Annotated[
+        float | None, typer.Option("--tv-strength", help="Total variation in richardson-lucy. [default: none]")
+    ] = None,
+    tol: Annotated[float | None, typer.Option("--tol", help="Where to stop. [default: that of the method]")] = None,
+    max_iterations: Annotated[
+        int | None, typer.Option("--max-iterations", help="Step limit. [default: that of the method]")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="Image that is black where nothing was observed.")] = None,
+    unknown_boundary: Annotated[
+        bool,
+        typer.Option("--unknown-boundary", help="Estimate the scene around the frame instead of assuming a boundary."),
+    ] = False,
+    bits: Annotated[int, typer.Option("--bits", help="Bits per channel of the PNG: 8 or 16.")] = 8,
+    report: Annotated[Path | None, typer.Option("--report", help="JSON file with residuals and status.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="PNG with the residuals.")] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
+) -> None:
+    """Restore an image whose blur is known, and say how far to trust the result.
+
+    Exit code: 0 if the method ended as it should, 1 if it diverged or became non-finite (the best iterate is written),
+    2 for bad input.
+
+    Example: blurphys solve demo.h5 --method richardson-lucy --out restored.png --report report.json
+    """
+    from synth.io import write_array, write_image
+
+    from . import solve as job
+
+    suffix = out.suffix.lower()
+    if suffix not in (".png", ".npy"):
+        raise ValueError(f"--out: expected a name ending in .png or .npy, got {out}")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise ValueError(f"--plot: expected a name ending in .png, got {plot}")
+    if bits not in (8, 16):
+        raise ValueError(f"--bits: expected 8 or 16, got {bits}")
+    files = [file for file in (out, report, plot) if file is not None]
+    if len(set(files)) < len(files):
+        raise ValueError("--out, --report and --plot: expected different files")
+    for file in files:
+        if file.exists() and not force:
+            raise FileExistsError(f"{file} exists already; --force replaces it")
+        if not file.parent.is_dir():
+            raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
+    given = _given(target, operator, sample, view)
+    options: dict[str, Any] = {
+        "prior": prior,
+        "strength": strength,
+        "rho": rho,
+        "damping": damping,
+        "accelerate": accelerate,
+        "terms": terms,
+        "tv_strength": tv_strength,
+        "tol": tol,
+        "max_iterations": max_iterations,
+    }
+    if noise_level is not None:
+        if not 0 < noise_level < float("inf"):
+            raise ValueError(f"--noise-level: expected a positive number, got {noise_level}")
+        if "noise_level" in job.METHODS.get(method, ()):
+            options["noise_level"] = noise_level
+        given = job.Given(A=given.A, y=given.y, truth=given.truth, noise_level=noise_level, source=given.source)
+    hidden = None if mask is None else _mask(mask, given)
+    x, solution, result = job.solve(given, method, mask=hidden, unknown_boundary=unknown_boundary, **options)
+    if suffix == ".png":
+        write_image(out, x, bits=16 if bits == 16 else 8, overwrite=force)
+    else:
+        write_array(out, x, overwrite=force)
+    if report is not None:
+        _write_report(report, result, overwrite=force)
+    if plot is not None:
+        _draw(plot, solution, method, overwrite=force)
+    _say(result, files)
+    raise typer.Exit(1 if result.status in ("DIVERGED", "NONFINITE") else 0)
+
+
+def _given(target: Path, operator: str | None, sample: int, view: str) -> Given:
+    from blurphys.publishing import existing_file
+
+    from .solve import from_dataset, from_image
+
+    existing_file(target)
+    made = None if operator is None else _operator(operator)
+    if target.suffix.lower() in (".h5", ".hdf5"):
+        return from_dataset(target, sample, view, made)
+    if made is None:
+        raise ValueError(
+            "--operator: an image needs its blur: expected a file that bp.save wrote, or MODULE:FACTORY; only the "
+            "samples of a dataset bring their own"
+        )
+    return from_image(target, made)
+
+
+def _operator(text: str) -> Any:
+    import blurphys as bp
+    from blurphys.commands.check import load_operator
+
+    if Path(text).exists() or text.lower().endswith((".h5", ".hdf5")):
+        return bp.load(text)
+    return load_operator(text)
+
+
+def _mask(path: Path, given: Given) -> np.ndarray:
+    from synth.io import read_image
+
+    mask = np.asarray(read_image(path).max(axis=0) > 0)
+    if mask.shape != given.y.shape[-2:]:
+        raise ValueError(
+            f"--mask: expected {given.y.shape[-2]} x {given.y.shape[-1]} px like the image, got {mask.shape}"
+        )
+    return mask
+
+
+def _write_report(path: Path, result: Report, *, overwrite: bool) -> None:
+    from blurphys.publishing import publish
+
+    def plain(value: Any) -> Any:  # JSON has no infinity and no NaN
+        if isinstance(value, list):
+            return [plain(v) for v in value]
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    fields = {key: plain(value) for key, value in result.to_dict().items()}
+    with publish(path, overwrite=overwrite) as part:
+        part.write_text(json.dumps(fields, indent=2, allow_nan=False) + "\n")
+
+
+def _draw(path: Path, solution: Any, method: str, *, overwrite: bool) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from blurphys.publishing import publish
+
+    figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    solution.plot(figure.subplots(), label=method).legend()
+    with publish(path, overwrite=overwrite) as part:
+        figure.savefig(part, format="png")
+
+
+def _say(result: Report, files: list[Path]) -> None:
+    rows = [
+        ("operator", result.operator),
+        ("method", result.method),
+        ("status", f"{result.status}: {result.advice}"),
+        ("steps", f"{result.iterations}, with {result.operator_applications} applications of A and its adjoint"),
+        ("residual", f"{result.residuals[0]:.3g} at the start, {result.residuals[-1]:.3g} at the end"),
+        ("time", f"{result.seconds:.1f} s"),
+    ]
+    if result.psnr_restored is not None:
+        before = "" if result.psnr_blurred is None else f"{result.psnr_blurred:.2f} dB before, "
+        rows.append(("PSNR", f"{before}{result.psnr_restored:.2f} dB after (linear light)"))
+    for name, text in rows:
+        typer.echo(f"{name:<10}{text}")
+    typer.echo(f"wrote {', '.join(str(file) for file in files)}")

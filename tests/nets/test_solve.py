@@ -1,0 +1,183 @@
+"""`blurphys solve`: an image or a sample of a dataset in, the restored image and an honest report out."""
+
+import io
+import json
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import blurphys as bp
+import synth
+from blurphys.cli import application
+from nets.solve import METHODS, PRIORS, from_dataset, solve
+from synth.io import read_image, write_image
+
+SIZE = (40, 56)
+
+
+class Outcome(NamedTuple):
+    exit_code: int
+    output: str
+
+
+def run(*arguments):
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as end:
+        application()(["solve", *(str(a) for a in arguments)], prog_name="blurphys")
+    return Outcome(end.value.code or 0, said.getvalue())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A blurred photo with its operator, and a dataset."""
+    path = tmp_path_factory.mktemp("solve")
+    scene = synth.scenes.stereo_motorcycle().window(150, 250, *SIZE)
+    camera = synth.Camera.for_scene(scene, max_radius=2)
+    synth.generate(scene, path / "data.h5", camera=camera, samples=2, seed=0)
+    with synth.open(path / "data.h5") as data:
+        sample = data[0]
+    A = bp.DefocusBlur(sample["defocus_map"], bank=camera.bank())
+    bp.save(A, path / "blur.h5")
+    write_image(path / "y.png", A(sample["all_in_focus"]), bits=16)
+    write_image(path / "truth.png", sample["all_in_focus"], bits=16)
+    mask = np.ones(SIZE)
+    mask[10:14, 20:26] = 0
+    write_image(path / "mask.png", mask)
+    return path
+
+
+def rms(a, b):
+    return float(np.sqrt(np.mean((a - b) ** 2)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_on_a_sample(method, folder):
+    given = from_dataset(folder / "data.h5", 0, "combined")
+    limit = {} if method == "neumann" else {"max_iterations": 3}
+    x, solution, report = solve(given, method, **limit)
+    assert x.shape == (3, *SIZE)
+    assert x.dtype == given.y.dtype
+    assert np.isfinite(x).all()
+    assert report.iterations == solution.iterations <= 3
+    assert report.status == solution.status.name
+    assert len(report.residuals) == report.iterations + 1
+    assert report.operator_applications >= report.iterations
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_every_prior(prior, folder):
+    given = from_dataset(folder / "data.h5", 0, "combined")
+    *_, report = solve(given, "hqs", prior=prior)
+    assert report.psnr_restored > report.psnr_blurred + 1
+
+
+def test_two_views_are_solved_together(folder):
+    given = from_dataset(folder / "data.h5", 1, "dual")
+    x, _, report = solve(given, "hqs")
+    assert given.y.shape == (6, *SIZE)
+    assert x.shape == (3, *SIZE)
+    assert report.psnr_restored > 24
+
+
+def test_an_image_with_its_operator(folder, tmp_path):
+    out, report, plot = (tmp_path / name for name in ("x.png", "report.json", "plot.png"))
+    outcome = run(
+        folder / "y.png", "--operator", folder / "blur.h5", "--method", "cgls", "--max-iterations", 30,
+        "--out", out, "--bits", 16, "--report", report, "--plot", plot,
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    y, x, truth = (read_image(path) for path in (folder / "y.png", out, folder / "truth.png"))
+    assert rms(x, truth) < 0.5 * rms(y, truth)
+    said = json.loads(report.read_text())
+    assert said["method"] == "cgls"
+    assert said["psnr_restored"] is None
+    assert said["residuals"][-1] < said["residuals"][0]
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    for word in ("cgls", "status", "residual", "applications", str(out)):
+        assert word in outcome.output
+
+
+def test_the_scene_around_the_frame(folder, tmp_path):
+    """Blurred from a larger scene, so that no boundary rule is right."""
+    full = np.asarray(synth.scenes.stereo_motorcycle().window(140, 240, 60, 76).all_in_focus)
+    psf = bp.psf.gaussian(1.5, 9)
+    y = bp.Convolution(psf, shape=(3, 60, 76))(full)[:, 10:-10, 10:-10]
+    write_image(tmp_path / "y.png", y, bits=16)
+    bp.save(bp.Convolution(psf.astype(np.float32), shape=(3, 40, 56)), tmp_path / "blur.h5")
+    errors = []
+    for extra in ([], ["--unknown-boundary"]):
+        out = tmp_path / f"x{len(errors)}.npy"
+        outcome = run(tmp_path / "y.png", "--operator", tmp_path / "blur.h5", "--method", "cgls",
+                      "--max-iterations", 40, "--out", out, *extra)  # fmt: skip
+        assert outcome.exit_code == 0, outcome.output
+        difference = np.load(out) - full[:, 10:-10, 10:-10]
+        difference[:, 6:-6, 6:-6] = 0
+        errors.append(rms(difference, 0))
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_a_mask(folder, tmp_path):
+    y = read_image(folder / "y.png")
+    y[:, 10:14, 20:26] = 1.0  # saturated
+    write_image(tmp_path / "y.png", y, bits=16)
+    truth = read_image(folder / "truth.png")
+    errors = []
+    for extra in ([], ["--mask", folder / "mask.png"]):
+        out = tmp_path / f"x{len(errors)}.npy"
+        outcome = run(tmp_path / "y.png", "--operator", folder / "blur.h5", "--out", out, *extra)
+        assert outcome.exit_code == 0, outcome.output
+        errors.append(rms(np.load(out), truth))
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_divergence_is_exit_code_1_and_the_best_iterate(folder, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        outcome = run(folder / "y.png", "--operator", folder / "blur.h5", "--method", "fixed-point", "--damping", 3,
+                      "--max-iterations", 200, "--out", tmp_path / "x.png")  # fmt: skip
+    assert outcome.exit_code == 1, outcome.output
+    assert "DIVERGED" in outcome.output
+    assert (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["y.png"], "an image needs its blur"),
+        (["y.png", "--operator", "no.h5"], "no file"),
+        (["y.png", "--operator", "y.png"], "not an HDF5 file"),
+        (["y.png", "--operator", "data.h5"], "synth.open"),
+        (["y.png", "--operator", "nothing:here"], "no module"),
+        (["no.png", "--operator", "blur.h5"], "no file"),
+        (["mask.png", "--operator", "small.h5"], "at this size"),
+        (["data.h5", "--sample", "9"], "one of the 2 samples"),
+        (["data.h5", "--view", "top"], "combined, left, right or dual"),
+        (["data.h5", "--method", "magic"], "expected one of fixed-point"),
+        (["data.h5", "--method", "cgls", "--rho", "0.1"], "--rho is an option of hqs, admm, not of cgls"),
+        (["data.h5", "--method", "hqs", "--rho", "-1"], "rho must be a positive"),
+        (["data.h5", "--prior", "magic"], "expected one of tv"),
+        (["data.h5", "--noise-level", "-1"], "--noise-level"),
+        (["data.h5", "--method", "neumann", "--terms", "-1"], "terms must be"),
+        (["data.h5", "--method", "gmres", "--unknown-boundary"], "gmres cannot"),
+        (["data.h5", "--out", "x.tif"], ".png or .npy"),
+        (["data.h5", "--out", "nowhere/x.png"], "no folder"),
+        (["data.h5", "--bits", "12"], "8 or 16"),
+        (["data.h5", "--mask", "big.png"], "--mask: expected 40 x 56"),
+        (["data.h5", "--out", "y.png"], "--force"),
+        (["data.h5", "--out", "x.png", "--plot", "x.png"], "different files"),
+        (["truth.png", "--operator", "blur.h5", "--view", "left", "--mask", "truth.png", "--tol", "nan"], "tol"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, words, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    bp.save(bp.Identity((3, 8, 8)), "small.h5", overwrite=True)
+    write_image("big.png", np.ones((50, 60)), overwrite=True)
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    outcome = run(*arguments)
+    assert outcome.exit_code == 2, outcome.output
+    assert words in " ".join(outcome.output.split())
+    assert "Traceback" not in outcome.output
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
