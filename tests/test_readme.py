@@ -81,7 +81,9 @@ def test_named_solvers_exist():
     for row in table("Solvers"):
         for name in re.findall(r"`solvers\.(\w+)`", row[1]):
             assert callable(getattr(solvers, name))
-            assert hasattr(solvers, f"{name}_init") and hasattr(solvers, f"{name}_step")
+            if name not in ("inverse_kernel", "scaled_inverse"):  # these do not iterate
+                steps = name.replace("neumann_cross", "cross")
+                assert hasattr(solvers, f"{steps}_init") and hasattr(solvers, f"{steps}_step")
 
 
 @pytest.mark.parametrize("row", table("Boundaries"), ids=lambda row: row[0].split('"')[1])
