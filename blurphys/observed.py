@@ -7,6 +7,7 @@ the operator from that scene to the image. Solvers then estimate the strip aroun
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -112,7 +113,7 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
     forward  ``y = crop(B x)``; adjoint  ``x = B^T (y surrounded by zeros)``. Each output pixel has the PSF that it has
     in A, and no pixel of the frame sees the edge of the scene: exact. In a product ``A1 @ A2`` the PSFs of A2 are
     needed up to the halo of A1 outside the frame too; there, those of the nearest pixel of the frame are taken.
-    The boundary of A does not matter any more. Maps on disk are read into memory, `tiled` is undone.
+    The boundary of A does not matter any more (B has "zero"). Maps on disk are read into memory, `tiled` is undone.
 
     Such an operator has more unknowns than data: take a solver for any A with an adjoint (`solvers.cgls`,
     `solvers.hqs`), start it from `extended` (y, margin), and cut the result with `Window`.
@@ -153,7 +154,7 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
         )
     taller = A._window(_replicated(height, rows), (slice(0, width),), {})
     larger = taller._window((slice(0, height + 2 * rows),), _replicated(width, cols), {})
-    return Composed(Window(A.out_shape, (rows, cols)), larger)
+    return Composed(Window(A.out_shape, (rows, cols)), _without_rule(larger, {}))
 
 
 def extended(y: Array, margin: int | tuple[int, int], *, channels: int | None = None) -> Array:
@@ -211,6 +212,23 @@ def _pair(owner: str, margin: Any) -> tuple[int, int]:
 def _replicated(size: int, margin: int) -> Span:
     """An axis with its first and last pixel repeated."""
     return (slice(0, 1),) * margin + (slice(0, size),) + (slice(size - 1, size),) * margin
+
+
+def _without_rule(A: LinearOperator, done: dict[int, LinearOperator]) -> LinearOperator:
+    """Return the operator with zeros beyond its frame, whose transpose folds nothing back into the frame."""
+
+    def changed(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(changed(v) for v in value)
+        return _without_rule(value, done) if isinstance(value, LinearOperator) else value
+
+    if id(A) not in done:
+        if isinstance(A, _Combination):
+            fields = dataclasses.fields(A)  # type: ignore[arg-type]
+            done[id(A)] = A._with(**{f.name: changed(getattr(A, f.name)) for f in fields})
+        else:
+            done[id(A)] = A._with(boundary="zero") if hasattr(A, "boundary") else A
+    return done[id(A)]
 
 
 def _check_form(owner: str, A: LinearOperator, *, transposed: bool) -> None:

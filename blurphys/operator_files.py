@@ -16,6 +16,7 @@ from .defocus import DefocusBlur, DualPixel
 from .gkm import GKM
 from .linalg import to_numpy
 from .linop import LinearOperator
+from .observed import Window
 from .psf_stack import Convolution, PixelPSF, PSFStack
 from .publishing import PathLike, existing_file, publish
 from .rkr import RKR
@@ -30,7 +31,7 @@ __all__ = ["load", "save"]
 
 FORMAT, VERSION = "blurphys operator", 1
 
-_LEAVES = (GKM, RKR, PSFStack, PixelPSF, Convolution, DefocusBlur, DualPixel, Identity)
+_LEAVES = (GKM, RKR, PSFStack, PixelPSF, Convolution, DefocusBlur, DualPixel, Identity, Window)
 _KINDS: dict[str, type[LinearOperator]] = {
     kind.__name__: kind for kind in (*_LEAVES, Adjoint, Composed, Sum, Scaled, Stacked, Tiled)
 }

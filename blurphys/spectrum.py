@@ -254,8 +254,8 @@ def extreme_eigenvalues(
     Arnoldi-Chebyshev: an Arnoldi process of `RANK` vectors; then, for each key in turn, a Chebyshev filter that damps
     the ellipse of the other Ritz values, applied to the vector found plus some white noise, and Arnoldi again. At the
     end of a continuum of eigenvalues, as blurs have one, such a filter gains as much per application as an unrestarted
-    Arnoldi process, in the memory of a restarted one. That no eigenvalue further out was missed is likely (every
-    restart brings fresh noise), not proven.
+    Arnoldi process, in the memory of a restarted one. That no eigenvalue further out was missed is likely (white
+    noise takes part in every restart), not proven.
     """
     krylov = Krylov(apply, start)
     projected, closed = krylov.projected, krylov.closed

@@ -13,8 +13,8 @@ __all__ = ["AndersonState", "anderson_init", "anderson_step"]
 
 GROWTH = 1.2
 """A combined step is refused where its residual is more than this multiple of the last one."""
-REGULARISATION = 1e-8
-"""Tikhonov term of the least-squares problem, relative to the squared length of every difference."""
+REGULARISATION = 100.0
+"""Tikhonov term of the least-squares problem, in roundings (eps) of the squared length of every difference."""
 
 
 class AndersonState(NamedTuple):
@@ -74,9 +74,9 @@ def anderson_step(A: Operator, y: Array, state: AndersonState, *, damping: Any =
     Notes
     -----
     With the differences R of the last residuals and S of the last plain steps x + damping r:
-    g = argmin ||r - R g||^2 + 1e-8 sum_i (||R_i|| g_i)^2 and x <- x + damping r - S g (type II). Every image of a batch
-    has its own g. Where the residual of the new x is more than 1.2 times the last one, or no number, that step is not
-    taken: the image stays and forgets, so that its next step is the plain one, which is always taken.
+    g = argmin ||r - R g||^2 + 100 eps sum_i (||R_i|| g_i)^2 and x <- x + damping r - S g (type II). Every image of a
+    batch has its own g. Where the residual of the new x is more than 1.2 times the last one, or no number, that step is
+    not taken: the image stays and forgets, so that its next step is the plain one, which is always taken.
     As long as nothing is forgotten, the residual of step k + 1 is (I - damping A) times the k-th one of GMRES: no
     method that only applies A and adds images gets much further with as many applications.
 
@@ -110,7 +110,8 @@ def _weights(xp: Any, state: AndersonState) -> Array:
     lengths = xp.sqrt(xp.where(alive, squares, xp.ones_like(squares)))
     right = xp.concat([inner(change, state.residual) for change in state.changes], axis=-2)
     right = xp.where(alive, right, xp.zeros_like(right)) / lengths
-    table = xp.concat([gram / (lengths * xp.matrix_transpose(lengths)) + REGULARISATION * eye, right], axis=-1)
+    ridge = REGULARISATION * float(xp.finfo(state.x.dtype).eps)
+    table = xp.concat([gram / (lengths * xp.matrix_transpose(lengths)) + ridge * eye, right], axis=-1)
     for k in range(count):  # Gauss-Jordan: the matrix is positive definite, so that it needs no pivoting
         row = table[..., k : k + 1, :] / table[..., k : k + 1, k : k + 1]
         table = table - (table[..., k : k + 1] - eye[:, k : k + 1]) * row

@@ -144,7 +144,13 @@ def fixed_point(
     The error obeys e <- (I - damping A) e: the iteration converges for every y if and only if the spectral radius of
     I - damping A is below 1. Blurs often miss that by little: a truncated Gaussian has slightly negative values in its
     frequency response, and there the iteration grows slowly after a good start, so stop early, or use `cgls` or `hqs`.
-    Cost: one application of A per step; memory: 4 images, 5 with "chebyshev", 5 + 2 memory with "anderson".
+    Cost: one application of A per step; memory: 4 images, 6 with "chebyshev", 6 + 2 memory with "anderson".
+
+    What acceleration saves grows with the steps that the plain iteration needs. Applications to relative residuals of
+    1e-3 and 1e-4, on a photo of 256 x 384 px in linear light under Gaussians of 0.3 to 0.8 px: 15 and 50 plain, 7 and
+    14 with "anderson"; of 0.3 to 2.5 px: 37 and 278, 11 and 38; of 2.5 to 4 px: 57 and 480, 14 and 51. "chebyshev" with
+    the interval (0.03, 1): 13 and 20, 15 and 47, 16 and 82. GMRES without a restart, which no combination of the same
+    images beats, took 7, 10 and 13 to 1e-3: where that is too slow, give `gmres` a preconditioner (`local_fourier`).
 
     References
     ----------
@@ -158,6 +164,10 @@ def fixed_point(
     >>> solution = solvers.fixed_point(lambda x: 0.8 * x, y)
     >>> solution.status.name, solution.iterations, float(np.max(np.abs(solution.x - 1.25))) < 2e-5
     ('CONVERGED', 7, True)
+    >>> ramp = np.linspace(0.1, 1.0, 60).reshape(3, 4, 5)
+    >>> [solvers.fixed_point(lambda x: ramp * x, y, max_iterations=200, accelerate=how).iterations
+    ...     for how in (None, "anderson")]
+    [90, 22]
     """
     name = "fixed_point"
     given = problem(name, A, y, x0, square=True, mask=mask)

@@ -10,7 +10,7 @@ __all__ = ["ConvergenceWarning", "heed"]
 
 
 class ConvergenceWarning(UserWarning):
-    """A certificate says that the iteration about to start diverges."""
+    """An iteration will not converge (a certificate says so), or did not where a gradient needs it (`implicit`)."""
 
 
 def heed(name: str, certificate: Any, *, damping: float) -> None:

@@ -226,8 +226,8 @@ def landweber(
     The component of the error along a singular vector with singular value s shrinks by 1 - damping s^2 in a step: bad
     for small s, which is why stopping early regularises. `cgls` reaches the same solution in fewer steps than either
     form here, but cannot keep x >= 0.
-    Cost: one application of A and of its adjoint per step, one adjoint for ||A^T y||; memory: 6 images, with momentum
-    10.
+    Cost: one application of A and of its adjoint per step, one adjoint for ||A^T y||; memory: 7 images, with momentum
+    11.
 
     References
     ----------

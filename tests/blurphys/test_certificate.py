@@ -16,7 +16,6 @@ from scipy.ndimage import gaussian_filter
 import blurphys as bp
 import solvers
 from blurphys.certificate import certificate
-from blurphys.decay import measure_decay
 from tests.cases import CASES
 from tests.strategies import Setup, simplex, to_namespace
 
@@ -167,8 +166,8 @@ def test_against_dense_eigenvalues(A, damping):
     low, high = found.interval
     assert low - 2e-3 <= radius <= high + 2e-3
     assert not (found.converges and radius > 1 + 1e-6) and not (found.diverges and radius < 1 - 1e-6)
-    assert found.norm <= np.linalg.norm(M, 2) * (1 + 1e-9)
-    assert found.norm == pytest.approx(np.linalg.norm(M, 2), rel=0.03)
+    assert found.norm <= np.linalg.norm(M, 2) * (1 + 1e-9) + 1e-12
+    assert found.norm == pytest.approx(np.linalg.norm(M, 2), rel=0.03, abs=1e-9)
     leftmost = np.linalg.eigvalsh((D + D.T) / 2)[0]
     assert leftmost - 1e-9 <= found.leftmost <= leftmost + 0.05
     if found.interval[1] - found.interval[0] < 1e-2:
@@ -192,108 +191,6 @@ def test_safe_damping_is_where_the_radius_reaches_one(seed):
         return np.abs(1 - damping * np.linalg.eigvals(D)).max()
 
     assert radius(0.999 * safe) < 1 < radius(1.001 * safe)
-
-
-# The prediction.
-
-
-def drawn_blur(rng, height, width):
-    """An operator of a family that hypothesis would draw, with maps that vary smoothly, sharply or at random."""
-    boundary, kind = str(rng.choice(BOUNDARIES)), int(rng.integers(0, 7))
-
-    def maps(count):
-        style = int(rng.integers(0, 3))
-        if style == 0:
-            return simplex(rng, (count, height, width))
-        level = gaussian_filter(rng.standard_normal((height, width)), 4) if style == 1 else rng.random((height, width))
-        level = (level - level.min()) / np.ptp(level) * (count - 1)
-        level = level if style == 1 else np.round(level)
-        return np.maximum(0, 1 - np.abs(np.arange(count)[:, None, None] - level))
-
-    if kind in (0, 1):
-        sigmas = np.sort(rng.uniform(0, 1.0 if kind == 0 else 2.0, 4))
-        return bp.GKM(maps(4), sigmas=sigmas, channels=1, boundary=boundary)
-    if kind == 2:
-        side = rng.uniform(0.1, 0.25, (4, 1))
-        return bp.RKR(maps(5), atoms=np.hstack([side, 1 - 2 * side, side]), channels=1, boundary=boundary)
-    if kind == 3:
-        psfs = rng.uniform(0, 1, (3, 3, 3)) ** 2
-        psfs[:, 1, 1] += psfs.sum((1, 2))
-        psfs /= psfs.sum((1, 2), keepdims=True)
-        return bp.PSFStack(psfs, weights=maps(3), channels=1, boundary=boundary)
-    if kind == 4:
-        return bp.Convolution(
-            np.asarray(bp.psf.gaussian(rng.uniform(0.3, 1.1))), shape=(1, height, width), boundary=boundary
-        )
-    if kind == 5:
-        blur = bp.GKM(maps(3), sigmas=(0.0, 1.0, 2.0), channels=1, boundary=boundary)
-        share = float(rng.uniform(0.1, 0.4))
-        return share * bp.Identity((1, height, width)) + (1 - share) * blur
-    sigmas, supports = bp.gkm_bank(21)
-    return bp.GKM(maps(21), sigmas=sigmas, supports=supports, channels=1, boundary=boundary)
-
-
-def prediction_hits(draws, *, height=36, width=40, limit=200):
-    """Share of draws whose prediction is within 20 % of the observed number of iterations, or within 1."""
-    from skimage import data
-
-    photo = data.camera()[60 : 60 + height, 200 : 200 + width] / 255.0
-    hits, late, early = 0, 0, 0
-    for number in range(draws):
-        rng = np.random.default_rng([20240229, number])
-        A = drawn_blur(rng, height, width)
-        noise = rng.standard_normal((1, height, width))
-        y = (noise, A(noise), photo[None])[number % 3]
-        damping, tol = float(rng.choice((0.7, 1.0, 1.3))), float(10 ** rng.uniform(-3.5, -1.5))
-        predicted = measure_decay(A.forward, y, damping=damping).iterations(tol)  # as the certificate does
-        observed = solvers.fixed_point(A, y, damping=damping, tol=tol, max_iterations=limit, divergence_factor=1e6)
-        steps = observed.iterations
-        if observed.converged:
-            hits += abs(predicted - steps) <= max(1, 0.2 * steps)
-            early, late = early + (steps <= 80), late + (steps > 88)
-        else:
-            hits += predicted > 0.8 * limit
-    return hits / draws, early, late
-
-
-def test_predicted_iterations_agree_with_the_iteration():
-    draws = 400 if settings.default.max_examples >= 2000 else 32
-    share, early, late = prediction_hits(draws)
-    assert share >= 0.9
-    assert early >= draws // 4 and late >= draws // 20  # measured ones and extrapolated ones both occur
-
-
-def test_slow_convergence_is_extrapolated_far_beyond_the_measured_steps():
-    """r_k = sum over the frequencies of (1 - h)^(k+1) y: known for every k on a circle."""
-    psf = np.asarray(bp.psf.gaussian(0.75, 7))
-    A = bp.Convolution(psf, shape=(1, 40, 44), boundary="circular")
-    response = circular_response(psf, 40, 44).real
-    assert 0 < response.min() < 0.05
-    y = np.random.default_rng(1).standard_normal((1, 40, 44))
-    spectrum = np.abs(np.fft.fft2(y[0])) ** 2
-    decay = measure_decay(A.forward, y, damping=1.0)
-
-    def exact(k):
-        return math.sqrt(((1 - response) ** (2 * k + 2) * spectrum).sum() / spectrum.sum())
-
-    for k in (0, 1, 20, 64, 70, 87):
-        assert decay.relative(k)[0] == pytest.approx(exact(k), rel=1e-9)
-    for k in (150, 400, 1000):
-        assert decay.relative(k)[0] == pytest.approx(exact(k), rel=0.02)
-    tol = exact(600)
-    assert decay.iterations(tol * (1 + 1e-9)) == pytest.approx(600, rel=0.01)
-
-
-def test_every_image_of_a_batch_counts():
-    """The slowest image decides; an image of zeros is solved at once."""
-    damp = np.array([0.9, 0.5, 0.2]).reshape(3, 1, 1, 1)
-    decay = measure_decay(lambda x: damp * x, np.ones((3, 1, 4, 5)), damping=1.0)
-    expected = [math.ceil(math.log(1e-3) / math.log(1 - d)) - 1 for d in (0.9, 0.5, 0.2)]
-    assert decay.iterations(1e-3) == max(expected)
-    y = np.ones((3, 1, 4, 5))
-    y[2] = 0
-    assert measure_decay(lambda x: damp * x, y, damping=1.0).iterations(1e-3) == expected[1]
-    assert measure_decay(lambda x: x, np.ones((1, 4, 5)), damping=1.0).iterations(1e-3) == 0
 
 
 def test_an_iteration_that_passes_the_tolerance_before_it_diverges():
@@ -366,10 +263,10 @@ def test_the_solvers_heed_it():
 def test_cost_and_memory():
     """The limit holds, the same seed gives the same, and the memory is some 30 images whatever the cost."""
     sigmas, supports = bp.gkm_bank(21)
-    A = bp.GKM(np.ones((1, 64, 80)), sigmas=sigmas[-1:], supports=supports[-1:], channels=1)
+    A = bp.GKM(np.ones((1, 48, 56)), sigmas=sigmas[-1:], supports=supports[-1:], channels=1)
     A(np.zeros(A.in_shape))
-    image = 64 * 80 * 8
-    for limit in (160, 360):
+    image = 48 * 56 * 8
+    for limit in (160, 300):
         tracemalloc.start()
         found = certificate(A, max_applications=limit)
         peak = tracemalloc.get_traced_memory()[1]

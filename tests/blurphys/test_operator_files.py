@@ -38,6 +38,13 @@ def test_a_bank_of_a_pupil_keeps_its_kernels(tmp_path):
         assert np.array_equal(again.bank.psfs(view), bank.psfs(view))
 
 
+def test_an_unknown_boundary_is_kept(tmp_path):
+    A = bp.unknown_boundary(bp.Convolution(np.random.default_rng(0).random((3, 4)), shape=(1, 6, 7)))
+    bp.save(A, tmp_path / "A.h5")
+    x = np.random.default_rng(1).random(A.in_shape)
+    assert np.array_equal(bp.load(tmp_path / "A.h5")(x), A(x))
+
+
 def test_maps_on_disk_are_copied(tmp_path):
     beta = np.random.default_rng(0).random((3, 20, 24))
     with h5py.File(tmp_path / "maps.h5", "w") as maps:

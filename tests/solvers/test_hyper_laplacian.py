@@ -113,6 +113,7 @@ def test_shrink_takes_a_weight_per_number():
     st.sampled_from(EXPONENTS),
     st.integers(0, 2**16),
 )
+@settings(max_examples=8)
 def test_it_beats_what_is_at_hand(shape, exponent, p, seed):
     """The result is better than the image itself, its mean, and small changes of the result on average."""
     rng = np.random.default_rng(seed)
@@ -138,6 +139,7 @@ def test_two_pixels_have_an_exact_answer(p):
 
 
 @given(st.floats(-3, -1), st.sampled_from(EXPONENTS), st.floats(0.1, 10), st.integers(0, 2**16))
+@settings(max_examples=8)
 def test_symmetries(exponent, p, scale, seed):
     x, strength = np.random.default_rng(seed).random((2, 5, 6)), 10.0**exponent
     z = hyper_laplacian(x, strength, p=p)

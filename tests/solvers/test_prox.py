@@ -160,7 +160,7 @@ def test_one_line_has_no_direction():
 
 
 @given(st.floats(0, 1), st.booleans(), st.integers(0, 2**16))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_no_other_image_has_a_lower_objective(strength, joint, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2, 3, 4))
@@ -207,7 +207,7 @@ def test_gradients_of_the_anisotropic_variation(joint):
 
 
 @given(st.floats(0, 1), st.integers(0, 2**16))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_nonnegative_is_exact_for_the_anisotropic_variation(strength, seed):
     """No other image without negative values has a lower objective."""
     rng = np.random.default_rng(seed)

@@ -109,11 +109,10 @@ def test_the_unit_of_the_image_does_not_matter(seed, unit):
     assert np.allclose(richardson_lucy(p.A, unit * y, max_iterations=5, tol=1e-300).x, unit * x, rtol=1e-9)
 
 
-def test_total_variation_is_a_stationary_point_of_its_functional():
-    """A = I: sum x - y log x + strength TV(x), smoothed as stated, minimised by L-BFGS."""
+def test_a_mild_total_variation_minimises_its_functional():
+    """A = I: sum x - y log x + strength TV(x), smoothed a little, against L-BFGS."""
     A = problems.CircularBlur({(0, 0): 1.0}, (1, 5, 6))
-    y = problems.random_image((1, 5, 6))
-    strength = 0.03
+    y, strength = problems.random_image((1, 5, 6)), 0.003
 
     def functional(log_x):
         x = np.exp(log_x.reshape(y.shape))
@@ -121,11 +120,11 @@ def test_total_variation_is_a_stationary_point_of_its_functional():
         down[..., :-1, :], right[..., :-1] = x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
         return np.sum(x - y * np.log(x)) + strength * np.sum(np.sqrt(down**2 + right**2 + 1e-10))
 
-    found = scipy.optimize.minimize(functional, np.log(y).ravel(), method="L-BFGS-B", options={"maxfun": 100000})
-    x = richardson_lucy(A, y, tv_strength=strength, max_iterations=300, tol=1e-300).x
-    bare = richardson_lucy(A, y, max_iterations=300, tol=1e-300).x
-    assert functional(np.log(x)) < functional(np.log(bare)) - 5e-2 * strength
-    assert functional(np.log(x)) == pytest.approx(found.fun, abs=0.1 * (functional(np.log(bare)) - found.fun))
+    found = scipy.optimize.minimize(functional, np.log(y).ravel(), method="L-BFGS-B", options={"maxfun": 100000}).fun
+    x = richardson_lucy(A, y, tv_strength=strength, max_iterations=60, tol=1e-300).x
+    possible = functional(np.log(y)) - found  # without the prior the image is y
+    assert possible > 1e-5
+    assert functional(np.log(x)) - found < 0.02 * possible
 
 
 def test_total_variation_helps_against_noise():
