@@ -146,7 +146,9 @@ def richardson_lucy(
     x <- x A^T(y / (A x + b)) / (A^T 1 - tv_strength div(grad x / |grad x|)). Without total variation and background the
     light A^T 1 . x that reaches the sensor equals the sum of y after every step. Negative entries of A (a truncated
     Gaussian has none, a fitted PSF may) are not covered by the theory.
-    Cost: one application of A and of its adjoint per step, one more of each at the start; memory: 8 images.
+    The scheme with total variation is exact for mild strengths only: with A = I it reaches all of the possible drop of
+    its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03. Cost: one application of A and of its adjoint
+    per step, one more of each at the start; memory: 8 images.
 
     References
     ----------
