@@ -89,9 +89,11 @@ def admm_step(
         if inner_stop is not None and inner_stop(inner):
             break
         inner = cg_step(normal, inner, preconditioner=preconditioner)
-    moved = inner.x + state.multiplier
+    x = inner.x
+    del inner  # its images are not needed during the prior's work
+    moved = x + state.multiplier
     z = prox(moved, strength / rho)
-    return ADMMState(inner.x, z, moved - z, y - A(inner.x))
+    return ADMMState(x, z, moved - z, y - A(x))
 
 
 def admm(

@@ -87,7 +87,9 @@ def hqs_step(
         if inner_stop is not None and inner_stop(inner):
             break
         inner = cg_step(normal, inner, preconditioner=preconditioner)
-    return HQSState(inner.x, prox(inner.x, strength / rho), y - A(inner.x))
+    x = inner.x
+    del inner  # its images are not needed during the prior's work
+    return HQSState(x, prox(x, strength / rho), y - A(x))
 
 
 def hqs(

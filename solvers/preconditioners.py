@@ -71,7 +71,7 @@ def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) 
             total = total + v * A.adjoint(A.forward(v))
     # the noise may take an entry below zero; the true diagonal does not go there
     mean = xp.mean(total, axis=(-3, -2, -1), keepdims=True)
-    entries = xp.maximum(total, 0.1 * mean) + rho
+    entries = xp.maximum(total, 0.01 * mean) + rho
     if not bool(xp.all(entries > 0)):
         raise ValueError(f"{name}: expected a positive diagonal, but A maps everything to zero and rho is {rho:g}.")
     inverse = 1 / entries

@@ -103,10 +103,10 @@ def test_an_image_with_its_operator(folder, tmp_path):
 def test_the_scene_around_the_frame(folder, tmp_path):
     """Blurred from a larger scene, so that no boundary rule is right."""
     full = np.asarray(synth.scenes.stereo_motorcycle().window(140, 240, 60, 76).all_in_focus)
-    psf = bp.psf.gaussian(1.5, 9)
+    psf = bp.psf.gaussian(1.5, 9).astype(full.dtype)
     y = bp.Convolution(psf, shape=(3, 60, 76))(full)[:, 10:-10, 10:-10]
     write_image(tmp_path / "y.png", y, bits=16)
-    bp.save(bp.Convolution(psf.astype(np.float32), shape=(3, 40, 56)), tmp_path / "blur.h5")
+    bp.save(bp.Convolution(psf, shape=(3, 40, 56)), tmp_path / "blur.h5")
     errors = []
     for extra in ([], ["--unknown-boundary"]):
         out = tmp_path / f"x{len(errors)}.npy"
