@@ -121,9 +121,8 @@ def neumann_cross_scale(
     Examples
     --------
     >>> import numpy as np, solvers
-    >>> from solvers.cross_scale import neumann_cross_scale
     >>> half = lambda x: 0.5 * x
-    >>> solution = neumann_cross_scale((half, half, half), np.ones((1, 4, 8)))
+    >>> solution = solvers.neumann_cross_scale((half, half, half), np.ones((1, 4, 8)))
     >>> float(solution.x[0, 0, 0]), solution.residuals
     (1.875, (0.5, 0.25, 0.125, 0.0625))
     """

@@ -121,7 +121,8 @@ def test_a_step_that_grows_is_refused_and_the_next_is_plain():
 def test_only_the_image_that_grows_is_refused():
     p, before = misled(problems.varying("numpy", "float64", (2,)).y, (2,))
     honest = anderson_step(p.A, p.y, anderson_init(p.A, p.y))
-    before = before._replace(steps=tuple(np.stack([w[0], h[1]]) for w, h in zip(before.steps, honest.steps)))  # noqa: B905
+    pairs = zip(before.steps, honest.steps, strict=True)
+    before = before._replace(steps=tuple(np.stack([wild[0], true[1]]) for wild, true in pairs))
     after = anderson_step(p.A, p.y, before)
     assert np.array_equal(after.x[0], before.x[0])
     alone = walk(p.A, p.y[1], 2)[-1]
