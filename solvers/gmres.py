@@ -21,16 +21,21 @@ DIVERGENCE_FACTOR = 10.0
 
 
 class GMRESState(NamedTuple):
-    """Images (*B, C, H, W): the iterate, and two bases that grow with every step until the restart.
+    """Images (*B, C, H, W); float64 numbers per image of the batch, (*B, 1, 1, 1); and what a cycle has gathered.
 
-    The basis `images` is orthonormal; it spans A M applied to earlier directions, and `directions` are what A maps to
-    it.
+    With V the images and v the next one, Z the directions: A Z = [V, v] H, and Q H = R is triangular.
     """
 
     x: Array
     residual: Array  # b - A x, by recurrence
-    directions: tuple[Array, ...] = ()
-    images: tuple[Array, ...] = ()
+    base: Array  # where the cycle began
+    ahead: Array  # v, a unit vector orthogonal to the images
+    size: Array  # ||b - A x||, with a sign
+    images: tuple[Array, ...] = ()  # V, orthonormal
+    directions: tuple[Array, ...] = ()  # Z, the preconditioned images
+    columns: tuple[tuple[Array, ...], ...] = ()  # R
+    rotations: tuple[tuple[Array, Array], ...] = ()  # cosine and sine of every factor of Q
+    weights: tuple[Array, ...] = ()  # Q applied to the first residual
 
 
 def gmres_init(A: Operator, b: Array, *, x0: Array | None = None) -> GMRESState:
@@ -50,7 +55,17 @@ def gmres_init(A: Operator, b: Array, *, x0: Array | None = None) -> GMRESState:
     GMRESState
     """
     x = b if x0 is None else x0
-    return GMRESState(x, b - A(x))
+    return _cycle(x, b - A(x))
+
+
+def _cycle(x: Array, residual: Array) -> GMRESState:
+    size = norm(residual)
+    return GMRESState(x, residual, x, _scaled(residual, size), size)
+
+
+def _scaled(x: Array, size: Array) -> Array:
+    """Return x / size, or zero where size is."""
+    return scaled_to(quotient(array_namespace(size).ones_like(size), size), x) * x
 
 
 def gmres_step(
@@ -65,7 +80,7 @@ def gmres_step(
     state : GMRESState
         Where the step starts.
     restart : int
-        Size of the bases at which they are emptied.
+        Size of the space at which it is emptied.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A; from the right. It may change from step to step.
 
@@ -74,24 +89,51 @@ def gmres_step(
     GMRESState
     """
     xp = array_namespace(state.x)
-    full = len(state.images) >= restart
-    directions, images = ((), ()) if full else (state.directions, state.images)
-    direction = state.residual if preconditioner is None else preconditioner(state.residual)
+    if len(state.images) >= restart:
+        state = _cycle(state.x, state.residual)
+    images = (*state.images, state.ahead)
+    direction = state.ahead if preconditioner is None else preconditioner(state.ahead)
     image = A(direction)
     before = norm(image)
+    column = [0 * before for _ in images]
     for _ in range(2):  # modified Gram-Schmidt, twice is enough
-        for old, old_image in zip(directions, images, strict=True):
-            share = -scaled_to(inner(old_image, image), image)
-            image, direction = plus(image, share, old_image), plus(direction, share, old)
+        for i, old in enumerate(images):
+            share = inner(old, image)
+            column[i] = column[i] + share
+            image = plus(image, -scaled_to(share, image), old)
     length = norm(image)
-    small = 1e2 * float(xp.finfo(state.x.dtype).eps)
-    usable = length > small * before  # else A maps the direction into the span of the others: nothing to gain
-    scale = scaled_to(xp.where(usable, quotient(xp.ones_like(length), length), 0 * length), image)
-    image, direction = scale * image, scale * direction
-    gain = scaled_to(inner(image, state.residual), image)
-    return GMRESState(
-        plus(state.x, gain, direction), plus(state.residual, -gain, image), (*directions, direction), (*images, image)
-    )
+    # below this the image lies in the span of the others, and what is left of it is rounding
+    length = xp.where(length > 1e2 * float(xp.finfo(state.x.dtype).eps) * before, length, 0 * length)
+    ahead = _scaled(image, length)
+    for i, (cosine, sine) in enumerate(state.rotations):
+        upper, lower = column[i], column[i + 1]
+        column[i], column[i + 1] = cosine * upper + sine * lower, cosine * lower - sine * upper
+    corner = xp.sqrt(column[-1] * column[-1] + length * length)
+    gone = corner == 0  # A maps the direction to nothing new: the step changes nothing
+    cosine = quotient(column[-1], corner)
+    sine = xp.where(gone, xp.ones_like(corner), quotient(length, corner))
+    column[-1] = corner
+    size = -sine * state.size
+    directions = (*state.directions, direction)
+    columns = (*state.columns, tuple(column))
+    weights = (*state.weights, cosine * state.size)
+    x = state.base
+    for share, old in zip(_solved(columns, weights), directions, strict=True):
+        x = plus(x, scaled_to(share, x), old)
+    turned = scaled_to(cosine * size, ahead) * ahead
+    residual = plus(turned, scaled_to(sine * sine, ahead), state.residual)
+    rotations = (*state.rotations, (cosine, sine))
+    return GMRESState(x, residual, state.base, ahead, size, images, directions, columns, rotations, weights)
+
+
+def _solved(columns: tuple[tuple[Array, ...], ...], weights: tuple[Array, ...]) -> list[Array]:
+    """Solve R t = weights for the upper triangular R with these columns; 0 where its diagonal is."""
+    left, found = list(weights), list(weights)
+    for k in range(len(columns) - 1, -1, -1):
+        found[k] = quotient(left[k], columns[k][k])
+        for i in range(k):
+            left[i] = left[i] - columns[k][i] * found[k]
+    return found
 
 
 def gmres(
@@ -151,18 +193,20 @@ def gmres(
 
     Notes
     -----
-    The variant that keeps the iterate up to date (generalised conjugate residuals): with the direction p = M r, A p is
-    made orthogonal to the earlier images, p is combined alike, and x += <A p, r> p. In exact arithmetic the iterates
-    are those of GMRES with right preconditioning, unless a step leaves the residual unchanged: then the next direction
-    is the same one and the method stands still, where GMRES would go on; that takes an operator whose numerical range
-    contains zero. Cost: one application of A per step, and up to 4 restart image updates; memory: 2 restart + 5 images.
+    Arnoldi: A M v_k is made orthogonal to v_1..v_k (modified Gram-Schmidt, twice), which gives v_(k+1) and a column of
+    the Hessenberg matrix H; Givens rotations keep Q H triangular, and x = x_start + M V t with t the solution of the
+    triangular system has the smallest residual over the space. The residual image comes along for one update, r <-
+    sin^2 r + cos g v_(k+1), so that a restart costs no application. The directions M v_k are kept (the flexible form),
+    which lets M vary and saves applying it again. A space that can grow no further without the solution in it (A is
+    singular then) leaves x as it is until the restart.
+    Cost: one application of A per step and up to 5 restart image updates; memory: restart + 6 images, with a
+    preconditioner 2 restart + 6.
 
     References
     ----------
     Saad, Y. and Schultz, M. H., GMRES: a generalized minimal residual algorithm for solving nonsymmetric linear
-    systems, SIAM Journal on Scientific and Statistical Computing 7(3), 1986. Eisenstat, S. C., Elman, H. C. and
-    Schultz, M. H., Variational iterative methods for nonsymmetric systems of linear equations, SIAM Journal on
-    Numerical Analysis 20(2), 1983 (the form used here).
+    systems, SIAM Journal on Scientific and Statistical Computing 7(3), 1986. Saad, Y., A flexible inner-outer
+    preconditioned GMRES algorithm, SIAM Journal on Scientific Computing 14(2), 1993.
 
     Examples
     --------
@@ -185,7 +229,7 @@ def gmres(
     precondition = masked(preconditioner, counted.mask)
 
     def measure(state: GMRESState) -> Measure:
-        residual = relative(norm(state.residual), size)
+        residual = relative(array_namespace(state.size).abs(state.size), size)
         return Measure(residual, residual)
 
     return iterate(
