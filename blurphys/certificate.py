@@ -131,7 +131,7 @@ class Certificate:
     @property
     def verdict(self) -> str:
         """One sentence: what happens, and which solver to use."""
-        radius = f"spectral radius {self.spectral_radius:.6g} of I - {self.damping:g} A"
+        radius = f"spectral radius {self.spectral_radius:.6g} of {_iteration(self.damping)}"
         if self.converges:
             steps = self.predicted_iterations(1e-3)
             count = f"about {steps:.0f} iterations to a residual of 1e-3" if isfinite(steps) else "1e-3 is out of reach"
@@ -197,13 +197,18 @@ class Certificate:
             ("iterations", predicted, ""),
             ("operator applications", f"{self.applications}", ""),
         )
-        lines = [f"{self.operator}, M = I - {self.damping:g} A"]
+        lines = [f"{self.operator}, M = {_iteration(self.damping)}"]
         lines += [f"{name:<24}{figure:<14}{meaning}".rstrip() for name, figure, meaning in rows]
         return "\n".join([*lines, self.verdict])
 
     def __repr__(self) -> str:
         low, high = self.interval
         return f"Certificate(damping {self.damping:g}, spectral radius {low:.6g} to {high:.6g}: {self.verdict})"
+
+
+def _iteration(damping: float) -> str:
+    """The matrix that one step applies to the error."""
+    return "I - A" if damping == 1 else f"I - {damping:g} A"
 
 
 def certificate(

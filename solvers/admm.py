@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from .arrays import norm, plus, relative, to_host
-from .cg import CGState, cg_restart, cg_step
+from .arrays import norm, relative, to_host
+from .cg import CGState
 from .checks import check_callable, check_count, check_number, check_output, problem
+from .data_step import data_step
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import AdjointOperator, Array, Preconditioner, Prox
@@ -79,18 +80,10 @@ def admm_step(
     -----
     Cost: inner_iterations + 1 applications of A and of its adjoint, one call of prox.
     """
-
-    def normal(v: Array) -> Array:
-        return plus(A.adjoint(A(v)), rho, v)
-
-    pull = state.z - state.multiplier - state.x
-    inner = cg_restart(state.x, plus(A.adjoint(state.residual), rho, pull), preconditioner=preconditioner)
-    for _ in range(inner_iterations):
-        if inner_stop is not None and inner_stop(inner):
-            break
-        inner = cg_step(normal, inner, preconditioner=preconditioner)
-    x = inner.x
-    del inner  # its images are not needed during the prior's work
+    x = data_step(
+        A, state.x, state.residual, state.z - state.multiplier - state.x,
+        rho=rho, iterations=inner_iterations, stop=inner_stop, preconditioner=preconditioner,
+    )  # fmt: skip
     moved = x + state.multiplier
     z = prox(moved, strength / rho)
     return ADMMState(x, z, moved - z, y - A(x))

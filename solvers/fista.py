@@ -187,7 +187,7 @@ def fista(
     if step is not None:
         step = check_number(name, "step", step)
     floor = noise_floor(name, noise_level, given)
-    step = 1 / squared_norm(counted, start) if step is None else step
+    step = 1 / squared_norm(name, counted, start) if step is None else step
     size = norm(y)
     change = size + float("inf")  # of x in the last step, relative
 

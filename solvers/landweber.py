@@ -256,7 +256,7 @@ def landweber(
         raise ValueError(f'{name}: accelerate must be None or "nesterov", got {accelerate!r}.')
     floor = noise_floor(name, noise_level, given)
     with np.errstate(all="ignore"):
-        length = 1 / squared_norm(counted, start) if damping is None else damping
+        length = 1 / squared_norm(name, counted, start) if damping is None else damping
         size, slope = norm(y), norm(counted.adjoint(y))
     start = _positive_part(start) if nonnegative else start
 

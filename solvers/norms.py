@@ -11,11 +11,15 @@ from .types import AdjointOperator, Array
 __all__ = ["squared_norm"]
 
 
-def squared_norm(A: AdjointOperator, like: Array, *, steps: int = 20, margin: float = 1.02, seed: int = 0) -> float:
+def squared_norm(
+    name: str, A: AdjointOperator, like: Array, *, steps: int = 20, margin: float = 1.02, seed: int = 0
+) -> float:
     """Estimate ||A||^2, the largest eigenvalue of A^T A, by power iteration.
 
     Parameters
     ----------
+    name : str
+        The solver that asks, for messages.
     A : operator
         Callable, with `adjoint`.
     like : array of shape (*B, C, H, W)
@@ -48,5 +52,5 @@ def squared_norm(A: AdjointOperator, like: Array, *, steps: int = 20, margin: fl
         estimate = norm(v)
     largest = float(np.max(to_host(estimate)))
     if not (np.isfinite(largest) and largest > 0):
-        raise ValueError(f"the norm of A must be positive and finite, but power iteration gave {largest:g}")
+        raise ValueError(f"{name}: the norm of A must be positive and finite, but power iteration gave {largest:g}")
     return margin * largest

@@ -116,8 +116,8 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False, is
         p <- project(q + D (x - D^T q) / 8);   q <- p + c (p - p_old);   z = x - D^T p
 
     NumPy arrays, and torch tensors on the CPU that carry no gradient, take a path that works in place, plane by plane
-    on two threads or more; everything else goes through `tv_step`. Cost: about 20 passes over the image per
-    iteration; memory in place: 8 planes per thread.
+    on two threads or more, and band by band; everything else goes through `tv_step`. Cost: about 20 passes over the
+    image per iteration; memory in place: the result, and 4 planes per thread (`joint`: 4 images per thread).
 
     References
     ----------

@@ -19,6 +19,7 @@ Plane = np.ndarray[Any, Any]  # (G, H, W): channels that share one gradient leng
 
 STEP = 0.125  # 1 / ||D||^2: the squared norm of forward differences in the plane is at most 8
 WORTH_A_THREAD = 1 << 15  # pixels
+BAND, MIN_BAND = 1 << 16, 4  # numbers per array of a band, and its least number of rows
 
 
 def next_momentum(momentum: float) -> tuple[float, float]:
@@ -46,52 +47,84 @@ def tv_numpy(x: Plane, strength: float, *, iterations: int, joint: bool, isotrop
     """Denoise images (*B, C, H, W) plane by plane (image by image if joint), on as many threads as there are cores."""
     height, width = x.shape[-2:]
     groups = x.reshape(-1, x.shape[-3] if joint else 1, height, width)
+
+    def work(index: int) -> Plane:
+        with np.errstate(all="ignore"):  # the setting of the calling thread does not reach this one
+            return _denoise(groups[index], strength, iterations, isotropic)
+
+    if len(groups) == 1:
+        return work(0).reshape(x.shape)
     out = np.empty_like(groups)
 
-    def work(index: int) -> None:
-        with np.errstate(all="ignore"):  # the setting of the calling thread does not reach this one
-            _denoise(groups[index], strength, iterations, out[index], isotropic)
+    def store(index: int) -> None:
+        out[index] = work(index)
 
     threads = min(len(groups), os.cpu_count() or 1)
     if threads == 1 or groups[0].size < WORTH_A_THREAD:
         for index in range(len(groups)):
-            work(index)
+            store(index)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, range(len(groups))))
+            list(pool.map(store, range(len(groups))))
     return out.reshape(x.shape)
 
 
-def _denoise(x: Plane, strength: float, iterations: int, z: Plane, isotropic: bool) -> None:
-    down, right, down_ahead, right_ahead, new_down, new_right, scratch = (np.zeros_like(x) for _ in range(7))
-    length = np.empty_like(x[:1])
-    step, limit = x.dtype.type(STEP), x.dtype.type(strength)
-    floor = max(limit * limit, np.finfo(x.dtype).tiny)
-    momentum = 1.0
+def _denoise(x: Plane, strength: float, iterations: int, isotropic: bool) -> Plane:
+    """Run the steps band by band, so that they work in the cache; four fields of the size of x are all that lasts.
+
+    The new fields overwrite the ones before last, from which and the last ones every step extrapolates.
+    """
+    down, right, old_down, old_right = (np.zeros_like(x) for _ in range(4))
+    height = x.shape[1]
+    band = max(MIN_BAND, BAND // (x.shape[0] * x.shape[2]))
+    rows = min(band + 1, height)
+    work = [np.empty((x.shape[0], rows, x.shape[2]), x.dtype) for _ in range(6)]
+    length = np.empty((1, rows, x.shape[2]), x.dtype)
+    limit = x.dtype.type(strength)
+    momentum, push = 1.0, x.dtype.type(0)
     for _ in range(iterations):
+        above = np.zeros_like(x[:, :1])  # the extrapolated `down` of the row above the band
+        for top in range(0, height, band):
+            bottom = min(top + band, height)
+            inside, below = slice(top, bottom), slice(top, min(bottom + 1, height))
+            count, ahead_count = bottom - top, below.stop - top
+            down_ahead, right_ahead, z, new_down, new_right, scratch = (w[:, :ahead_count] for w in work)
+            for ahead, new, old in ((down_ahead, down, old_down), (right_ahead, right, old_right)):
+                np.subtract(new[:, below], old[:, below], out=ahead)
+                ahead *= push
+                ahead += new[:, below]
+            _image(x[:, below], down_ahead, right_ahead, z)
+            z[:, :1] -= above
+            above = down_ahead[:, count - 1 : count].copy()
+            new_down, new_right, scratch = new_down[:, :count], new_right[:, :count], scratch[:, :count]
+            inner = ahead_count - 1
+            np.subtract(z[:, 1:], z[:, :-1], out=new_down[:, :inner])
+            new_down[:, inner:] = 0
+            np.subtract(z[:, :count, 1:], z[:, :count, :-1], out=new_right[..., :-1])
+            new_right[..., -1] = 0
+            for new, ahead in ((new_down, down_ahead), (new_right, right_ahead)):
+                new *= x.dtype.type(STEP)
+                new += ahead[:, :count]
+            _project(new_down, new_right, limit, isotropic, scratch, length[:, :count])
+            old_down[:, inside], old_right[:, inside] = new_down, new_right
+        down, old_down, right, old_right = old_down, down, old_right, right
         momentum, weight = next_momentum(momentum)
         push = x.dtype.type(weight)
-        _image(x, down_ahead, right_ahead, z)
-        np.subtract(z[:, 1:], z[:, :-1], out=new_down[:, :-1])
-        np.subtract(z[..., 1:], z[..., :-1], out=new_right[..., :-1])
-        new_down[:, -1], new_right[..., -1] = 0, 0
-        for new, ahead in ((new_down, down_ahead), (new_right, right_ahead)):
-            new *= step
-            new += ahead
-        if isotropic:
-            _shorten((new_down, new_right), limit, floor, scratch, length)
-        elif len(x) == 1:
-            for new in (new_down, new_right):
-                np.clip(new, -limit, limit, out=new)
-        else:
-            _shorten((new_down,), limit, floor, scratch, length)
-            _shorten((new_right,), limit, floor, scratch, length)
-        for new, old, ahead in ((new_down, down, down_ahead), (new_right, right, right_ahead)):
-            np.subtract(new, old, out=ahead)
-            ahead *= push
-            ahead += new
-        down, new_down, right, new_right = new_down, down, new_right, right
-    _image(x, down, right, z)
+    _image(x, down, right, old_right)
+    return old_right
+
+
+def _project(down: Plane, right: Plane, limit: Any, isotropic: bool, scratch: Plane, length: Plane) -> None:
+    """Cut the vectors of a band to the length `limit`."""
+    floor = max(limit * limit, np.finfo(down.dtype).tiny)
+    if isotropic:
+        _shorten((down, right), limit, floor, scratch, length)
+    elif len(down) == 1:
+        for field in (down, right):
+            np.clip(field, -limit, limit, out=field)
+    else:
+        for field in (down, right):
+            _shorten((field,), limit, floor, scratch, length)
 
 
 def _image(x: Plane, down: Plane, right: Plane, z: Plane) -> None:

@@ -214,6 +214,27 @@ def _identity(s: Setup) -> Built:
     return Built(A=bp.Identity(_shape(s)), twin=lambda: np.eye(n), taps=1, in_shape=_shape(s), out_shape=_shape(s))
 
 
+def _window(s: Setup) -> Built:
+    (rows, cols), shape = (s.support[0] % 3, s.support[1] % 3), _shape(s)
+    wide = (s.channels, s.height + 2 * rows, s.width + 2 * cols)
+
+    def twin() -> np.ndarray:
+        number = np.arange(np.prod(wide)).reshape(wide)
+        return np.eye(number.size)[number[:, rows : rows + s.height, cols : cols + s.width].ravel()]
+
+    return Built(A=bp.Window(shape, margin=(rows, cols)), twin=twin, taps=1, in_shape=wide, out_shape=shape)
+
+
+def _observed(s: Setup) -> Built:
+    """What a blur of a larger scene shows in a window."""
+    scene, rows, cols = _psf_stack(s), int(s.height > 2), int(s.width > 2)
+    shape = (scene.out_shape[0], s.height - 2 * rows, s.width - 2 * cols)
+    number = np.arange(np.prod(scene.out_shape)).reshape(scene.out_shape)
+    kept = number[:, rows : s.height - rows, cols : s.width - cols].ravel()
+    window = bp.Window(shape, margin=(rows, cols))
+    return _algebra(s, [scene], window @ scene.A, lambda D: D[..., kept, :], out_shape=shape)
+
+
 def _algebra(s: Setup, parts: list[Built], A: Any, twin: Callable[..., np.ndarray], **known: Any) -> Built:
     defaults = {
         "taps": int(np.prod([p.taps for p in parts])),
@@ -295,6 +316,8 @@ CASES: dict[str, Callable[[Setup], Built]] = {
     "dual_pixel": _row(_defocus, views=("left", "right")),
     "dual_pixel_three_views": _row(_defocus, coloured=True, views=("combined", "right", "left")),
     "identity": _identity,
+    "window": _window,
+    "observed": _observed,
     "composed": _composed,
     "sum": _sum,
     "scaled": _scaled,

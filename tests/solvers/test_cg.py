@@ -140,3 +140,16 @@ def test_nan_midway():
     assert solution.status is Status.NONFINITE
     assert solution.iterations == 4
     assert np.isfinite(solution.x).all()
+
+
+@given(st.integers(0, 2**16), st.booleans())
+def test_steps_that_overwrite_are_the_same_steps(seed, preconditioned):
+    p = problems.spd(seed=seed)
+    M = (lambda r: 0.5 * r) if preconditioned else None
+    state = solvers.cg_init(p.A, p.y, preconditioner=M)
+    own = state._replace(x=state.x.copy(), residual=state.residual.copy(), direction=state.direction.copy())
+    for _ in range(4):
+        state = solvers.cg_step(p.A, state, preconditioner=M)
+        own = solvers.cg_step(p.A, own, preconditioner=M, overwrite=True)
+        for fresh, kept in zip(state, own, strict=True):
+            assert np.allclose(fresh, kept, rtol=1e-10, atol=1e-12)

@@ -128,3 +128,18 @@ def test_more_rows_than_columns(namespace, dtype):
     assert solution.x.dtype == p.x.dtype
     assert tuple(solution.x.shape) == tuple(p.x.shape)
     assert np.abs(to_numpy(solution.x) - to_numpy(p.x)).max() < 1e-3
+
+
+def test_no_state_is_written_after_it_was_seen():
+    """The data step works in its own images."""
+    p = problems.spd()
+    y, seen = p.y.copy(), []
+    solvers.hqs(
+        p.A, p.y, prox=lambda x, s: x / (1 + s), rho=0.1, max_iterations=4, tol=1e-30,
+        on_step=lambda k, state: seen.append([(image, image.copy()) for image in state]),
+    )  # fmt: skip
+    assert np.array_equal(p.y, y)
+    assert len(seen) == 4
+    for images in seen:
+        for image, before in images:
+            assert np.array_equal(image, before)

@@ -1,0 +1,5 @@
+"""`python -m blurphys`: the command line without the installed script."""
+
+from .cli import main
+
+main()
