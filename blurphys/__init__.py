@@ -11,6 +11,7 @@ from .boundary import BOUNDARIES
 from .certificate import Certificate, certificate
 from .defocus import DefocusBlur, DualPixel
 from .gkm import GKM, gkm_bank
+from .layered import LayeredDefocus
 from .lens import ThinLens
 from .linalg import operator_norm, to_dense
 from .linop import LinearOperator
@@ -34,6 +35,7 @@ __all__ = [
     "DefocusBlur",
     "DualPixel",
     "Identity",
+    "LayeredDefocus",
     "LinearOperator",
     "PSFBank",
     "PSFStack",

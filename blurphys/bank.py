@@ -62,7 +62,7 @@ class PSFBank:
         radii: Sequence[float] | None = None,
     ) -> None:
         self.pupil = pupil
-        self._psfs: dict[str, Array] = {}
+        self._psfs: dict[str | float, Array] = {}
         self._stacked: dict[Any, Array] = {}
         if (pupil is None) == (psfs is None):
             raise ValueError("PSFBank: expected either a pupil with max_radius, or psfs with radii")
@@ -125,15 +125,15 @@ class PSFBank:
         """Whether the kernels are design data, from a pupil or in NumPy arrays, rather than tensors to be learned."""
         return self.pupil is not None or is_numpy_array(next(iter(self._psfs.values())))
 
-    def psfs(self, view: str = "combined") -> Array:
-        """Return the kernels of one view, shape (L, h, w) or (L, C, h, w).
+    def psfs(self, view: str | float = "combined") -> Array:
+        """Return the kernels of one view, shape (L, h, w) or (L, C, h, w); a pupil has all views of `Pupil.seen`.
 
         Raises
         ------
         ValueError
             If the bank has no such view.
         """
-        if view not in self.views:
+        if view not in self.views and self.pupil is None:
             raise ValueError(f"PSFBank: expected a view among {self.views}, got {view!r}")
         if view not in self._psfs and self.pupil is None:
             return 0.5 * (self._psfs["left"] + self._psfs["right"])  # anew each time: the two may be learned
@@ -146,7 +146,7 @@ class PSFBank:
             self._psfs[view] = stack
         return self._psfs[view]
 
-    def stacked(self, views: Sequence[str], like: Array) -> Array:
+    def stacked(self, views: Sequence[str | float], like: Array) -> Array:
         """Return the kernels of several views where `like` lives: (V, L, 1 or C, h, w).
 
         Design data is converted once for each place. Tensors may be learned, so they are stacked anew.
@@ -171,7 +171,7 @@ class PSFBank:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_stacked": {}}
 
-    def _stack(self, views: Sequence[str], like: Array) -> Array:
+    def _stack(self, views: Sequence[str | float], like: Array) -> Array:
         chosen = [self.psfs(view) for view in views]
         xp = array_namespace(like)
         if is_numpy_array(chosen[0]):

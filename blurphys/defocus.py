@@ -60,7 +60,7 @@ class _Defocus(LinearOperator):
     boundary: BoundaryName
 
     @property
-    def _views(self) -> tuple[str, ...]:
+    def _views(self) -> tuple[str | float, ...]:
         raise NotImplementedError  # abstract
 
     def _check_fields(self) -> None:
@@ -182,7 +182,7 @@ class DefocusBlur(_Defocus):
         self._check_fields()
 
     @property
-    def _views(self) -> tuple[str, ...]:
+    def _views(self) -> tuple[str | float, ...]:
         return ("combined",)
 
     def _psf_at(self, row: int, col: int) -> Array:
@@ -207,7 +207,7 @@ class DualPixel(_Defocus):
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     views : tuple of str
-        Any of "left", "right", "combined", in the order of the output.
+        Any of "left", "right", "combined", in the order of the output; with a pupil's bank any view of `Pupil.seen`.
 
     Raises
     ------
@@ -225,7 +225,7 @@ class DualPixel(_Defocus):
     bank: PSFBank
     channels: int = 3
     boundary: BoundaryName = "reflect"
-    views: tuple[str, ...] = ("left", "right")
+    views: tuple[str | float, ...] = ("left", "right")
 
     def __post_init__(self) -> None:
         if isinstance(self.views, str):
@@ -236,5 +236,5 @@ class DualPixel(_Defocus):
         self._check_fields()
 
     @property
-    def _views(self) -> tuple[str, ...]:
+    def _views(self) -> tuple[str | float, ...]:
         return self.views

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from .arrays import norm, relative, to_host
+from .arrays import norm, relative
 from .cg import CGState
 from .checks import check_callable, check_count, check_number, check_output, problem
-from .data_step import data_step
+from .data_step import data_step, stop_at
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import AdjointOperator, Array, Preconditioner, Prox
@@ -208,7 +208,7 @@ def admm(
         new = admm_step(
             counted, y, state,
             prox=checked_prox, rho=rho, strength=strength, inner_iterations=inner_iterations,
-            inner_stop=lambda inner: bool((to_host(norm(inner.residual) - enough) <= 0).all()),
+            inner_stop=stop_at(enough, made),
             preconditioner=made,
         )  # fmt: skip
         xp = array_namespace(pull)

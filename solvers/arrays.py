@@ -9,7 +9,9 @@ from array_api_compat import array_namespace, device, is_cupy_array, is_numpy_ar
 
 from .types import Array
 
-__all__ = ["choose", "inner", "norm", "plus", "quotient", "relative", "scaled_to", "to_host"]
+__all__ = ["choose", "combine_into", "inner", "norm", "plus", "quotient", "relative", "scaled_to", "to_host"]
+
+BAND = 1 << 15  # numbers worked on at once, so that a product is added while it is in the cache
 
 
 def inner(x: Array, y: Array) -> Array:
@@ -46,6 +48,21 @@ def plus(x: Array, factor: Any, y: Array) -> Array:
     result = factor * y
     result += x  # in place: nobody else has seen it
     return result
+
+
+def combine_into(x: Array, y: Array, *, keep: Any = None, add: Any = None) -> None:
+    """Overwrite x by keep x + add y, a factor left out being 1; NumPy or CuPy, factors that broadcast against rows."""
+    xp = array_namespace(x)
+    height = x.shape[-2]
+    rows = max(1, height * BAND // max(1, x.size))
+    scratch = None if add is None else xp.empty_like(x[..., :rows, :])
+    for top in range(0, height, rows):
+        here, there = x[..., top : top + rows, :], y[..., top : top + rows, :]
+        if keep is not None:
+            here *= keep
+        if scratch is not None:
+            there = xp.multiply(there, add, out=scratch[..., : there.shape[-2], :])
+        here += there
 
 
 def quotient(numerator: Array, denominator: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from .arrays import inner, norm, plus, quotient, relative, scaled_to
+from .arrays import combine_into, inner, norm, plus, quotient, relative, scaled_to
 from .checks import check_callable, check_count, check_number, noise_floor, problem
 from .iterate import Measure, iterate
 from .masking import masked
@@ -86,12 +86,9 @@ def cg_step(
     curvature = inner(state.direction, image)
     alpha = scaled_to(quotient(state.energy, curvature), state.x)
     if overwrite:
-        xp = array_namespace(image)
         x, residual = state.x, state.residual
-        image *= -alpha
-        residual += image
-        xp.multiply(alpha, state.direction, out=image)
-        x += image
+        combine_into(x, state.direction, add=alpha)
+        combine_into(residual, image, add=-alpha)
         del image
     else:
         x = plus(state.x, alpha, state.direction)
@@ -101,8 +98,7 @@ def cg_step(
     beta = scaled_to(quotient(energy, state.energy), state.x)
     if overwrite:
         direction = state.direction
-        direction *= beta
-        direction += correction
+        combine_into(direction, correction, keep=beta)
     else:
         direction = plus(correction, beta, state.direction)
     return CGState(x, residual, direction, energy, curvature)

@@ -7,11 +7,22 @@ from typing import Any
 
 from array_api_compat import is_cupy_array, is_numpy_array
 
-from .arrays import plus
+from .arrays import norm, plus, to_host
 from .cg import CGState, cg_restart, cg_step
 from .types import AdjointOperator, Array, Preconditioner
 
-__all__ = ["data_step"]
+__all__ = ["data_step", "stop_at"]
+
+
+def stop_at(size: Array, preconditioner: Preconditioner | None) -> Callable[[CGState], bool]:
+    """Say when the residual of every image of the batch is at most `size`, (*B, 1, 1, 1)."""
+
+    def enough(state: CGState) -> bool:
+        if preconditioner is None:  # then the energy is the squared residual
+            return bool((to_host(state.energy - size * size) <= 0).all())
+        return bool((to_host(norm(state.residual) - size) <= 0).all())
+
+    return enough
 
 
 def data_step(

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import norm, relative, to_host
+from .arrays import norm, relative
 from .cg import CGState
 from .checks import check_callable, check_count, check_number, check_output, problem
-from .data_step import data_step
+from .data_step import data_step, stop_at
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import AdjointOperator, Array, Preconditioner, Prox
@@ -215,7 +215,7 @@ def hqs(
         new = hqs_step(
             counted, y, state,
             prox=checked_prox, rho=now, strength=strength, inner_iterations=inner_iterations,
-            inner_stop=lambda inner: bool((to_host(norm(inner.residual) - enough) <= 0).all()),
+            inner_stop=stop_at(enough, made.get(now)),
             preconditioner=made.get(now),
         )  # fmt: skip
         change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)

@@ -209,6 +209,34 @@ def _defocus(s: Setup, *, coloured=False, views=None) -> Built:
     )
 
 
+def _layered(s: Setup, *, coloured=False, per_layer=False, normalize=True, views=("combined",)) -> Built:
+    rng, size = np.random.default_rng([s.seed, 17]), s.supports()
+    shape = (len(RADII), s.channels, *size) if coloured else (len(RADII), *size)
+    psfs = {view: s.rounded(unit_psfs(rng, shape)) for view in ("left", "right", "combined")}
+    alphas = s.rounded(
+        rng.uniform(0.1, 1, (s.count, s.height, s.width)) * (rng.random((s.count, s.height, s.width)) > 0.3)
+    )
+    alphas[-1] = 1  # a background without gaps, or rounding would decide what the cover is divided by
+    alphas[0, :, : s.width // 2] = 0
+    radii = (0.75, *rng.uniform(-2.4, 1.9, s.count - 1))
+    arrays = {view: s.array(p) for view, p in psfs.items()}
+    given = s.array(alphas)
+    A = bp.LayeredDefocus(
+        given, radii=radii, bank=bp.PSFBank(psfs=arrays, radii=RADII), channels=s.channels, boundary=s.boundary,
+        views=views, per_layer=per_layer, normalize=normalize,
+    )  # fmt: skip
+    kinds = {"per_layer": per_layer, "normalize": normalize}
+    levels = [psfs[view] for view in views]
+    return Built(
+        A=A,
+        twin=lambda: oracles.layered(alphas, levels, radii, RADII, s.channels, s.boundary, **kinds),
+        taps=size[0] * size[1],
+        arrays=(given, *arrays.values()),
+        in_shape=_shape(s, s.channels * (s.count if per_layer else 1)),
+        out_shape=_shape(s, len(views) * s.channels),
+    )
+
+
 def _identity(s: Setup) -> Built:
     n = s.channels * s.height * s.width
     return Built(A=bp.Identity(_shape(s)), twin=lambda: np.eye(n), taps=1, in_shape=_shape(s), out_shape=_shape(s))
@@ -315,6 +343,9 @@ CASES: dict[str, Callable[[Setup], Built]] = {
     "defocus_blur_per_colour": _row(_defocus, coloured=True),
     "dual_pixel": _row(_defocus, views=("left", "right")),
     "dual_pixel_three_views": _row(_defocus, coloured=True, views=("combined", "right", "left")),
+    "layered": _layered,
+    "layered_views": _row(_layered, per_layer=True, views=("left", "right")),
+    "layered_per_colour": _row(_layered, coloured=True, per_layer=True, normalize=False, views=("right", "combined")),
     "identity": _identity,
     "window": _window,
     "observed": _observed,
@@ -390,6 +421,9 @@ GATHER = (
     *("tiled_gkm", "tiled_rkr", "tiled_psf_stack", "tiled_pixel_psf"),
     *("tiled_convolution", "tiled_defocus_blur", "tiled_dual_pixel"),
 )
+
+# Operators whose two sides do not lie on the same frame, so that tiles and halos have no meaning for them.
+OFF_FRAME = ("window", "observed")
 
 # Operators whose output pixel (c, m, n) sees only colour c, through the PSF that `psf_at` returns.
 ROWS_ARE_PSFS = (

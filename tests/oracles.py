@@ -249,6 +249,34 @@ def dual_pixel(defocus_map, views, radii, channels, boundary):
     return np.concatenate([defocus_blur(defocus_map, psfs, radii, channels, boundary) for psfs in views])
 
 
+def layered(alphas, views, radii, levels, channels, boundary, *, per_layer, normalize):
+    """Matrix of LayeredDefocus, layer k with the PSF of radii[k]; views is a list of PSFs at the radii `levels`."""
+    count, height, width = np.shape(alphas)
+    size = height * width
+    blocks = []
+    for psfs in views:
+        rows = []
+        for c in range(channels):
+            share, parts = [1.0] * size, []
+            for k in range(count):
+                colour = [level[c] if np.ndim(psfs) == 4 else level for level in psfs]
+                blur = convolution(interpolated_psf(radii[k], colour, levels), (1, height, width), boundary)
+                alpha = np.reshape(alphas[k], -1)
+                parts.append([[share[p] * blur[p][q] * alpha[q] for q in range(size)] for p in range(size)])
+                share = [share[p] * (1.0 - sum(blur[p][q] * alpha[q] for q in range(size))) for p in range(size)]
+            for part in parts:
+                for p in range(size):
+                    cover = 1.0 - share[p]
+                    part[p] = [v / cover if cover > 1e-12 else 0.0 for v in part[p]] if normalize else part[p]
+            block = np.zeros((size, (count if per_layer else 1) * channels * size))
+            for k in range(count):
+                first = ((k if per_layer else 0) * channels + c) * size
+                block[:, first : first + size] += np.array(parts[k])
+            rows.append(block)
+        blocks.append(np.concatenate(rows))
+    return np.concatenate(blocks)
+
+
 def butterworth_filter(radius, order, cutoff, floor, view):
     """The published dual-pixel *filter array* (to be correlated) at an integer radius, step by step.
 

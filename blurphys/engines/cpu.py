@@ -4,6 +4,6 @@ The kernels release the GIL and run on strips of rows in a thread pool (`threads
 float64 on first use and cached on disk. Importing this module registers them.
 """
 
-from . import cpu_gaussian, cpu_gaussian_gradients, cpu_interpolate, cpu_psf, cpu_recursive
+from . import cpu_gaussian, cpu_gaussian_gradients, cpu_interpolate, cpu_layered, cpu_psf, cpu_recursive
 
-__all__ = ["cpu_gaussian", "cpu_gaussian_gradients", "cpu_interpolate", "cpu_psf", "cpu_recursive"]
+__all__ = ["cpu_gaussian", "cpu_gaussian_gradients", "cpu_interpolate", "cpu_layered", "cpu_psf", "cpu_recursive"]

@@ -141,7 +141,9 @@ def test_the_calibration_of_the_motorcycle_scales_with_its_size():
     """The full-size numbers give the same depth: q, doffs and focal length shrink together, the baseline stays."""
     full = Stereo(focal_px=3979.911, baseline_m=0.193001, doffs=124.343)
     q = 30.0
-    depth = [rig.baseline_m * rig.focal_px / (s * q + rig.doffs) for rig, s in ((full, 4), (scenes.MOTORCYCLE, 1))]
+    depth = [
+        rig.baseline_m * rig.focal_px / (s * q + rig.doffs) for rig, s in ((full, 4), (scenes.motorcycle.MOTORCYCLE, 1))
+    ]
     assert depth[0] == pytest.approx(depth[1], rel=1e-12)
 
 

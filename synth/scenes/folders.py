@@ -1,89 +1,18 @@
-"""Sharp photographs with a depth for every pixel: one record, and readers for RGB-D folders as they lie."""
+"""RGB-D folders as they lie, recognised by their file names, and any pair of files."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ._window import inside
-from .depth import Stereo, read_depth, to_metres
-from .io import read_image
+from ..depth import Stereo, read_depth
+from ..io import read_image
+from .scene import Scene
 
-__all__ = ["Scene", "Stereo", "from_files", "read_folder", "stereo_motorcycle"]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Scene:
-    """An all-in-focus photograph and the depth of what it shows.
-
-    Parameters
-    ----------
-    all_in_focus : ndarray of shape (3, H, W)
-        float32 or float64, linear light, finite and not negative; white is 1, highlights may exceed it.
-    depth_m : ndarray of shape (H, W)
-        float64, metres along the optical axis; NaN where nobody knows.
-    name : str
-        Short name, used in reports and stored with the data.
-    source : str
-        Where it comes from and what was done to it.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not fit each other, values outside the ranges above, or no pixel of known depth.
-    """
-
-    all_in_focus: np.ndarray
-    depth_m: np.ndarray
-    name: str
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        image, depth = self.all_in_focus, self.depth_m
-        if image.ndim != 3 or image.shape[0] != 3:
-            hint = "; is the image channels-last?" if image.ndim == 3 and image.shape[-1] == 3 else ""
-            raise ValueError(f"Scene {self.name}: expected an image of shape (3, H, W), got {image.shape}{hint}")
-        if depth.shape != image.shape[1:]:
-            raise ValueError(
-                f"Scene {self.name}: expected one depth per pixel, got an image of {image.shape[1]} x {image.shape[2]} "
-                f"and a depth map of shape {depth.shape}; do the two files belong together?"
-            )
-        if image.dtype not in (np.float32, np.float64) or depth.dtype != np.float64:
-            raise ValueError(
-                f"Scene {self.name}: expected a float image and float64 depth, got {image.dtype}, {depth.dtype}"
-            )
-        if not np.isfinite(image).all() or image.min() < 0:
-            raise ValueError(f"Scene {self.name}: the image holds values that are negative or not finite")
-        known = ~np.isnan(depth)
-        if not known.any():
-            raise ValueError(f"Scene {self.name}: no pixel has a known depth")
-        nearest, farthest = depth[known].min(), depth[known].max()
-        if not (nearest > 0 and math.isfinite(farthest)):
-            raise ValueError(
-                f"Scene {self.name}: expected depths > 0 m and NaN where unknown, got {nearest} to {farthest}; "
-                "to_metres turns the usual marks of unknown depth into NaN"
-            )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.depth_m.shape[0], self.depth_m.shape[1]
-
-    @property
-    def valid(self) -> np.ndarray:
-        """Bool of shape (H, W): where the depth is known."""
-        known: np.ndarray = ~np.isnan(self.depth_m)
-        return known
-
-    def window(self, top: int, left: int, height: int, width: int) -> Scene:
-        """Cut out a rectangle of whole pixels; ValueError if it leaves the image."""
-        rows, columns = inside(f"Scene {self.name}", (top, left, height, width), self.shape)
-        return replace(self, all_in_focus=self.all_in_focus[:, rows, columns], depth_m=self.depth_m[rows, columns])
+__all__ = ["from_files", "read_folder"]
 
 
 class _Layout(NamedTuple):
@@ -215,39 +144,4 @@ def from_files(
         depth_m=read_depth(depth, unit=depth_unit, stereo=stereo),
         name=Path(image).stem if name is None else name,
         source=f"{Path(image).name} with {Path(depth).name}" if source is None else source,
-    )
-
-
-MOTORCYCLE = Stereo(focal_px=3979.911 / 4, baseline_m=0.193001, doffs=124.343 / 4)
-"""Rig of the 741 px wide Motorcycle: that of the 2964 px wide original (3979.911 px, doffs 124.343 px) divided by 4."""
-
-
-def stereo_motorcycle() -> Scene:
-    """Left view of the Middlebury 2014 Motorcycle at 741 x 500, which scikit-image carries in its wheel.
-
-    Returns
-    -------
-    Scene
-        Real photograph, measured depth of 2.1 to 5.0 m, unknown for 7 % of the pixels (infinite disparity).
-
-    Notes
-    -----
-    depth = 0.193001 m x 994.978 px / (q + 31.086 px), the published calibration divided by the down-sampling factor 4;
-    the baseline is a length and stays. Photograph and disparity were averaged over 4 x 4 pixels by scikit-image.
-
-    References
-    ----------
-    D. Scharstein et al., High-resolution stereo datasets with subpixel-accurate ground truth, GCPR 2014.
-    """
-    from skimage import data
-
-    from blurphys.colour import srgb_to_linear
-
-    load: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]] = data.stereo_motorcycle
-    left, _, disparity = load()
-    return Scene(
-        all_in_focus=np.ascontiguousarray(srgb_to_linear(left.transpose(2, 0, 1) / 255.0), np.float32),
-        depth_m=to_metres(disparity, unit="disparity", stereo=MOTORCYCLE),
-        name="motorcycle",
-        source="Middlebury 2014 Motorcycle, left view, quarter size, from scikit-image; calibration divided by 4",
     )

@@ -1,0 +1,29 @@
+"""Sharp photographs with a depth for every pixel, readers for RGB-D sets as they lie, and scenes drawn by rule."""
+
+from ..depth import Stereo
+from .folders import from_files, read_folder
+from .motorcycle import stereo_motorcycle
+from .procedural import dead_leaves, highlights, slanted_planes, text_chart, thin_occluders
+from .readers import hypersim, middlebury, nyu_labelled, synthia
+from .resize import resized, scaled_pitch
+from .scene import Layer, Scene
+
+__all__ = [
+    "Layer",
+    "Scene",
+    "Stereo",
+    "dead_leaves",
+    "from_files",
+    "highlights",
+    "hypersim",
+    "middlebury",
+    "nyu_labelled",
+    "read_folder",
+    "resized",
+    "scaled_pitch",
+    "slanted_planes",
+    "stereo_motorcycle",
+    "synthia",
+    "text_chart",
+    "thin_occluders",
+]

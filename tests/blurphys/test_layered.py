@@ -1,0 +1,139 @@
+"""Layers with occlusion: the fused engine, gradients and bad input. Its dense twin stands in `cases.py`."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import blurphys as bp
+import blurphys.layered
+from tests.oracles import BOUNDARIES
+
+PUPIL = bp.Pupil.disk(split=0.4)
+BANK = bp.PSFBank(PUPIL, max_radius=3.0, step=0.5)
+VIEWS = ("left", "right", "combined", 45.0)
+
+
+def layers(rng, count, height, width):
+    """Alphas with holes, empty rows and soft edges, on an opaque background."""
+    alphas = rng.random((count, height, width)) * (rng.random((count, height, width)) > 0.5)
+    alphas[:-1, : height // 3] = 0
+    alphas[0, :, width // 2 :] = 0
+    alphas[-1] = 1
+    return alphas
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@given(
+    seed=st.integers(0, 2**16), count=st.integers(1, 4), height=st.integers(7, 60), width=st.integers(7, 300),
+    views=st.sampled_from([1, 2, 3, 4]), per_layer=st.booleans(), normalize=st.booleans(), coloured=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=12)
+def test_the_fused_engine_is_the_reference(boundary, seed, count, height, width, views, per_layer, normalize, coloured):
+    rng = np.random.default_rng(seed)
+    bank = BANK
+    if coloured:
+        psfs = rng.random((3, 3, 5, 4))
+        psfs /= psfs.sum(axis=(-2, -1), keepdims=True)
+        bank = bp.PSFBank(psfs={"left": psfs, "right": psfs[:, ::-1]}, radii=(-3.0, 0.5, 3.0))
+    chosen = (("left", "right", "combined") if coloured else VIEWS)[: min(views, 3 if coloured else 4)]
+    alphas = layers(rng, count, height, width)
+    A = bp.LayeredDefocus(
+        alphas, radii=rng.uniform(-3, 3, count), bank=bank, boundary=boundary, views=chosen, per_layer=per_layer,
+        normalize=normalize,
+    )  # fmt: skip
+    x = rng.random((2, *A.in_shape))
+    fused = A(x)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blurphys.layered, "lookup", lambda *_: None)
+        expected = A(x)
+    assert np.allclose(fused, expected, atol=1e-12)
+
+
+def test_single_precision_stays_single():
+    """Radii between two levels used to turn the PSFs into doubles."""
+    rng = np.random.default_rng(0)
+    alphas = layers(rng, 3, 30, 40)
+    radii = tuple(np.float64(r) for r in (-2.83, 0.17, 1.9))
+    double = bp.LayeredDefocus(alphas, radii=radii, bank=BANK)
+    single = bp.LayeredDefocus(alphas.astype(np.float32), radii=radii, bank=BANK)
+    x = rng.random((3, 30, 40))
+    y = single(x.astype(np.float32))
+    assert y.dtype == np.float32
+    assert np.allclose(y, double(x), atol=1e-5)
+
+
+def test_one_layer_everywhere_is_a_convolution():
+    x = np.random.default_rng(1).random((3, 20, 24))
+    A = bp.LayeredDefocus(np.ones((1, 20, 24)), radii=(2.5,), bank=BANK)
+    assert np.allclose(A(x), bp.Convolution(PUPIL.psf(2.5), shape=(3, 20, 24))(x), atol=1e-12)
+
+
+@given(st.integers(0, 2**16), st.sampled_from(BOUNDARIES))
+@settings(max_examples=20)
+def test_a_constant_stays_where_the_background_is_closed(seed, boundary):
+    alphas = layers(np.random.default_rng(seed), 3, 15, 18)
+    A = bp.LayeredDefocus(alphas, radii=(-2.0, 0.0, 3.0), bank=BANK, boundary=boundary, views=("combined",))
+    assert np.allclose(A(np.ones(A.in_shape)), 1.0)
+
+
+def test_gaps_are_dark_or_divided_out():
+    alphas = np.zeros((2, 12, 12))
+    alphas[0, :, :6], alphas[1, :, 6:] = 1, 1
+    kinds = {"radii": (-2.0, 2.0), "bank": BANK}
+    seam = bp.LayeredDefocus(alphas, **kinds, normalize=False)(np.ones((3, 12, 12)))
+    assert seam.min() == pytest.approx(0.75, abs=0.05)  # half, and a half of the other half
+    assert np.allclose(bp.LayeredDefocus(alphas, **kinds)(np.ones((3, 12, 12))), 1.0)
+
+
+def test_what_is_hidden_does_not_count():
+    """An opaque layer in focus hides what lies behind it, to the last bit."""
+    rng = np.random.default_rng(2)
+    alphas = np.ones((2, 14, 15))
+    A = bp.LayeredDefocus(alphas, radii=(0.0, 3.0), bank=BANK, per_layer=True)
+    x = rng.random((6, 14, 15))
+    other = np.concatenate([x[:3], rng.random((3, 14, 15))])
+    assert np.array_equal(A(x), A(other))
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_gradcheck(per_layer):
+    rng = np.random.default_rng(3)
+    start = torch.tensor(rng.uniform(0.2, 0.8, (2, 7, 8)), requires_grad=True)
+    image = torch.tensor(rng.random((3 * (1 + per_layer), 7, 8)), requires_grad=True)
+
+    def through(alphas, x):
+        return bp.LayeredDefocus(alphas, radii=(-1.3, 2.1), bank=BANK, per_layer=per_layer)(x)
+
+    assert torch.autograd.gradcheck(through, (start, image), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"alphas": np.ones((4, 5))}, r"shape \(K, H, W\)"),
+        ({"alphas": np.full((2, 9, 9), 1.5)}, "alphas from 0 to 1"),
+        ({"alphas": np.full((2, 9, 9), np.nan)}, "alphas from 0 to 1"),
+        ({"radii": (1.0,)}, "one radius for each of the 2 layers"),
+        ({"radii": (1.0, 9.0)}, "is it a diameter"),
+        ({"radii": (1.0, np.nan)}, "within the bank's"),
+        ({"radii": 3.0}, "sequence of radii"),
+        ({"views": "left"}, "tuple of views"),
+        ({"views": ("left", "left")}, "different views"),
+        ({"views": ("middle",)}, "expected a view among"),
+        ({"boundary": "mirror"}, "boundary"),
+        ({"alphas": np.ones((2, 2, 9))}, "reaches at most 1 px"),
+    ],
+)
+def test_bad_input(changes, sentence):
+    given = {"alphas": np.ones((2, 9, 9)), "radii": (-1.0, 2.0), "bank": BANK} | changes
+    with pytest.raises(ValueError, match=sentence):
+        bp.LayeredDefocus(given.pop("alphas"), **given)
+
+
+def test_bad_types():
+    with pytest.raises(TypeError, match="floating point"):
+        bp.LayeredDefocus(np.ones((2, 9, 9), int), radii=(0.0, 1.0), bank=BANK)
+    with pytest.raises(TypeError, match="PSFBank"):
+        bp.LayeredDefocus(np.ones((2, 9, 9)), radii=(0.0, 1.0), bank=PUPIL)
