@@ -1,4 +1,4 @@
-"""Synthetic defocus data: a scene and a camera in, samples out, in HDF5 files.
+"""Synthetic defocus data: scenes and a camera in, samples out, in HDF5 files.
 
 ::
 
@@ -9,24 +9,35 @@
         left = data[0]["left"]
 """
 
-from . import io, noise, scenes
+from . import datasets, io, noise, scenes
 from .camera import Camera
 from .dataset import Dataset, open
+from .distortion import RadialDistortion
 from .generate import Report, generate, replay
 from .render import Sample, render
-from .scenes import Scene
+from .scenes import Layer, Scene
+from .sensor import Sensor, ToneCurve
+from .shards import merge, resume, verify
 
 __all__ = [
     "Camera",
     "Dataset",
+    "Layer",
+    "RadialDistortion",
     "Report",
     "Sample",
     "Scene",
+    "Sensor",
+    "ToneCurve",
+    "datasets",
     "generate",
     "io",
+    "merge",
     "noise",
     "open",
     "render",
     "replay",
+    "resume",
     "scenes",
+    "verify",
 ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,11 @@ import numpy as np
 
 from blurphys.publishing import PathLike, publish, uninterrupted
 
-from .dataset import CACHE, FIELDS, FORMAT, VERSION
+from .dataset import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
 
-__all__ = ["Writer", "writing"]
+__all__ = ["Writer", "library_version", "writing"]
 
 _ATTRIBUTES = {
-    "model": "gather",
     "transfer_function": "linear",
     "defocus_convention": "signed radius in px of the stored image, positive behind the plane of focus",
     "view_normalisation": "each view has the exposure of the combined image; combined = (left + right) / 2",
@@ -28,7 +29,8 @@ _WHOLE_BYTES = 1 << 20  # a sample's array up to this size is one chunk
 _CHUNK_SIDE = 256
 
 
-def _library_version() -> str:
+def library_version() -> str:
+    """Return the version of blurphys that is installed."""
     try:
         return version("blurphys")
     except PackageNotFoundError:
@@ -47,6 +49,8 @@ def writing(
     dtype: str = "float32",
     compression: int | None = 1,
     overwrite: bool = False,
+    model: str = "gather",
+    part: Path | None = None,
 ) -> Iterator[Writer]:
     """Open a new dataset file for writing; it appears under its name when the block ends without an error.
 
@@ -70,6 +74,10 @@ def writing(
         gzip level 0 to 9; None stores plainly.
     overwrite : bool
         Whether a file there may be replaced.
+    model : str
+        How the samples are rendered.
+    part : Path, optional
+        An existing empty file to write to, which the caller publishes; `path` is for messages then.
 
     Yields
     ------
@@ -91,19 +99,23 @@ def writing(
         raise ValueError(f"dataset: expected names among {', '.join(FIELDS)}, got {', '.join(sorted(unknown))}")
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dataset: expected dtype 'float32' or 'float16', got {dtype!r}")
-    with publish(path, overwrite=overwrite) as part:
+    with publish(path, overwrite=overwrite) if part is None else contextlib.nullcontext(part) as part:
         stream, file = _Stream(part), None
         try:
             with uninterrupted():
                 # Format 1.10 checksums its own metadata and lifts the 64 KiB limit on attributes.
                 file = h5py.File(stream, "w", libver=("v110", "v110"), **CACHE)
                 writer = Writer(file, stream, samples, shape, names, dtype, compression)
-                generator = f"blurphys {_library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
+                generator = f"blurphys {library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
                 file.attrs["format"], file.attrs["version"], file.attrs["generator"] = FORMAT, VERSION, generator
-                for key, text in _ATTRIBUTES.items():
+                for key, text in (_ATTRIBUTES | {"model": model}).items():
                     file.attrs[key] = text
                 file.attrs["seed"] = np.uint64(seed)
-                file.attrs["configuration"] = json.dumps(configuration, sort_keys=True, allow_nan=False)
+                text = json.dumps(configuration, sort_keys=True, allow_nan=False)
+                file.attrs["configuration"], file.attrs["configuration_sha256"] = (
+                    text,
+                    sha256(text.encode()).hexdigest(),
+                )
             yield writer
             writer.finish()
         finally:
@@ -188,6 +200,9 @@ class Writer:
         self._written = np.zeros(samples, bool)
         self._datasets: dict[str, Any] = {}
         self._columns: dict[str, Any] = {}
+        self._sums: dict[str, np.ndarray] = {}
+        self._values: dict[str, np.ndarray] = {}
+        self.digest = ""
         for name in FIELDS:
             if name not in names:
                 continue
@@ -209,6 +224,7 @@ class Writer:
             )
             dataset.attrs.update({"axes": axes, "units": units, "description": description})
             self._datasets[name] = dataset
+            self._sums[name] = np.zeros(samples, np.uint32)
 
     def write(self, index: int, arrays: Mapping[str, np.ndarray], parameters: Mapping[str, float | int]) -> None:
         """Store sample `index`: arrays by name as in the schema, and its parameters (the same names for every sample).
@@ -224,7 +240,7 @@ class Writer:
             if set(parameters) != set(self._columns):
                 raise ValueError(f"dataset: expected parameters {sorted(self._columns)}, got {sorted(parameters)}")
             for name, column in self._columns.items():
-                column[index] = parameters[name]
+                column[index] = self._values[name][index] = parameters[name]
         self._written[index] = True
         self._stream.check()
 
@@ -240,6 +256,7 @@ class Writer:
                 f"dataset: {name} reaches {np.abs(array).max():g}, more than float16 holds; use dtype='float32'"
             )
         dataset[index] = stored
+        self._sums[name][index] = zlib.crc32(np.ascontiguousarray(stored).data)
         self._stream.check()
 
     def _make_columns(self, parameters: Mapping[str, float | int]) -> None:
@@ -247,6 +264,7 @@ class Writer:
         for name, value in parameters.items():
             kind = np.int64 if isinstance(value, int | np.integer) else np.float64
             size = min(self._samples, 4096)
+            self._values[name] = np.zeros(self._samples, kind)
             self._columns[name] = group.create_dataset(
                 name, (self._samples,), kind, chunks=(size,), fletcher32=True, track_times=False
             )
@@ -258,3 +276,10 @@ class Writer:
             raise ValueError(
                 f"dataset: {missing.size} of {self._samples} samples were never written, first {missing[0]}"
             )
+        with uninterrupted():
+            group = self._file.create_group(CHECKSUMS)
+            for name, sums in self._sums.items():
+                size = min(self._samples, 4096)
+                group.create_dataset(name, data=sums, chunks=(size,), fletcher32=True, track_times=False)
+            self.digest = digest_of(self._sums, self._values)
+            self._stream.check()

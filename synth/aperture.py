@@ -95,8 +95,8 @@ def by_aperture(
 
     Notes
     -----
-    Layers are shifted by (c X, c Y) with linear interpolation of colour times alpha and of alpha, which adds the blur of
-    at most half a pixel; mirrored at the border, edge not repeated. Cost: M K shifts of C + 1 planes.
+    Layers are shifted by (c X, c Y) with linear interpolation of colour times alpha and of alpha, which adds the blur
+    of at most half a pixel; mirrored at the border, edge not repeated. Cost: M K shifts of C + 1 planes.
     """
     colours, alphas = np.asarray(colours, np.float64), np.asarray(alphas, np.float64)
     if colours.ndim != 4 or alphas.shape != (len(colours), *colours.shape[2:]) or len(radii) != len(colours):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ class Camera:
     gain_range : (float, float), optional
         Smallest and largest factor on the sensitivity (uniform in its logarithm): `shot` grows with it, `read` with its
         square.
+    published : (int, float, float), optional
+        Order, cutoff and floor of the published dual-pixel kernels (`blurphys.psf.butterworth`), which then stand for
+        the pupil: radii are rounded to whole pixels, and 0 to 1.
     name : str
         Short name for reports.
 
@@ -64,6 +68,7 @@ class Camera:
     focus_range_m: tuple[float, float] | None = None
     f_number_range: tuple[float, float] | None = None
     gain_range: tuple[float, float] | None = None
+    published: tuple[int, float, float] | None = None
     name: str = "camera"
 
     def __post_init__(self) -> None:
@@ -108,7 +113,16 @@ class Camera:
 
     def bank(self) -> bp.PSFBank:
         """Make the PSFs of this camera, all radii up to `max_radius`; they do not depend on the lens settings."""
+        if self.published is not None:
+            return _published_bank(*self.published, max_radius=math.floor(self.max_radius))
         return bp.PSFBank(self.pupil, max_radius=self.max_radius, step=self.step)
+
+    def settled_map(self, defocus_map: np.ndarray) -> np.ndarray:
+        """Return the radii that are rendered: as they are, or rounded where the published kernels are used."""
+        if self.published is None:
+            return defocus_map
+        whole: np.ndarray = np.rint(defocus_map)
+        return np.where(whole == 0, whole.dtype.type(1), whole)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -145,6 +159,7 @@ class Camera:
             "focus_range_m": None if self.focus_range_m is None else list(self.focus_range_m),
             "f_number_range": None if self.f_number_range is None else list(self.f_number_range),
             "gain_range": None if self.gain_range is None else list(self.gain_range),
+            "published": None if self.published is None else list(self.published),
         }
 
     @classmethod
@@ -155,6 +170,8 @@ class Camera:
             values["lens"] = bp.ThinLens(**values["lens"])
             values["pupil"] = _pupil_from_dict(values["pupil"])
             values["noise"] = ShotReadNoise(**values["noise"])
+            if values.get("published") is not None:
+                values["published"] = tuple(values["published"])
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"Camera: expected what Camera.to_dict gives, got something else ({error!r})") from None
@@ -170,8 +187,8 @@ class Camera:
 
         Parameters
         ----------
-        name : {"canon-r6ii", "pixel4"}
-            Underscores count as hyphens, and case does not matter.
+        name : str
+            One of `presets`. Underscores count as hyphens, and case does not matter.
 
         Returns
         -------
@@ -179,7 +196,10 @@ class Camera:
             ``canon-r6ii``: full frame, 50 mm f/4 focused at 1 m, 768 px wide images, split 0.15; lens, pitch and
             split as measured on its photographs. ``pixel4``: 4.38 mm f/1.7 focused at 0.5 m, half-resolution images
             (2.8 um), split 0.45, flat-topped blur; the split as measured on its dual-pixel kernels, the rest from its
-            data sheet. The noise of both is typical of phones and was measured on neither.
+            data sheet. The noise of both is typical of phones and was measured on neither. ``iccv2021-0`` to
+            ``iccv2021-4``: the five camera sets of the published dual-pixel generator (Abuolaim et al., ICCV 2021),
+            with the kernels it used first, without noise; for metres of depth, and ``model="gather"``. ``syndof``: a
+            Gaussian-like blur of at most 14 px, 36 mm wide sensor, focal lengths and cap as in Lee et al., CVPR 2019.
 
         Raises
         ------
@@ -316,4 +336,59 @@ def _pixel4() -> Camera:
     )
 
 
-_PRESETS = {"canon-r6ii": _canon_r6ii, "pixel4": _pixel4}
+# Focal length f, f-number N, focus u of the published sets, and the largest radius they reach beyond 250 m or up close.
+# The published code mixes metres and millimetres, so only A s' / u = f^2 / (N (u - f)) has a meaning: the radius at
+# infinity in px. It takes what is a diameter for the radius; so do these.
+_ICCV2021 = ((4.0, 6.0, 5.0), (5.0, 8.0, 6.0), (7.0, 5.0, 8.0), (10.0, 13.0, 12.0), (22.0, 10.0, 30.0))
+
+
+def _iccv2021(number: int) -> Camera:
+    f, stop, focus = _ICCV2021[number]
+    radius_at_infinity = f * f / (stop * (focus - f))
+    # Any thin lens with this radius at infinity and this focus gives the same map; 50 mm f/4 fixes the pitch.
+    probe = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=focus, pixel_pitch_um=1.0)
+    lens = replace(probe, pixel_pitch_um=probe.radius_at_infinity / radius_at_infinity)
+    return Camera(
+        lens=lens, pupil=bp.Pupil.butterworth(order=3, cutoff=0.8, floor=0.1, split=0.5), max_radius=40.0, step=1.0,
+        published=(3, 0.8, 0.1), name=f"iccv2021-{number}",
+    )  # fmt: skip
+
+
+def _syndof() -> Camera:
+    return Camera(
+        lens=bp.ThinLens(focal_length_mm=70.0, f_number=4.0, focus_distance_m=4.0, pixel_pitch_um=36000 / 1024),
+        pupil=bp.Pupil.measured(_gaussian_pupil(), extent=2.0, split=0.0),
+        max_radius=14.0,
+        focus_range_m=(1.5, 12.0),
+        f_number_range=(1.4, 8.0),
+        name="syndof",
+    )
+
+
+def _gaussian_pupil() -> np.ndarray:
+    """A Gaussian of standard deviation 1/2 in units of the pupil: sigma = D / 4 for a circle of diameter D."""
+    line = (np.arange(96) - 47.5) / 24
+    grid: np.ndarray = np.exp(-2 * (line[:, None] ** 2 + line**2))
+    return grid
+
+
+def _published_bank(order: int, cutoff: float, floor: float, *, max_radius: int) -> bp.PSFBank:
+    radii = list(range(-max_radius, max_radius + 1))
+    size = bp.psf.butterworth(max_radius, order=order, cutoff=cutoff, floor=floor).shape[0]
+    psfs: dict[str, np.ndarray] = {}
+    for view, behind in (("combined", "combined"), ("left", "right"), ("right", "left")):
+        levels = []
+        for radius in radii:
+            chosen = behind if radius < 0 else view
+            kernel = bp.psf.butterworth(max(1, abs(radius)), order=order, cutoff=cutoff, floor=floor, view=chosen)
+            levels.append(np.pad(kernel, (size - kernel.shape[0]) // 2))
+        psfs[view] = np.stack(levels)
+    return bp.PSFBank(psfs=psfs, radii=radii)
+
+
+_PRESETS: dict[str, Callable[[], Camera]] = {
+    "canon-r6ii": _canon_r6ii,
+    "pixel4": _pixel4,
+    "syndof": _syndof,
+    **{f"iccv2021-{number}": partial(_iccv2021, number) for number in range(len(_ICCV2021))},
+}

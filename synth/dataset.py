@@ -12,6 +12,7 @@ dataset            shape           type              meaning
 ``depth_m``        (N, H, W)       float32           metres along the optical axis, NaN where unknown
 ``valid``          (N, H, W)       uint8             1 where the depth is known and its CoC radius was not clamped
 ``parameters/*``   (N,)            int64, float64    one column per parameter drawn or counted for a sample
+``crc32/*``        (N,)            uint32            CRC-32 of each array of a sample, as its bytes are stored
 =================  ==============  ================  ==================================================================
 
 ``left`` and ``right`` stand there together or not at all; so may ``combined`` be missing. Every dataset has the
@@ -26,7 +27,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -40,10 +43,30 @@ from ._window import inside
 if TYPE_CHECKING:
     from .camera import Camera
 
-__all__ = ["CACHE", "FIELDS", "FORMAT", "VERSION", "Dataset", "Reader", "open"]
+__all__ = [
+    "CACHE",
+    "CHECKSUMS",
+    "CONFIG",
+    "FIELDS",
+    "FOLDER_FORMAT",
+    "FOLDER_VERSION",
+    "FORMAT",
+    "VERSION",
+    "VIRTUAL",
+    "Dataset",
+    "FolderReader",
+    "Reader",
+    "digest_of",
+    "open",
+    "read_config",
+    "shard_name",
+]
 
 FORMAT = "blurphys-dataset"
 VERSION = 1
+CHECKSUMS = "crc32"
+FOLDER_FORMAT, FOLDER_VERSION = "blurphys-dataset-folder", 1
+CONFIG, VIRTUAL = "config.json", "dataset.h5"
 
 _IMAGE = ("sample channel row column", "white = 1, linear light")
 _PLANE = "sample row column"
@@ -56,9 +79,58 @@ FIELDS: dict[str, tuple[str, str, str]] = {  # name: axes, units, description
     "depth_m": (_PLANE, "m", "distance along the optical axis, NaN where unknown"),
     "valid": (_PLANE, "1", "1 where the depth is known and its circle of confusion was not clamped"),
 }
-_INHERITED: list[Reader] = []  # files that a fork brought along: the parent's, to be neither used nor closed here
+_INHERITED: list[
+    Reader | FolderReader
+] = []  # files that a fork brought along: the parent's, to be neither used nor closed here
+OPEN_SHARDS = 16
+"""Shards of a folder that are open at a time."""
 CACHE = {"rdcc_nbytes": 16 << 20, "rdcc_nslots": 2003}
 """Chunk cache of each array: some twenty chunks, and a prime number of slots about a hundred times larger."""
+
+
+def shard_name(number: int) -> str:
+    """Return the name of a shard's file."""
+    return f"shard-{number:05d}.h5"
+
+
+def digest_of(sums: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]) -> str:
+    """Hash the checksums of all arrays and all parameters of a file."""
+    seen = sha256()
+    for kind in (sums, columns):
+        for name in sorted(kind):
+            seen.update(name.encode() + b"\0" + np.ascontiguousarray(kind[name]).tobytes())
+    return seen.hexdigest()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read what a folder of shards says of itself.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder, or it has no configuration.
+    ValueError
+        The configuration is damaged, or of another version.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        what = "there is no folder" if not folder.exists() else "expected a dataset, but there is no config.json in"
+        raise FileNotFoundError(f"{what} {folder}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config["format"] != FOLDER_FORMAT:
+            raise ValueError(f"expected format {FOLDER_FORMAT}, got {config['format']!r}")
+        if config["version"] != FOLDER_VERSION:
+            raise ValueError(f"expected version {FOLDER_VERSION} of the format, got {config['version']!r}")
+        shards = config["shards"]
+        if not shards or not all(type(count) is int and count > 0 for count in shards):
+            raise ValueError("it does not say how many samples each shard holds")
+        if not {"recipe", "storage"} <= set(config):
+            raise ValueError("it lacks the recipe or the storage")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a readable configuration ({error})") from None
+    checked: dict[str, Any] = config
+    return checked
 
 
 class Reader:
@@ -97,11 +169,19 @@ class Reader:
                 raise ValueError(f"expected a file of format {FORMAT}, got {self.attrs.get('format', 'none')!r}")
             if int(self.attrs["version"]) != VERSION:
                 raise ValueError(f"expected version {VERSION} of the format, got {self.attrs['version']}")
-            self.configuration: dict[str, Any] = json.loads(self.attrs["configuration"])
+            text = self.attrs["configuration"]
+            told = self.attrs.get("configuration_sha256")
+            if told is not None and sha256(text.encode()).hexdigest() != told:
+                raise ValueError("its configuration is not the one that was written")
+            self.configuration: dict[str, Any] = json.loads(text)
             self.names = tuple(name for name in FIELDS if name in self._file)
             first = self._file["defocus_map"].shape
             self._samples, self.shape = int(first[0]), (int(first[1]), int(first[2]))
             self._columns = {name: column[:] for name, column in self._file["parameters"].items()}
+            sums = self._file[CHECKSUMS].items() if CHECKSUMS in self._file else ()
+            self._sums: dict[str, np.ndarray] = {name: column[:] for name, column in sums}
+            if any(len(column) != self._samples for column in (*self._columns.values(), *self._sums.values())):
+                raise ValueError("a column of parameters or checksums has another length than the samples")
             for name in self.names:
                 inner = (3, *self.shape) if "channel" in FIELDS[name][0] else self.shape
                 if self._file[name].shape != (self._samples, *inner):
@@ -165,8 +245,20 @@ class Reader:
                 values = self._file[name][row, ..., rows, columns]
             except (OSError, RuntimeError) as error:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} cannot be read ({error})") from None
+            if window is None and name in self._sums and zlib.crc32(values) != self._sums[name][row]:
+                raise ValueError(f"{self.path}: sample {row} is damaged: {name} is not what was written")
             result[name] = values.astype(bool if name == "valid" else np.float32, copy=False)
         return result
+
+    @property
+    def digest(self) -> str:
+        """A hash of all arrays, by their checksums, and of all parameters."""
+        return digest_of(self._sums, self._columns)
+
+    def stored_dtype(self, name: str) -> np.dtype[Any]:
+        """Type in which an array is stored."""
+        kind: np.dtype[Any] = self._file[name].dtype
+        return kind
 
     def parameters(self, index: int) -> dict[str, float | int]:
         """Parameters of one sample: what was drawn for it and what was counted."""
@@ -192,36 +284,136 @@ class Reader:
         self.close()
 
 
-def open(path: PathLike) -> Reader:
-    """Open a dataset file for reading.
+class FolderReader:
+    """A folder of shards, read sample by sample as if it were one file; see `open`.
+
+    The number of samples is what was asked for when the folder was begun, whatever became of its shards: reading a
+    sample of a missing or damaged one raises an error that names it.
+
+    Attributes
+    ----------
+    attrs, configuration, names, shape
+        As of `Reader`, from the first shard that can be read.
+    """
+
+    def __init__(self, path: PathLike):
+        self.path = Path(path)
+        self.config = read_config(self.path)
+        self._ends = np.cumsum(self.config["shards"])
+        self._readers: dict[int, Reader] = {}
+        first = self._any()
+        self.attrs, self.configuration = first.attrs, first.configuration
+        self.names, self.shape = first.names, first.shape
+
+    def _any(self) -> Reader:
+        problem: Exception = ValueError(f"{self.path}: no shard is there yet; `blurphys synth resume` goes on")
+        for number in range(len(self._ends)):
+            try:
+                return self._shard(number)
+            except (OSError, ValueError) as error:
+                problem = problem if "is not there" in str(error) else error
+        raise problem
+
+    def _shard(self, number: int) -> Reader:
+        if number not in self._readers:
+            path = self.path / shard_name(number)
+            if not path.is_file():
+                raise ValueError(f"{path} is not there; `blurphys synth resume {self.path}` makes it")
+            while len(self._readers) >= OPEN_SHARDS:
+                self._readers.pop(next(iter(self._readers))).close()
+            reader = Reader(path)
+            if len(reader) != self.config["shards"][number]:
+                reader.close()
+                raise ValueError(f"{path}: expected {self.config['shards'][number]} samples, got {len(reader)}")
+            self._readers[number] = reader
+        return self._readers[number]
+
+    def _find(self, index: int) -> tuple[Reader, int]:
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.path}: sample {index} of {len(self)}")
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        return self._shard(number), row - int(self._ends[number]) + self.config["shards"][number]
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self.read(index)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return (self.read(index) for index in range(len(self)))
+
+    def read(
+        self, index: int, *, names: Sequence[str] | None = None, window: tuple[int, int, int, int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """As `Reader.read`; ValueError also for a missing or damaged shard."""
+        reader, row = self._find(index)
+        return reader.read(row, names=names, window=window)
+
+    def parameters(self, index: int) -> dict[str, float | int]:
+        """Parameters of one sample: what was drawn for it and what was counted."""
+        reader, row = self._find(index)
+        return reader.parameters(row)
+
+    def camera(self, index: int) -> Camera:
+        """Return the camera that sample `index` was rendered with."""
+        reader, row = self._find(index)
+        return reader.camera(row)
+
+    def stored_dtype(self, name: str) -> np.dtype[Any]:
+        """Type in which an array is stored."""
+        return self._any().stored_dtype(name)
+
+    def close(self) -> None:
+        """Close the files; reading afterwards opens them again."""
+        while self._readers:
+            self._readers.popitem()[1].close()
+
+    def __enter__(self) -> FolderReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open(path: PathLike) -> Reader | FolderReader:
+    """Open a dataset for reading.
 
     Parameters
     ----------
     path : path
-        A file that `synth.generate` wrote.
+        A file or a folder that `synth.generate` wrote.
 
     Returns
     -------
-    Reader
+    Reader or FolderReader
         ``len(data)`` samples; ``data[i]`` maps names to arrays; ``data.attrs``; usable in a ``with`` statement.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        There is no such file or folder.
     ValueError
-        Not HDF5, not a dataset of ours, damaged, or of another version.
+        Not HDF5, not a dataset of ours, damaged, of another version, or a folder without a readable shard.
     """
-    return Reader(path)
+    place = Path(path)
+    if place.is_dir():
+        return FolderReader(place)
+    if place.name == VIRTUAL and (place.parent / CONFIG).is_file():
+        return FolderReader(place.parent)  # HDF5 shows zeros where a shard is missing
+    return Reader(place)
 
 
 class Dataset:
-    """Samples of a dataset file for training: a torch-style map dataset.
+    """Samples of a dataset for training: a torch-style map dataset.
 
     Parameters
     ----------
     path : path
-        A file that `synth.generate` wrote.
+        A file or folder that `synth.generate` wrote.
     crop : int or (int, int), optional
         Height and width of the part to return, px. The middle without `augment`, a random place with it.
     augment : bool
@@ -258,7 +450,7 @@ class Dataset:
             raise ValueError(f"Dataset: expected a crop of at most {H} x {W} px, got {self.crop[0]} x {self.crop[1]}")
         self._spare = (H - self.crop[0], W - self.crop[1])
         self._mirror = augment and angle % 180 == 0
-        self._opened: tuple[int, Reader] | None = None
+        self._opened: tuple[int, Reader | FolderReader] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the augmentation of the following items is drawn for."""
@@ -270,7 +462,7 @@ class Dataset:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
-    def _reader(self) -> Reader:
+    def _reader(self) -> Reader | FolderReader:
         if self._opened is None or self._opened[0] != os.getpid():
             if self._opened is not None:
                 _INHERITED.append(self._opened[1])

@@ -189,9 +189,7 @@ class RadialDistortion:
         Square root of that of areas: 1 / sqrt(R'(r) R(r) / r), the geometric mean of the radial and the tangential
         magnification. A blur of radius c in the old image has radius c times this in the new one.
         """
-        r = self._map(shape).r
-        magnification: np.ndarray = 1 / np.sqrt(self._slope(r) * self._stretch(r))
-        return magnification
+        return self._magnification(self._map(shape).r)
 
     def apply(self, image: np.ndarray, order: Literal[0, 1] = 1) -> np.ndarray:
         """Distort one image.
@@ -277,7 +275,7 @@ class RadialDistortion:
             kind = chosen[name]
             warped[name] = plan.linear(array) if kind == "image" else plan.nearest(array)
             if kind == "radius":
-                warped[name] = (warped[name] * self.magnification(shape)).astype(array.dtype)
+                warped[name] = (warped[name] * self._magnification(plan.r)).astype(array.dtype)
             elif kind == "depth" and np.issubdtype(array.dtype, np.floating):
                 warped[name][..., plan.exposed] = np.nan
         return warped
@@ -310,6 +308,10 @@ class RadialDistortion:
         a, b, c, d = self.coefficients
         r = np.asarray(r, np.float64)
         return np.asarray(((4 * a * r + 3 * b) * r + 2 * c) * r + d)
+
+    def _magnification(self, r: np.ndarray) -> np.ndarray:
+        magnification: np.ndarray = 1 / np.sqrt(self._slope(r) * self._stretch(r))
+        return magnification
 
     def _check_fold(self, shape: tuple[int, int]) -> None:
         """ValueError if R stops increasing before the corners; its slope is least at an end or at a turning point."""
@@ -355,6 +357,12 @@ class _Map:
         self.exposed = (row < -0.5) | (row > H - 0.5) | (column < -0.5) | (column > W - 0.5)
         self.row, self.column = np.clip(row, 0, H - 1), np.clip(column, 0, W - 1)
 
+        top, left = np.floor(self.row).astype(np.intp), np.floor(self.column).astype(np.intp)
+        self.down, self.across = self.row - top, self.column - left
+        # A pixel hit exactly has no neighbours: what they hold, even NaN, does not matter.
+        bottom, right = top + (self.down > 0), left + (self.across > 0)
+        self.corners = (top * W + left, top * W + right, bottom * W + left, bottom * W + right)
+
     def nearest(self, array: np.ndarray) -> np.ndarray:
         row, column = np.floor(self.row + 0.5).astype(np.intp), np.floor(self.column + 0.5).astype(np.intp)
         taken: np.ndarray = array[..., row, column]
@@ -362,16 +370,13 @@ class _Map:
         return taken
 
     def linear(self, array: np.ndarray) -> np.ndarray:
-        top, left = np.floor(self.row).astype(np.intp), np.floor(self.column).astype(np.intp)
-        down, across = self.row - top, self.column - left
-        # A pixel hit exactly has no neighbours: what they hold, even NaN, does not matter.
-        bottom, right = top + (down > 0), left + (across > 0)
         warped = np.empty_like(array)
         for index in np.ndindex(array.shape[:-2]):
-            plane = array[index].astype(np.float64)
-            upper = plane[top, left] + across * (plane[top, right] - plane[top, left])
-            lower = plane[bottom, left] + across * (plane[bottom, right] - plane[bottom, left])
-            warped[index] = upper + down * (lower - upper)
+            plane = array[index].astype(np.float64).ravel()
+            upper, upper_right, lower, lower_right = (plane.take(corner) for corner in self.corners)
+            upper += self.across * (upper_right - upper)
+            lower += self.across * (lower_right - lower)
+            warped[index] = upper + self.down * (lower - upper)
         warped[..., self.exposed] = 0
         return warped
 

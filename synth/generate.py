@@ -1,43 +1,23 @@
-"""Scenes and a camera to a file of samples."""
+"""Scenes and a camera to samples in HDF5: one file, or a folder of shards that survives whatever stops it."""
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
-
-import blurphys as bp
 from blurphys.publishing import PathLike, refuse_existing
 
 from ._writing import writing
 from .camera import Camera
 from .dataset import open as open_dataset
-from .render import MODEL, VIEWS, Sample, check_views, render
-from .scenes import Scene, read_folder
+from .recipe import SPLITS, Recipe, Stage, make_recipe, prepared, sample_of, shoot, sources_of, stream
+from .render import VIEWS, Sample
+from .scenes import Scene
 
-__all__ = ["SPLITS", "Report", "Stage", "generate", "replay", "stream"]
-
-SPLITS = ("train", "val", "test")
-
-
-class Stage(IntEnum):
-    """What a stream of random numbers is for; the numbers are part of the data's identity and never change."""
-
-    CAMERA = 0
-    WINDOW = 1
-    NOISE = 2
-
-
-def stream(seed: int, split: str, scene: int, sample: int, stage: Stage) -> np.random.Generator:
-    """Return the random stream of one stage of one sample: Philox, keyed by all five and by nothing else."""
-    key = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), scene, sample, int(stage)))
-    return np.random.Generator(np.random.Philox(key))
+__all__ = ["SPLITS", "Report", "Stage", "Tally", "generate", "replay", "stream"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +27,7 @@ class Report:
     Attributes
     ----------
     path : Path
-        The file.
+        The file or folder.
     samples : int
         How many it holds.
     clamped_share : float
@@ -58,6 +38,8 @@ class Report:
         Least and largest signed radius rendered, px.
     seconds : float
         Time it took.
+    made : int
+        How many of the samples were made now; the others were there already.
     """
 
     path: Path
@@ -66,12 +48,63 @@ class Report:
     unknown_share: float
     radius_range: tuple[float, float]
     seconds: float
+    made: int
 
     def __str__(self) -> str:
         low, high = self.radius_range
+        there = f" ({self.samples - self.made} of them were there already)" if self.made < self.samples else ""
         return (
-            f"{self.path}: {self.samples} samples in {self.seconds:.1f} s, CoC radius {low:+.1f} to {high:+.1f} px, "
-            f"{self.clamped_share:.2%} of the pixels clamped, {self.unknown_share:.2%} of unknown depth"
+            f"{self.path}: {self.samples} samples{there} in {self.seconds:.1f} s, CoC radius {low:+.1f} to "
+            f"{high:+.1f} px, {self.clamped_share:.2%} of the pixels clamped, {self.unknown_share:.2%} of unknown depth"
+        )
+
+
+@dataclass
+class Tally:
+    """Counts over samples, which add up over shards."""
+
+    samples: int = 0
+    pixels: int = 0
+    clamped: int = 0
+    unknown: int = 0
+    low: float = float("inf")
+    high: float = -float("inf")
+
+    def add(self, sample: Sample) -> None:
+        """Count one sample."""
+        self.samples += 1
+        self.pixels += sample.valid.size
+        self.clamped += int(sample.parameters["clamped_pixels"])
+        self.unknown += int(sample.parameters["unknown_pixels"])
+        self.low = min(self.low, float(sample.defocus_map.min()))
+        self.high = max(self.high, float(sample.defocus_map.max()))
+
+    def merge(self, other: Tally) -> None:
+        """Count what another one has counted."""
+        self.samples += other.samples
+        self.pixels += other.pixels
+        self.clamped += other.clamped
+        self.unknown += other.unknown
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    def check(self, limit: float | None) -> None:
+        """Raise ValueError where a larger share of the pixels was clamped than `limit`."""
+        if limit is not None and self.clamped > limit * self.pixels:
+            raise ValueError(
+                f"generate: {self.clamped / self.pixels:.1%} of the pixels were clamped to the camera's max_radius, "
+                f"more than the {limit:.1%} allowed; raise max_radius, stop the lens down, or allow more by max_clamped"
+            )
+
+    def report(self, path: PathLike, seconds: float, made: int) -> Report:
+        """Turn it into what people read."""
+        return Report(
+            path=Path(path),
+            samples=self.samples,
+            clamped_share=self.clamped / self.pixels,
+            unknown_share=self.unknown / self.pixels,
+            radius_range=(self.low, self.high),
+            seconds=seconds,
+            made=made,
         )
 
 
@@ -86,20 +119,31 @@ def generate(
     size: tuple[int, int] | None = None,
     views: Sequence[str] = VIEWS,
     invalid: Literal["error", "nearest", "far"] = "nearest",
+    model: Literal["gather", "layered", "aperture"] = "gather",
+    slabs: int = 24,
     dtype: Literal["float32", "float16"] = "float32",
     compression: int | None = 1,
+    max_clamped: float | None = None,
+    depth_unit: str | None = None,
+    shard_size: int = 256,
+    workers: int = 1,
+    executor: Any = None,
+    resume: bool = True,
     overwrite: bool = False,
     on_sample: Callable[[int, Sample], None] | None = None,
+    on_progress: Callable[[int, int, int], None] | None = None,
 ) -> Report:
-    """Render samples of scenes and store them in one HDF5 file.
+    """Render samples of scenes and store them in HDF5.
 
     Parameters
     ----------
-    scenes : Scene, path, or a sequence of them
-        Paths are RGB-D folders (`synth.scenes.read_folder`). Sample i shows scene i modulo their number. Keep the
-        scenes of different splits apart: no scene may be in two.
+    scenes : Scene, str, path, or a sequence of them
+        Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such; names are those of `synth.recipe.DRAWN`
+        and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes of different splits apart: no
+        scene may be in two.
     out : path
-        The file to make; see `synth.dataset` for its layout.
+        A name ending in .h5 or .hdf5: one file, see `synth.dataset`. Any other: a folder of shards, see
+        ``docs/dataset.md``.
     camera : Camera
         Each sample draws its settings from the camera's ranges.
     samples : int
@@ -112,18 +156,32 @@ def generate(
         Height and width of the samples, px, cut at a random place out of a larger rendering, so that true content
         rather than a mirror image blurs across the border wherever the photograph goes on. The whole scenes without
         it, which then must be of one size.
-    views : sequence of str
-        As for `synth.render`.
-    invalid : {"error", "nearest", "far"}
-        How unknown depths are filled before blurring.
+    views, invalid, model, slabs
+        As for `synth.render`; photographs get a background (`synth.scenes.with_background`) where the model needs it.
     dtype : {"float32", "float16"}
         Type in which images are stored.
     compression : int, optional
-        gzip level of the file; None stores plainly.
+        gzip level of the file; None stores plainly, which is several times faster: noise does not compress.
+    max_clamped : float, optional
+        Largest share of pixels whose radius may be clamped, 0 to 1; any without it, counted and reported.
+    depth_unit : str, optional
+        Of all folders, overriding what their layout implies.
+    shard_size : int
+        Samples in a file of a folder.
+    workers : int
+        Processes that make the shards of a folder, each with its share of the threads. They are spawned, so a script
+        needs its ``if __name__ == "__main__":``.
+    executor : concurrent.futures.Executor or dask.distributed.Client, optional
+        Who makes the shards instead. What it sends must reach the same folder.
+    resume : bool
+        Go on with a folder that was begun with the same arguments: shards that are whole are kept, damaged and missing
+        ones are made. False refuses any folder that is there.
     overwrite : bool
-        Whether an existing file may be replaced.
+        Whether an existing file may be replaced. A folder never is.
     on_sample : callable, optional
-        Called with the index and the sample after each is stored.
+        Called with the index and the sample after each is stored; not where other processes make them.
+    on_progress : callable, optional
+        Called with the number of samples that are done, of all samples, and of pixels clamped so far.
 
     Returns
     -------
@@ -133,80 +191,73 @@ def generate(
     Raises
     ------
     FileExistsError
-        `out` exists and `overwrite` is False.
+        `out` exists, and `overwrite` (a file) or `resume` (a folder) is False.
     FileNotFoundError
         The folder of `out`, or a scene, does not exist.
     OSError
-        The disk is full; nothing is left behind.
+        The disk is full; what was published before stays, nothing else does.
     ValueError
-        No scenes, two scenes of one name, sizes that do not fit, or an argument outside what is written above.
+        No scenes, two scenes of one name, sizes that do not fit, a folder that was begun with other arguments (which
+        one is said), too much clamping, or an argument outside what is written above.
 
     Notes
     -----
     The numbers of a sample depend on (seed, split, scene, sample) and its arguments, not on how many samples are
-    made. All that was drawn is stored, so that `replay` renders a sample again without drawing. Memory: one sample
-    and the scenes.
+    made, where, by how many processes or in which order. All that was drawn is stored, so that `replay` renders a
+    sample again without drawing. Memory: one sample, one chunk cache and up to eight scenes for each process.
     """
-    started = time.perf_counter()
-    refuse_existing(out, overwrite=overwrite)
-    if split not in SPLITS:
-        raise ValueError(f"generate: expected split 'train', 'val' or 'test', got {split!r}")
-    if samples < 1:
-        raise ValueError(f"generate: expected at least one sample, got {samples}")
-    if not 0 <= operator.index(seed) < 1 << 64:
-        raise ValueError(f"generate: expected a seed from 0 to 2^64 - 1, got {seed}")
-    chosen = check_views(views)
-    sources = _sources(scenes)
-    height, width = _size(sources, size)
-    names = ("all_in_focus", *chosen, "defocus_map", "depth_m", "valid")
-    configuration = {
-        "camera": camera.to_dict(),
-        "scenes": [{"name": s.name, "source": s.source, "height": s.shape[0], "width": s.shape[1]} for s in sources],
-        "samples": samples,
-        "seed": int(seed),
-        "split": split,
-        "size": [height, width],
-        "views": list(chosen),
-        "invalid": invalid,
-        "model": MODEL,
-    }
-    bank = camera.bank()
-    pixels, clamped, unknown = samples * height * width, 0, 0
-    low, high = np.inf, -np.inf
+    if max_clamped is not None and not 0 <= max_clamped <= 1:
+        raise ValueError(f"generate: expected max_clamped from 0 to 1, got {max_clamped}")
+    single = Path(out).suffix.lower() in (".h5", ".hdf5")
+    if single:
+        refuse_existing(out, overwrite=overwrite)
+    recipe = make_recipe(
+        sources_of(scenes, depth_unit=depth_unit, size=size), camera=camera, samples=samples, seed=seed, split=split,
+        size=size, views=views, invalid=invalid, model=model, slabs=slabs,
+    )  # fmt: skip
+    if not single:
+        from .shards import Storage, fill
+
+        storage = Storage(dtype=dtype, compression=compression, shard_size=shard_size, max_clamped=max_clamped)
+        report: Report = fill(
+            out, recipe, storage, workers=workers, executor=executor, resume=resume, on_sample=on_sample,
+            on_progress=on_progress,
+        )  # fmt: skip
+        return report
+    if workers != 1 or executor is not None:
+        raise ValueError(f"generate: one file is made by one process; name a folder, not {out}, to use several")
+    return _one_file(
+        out, recipe, dtype=dtype, compression=compression, overwrite=overwrite, max_clamped=max_clamped,
+        on_sample=on_sample, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def _one_file(
+    out: PathLike,
+    recipe: Recipe,
+    *,
+    dtype: str,
+    compression: int | None,
+    overwrite: bool,
+    max_clamped: float | None,
+    on_sample: Callable[[int, Sample], None] | None,
+    on_progress: Callable[[int, int, int], None] | None,
+) -> Report:
+    started, tally, bank = time.perf_counter(), Tally(), recipe.camera.bank()
     with writing(
-        out,
-        samples=samples,
-        shape=(height, width),
-        names=names,
-        configuration=configuration,
-        seed=seed,
-        dtype=dtype,
-        compression=compression,
-        overwrite=overwrite,
-    ) as writer:
-        for index in range(samples):
-            number = index % len(sources)
-            scene = sources[number]
-            drawn = camera.draw(stream(seed, split, number, index, Stage.CAMERA))
-            top, left = _place(scene, (height, width), stream(seed, split, number, index, Stage.WINDOW))
-            rng = stream(seed, split, number, index, Stage.NOISE)
-            window = (top, left, height, width)
-            sample = _shoot(scene, drawn, window, rng=rng, views=chosen, invalid=invalid, bank=bank)
-            parameters = {"scene": number, "top": top, "left": left, **sample.parameters}
+        out, samples=recipe.samples, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
+        seed=recipe.seed, dtype=dtype, compression=compression, overwrite=overwrite, model=recipe.model,
+    ) as writer:  # fmt: skip
+        for index in range(recipe.samples):
+            sample, parameters = sample_of(recipe, index, bank=bank)
             writer.write(index, sample.arrays, parameters)
-            clamped += int(parameters["clamped_pixels"])
-            unknown += int(parameters["unknown_pixels"])
-            low, high = min(low, float(sample.defocus_map.min())), max(high, float(sample.defocus_map.max()))
+            tally.add(sample)
             if on_sample is not None:
                 on_sample(index, sample)
-    return Report(
-        path=Path(out),
-        samples=samples,
-        clamped_share=clamped / pixels,
-        unknown_share=unknown / pixels,
-        radius_range=(low, high),
-        seconds=time.perf_counter() - started,
-    )
+            if on_progress is not None:
+                on_progress(index + 1, recipe.samples, tally.clamped)
+        tally.check(max_clamped)
+    return tally.report(out, time.perf_counter() - started, recipe.samples)
 
 
 def replay(path: PathLike, index: int, scene: Scene) -> Sample:
@@ -215,7 +266,7 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     Parameters
     ----------
     path : path
-        A file that `generate` wrote.
+        A file or folder that `generate` wrote.
     index : int
         Which sample.
     scene : Scene
@@ -235,7 +286,7 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     """
     with open_dataset(path) as data:
         made, stored = data.configuration, data.parameters(index)
-        camera, row = data.camera(index), range(len(data))[index]
+        camera, row = data.camera(index), int(stored.get("sample", range(len(data))[index]))
     number = int(stored["scene"])
     told = made["scenes"][number]
     if (scene.name, *scene.shape) != (told["name"], told["height"], told["width"]):
@@ -243,65 +294,7 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
             f"replay: expected the scene {told['name']} of {told['height']} x {told['width']} px, got {scene.name} of "
             f"{scene.shape[0]} x {scene.shape[1]} px"
         )
-    window = (int(stored["top"]), int(stored["left"]), *made["size"])
-    rng = stream(made["seed"], made["split"], number, row, Stage.NOISE)
-    return _shoot(scene, camera, window, rng=rng, views=made["views"], invalid=made["invalid"], bank=camera.bank())
-
-
-def _sources(scenes: Scene | PathLike | Sequence[Scene | PathLike]) -> list[Scene]:
-    listed = [scenes] if isinstance(scenes, Scene | str | Path) else list(scenes)  # type: ignore[arg-type]
-    sources = [scene if isinstance(scene, Scene) else read_folder(scene) for scene in listed]  # type: ignore[arg-type]
-    if not sources:
-        raise ValueError("generate: expected at least one scene, got none")
-    names = [scene.name for scene in sources]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"generate: expected scenes of different names, got {', '.join(twice)} more than once")
-    return sources
-
-
-def _size(sources: Sequence[Scene], size: tuple[int, int] | None) -> tuple[int, int]:
-    shapes = {scene.shape for scene in sources}
-    if size is None:
-        if len(shapes) > 1:
-            listed = ", ".join(f"{h} x {w}" for h, w in sorted(shapes))
-            raise ValueError(
-                f"generate: the scenes differ in size ({listed}); pass size=(height, width) to cut samples from them"
-            )
-        return shapes.pop()
-    height, width = (operator.index(n) for n in size)
-    least = min(h for h, _ in shapes), min(w for _, w in shapes)
-    if not (0 < height <= least[0] and 0 < width <= least[1]):
-        raise ValueError(f"generate: expected a size of at most {least[0]} x {least[1]} px, got {height} x {width}")
-    return height, width
-
-
-def _place(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Top and left of a window of `size`, among the places with at least one known depth."""
-    height, width = size
-    known = np.pad(scene.valid.cumsum(0, dtype=np.int64).cumsum(1), ((1, 0), (1, 0)))
-    inside = known[height:, width:] - known[:-height, width:] - known[height:, :-width] + known[:-height, :-width]
-    places = np.flatnonzero(inside)
-    top, left = np.unravel_index(places[rng.integers(places.size)], inside.shape)
-    return int(top), int(left)
-
-
-def _shoot(
-    scene: Scene,
-    camera: Camera,
-    window: tuple[int, int, int, int],
-    *,
-    rng: np.random.Generator,
-    views: Sequence[str],
-    invalid: Literal["error", "nearest", "far"],
-    bank: bp.PSFBank,
-) -> Sample:
-    """Render a window of a scene on a canvas that is larger by the reach of the blur, as far as the scene goes."""
-    top, left, height, width = window
-    H, W = scene.shape
-    margin = bank.psfs("combined").shape[-1] // 2
-    above, before = min(margin, top), min(margin, left)
-    below, after = min(margin, H - top - height), min(margin, W - left - width)
-    canvas = scene.window(top - above, left - before, height + above + below, width + before + after)
-    sample = render(canvas, camera, rng=rng, views=views, invalid=invalid, bank=bank)
-    return sample.window(above, before, height, width)
+    recipe = Recipe.from_dict(made)
+    window = (int(stored["top"]), int(stored["left"]), *recipe.size)
+    rng = stream(recipe.seed, recipe.split, number, row, Stage.NOISE)
+    return shoot(prepared(scene, recipe.model, recipe.camera), camera, window, recipe, rng=rng)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 import blurphys as bp
 
 from ._window import inside
+from .aperture import by_aperture
 from .camera import Camera
+from .layering import layers_of
 from .scenes import Scene
 
-__all__ = ["MODEL", "VIEWS", "Sample", "check_views", "render"]
+__all__ = ["MODELS", "VIEWS", "Model", "Sample", "check_model", "check_views", "render"]
 
 VIEWS = ("left", "right", "combined")
-MODEL = "gather"
+Model = Literal["gather", "layered", "aperture"]
+MODELS: tuple[Model, ...] = get_args(Model)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,7 +42,7 @@ class Sample:
     camera : Camera
         What took it.
     model : str
-        ``"gather"``: each output pixel averages the sharp image under its own PSF; no occlusion.
+        How it was rendered, see `render`.
     parameters : dict
         The camera's settings and the counts: ``unknown_pixels``, ``clamped_pixels`` (known, but beyond the limit), and
         ``mirrored_top``, ``_bottom``, ``_left``, ``_right``: width in px of the rim that light from outside the
@@ -54,7 +57,7 @@ class Sample:
     depth_m: np.ndarray
     valid: np.ndarray
     camera: Camera
-    model: str = MODEL
+    model: Model = "gather"
     parameters: dict[str, float | int] = field(default_factory=dict)
 
     @property
@@ -84,6 +87,8 @@ def render(
     rng: np.random.Generator | int,
     views: Sequence[str] = VIEWS,
     invalid: Literal["error", "nearest", "far"] = "nearest",
+    model: Model = "gather",
+    slabs: int = 24,
     bank: bp.PSFBank | None = None,
 ) -> Sample:
     """Render what a camera records of a scene.
@@ -101,6 +106,14 @@ def render(
     invalid : {"error", "nearest", "far"}
         How the unknown depths are filled before blurring: refused, from the nearest known pixel, or as infinitely far.
         They stay NaN in `depth_m` and False in `valid`.
+    model : {"gather", "layered", "aperture"}
+        ``"gather"``: each output pixel averages the sharp image under its own PSF (`blurphys.DualPixel`), as published
+        generators do; no occlusion, so a blurred foreground has a hard silhouette. ``"layered"``: the scene is cut into
+        slabs, light spreads from each and is stopped by nearer ones (`blurphys.LayeredDefocus`); a photograph should
+        have gone through `synth.scenes.with_background` before. ``"aperture"``: the same slabs, seen from 600 points of
+        the pupil in turn; exact for them, and hundreds of times slower.
+    slabs : int
+        At most as many for each surface.
     bank : blurphys.PSFBank, optional
         ``camera.bank()`` if it is at hand already.
 
@@ -116,11 +129,9 @@ def render(
 
     Notes
     -----
-    Signed CoC radius c from the depth by the thin lens, clamped to ``camera.max_radius``; each output pixel is the
-    mean of the sharp image under the PSF of its own c (`blurphys.DualPixel`, gather form: there is no occlusion, so a
-    blurred foreground has a hard silhouette); then shot and read noise, drawn for left and right independently.
-    Combined is (left + right) / 2 of the noisy views; alone it is drawn with the noise that this mean has. Nothing is
-    clipped.
+    Signed CoC radius c from the depth by the thin lens, clamped to ``camera.max_radius``; the blur; then shot and read
+    noise, drawn for left and right independently. Combined is (left + right) / 2 of the noisy views; alone it is drawn
+    with the noise that this mean has. Nothing is clipped.
 
     Cost: the blur's, O(H W r^2) at most.
     """
@@ -135,13 +146,17 @@ def render(
     left: np.ndarray | None = None
     right: np.ndarray | None = None
     combined: np.ndarray | None = None
-    if chosen == ("combined",):
-        A = bp.DefocusBlur(defocus_map, bank=bank)
-        combined = camera.noise.combined.add(_light(A(image)), generator)
+    seen = chosen if chosen == ("combined",) else ("left", "right")
+    model = check_model(model)
+    if model == "gather":
+        defocus_map = camera.settled_map(defocus_map)
+        light = _light(bp.DualPixel(defocus_map, bank=bank, views=seen)(image))
     else:
-        B = bp.DualPixel(defocus_map, bank=bank, views=("left", "right"))
-        both = _light(B(image))
-        left, right = camera.noise.add(both[:3], generator), camera.noise.add(both[3:], generator)
+        light = _light(_layered(scene, camera, seen, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
+    if seen == ("combined",):
+        combined = camera.noise.combined.add(light, generator)
+    else:
+        left, right = camera.noise.add(light[:3], generator), camera.noise.add(light[3:], generator)
         if "combined" in chosen:
             combined = (left + right) / image.dtype.type(2)
     return Sample(
@@ -153,8 +168,38 @@ def render(
         depth_m=scene.depth_m,
         valid=valid,
         camera=camera,
+        model=model,
         parameters={**camera.parameters, **_counts(scene.depth_m, valid), **_mirrored(defocus_map, bank)},
     )
+
+
+def _layered(
+    scene: Scene,
+    camera: Camera,
+    views: Sequence[str],
+    bank: bp.PSFBank,
+    *,
+    model: Model,
+    slabs: int,
+    invalid: Literal["error", "nearest", "far"],
+    limit: float,
+) -> np.ndarray:
+    if camera.published is not None:
+        raise ValueError(f"render: the published kernels of {camera.name} are for model='gather', got {model!r}")
+    colours, alphas, radii = layers_of(scene, camera, slabs=slabs, invalid=invalid, limit=limit)
+    if model == "aperture":
+        pictures = [by_aperture(colours, alphas, radii, camera.pupil, view=view, samples=600) for view in views]
+        return np.concatenate(pictures).astype(colours.dtype)
+    A = bp.LayeredDefocus(alphas, radii=radii, bank=bank, views=tuple(views), per_layer=True)
+    y: np.ndarray = A(colours.reshape(-1, *colours.shape[-2:]))
+    return y
+
+
+def check_model(model: str) -> Model:
+    """Return the model; ValueError unless it is one of `MODELS`."""
+    if model not in MODELS:
+        raise ValueError(f"render: expected model among {', '.join(MODELS)}, got {model!r}")
+    return model
 
 
 def check_views(views: Sequence[str]) -> tuple[str, ...]:

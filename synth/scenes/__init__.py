@@ -1,6 +1,7 @@
 """Sharp photographs with a depth for every pixel, readers for RGB-D sets as they lie, and scenes drawn by rule."""
 
 from ..depth import Stereo
+from .background import with_background
 from .folders import from_files, read_folder
 from .motorcycle import stereo_motorcycle
 from .procedural import dead_leaves, highlights, slanted_planes, text_chart, thin_occluders
@@ -26,4 +27,5 @@ __all__ = [
     "synthia",
     "text_chart",
     "thin_occluders",
+    "with_background",
 ]

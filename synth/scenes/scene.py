@@ -86,6 +86,8 @@ class Scene:
     layers : tuple of Layer
         The surfaces, nearest first, where more is known than what is seen; usually from `from_layers`. Empty for a
         photograph.
+    hidden : Layer, optional
+        For a photograph: the second surface behind each pixel, where one was guessed (`with_background`).
 
     Raises
     ------
@@ -98,6 +100,7 @@ class Scene:
     name: str
     source: str = ""
     layers: tuple[Layer, ...] = ()
+    hidden: Layer | None = None
 
     def __post_init__(self) -> None:
         image, depth = self.all_in_focus, self.depth_m
@@ -185,4 +188,5 @@ class Scene:
             all_in_focus=self.all_in_focus[:, rows, columns],
             depth_m=self.depth_m[rows, columns],
             layers=tuple(layer.window(top, left, height, width) for layer in self.layers),
+            hidden=None if self.hidden is None else self.hidden.window(top, left, height, width),
         )

@@ -42,9 +42,42 @@ def test_a_camera_survives_json(name):
 def test_presets(name, rng):
     camera = Camera.preset(name.upper().replace("-", "_"))
     assert camera.name == name
-    assert camera.pupil.split == {"canon-r6ii": 0.15, "pixel4": 0.45}[name]
+    assert camera.pupil.split == {"canon-r6ii": 0.15, "pixel4": 0.45, "syndof": 0.0}.get(name, 0.5)
     for _ in range(50):
-        assert 0 < camera.draw(rng).lens.radius_at_infinity < camera.max_radius
+        drawn = camera.draw(rng)
+        assert drawn.lens.radius_at_infinity > 0
+        assert name == "syndof" or drawn.lens.radius_at_infinity < camera.max_radius
+    back = Camera.from_dict(json.loads(json.dumps(camera.to_dict())))
+    assert back.to_dict() == camera.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("number", "far", "band"),
+    [(0, 3, (4.3, 6.1)), (1, 3, (5.2, 7.1)), (2, 9, (7.7, 8.3)), (3, 4, (10.7, 13.7)), (4, 5, (27.8, 32.7))],
+)
+def test_the_published_camera_sets(number, far, band):
+    """Radius at 250 m and the band of depths in focus, as counted on the published generator."""
+    camera = Camera.preset(f"iccv2021-{number}")
+
+    def radius(depth):
+        return np.rint(camera.lens.defocus_map(np.array([[depth]]))[0, 0])
+
+    assert radius(250.0) == far
+    assert radius(band[0] + 0.1) == radius(band[1] - 0.1) == 0
+    assert radius(band[0] - 0.2) < 0 < radius(band[1] + 0.2)
+
+
+def test_the_published_kernels_to_the_last_bit():
+    camera = Camera.preset("iccv2021-0")
+    bank = camera.bank()
+    assert bank.radii.tolist() == list(range(-40, 41))
+    for radius, view, expected in ((3, "left", "left"), (-3, "left", "right"), (20, "right", "right")):
+        kernel = bp.psf.butterworth(abs(radius), order=3, cutoff=0.8, floor=0.1, view=expected)
+        stored = bank.psfs(view)[radius + 40]
+        pad = (stored.shape[0] - kernel.shape[0]) // 2
+        assert np.array_equal(stored[pad : stored.shape[0] - pad, pad : stored.shape[1] - pad], kernel)
+    assert np.array_equal(bank.psfs("left")[40], bank.psfs("left")[41])  # in focus they still blur
+    assert camera.settled_map(np.array([[-2.4, -0.3, 0.4, 1.6]])).tolist() == [[-2, 1, 1, 2]]
 
 
 def test_the_canon_preset_predicts_the_measured_board():

@@ -92,7 +92,8 @@ def test_samples_differ_in_what_they_drew(tmp_path):
             assert len(set(values)) == 8
             assert low <= min(values) < max(values) <= high
         assert data.configuration["camera"] == CAMERA.to_dict()
-        assert data.configuration["scenes"][0] == {"name": "made", "source": "a test", "height": 34, "width": 42}
+        told = data.configuration["scenes"][0]
+        assert (told["name"], told["source"], told["height"], told["width"]) == ("made", "a test", 34, 42)
 
 
 def test_streams_are_keyed_by_all_five():
@@ -219,7 +220,10 @@ def test_existing_and_impossible_targets_are_refused_before_any_work(tmp_path):
     assert (tmp_path / "a.h5").read_text() == "precious"
     with pytest.raises(FileNotFoundError, match="no folder"):
         make(tmp_path / "no" / "a.h5", on_sample=never)
+    (tmp_path / "b.h5").mkdir()
     with pytest.raises(ValueError, match="it is a folder"):
+        make(tmp_path / "b.h5", on_sample=never)
+    with pytest.raises(FileExistsError, match="no dataset"):
         make(tmp_path, on_sample=never)
     make(tmp_path / "a.h5", overwrite=True)
     assert len(samples_of(tmp_path / "a.h5")) == 3

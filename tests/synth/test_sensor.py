@@ -58,9 +58,10 @@ def test_interpolated_colours_have_less_noise(rng):
 
 
 @pytest.mark.parametrize("sensor", [Sensor(noise=NOISE), RAW], ids=["plain", "raw"])
-def test_views_are_noisy_independently_and_combined_is_their_mean(sensor, rng):
-    """Trap 13: one noise field for all views."""
-    light = {"left": flat(0.4, dtype=np.float32), "right": flat(0.3, dtype=np.float32)}
+@pytest.mark.parametrize("level", [0.4, 0.3])
+def test_views_are_noisy_independently_and_combined_is_their_mean(sensor, level, rng):
+    """Trap 13: one noise field for all views. At one level it would be the same field to the bit."""
+    light = {"left": flat(0.4, dtype=np.float32), "right": flat(level, dtype=np.float32)}
     got = sensor.views(light, rng)
     assert list(got) == ["left", "right", "combined"]
     assert np.array_equal(got["combined"], (got["left"] + got["right"]) / np.float32(2))

@@ -1,0 +1,18 @@
+"""The field's own datasets, read from the folders they are published in, as torch-style map datasets without torch.
+
+::
+
+    test = synth.datasets.DPDD("data/dd_dp_dataset_canon", split="test", views=("left", "right"))
+    sample = test[0]  # {"all_in_focus": ..., "left": ..., "right": ...}, each (3, H, W) float32
+    print(test.names[0], test.files(0)["left"])
+
+Arrays have the names they have everywhere in `synth`: what the lens recorded is ``combined``, its dual-pixel views are
+``left`` and ``right``, and the sharp photograph is ``all_in_focus``. Images are handed out as they are stored, that is
+sRGB-encoded, because the papers measure on encoded values; ``linear=True`` gives linear light. Nothing is downloaded.
+"""
+
+from ._folders import FolderDataset
+from .deblurring import DPDD, LFDOF, RTF, PixelDP, RealDOF
+from .estimation import CUHK, SYNDOF
+
+__all__ = ["CUHK", "DPDD", "LFDOF", "RTF", "SYNDOF", "FolderDataset", "PixelDP", "RealDOF"]

@@ -1,0 +1,671 @@
+"""A dataset as a folder of shards: what was published stays, whatever happens, and the rest can be made again.
+
+::
+
+    DIR/config.json        the first file written: the recipe, the storage, and how many samples each shard holds
+    DIR/manifest.jsonl     one line for each published shard, appended; rebuilt from the shards where it is lost
+    DIR/shard-00000.h5     a dataset file of its own (`synth.dataset`); `*.h5.part` while it is being written
+    DIR/dataset.h5         the whole as one virtual HDF5 file, made when the last shard is there
+    DIR/.lock              held by the process that makes shards
+
+A shard is written as ``.part``, closed, read back and compared with the checksums of what was rendered, brought to the
+disk (fsync) and renamed. A name ``shard-*.h5`` therefore stands for a whole shard, unless the disk changed it later,
+which its checksums tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blurphys.publishing import PathLike, publish, uninterrupted
+
+from ._writing import library_version, writing
+from .dataset import (
+    CHECKSUMS,
+    CONFIG,
+    FIELDS,
+    FOLDER_FORMAT,
+    FOLDER_VERSION,
+    VIRTUAL,
+    FolderReader,
+    Reader,
+    read_config,
+    shard_name,
+)
+from .generate import Report, Tally
+from .recipe import Recipe, sample_of
+from .render import Sample
+
+__all__ = [
+    "MANIFEST",
+    "Storage",
+    "Verdict",
+    "check_shard",
+    "difference",
+    "fill",
+    "make_shard",
+    "merge",
+    "read_manifest",
+    "rebuild",
+    "resume",
+    "verify",
+]
+
+MANIFEST, LOCK = "manifest.jsonl", ".lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How a folder keeps its samples: arguments of `synth.generate`."""
+
+    dtype: str = "float32"
+    compression: int | None = None
+    shard_size: int = 256
+    max_clamped: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float16"):
+            raise ValueError(f"generate: expected dtype 'float32' or 'float16', got {self.dtype!r}")
+        if self.compression is not None and not 0 <= self.compression <= 9:
+            raise ValueError(f"generate: expected compression None or 0 to 9, got {self.compression}")
+        if self.shard_size < 1:
+            raise ValueError(f"generate: expected shard_size >= 1, got {self.shard_size}")
+
+    def counts(self, samples: int) -> list[int]:
+        """Samples in each shard."""
+        return [min(self.shard_size, samples - first) for first in range(0, samples, self.shard_size)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What `verify` found out about one shard: `problem` is None where it is whole."""
+
+    shard: int
+    name: str
+    samples: int
+    problem: str | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every sample can be read and is what was written."""
+        return self.problem is None
+
+
+# ---- one shard ------------------------------------------------------------------------------------------------------
+
+
+def make_shard(
+    folder: PathLike,
+    number: int,
+    recipe: Recipe,
+    storage: Storage,
+    on_sample: Callable[[int, Sample], None] | None = None,
+) -> dict[str, Any]:
+    """Make one shard of a folder and publish it; what every worker does.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+    number : int
+        Which shard.
+    recipe, storage
+        What is made, and how it is kept.
+    on_sample : callable, optional
+        Called with the index and the sample after each is written.
+
+    Returns
+    -------
+    dict
+        Its line of the manifest, and the tally.
+
+    Raises
+    ------
+    OSError
+        The disk is full or refuses; nothing is published.
+    ValueError
+        A scene that cannot be rendered, or data that came back from the disk other than they went.
+    """
+    target = Path(folder) / shard_name(number)
+    part = target.with_name(f"{target.name}.part")
+    first, count = number * storage.shard_size, storage.counts(recipe.samples)[number]
+    tally, bank = Tally(), recipe.camera.bank()
+    try:
+        with part.open("wb"):
+            pass
+        with writing(
+            target, samples=count, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
+            seed=recipe.seed, dtype=storage.dtype, compression=storage.compression, model=recipe.model, part=part,
+        ) as writer:  # fmt: skip
+            for row in range(count):
+                sample, parameters = sample_of(recipe, first + row, bank=bank)
+                writer.write(row, sample.arrays, parameters)
+                tally.add(sample)
+                if on_sample is not None:
+                    on_sample(first + row, sample)
+        digest = check_shard(part, samples=count, recipe=recipe)
+        if digest != writer.digest:
+            raise ValueError(f"{target}: what was read back is not what was written; is the disk failing?")
+        _sync(part)
+        with uninterrupted():
+            os.replace(part, target)
+            _sync(target.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno, f"could not write {target}: the disk is full; the shards published before are whole"
+            ) from error
+        raise
+    size = target.stat().st_size
+    return {"shard": number, "name": target.name, "samples": count, "bytes": size, "digest": digest, **asdict(tally)}
+
+
+def check_shard(path: PathLike, *, samples: int | None = None, recipe: Recipe | None = None) -> str:
+    """Read every sample of a shard and compare it with its checksums.
+
+    Returns
+    -------
+    str
+        A digest of all arrays and parameters.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is no dataset, damaged, holds another number of samples than `samples`, or another recipe's.
+    """
+    with Reader(path) as data:
+        if samples is not None and len(data) != samples:
+            raise ValueError(f"{path}: expected {samples} samples, got {len(data)}")
+        if recipe is not None and (field := _difference(recipe.to_dict(), data.configuration)):
+            raise ValueError(f"{path}: it was made with another {field} than the folder's")
+        for row in range(len(data)):
+            data.read(row)
+        return data.digest
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---- the folder -----------------------------------------------------------------------------------------------------
+
+
+def _config(recipe: Recipe, storage: Storage) -> dict[str, Any]:
+    kept = asdict(storage)
+    kept.pop("max_clamped")
+    return {
+        "format": FOLDER_FORMAT,
+        "version": FOLDER_VERSION,
+        "generator": f"blurphys {library_version()}",
+        "recipe": recipe.to_dict(),
+        "storage": kept,
+        "shards": storage.counts(recipe.samples),
+    }
+
+
+def _difference(ours: Any, theirs: Any, name: str = "") -> str:
+    """Name the first field in which two descriptions differ; empty if they agree."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for key in sorted({*ours, *theirs}):
+            inner = f"{name}.{key}" if name else str(key)
+            if key not in ours or key not in theirs:
+                return inner
+            if found := _difference(ours[key], theirs[key], inner):
+                return found
+        return ""
+    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
+        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            if found := _difference(one, other, f"{name}[{i}]"):
+                return found
+        return ""
+    return "" if ours == theirs else f"{name} ({theirs!r} there, {ours!r} now)"
+
+
+def fill(
+    folder: PathLike,
+    recipe: Recipe,
+    storage: Storage,
+    *,
+    workers: int = 1,
+    executor: Any = None,
+    resume: bool = True,
+    on_sample: Callable[[int, Sample], None] | None = None,
+    on_progress: Callable[[int, int, int], None] | None = None,
+    on_damage: Callable[[str], None] | None = None,
+) -> Report:
+    """Make what is missing of a folder; arguments and errors as for `synth.generate`.
+
+    `on_damage` is called with a sentence for every shard that was there, but not whole, and is made again.
+    """
+    if workers < 1:
+        raise ValueError(f"generate: expected at least one worker, got {workers}")
+    started, root = time.perf_counter(), Path(folder)
+    config = _config(recipe, storage)
+    _begin(root, config, resume)
+    with _locked(root):
+        for part in root.glob("*.h5.part"):
+            part.unlink(missing_ok=True)
+        known, tally = {line["shard"]: line for line in read_manifest(root)}, Tally()
+        counts = storage.counts(recipe.samples)
+        missing, kept = [], 0
+        for number, count in enumerate(counts):
+            path = root / shard_name(number)
+            if path.exists():
+                try:
+                    digest = check_shard(path, samples=count, recipe=recipe)
+                except ValueError as problem:
+                    if on_damage is not None:
+                        on_damage(f"{problem}; it is made again")
+                else:
+                    line = known.get(number)
+                    if line is None or line.get("digest") != digest:
+                        line = _line_of(path, number, digest)
+                        _append(root, line)
+                    tally.merge(_tally_of(line))
+                    kept += count
+                    continue
+            missing.append(number)
+        if on_progress is not None:
+            on_progress(kept, recipe.samples, tally.clamped)
+        done = finished = kept
+        clamped = tally.clamped
+
+        def published(line: dict[str, Any]) -> None:
+            nonlocal done
+            _append(root, line)
+            tally.merge(_tally_of(line))
+            done += line["samples"]
+            if on_progress is not None and not each:
+                on_progress(done, recipe.samples, tally.clamped)
+
+        def seen(index: int, sample: Sample) -> None:
+            nonlocal finished, clamped
+            finished += 1
+            clamped += int(sample.parameters["clamped_pixels"])
+            if on_sample is not None:
+                on_sample(index, sample)
+            if on_progress is not None:
+                on_progress(finished, recipe.samples, clamped)
+
+        each = workers == 1 and executor is None
+        if each:
+            for number in missing:
+                published(make_shard(root, number, recipe, storage, seen))
+                tally.check(storage.max_clamped)
+        elif missing:
+            for line in _elsewhere(root, missing, recipe, storage, workers, executor):
+                published(line)
+                tally.check(storage.max_clamped)
+        _make_virtual(root, counts)
+    return tally.report(root, time.perf_counter() - started, recipe.samples - kept)
+
+
+def _begin(root: Path, config: dict[str, Any], resume: bool) -> None:
+    """Make the folder with its configuration, or see that the one that is there was begun with the same."""
+    if (root / CONFIG).exists():
+        if not resume:
+            raise FileExistsError(
+                f"{root} is a dataset already; `blurphys synth resume {root}` goes on with it, another name begins anew"
+            )
+        if field := _difference(config, read_config(root)):
+            raise ValueError(f"{root} was begun with another {field}; resume it as it was, or name another folder")
+        return
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
+    if not root.parent.is_dir():
+        raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
+    try:
+        root.mkdir(exist_ok=True)
+        with publish(root / CONFIG, overwrite=False) as part:
+            part.write_text(json.dumps(config, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        _sync(root)
+    except PermissionError as error:
+        raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Keep a second process from making the same shards; the lock goes with the process, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with (root / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                yield  # a file system without locks
+                return
+            raise ValueError(f"{root}: another process is making this dataset; wait for it, or stop it") from None
+        yield
+
+
+def _elsewhere(
+    root: Path, missing: Sequence[int], recipe: Recipe, storage: Storage, workers: int, executor: Any
+) -> Iterator[dict[str, Any]]:
+    """Yield the lines of shards that other processes make, as they finish; few are under way at a time."""
+    if executor is not None:
+        yield from _collected(executor, root, missing, recipe, storage, max(2 * workers, 8))
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ProcessPoolExecutor(
+        min(workers, len(missing)),
+        mp_context=get_context("spawn"),
+        initializer=_set_threads,
+        initargs=(max(1, cores // workers),),
+    ) as pool:
+        try:
+            yield from _collected(pool, root, missing, recipe, storage, 2 * workers)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _set_threads(count: int) -> None:
+    os.environ["BLURPHYS_NUM_THREADS"] = str(count)
+
+
+def _collected(
+    executor: Any, root: Path, missing: Sequence[int], recipe: Recipe, storage: Storage, ahead: int
+) -> Iterator[dict[str, Any]]:
+    """Work for any executor whose futures have `done()` and `result()`: concurrent.futures, dask.distributed."""
+    waiting, under_way = list(missing)[::-1], list[Any]()
+    keep = {"pure": False} if type(executor).__module__.partition(".")[0] == "distributed" else {}
+    while waiting or under_way:
+        while waiting and len(under_way) < ahead:
+            under_way.append(
+                executor.submit(make_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
+            )  # fmt: skip
+        ready = [future for future in under_way if future.done()]
+        under_way = [future for future in under_way if future not in ready]
+        for future in ready:
+            yield future.result()
+        if not ready:
+            time.sleep(0.02)
+
+
+def resume(
+    folder: PathLike,
+    *,
+    workers: int = 1,
+    executor: Any = None,
+    on_progress: Callable[[int, int, int], None] | None = None,
+    on_damage: Callable[[str], None] | None = None,
+) -> Report:
+    """Go on with a folder from what its configuration says; a finished one is checked and left as it is.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `synth.generate` began.
+    workers, executor, on_progress
+        As for `synth.generate`.
+    on_damage : callable, optional
+        Called with a sentence for every shard that was not whole and is made again.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such dataset.
+    ValueError
+        Its scenes were in memory, or have changed; another process is at it.
+    """
+    config = read_config(Path(folder))
+    recipe = Recipe.from_dict(config["recipe"])
+    return fill(
+        folder, recipe, Storage(**config["storage"]), workers=workers, executor=executor, resume=True,
+        on_progress=on_progress, on_damage=on_damage,
+    )  # fmt: skip
+
+
+# ---- manifest and virtual file --------------------------------------------------------------------------------------
+
+
+def read_manifest(folder: PathLike) -> list[dict[str, Any]]:
+    """Return the lines of the manifest, the last for each shard; lines that are cut short or damaged are left out."""
+    lines: dict[int, dict[str, Any]] = {}
+    try:
+        text = (Path(folder) / MANIFEST).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    for entry in text.splitlines():
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+            line = json.loads(entry)
+            claimed = line.pop("crc32")
+            if claimed == _line_sum(line) and isinstance(line["shard"], int):
+                lines[line["shard"]] = line
+    return [lines[number] for number in sorted(lines)]
+
+
+def _line_sum(line: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(line, sort_keys=True).encode())
+
+
+def _append(root: Path, line: Mapping[str, Any]) -> None:
+    text = json.dumps({**line, "crc32": _line_sum(line)}, sort_keys=True)
+    path = root / MANIFEST
+    with uninterrupted(), path.open("ab+") as file:
+        if file.tell() and not _ends_a_line(path):
+            file.write(b"\n")
+        file.write(text.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _line_of(path: Path, number: int, digest: str) -> dict[str, Any]:
+    """Make the line of a shard that is there and whole."""
+    tally = Tally()
+    with Reader(path) as data:
+        for row in range(len(data)):
+            parameters, radii = data.parameters(row), data.read(row, names=("defocus_map",))["defocus_map"]
+            tally.samples += 1
+            tally.pixels += radii.size
+            tally.clamped += int(parameters["clamped_pixels"])
+            tally.unknown += int(parameters["unknown_pixels"])
+            tally.low, tally.high = min(tally.low, float(radii.min())), max(tally.high, float(radii.max()))
+    return {"shard": number, "name": path.name, "bytes": path.stat().st_size, "digest": digest, **asdict(tally)}
+
+
+def _tally_of(line: Mapping[str, Any]) -> Tally:
+    return Tally(**{name: line[name] for name in ("samples", "pixels", "clamped", "unknown", "low", "high")})
+
+
+def rebuild(folder: PathLike) -> int:
+    """Write the manifest anew from the shards that are whole; returns how many there are."""
+    root = Path(folder)
+    counts = read_config(root)["shards"]
+    lines = []
+    for number, count in enumerate(counts):
+        path = root / shard_name(number)
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            lines.append(_line_of(path, number, check_shard(path, samples=count)))
+    with publish(root / MANIFEST, overwrite=True) as part:
+        part.write_text("".join(f"{json.dumps({**x, 'crc32': _line_sum(x)}, sort_keys=True)}\n" for x in lines))
+    return len(lines)
+
+
+def _make_virtual(root: Path, counts: Sequence[int]) -> None:
+    """Make the one file in which all shards appear as one; only readers other than ours need it."""
+    import h5py
+
+    with publish(root / VIRTUAL, overwrite=True) as part, h5py.File(part, "w", libver="latest") as whole:
+        with h5py.File(root / shard_name(0), "r") as first:
+            for key, value in first.attrs.items():
+                whole.attrs[key] = value
+            names = [
+                *(n for n in FIELDS if n in first),
+                *(f"{g}/{n}" for g in ("parameters", "crc32") for n in first[g]),
+            ]
+            shapes = {name: (first[name].shape[1:], first[name].dtype, dict(first[name].attrs)) for name in names}
+        whole.attrs["virtual"] = 1
+        for group in ("parameters", CHECKSUMS):
+            whole.create_group(group)
+        for name, (inner, dtype, attributes) in shapes.items():
+            shape, start = (sum(counts), *inner), 0
+            kept = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            kept.set_layout(h5py.h5d.VIRTUAL)
+            kept.set_obj_track_times(False)  # equal data, equal bytes; the high-level interface has no word for it
+            for number, count in enumerate(counts):
+                place, source = h5py.h5s.create_simple(shape), h5py.h5s.create_simple((count, *inner))
+                place.select_hyperslab((start, *(0 for _ in inner)), (count, *inner))
+                kept.set_virtual(place, shard_name(number).encode(), name.encode(), source)
+                start += count
+            made = h5py.h5d.create(
+                whole.id, name.encode(), h5py.h5t.py_create(dtype, logical=1), h5py.h5s.create_simple(shape), dcpl=kept
+            )
+            h5py.Dataset(made).attrs.update(attributes)
+
+
+# ---- looking after --------------------------------------------------------------------------------------------------
+
+
+def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
+    """Read every shard of a folder and say which are whole.
+
+    Returns
+    -------
+    list of Verdict
+        One for each shard, missing ones included.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such dataset, or its configuration cannot be read.
+    """
+    root = Path(folder)
+    config = read_config(root)
+    recipe = None if config["recipe"] is None else Recipe.from_dict(config["recipe"])
+    verdicts = []
+    for number, count in enumerate(config["shards"]):
+        path, problem = root / shard_name(number), None
+        try:
+            check_shard(path, samples=count, recipe=recipe)
+        except FileNotFoundError:
+            problem = "missing"
+        except ValueError as error:
+            problem = str(error)
+        verdicts.append(Verdict(shard=number, name=path.name, samples=count, problem=problem))
+        if on_progress is not None:
+            on_progress(number + 1, len(config["shards"]))
+    return verdicts
+
+
+def merge(folders: Sequence[PathLike], out: PathLike) -> int:
+    """Put whole datasets behind each other in a new folder, by copying their shards; returns the number of samples.
+
+    Raises
+    ------
+    FileExistsError
+        `out` exists.
+    FileNotFoundError
+        There is no such dataset.
+    ValueError
+        Fewer than two datasets, a shard that is not whole, or arrays of other names or sizes.
+    """
+    import shutil
+
+    if len(folders) < 2:
+        raise ValueError(f"merge: expected at least two datasets, got {len(folders)}")
+    root = Path(out)
+    if root.exists():
+        raise FileExistsError(f"{root} exists already; name a new folder")
+    configs = [read_config(Path(folder)) for folder in folders]
+    shapes: list[Any] = []
+    for folder in folders:
+        for verdict in verify(folder):
+            if verdict.problem == "missing":
+                raise ValueError(f"merge: {folder}: {verdict.name} is missing; resume it first")
+            if verdict.problem:
+                raise ValueError(f"merge: {verdict.problem}; repair it first")
+        with FolderReader(folder) as data:
+            shapes.append((data.names, data.shape, [str(data.stored_dtype(name)) for name in data.names]))
+        if shapes[-1] != shapes[0]:
+            raise ValueError(f"merge: {folder} has other arrays than {folders[0]}: {shapes[-1]} and {shapes[0]}")
+    counts: list[int] = [count for config in configs for count in config["shards"]]
+    config: dict[str, Any] = {
+        "format": FOLDER_FORMAT, "version": FOLDER_VERSION, "generator": f"blurphys {library_version()}",
+        "recipe": None, "storage": None, "merged": [{"from": c["recipe"], "storage": c["storage"]} for c in configs],
+        "shards": counts,
+    }  # fmt: skip
+    half_done = root.with_name(f"{root.name}.part")
+    try:
+        half_done.mkdir()
+        number = 0
+        for folder, part in zip(folders, configs, strict=True):
+            for i in range(len(part["shards"])):
+                shutil.copyfile(Path(folder) / shard_name(i), half_done / shard_name(number))
+                _sync(half_done / shard_name(number))
+                number += 1
+        (half_done / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        rebuild(half_done)
+        _make_virtual(half_done, counts)
+        os.replace(half_done, root)
+    except BaseException:
+        shutil.rmtree(half_done, ignore_errors=True)
+        raise
+    return sum(counts)
+
+
+def difference(one: PathLike, other: PathLike, *, limit: int = 20) -> list[str]:
+    """Compare two datasets array by array; returns sentences, none if they hold the same."""
+    from .dataset import open as open_dataset
+
+    found: list[str] = []
+    with open_dataset(one) as a, open_dataset(other) as b:
+        if len(a) != len(b):
+            found.append(f"{len(a)} samples in {one}, {len(b)} in {other}")
+        if a.names != b.names or a.shape != b.shape:
+            return [*found, f"arrays {a.names} of {a.shape} px in {one}, {b.names} of {b.shape} px in {other}"]
+        if field := _difference(a.configuration, b.configuration):
+            found.append(f"configuration: {field}")
+        for index in range(min(len(a), len(b))):
+            left, right = a.read(index), b.read(index)
+            for name in a.names:
+                if not np.array_equal(left[name], right[name], equal_nan=True):
+                    worst = np.nanmax(np.abs(left[name].astype(np.float64) - right[name].astype(np.float64)))
+                    found.append(f"sample {index}: {name} differs by up to {worst:.3g}")
+            ours, theirs = a.parameters(index), b.parameters(index)
+            found += [
+                f"sample {index}: {name} is {ours.get(name)} and {theirs.get(name)}"
+                for name in sorted({*ours, *theirs})
+                if ours.get(name) != theirs.get(name)
+            ]
+            if len(found) >= limit:
+                return [*found[:limit], "and perhaps more"]
+    return found

@@ -1,0 +1,281 @@
+"""`blurphys synth`: make, continue, check and look at datasets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from . import options as o
+from .camera import Camera
+from .render import Model
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", no_args_is_help=True
+)
+
+Split = Literal["train", "val", "test"]
+Number = Literal["float32", "float16"]
+_FOLDER = Annotated[Path, typer.Argument(help="Folder of the dataset.", show_default=False)]
+_WORKERS = Annotated[int, typer.Option("--workers", "-w", help="Processes that make shards.")]
+_SCHEDULER = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Address of a dask scheduler that makes the shards instead, tcp://HOST:PORT."),
+]
+
+
+@app.callback()
+def synth() -> None:
+    """Make datasets of defocused photos: views, sharp image, blur and depth maps, in HDF5 shards that can be resumed.
+
+    Example: blurphys synth generate --scenes motorcycle --samples 8 --size 256x256 --out data
+    """
+
+
+@app.command()
+def generate(
+    scenes: Annotated[
+        list[str],
+        typer.Option(
+            "--scenes",
+            help="RGB-D folder, folder of such folders, motorcycle, or a drawn scene: dead-leaves, slanted-planes, "
+            "thin-occluders, highlights, text-chart, with :N for N of them. May be given several times.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make (or one file, if it ends in .h5).")],
+    samples: Annotated[int, typer.Option("--samples", "-n", help="How many samples.")],
+    camera: Annotated[str, typer.Option("--camera", help=f"One of {', '.join(Camera.presets())}.")] = "canon-r6ii",
+    seed: Annotated[int, typer.Option("--seed", help="Root of all random numbers.")] = 0,
+    size: Annotated[str | None, typer.Option("--size", help="Height x width of a sample [whole scenes].")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, val or test; another split, other numbers.")] = "train",
+    model: Annotated[
+        str, typer.Option("--model", help="layered (occlusion), gather (as published generators), aperture (slow).")
+    ] = "layered",
+    shard_size: Annotated[int, typer.Option("--shard-size", help="Samples in a file.")] = 256,
+    workers: _WORKERS = 1,
+    scheduler: _SCHEDULER = None,
+    depth_unit: o.UnitOption = None,
+    invalid: o.InvalidOption = "nearest",
+    max_radius: Annotated[
+        float | None, typer.Option("--max-radius", help="Largest blur radius, px; larger ones are clamped and counted.")
+    ] = None,
+    max_clamped: Annotated[
+        float | None, typer.Option("--max-clamped", help="Stop where a larger share of the pixels is clamped, 0 to 1.")
+    ] = None,
+    pixel_pitch: o.PitchOption = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Fit focus and pixel pitch to the first scene, so that its blur is strong.")
+    ] = False,
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 or float16.")] = "float32",
+    compression: Annotated[
+        int | None, typer.Option("--compression", help="gzip level 1 to 9; slow, and noise does not compress [none].")
+    ] = None,
+) -> None:
+    """Render samples of scenes through a camera and store them.
+
+    Each sample draws focus, aperture, gain and place from the camera's ranges. The same arguments give the same bytes,
+    whatever the number of workers, and a folder that was interrupted goes on with `blurphys synth resume`.
+
+    Example: blurphys synth generate --scenes photos/ --camera canon-r6ii --samples 1000 --seed 7 --workers 4
+    --shard-size 100 --size 512x512 --out data
+    """
+    from . import generate as run
+
+    shot = Camera.preset(camera)
+    wanted = _size(size)
+    if fit:
+        from .recipe import sources_of
+
+        first = sources_of(scenes[:1], depth_unit=depth_unit, size=wanted)[0].load()
+        shot = Camera.for_scene(first, base=shot, max_radius=8.0 if max_radius is None else max_radius)
+    elif max_radius is not None:
+        shot = replace(shot, max_radius=max_radius)
+    if pixel_pitch is not None:
+        shot = replace(shot, lens=replace(shot.lens, pixel_pitch_um=pixel_pitch))
+    if shot.published is not None and model == "layered":
+        model = "gather"
+        typer.echo(f"{shot.name}: published kernels, rendered by model gather")
+    # What is no such word is refused by the generator, in its own sentence.
+    part, kind, number = cast(Split, split), cast(Model, model), cast(Number, dtype)
+    with _progress("synth", samples) as on_progress, _client(scheduler) as executor:
+        report = run(
+            list(scenes), out, camera=shot, samples=samples, seed=o.check_seed(seed), split=part, size=wanted,
+            invalid=o.policy(invalid), model=kind, dtype=number, compression=compression, max_clamped=max_clamped,
+            depth_unit=depth_unit, shard_size=shard_size, workers=workers, executor=executor, resume=False,
+            on_progress=on_progress,
+        )  # fmt: skip
+    typer.echo(str(report))
+
+
+@app.command()
+def resume(folder: _FOLDER, workers: _WORKERS = 1, scheduler: _SCHEDULER = None) -> None:
+    """Go on with a dataset that was interrupted: whole shards stay, missing and damaged ones are made.
+
+    Example: blurphys synth resume data --workers 4
+    """
+    from .dataset import read_config
+    from .shards import resume as run
+
+    total = sum(read_config(folder)["shards"])
+    with _progress("synth", total) as on_progress, _client(scheduler) as executor:
+        report = run(folder, workers=workers, executor=executor, on_progress=on_progress, on_damage=_say)
+    typer.echo(str(report))
+
+
+@app.command()
+def verify(folder: _FOLDER) -> None:
+    """Read every sample of every shard and compare it with its checksums; exit code 1 and the names of bad shards.
+
+    Example: blurphys synth verify data
+    """
+    from .dataset import read_config
+    from .shards import verify as run
+
+    shards = read_config(folder)["shards"]
+    with _counted("verify", len(shards)) as advance:
+        verdicts = run(folder, on_progress=lambda done, total: advance())
+    bad = [verdict for verdict in verdicts if not verdict.whole]
+    for verdict in bad:
+        typer.echo(f"{verdict.name}: {verdict.problem}")
+    good = len(verdicts) - len(bad)
+    typer.echo(f"{folder}: {good} of {len(verdicts)} shards whole, {sum(v.samples for v in verdicts)} samples")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(folder: _FOLDER, workers: _WORKERS = 1) -> None:
+    """Make damaged and missing shards again, and the manifest from the shards.
+
+    Example: blurphys synth repair data
+    """
+    from .shards import rebuild
+
+    resume(folder, workers)
+    typer.echo(f"{folder}: manifest of {rebuild(folder)} shards")
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of two or more datasets.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+) -> None:
+    """Put datasets behind each other in a new folder.
+
+    Example: blurphys synth merge photos leaves --out both
+    """
+    from .shards import merge as run
+
+    total = run(list(folders), out)
+    typer.echo(f"wrote {out}: {total} samples of {len(folders)} datasets")
+
+
+@app.command()
+def diff(
+    one: _FOLDER, other: Annotated[Path, typer.Argument(help="Folder to compare with.", show_default=False)]
+) -> None:
+    """Compare two datasets array by array; exit code 1 where they differ.
+
+    Example: blurphys synth diff data copy
+    """
+    from .shards import difference
+
+    found = difference(one, other)
+    for line in found:
+        typer.echo(line)
+    if found:
+        raise typer.Exit(1)
+    typer.echo(f"{one} and {other} hold the same")
+
+
+@app.command()
+def preview(
+    folder: Annotated[Path, typer.Argument(help="Folder or file of a dataset.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG to write.")] = Path("preview.png"),
+    samples: Annotated[int, typer.Option("--samples", "-n", help="How many samples, spread over the dataset.")] = 6,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
+) -> None:
+    """Draw a contact sheet: views, left minus right, blur radius with its sign, and the camera's PSFs.
+
+    Example: blurphys synth preview data --out preview.png
+    """
+    from .preview import preview as run
+
+    if out.exists() and not force:
+        raise FileExistsError(f"{out} exists already; --force replaces it")
+    run(folder, out, samples=samples, overwrite=force)
+    typer.echo(f"wrote {out}")
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+        raise ValueError(f"--size: expected HEIGHTxWIDTH in px, such as 512x768, got {text!r}")
+    return int(height), int(width)
+
+
+@contextmanager
+def _counted(title: str, total: int) -> Iterator[Any]:
+    from blurphys.commands.progress import progress
+
+    with progress(title, total) as advance:
+        yield advance
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int, int, int], None]]:
+    """Count samples, and say how fast they come, how long it will take and how many pixels were clamped."""
+    started, first, before = time.monotonic(), -1, 0
+    said = started - 10
+    with _counted(title, total) as advance:
+
+        def on_progress(done: int, all_of_them: int, clamped: int) -> None:
+            nonlocal first, before, said
+            now = time.monotonic()
+            first = done if first < 0 else first
+            message = ""
+            if done > first and (now - said >= 2 or done == all_of_them):
+                rate = (done - first) / max(now - started, 1e-9)
+                left = (all_of_them - done) / rate
+                message = f"{rate:.2f} samples/s, {_clock(left)} left, {clamped} px clamped"
+                said = now
+            advance(message, done - before)
+            before = done
+
+        yield on_progress
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def _client(scheduler: str | None) -> Iterator[Any]:
+    if scheduler is None:
+        yield None
+        return
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise ValueError("--scheduler needs dask.distributed; pip install 'blurphys[dask]'") from None
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ValueError(f"--scheduler: no dask scheduler answers at {scheduler} ({error})") from None
+    with client:
+        yield client
