@@ -10,6 +10,7 @@ from .bank import PSFBank
 from .boundary import BOUNDARIES
 from .certificate import Certificate, certificate
 from .defocus import DefocusBlur, DualPixel
+from .field import FieldDefocus
 from .gkm import GKM, gkm_bank
 from .layered import LayeredDefocus
 from .lens import ThinLens
@@ -34,6 +35,7 @@ __all__ = [
     "Convolution",
     "DefocusBlur",
     "DualPixel",
+    "FieldDefocus",
     "Identity",
     "LayeredDefocus",
     "LinearOperator",

@@ -28,13 +28,13 @@ Placement = Literal["corners", "centres"]
 class _Axis(NamedTuple):
     """Where the lines of the frame lie between the nodes of the grid along one axis."""
 
-    count: int  # nodes
-    lower: Array  # (n,) int64, node at or before the line, at most count - 2
+    nodes: int
+    lower: Array  # (n,) int64, node at or before the line, at most nodes - 2
     fraction: Array  # (n,) weight of the next node
 
     def sides(self) -> Iterator[tuple[Array, Array | None]]:
         """Yield node and weight of every line, for the lower and the upper node; no weight stands for one."""
-        if self.count == 1:
+        if self.nodes == 1:
             yield self.lower, None
         else:
             yield self.lower, 1 - self.fraction
@@ -42,7 +42,7 @@ class _Axis(NamedTuple):
 
     def cut(self, span: Span) -> _Axis:
         lower, fraction = (take(line[None, :], (slice(0, 1),), span)[0, :] for line in (self.lower, self.fraction))
-        return _Axis(self.count, lower, fraction)
+        return _Axis(self.nodes, lower, fraction)
 
 
 @final
@@ -204,7 +204,7 @@ class FieldDefocus(LinearOperator):
         rows, cols = self._axes
         for row, down in rows.sides():
             for col, right in cols.sides():
-                node = row[:, None] * cols.count + col[None, :]
+                node = row[:, None] * cols.nodes + col[None, :]
                 weight = None if down is None else down[:, None]
                 if right is not None:
                     weight = right[None, :] if weight is None else weight * right[None, :]
@@ -231,7 +231,7 @@ class FieldDefocus(LinearOperator):
         xp = array_namespace(self.like)
         pixel = cast(Self, self._cut((slice(row, row + 1),), (slice(col, col + 1),), {}))
         levels = xp.permute_dims(self._psfs, (1, 0, 2, 3, 4))
-        total = None
+        total: Array = None
         for index, fraction, weight in pixel._shares():
             i, f = xp.reshape(index, (-1,)), xp.reshape(fraction, (-1, 1, 1, 1, 1))
             psf = (1.0 - f) * xp.take(levels, i, axis=0) + f * xp.take(levels, i + 1, axis=0)

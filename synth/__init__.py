@@ -9,8 +9,8 @@
         left = data[0]["left"]
 """
 
-from . import datasets, io, noise, scenes
-from .camera import Camera
+from . import datasets, io, noise, optics, scenes
+from .camera import Camera, Imperfections
 from .dataset import Dataset, open
 from .distortion import RadialDistortion
 from .generate import Report, generate, replay
@@ -22,6 +22,7 @@ from .shards import merge, resume, verify
 __all__ = [
     "Camera",
     "Dataset",
+    "Imperfections",
     "Layer",
     "RadialDistortion",
     "Report",
@@ -35,6 +36,7 @@ __all__ = [
     "merge",
     "noise",
     "open",
+    "optics",
     "render",
     "replay",
     "resume",

@@ -21,7 +21,6 @@ from .dataset import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
 __all__ = ["Writer", "library_version", "writing"]
 
 _ATTRIBUTES = {
-    "transfer_function": "linear",
     "defocus_convention": "signed radius in px of the stored image, positive behind the plane of focus",
     "view_normalisation": "each view has the exposure of the combined image; combined = (left + right) / 2",
 }
@@ -50,6 +49,7 @@ def writing(
     compression: int | None = 1,
     overwrite: bool = False,
     model: str = "gather",
+    transfer: str = "linear",
     part: Path | None = None,
 ) -> Iterator[Writer]:
     """Open a new dataset file for writing; it appears under its name when the block ends without an error.
@@ -76,6 +76,8 @@ def writing(
         Whether a file there may be replaced.
     model : str
         How the samples are rendered.
+    transfer : str
+        Tone curve of the images.
     part : Path, optional
         An existing empty file to write to, which the caller publishes; `path` is for messages then.
 
@@ -108,7 +110,7 @@ def writing(
                 writer = Writer(file, stream, samples, shape, names, dtype, compression)
                 generator = f"blurphys {library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
                 file.attrs["format"], file.attrs["version"], file.attrs["generator"] = FORMAT, VERSION, generator
-                for key, text in (_ATTRIBUTES | {"model": model}).items():
+                for key, text in (_ATTRIBUTES | {"model": model, "transfer_function": transfer}).items():
                     file.attrs[key] = text
                 file.attrs["seed"] = np.uint64(seed)
                 text = json.dumps(configuration, sort_keys=True, allow_nan=False)

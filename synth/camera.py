@@ -6,16 +6,86 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 import blurphys as bp
 
+from . import optics
+from .distortion import RadialDistortion
 from .noise import ShotReadNoise
 from .scenes import Scene
+from .sensor import Sensor, ToneCurve
 
-__all__ = ["Camera"]
+__all__ = ["Camera", "Imperfections"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imperfections:
+    """How a lens differs from a thin one with a flat field; by default not at all.
+
+    Parameters
+    ----------
+    chromatic : (float, float, float)
+        CoC radius of red, green and blue over the nominal one.
+    diffraction_nm : float, optional
+        Wavelength; PSFs are softened by the Airy disk of the camera's nominal f-number. None leaves diffraction out.
+    cat_eye : float
+        How far the lens barrel shifts the pupil's clipping disk in the corners, pupil radii (`optics.cat_eye_banks`).
+    field_curvature_px : float
+        CoC radius that the corners have when the centre is in focus, px.
+    vignetting : float
+        Light in the corners over light in the centre.
+    shading : (float, float)
+        Left over right view at the left and at the right border of the frame.
+    distortion : RadialDistortion, optional
+        Applied to all planes alike, after the blur and before the sensor.
+
+    Notes
+    -----
+    Vignetting, shading and distortion have the stored image for their frame. Cat eye and curvature have what is
+    rendered, the stored image and the margin that its blur needs. Cat eyes are for ``model="gather"``.
+    """
+
+    chromatic: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    diffraction_nm: float | None = None
+    cat_eye: float = 0.0
+    field_curvature_px: float = 0.0
+    vignetting: float = 1.0
+    shading: tuple[float, float] = (1.0, 1.0)
+    distortion: RadialDistortion | None = None
+
+    def __post_init__(self) -> None:
+        for name, count in (("chromatic", 3), ("shading", 2)):
+            values = tuple(float(v) for v in getattr(self, name))
+            if len(values) != count or not all(math.isfinite(v) and v > 0 for v in values):
+                raise ValueError(f"Imperfections: expected {name} = {count} numbers > 0, got {getattr(self, name)}")
+            object.__setattr__(self, name, values)
+        if not 0 < self.vignetting <= 1:
+            raise ValueError(f"Imperfections: expected vignetting above 0 and at most 1, got {self.vignetting}")
+        if not (math.isfinite(self.field_curvature_px) and abs(self.cat_eye) < 2):
+            raise ValueError(
+                "Imperfections: expected a finite field_curvature_px and a cat_eye between -2 and 2, got "
+                f"{self.field_curvature_px} and {self.cat_eye}"
+            )
+        if self.diffraction_nm is not None and not self.diffraction_nm > 0:
+            raise ValueError(f"Imperfections: expected diffraction_nm > 0, got {self.diffraction_nm}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers and lists, ready for JSON."""
+        return {
+            **asdict(self),
+            "chromatic": list(self.chromatic),
+            "shading": list(self.shading),
+            "distortion": None if self.distortion is None else self.distortion.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Imperfections:
+        """Undo `to_dict`."""
+        distortion = fields["distortion"]
+        return cls(**{**fields, "distortion": None if distortion is None else RadialDistortion.from_dict(distortion)})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,6 +114,13 @@ class Camera:
     published : (int, float, float), optional
         Order, cutoff and floor of the published dual-pixel kernels (`blurphys.psf.butterworth`), which then stand for
         the pupil: radii are rounded to whole pixels, and 0 to 1.
+    imperfections : Imperfections
+        Colour, field and diffraction; none by default.
+    readout : Sensor
+        Mosaic, black level and resolution of the converter; none by default. Its own noise does not count, `noise`
+        does.
+    tone : ToneCurve
+        Applied to what is stored, sharp image and views alike; "linear" stores light.
     name : str
         Short name for reports.
 
@@ -69,6 +146,9 @@ class Camera:
     f_number_range: tuple[float, float] | None = None
     gain_range: tuple[float, float] | None = None
     published: tuple[int, float, float] | None = None
+    imperfections: Imperfections = Imperfections()
+    readout: Sensor = Sensor()
+    tone: ToneCurve = ToneCurve("linear")
     name: str = "camera"
 
     def __post_init__(self) -> None:
@@ -115,7 +195,51 @@ class Camera:
         """Make the PSFs of this camera, all radii up to `max_radius`; they do not depend on the lens settings."""
         if self.published is not None:
             return _published_bank(*self.published, max_radius=math.floor(self.max_radius))
-        return bp.PSFBank(self.pupil, max_radius=self.max_radius, step=self.step)
+        flaws = self.imperfections
+        if flaws.chromatic == (1.0, 1.0, 1.0):
+            bank = bp.PSFBank(self.pupil, max_radius=self.max_radius, step=self.step)
+        else:
+            bank = optics.chromatic_bank(
+                self.pupil, max_radius=self.max_radius, step=self.step, scale=flaws.chromatic
+            )  # fmt: skip
+        return self._softened(bank)
+
+    def field_banks(self, aspect: float) -> tuple[tuple[bp.PSFBank, ...], ...] | None:
+        """Make the PSFs of 3 x 5 places over a frame of this width / height; None for a lens without cat eyes."""
+        flaws = self.imperfections
+        if not flaws.cat_eye:
+            return None
+        if self.published is not None or flaws.chromatic != (1.0, 1.0, 1.0):
+            raise ValueError("Camera: cat eyes cannot be had together with published kernels or chromatic defocus yet")
+        banks = optics.cat_eye_banks(
+            partial(_clipped, self.pupil), rows=3, cols=5, strength=flaws.cat_eye, max_radius=self.max_radius,
+            step=self.step, aspect=aspect,
+        )  # fmt: skip
+        return tuple(tuple(self._softened(bank) for bank in row) for row in banks)
+
+    def _softened(self, bank: bp.PSFBank) -> bp.PSFBank:
+        wavelength = self.imperfections.diffraction_nm
+        if wavelength is None:
+            return bank
+        lens = self.lens
+        magnification = 1 / (1e3 * lens.focus_distance_m / lens.focal_length_mm - 1)
+        sigma = optics.diffraction_sigma(
+            wavelength, lens.f_number, magnification, pixel_pitch_um=lens.pixel_pitch_um
+        )  # fmt: skip
+        return optics.softened(bank, sigma)
+
+    @property
+    def sensor(self) -> Sensor:
+        """The readout with the noise of one view."""
+        return replace(self.readout, noise=self.noise)
+
+    def defocus_map(
+        self, depth_m: np.ndarray, invalid: Literal["error", "nearest", "far"] = "error"
+    ) -> np.ndarray:  # fmt: skip
+        """Return the signed CoC radius, px, of depths (H, W), by the lens and its field curvature; not clamped."""
+        radii: np.ndarray = self.lens.defocus_map(depth_m, invalid=invalid)
+        offset = self.imperfections.field_curvature_px
+        return optics.field_curvature(radii, radius_px_at_corner=offset) if offset else radii
 
     def settled_map(self, defocus_map: np.ndarray) -> np.ndarray:
         """Return the radii that are rendered: as they are, or rounded where the published kernels are used."""
@@ -160,6 +284,9 @@ class Camera:
             "f_number_range": None if self.f_number_range is None else list(self.f_number_range),
             "gain_range": None if self.gain_range is None else list(self.gain_range),
             "published": None if self.published is None else list(self.published),
+            "imperfections": self.imperfections.to_dict(),
+            "readout": self.readout.to_dict(),
+            "tone": self.tone.to_dict(),
         }
 
     @classmethod
@@ -172,6 +299,9 @@ class Camera:
             values["noise"] = ShotReadNoise(**values["noise"])
             if values.get("published") is not None:
                 values["published"] = tuple(values["published"])
+            for key, kind in (("imperfections", Imperfections), ("readout", Sensor), ("tone", ToneCurve)):
+                if key in values:
+                    values[key] = kind.from_dict(values[key])
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"Camera: expected what Camera.to_dict gives, got something else ({error!r})") from None
@@ -288,6 +418,13 @@ class Camera:
 
 def _logarithmic(position: float, low: float, high: float) -> float:
     return float(low * (high / low) ** position)
+
+
+def _clipped(pupil: bp.Pupil, *, cat_eye: tuple[float, float]) -> bp.Pupil:
+    return bp.Pupil.measured(
+        pupil.intensity, extent=pupil.extent, split=pupil.split, cross_talk=pupil.cross_talk, angle=pupil.angle,
+        cat_eye=cat_eye,
+    )  # fmt: skip
 
 
 def _pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:

@@ -247,6 +247,7 @@ def _one_file(
     with writing(
         out, samples=recipe.samples, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
         seed=recipe.seed, dtype=dtype, compression=compression, overwrite=overwrite, model=recipe.model,
+        transfer=recipe.camera.tone.name,
     ) as writer:  # fmt: skip
         for index in range(recipe.samples):
             sample, parameters = sample_of(recipe, index, bank=bank)

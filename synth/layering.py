@@ -73,7 +73,7 @@ def layers_of(
             np.concatenate([part.alphas for part in parts]),
             tuple(radius for part in parts for radius in part.radii),
         )
-    exact = np.clip(camera.lens.defocus_map(scene.depth_m, invalid=invalid), -limit, limit)
+    exact = np.clip(camera.defocus_map(scene.depth_m, invalid=invalid), -limit, limit)
     seen = Layer(
         colour=scene.all_in_focus, alpha=np.ones_like(scene.all_in_focus[0]), depth_m=np.ones_like(scene.depth_m)
     )
@@ -87,7 +87,7 @@ def _radii(depth: np.ndarray, known: np.ndarray, camera: Camera, limit: float) -
     if not known.any():
         return np.zeros_like(depth)
     filled = np.where(known, depth, depth[known].max())
-    radii: np.ndarray = np.clip(camera.lens.defocus_map(filled), -limit, limit)
+    radii: np.ndarray = np.clip(camera.defocus_map(filled), -limit, limit)
     return radii
 
 

@@ -20,7 +20,7 @@ from blurphys.publishing import PathLike
 from . import scenes as scene_readers
 from .camera import Camera
 from .depth import Stereo
-from .render import VIEWS, Model, Sample, check_model, check_views, render
+from .render import VIEWS, Model, Sample, blurred, check_model, check_views, exposed
 from .scenes import Scene, with_background
 
 __all__ = [
@@ -407,8 +407,7 @@ def shoot(
     above, before = min(margin, top), min(margin, left)
     below, after = min(margin, H - top - height), min(margin, W - left - width)
     canvas = scene.window(top - above, left - before, height + above + below, width + before + after)
-    sample = render(
-        canvas, camera, rng=rng, views=recipe.views, invalid=recipe.invalid, model=recipe.model, slabs=recipe.slabs,
-        bank=bank,
-    )  # fmt: skip
-    return sample.window(above, before, height, width)
+    sample = blurred(
+        canvas, camera, views=recipe.views, invalid=recipe.invalid, model=recipe.model, slabs=recipe.slabs, bank=bank
+    )
+    return exposed(sample.window(above, before, height, width), rng)

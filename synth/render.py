@@ -10,13 +10,14 @@ import numpy as np
 
 import blurphys as bp
 
+from . import optics
 from ._window import inside
 from .aperture import by_aperture
 from .camera import Camera
 from .layering import layers_of
 from .scenes import Scene
 
-__all__ = ["MODELS", "VIEWS", "Model", "Sample", "check_model", "check_views", "render"]
+__all__ = ["MODELS", "VIEWS", "Model", "Sample", "blurred", "check_model", "check_views", "exposed", "render"]
 
 VIEWS = ("left", "right", "combined")
 Model = Literal["gather", "layered", "aperture"]
@@ -129,36 +130,52 @@ def render(
 
     Notes
     -----
-    Signed CoC radius c from the depth by the thin lens, clamped to ``camera.max_radius``; the blur; then shot and read
-    noise, drawn for left and right independently. Combined is (left + right) / 2 of the noisy views; alone it is drawn
-    with the noise that this mean has. Nothing is clipped.
+    Signed CoC radius c from the depth by the lens, clamped to ``camera.max_radius``; the blur; the lens's distortion,
+    vignetting and shading; shot and read noise, drawn for left and right independently, and the rest of the sensor.
+    Combined is (left + right) / 2 of the noisy views; alone it is drawn with the noise that this mean has. Nothing is
+    clipped unless the sensor has a converter.
 
     Cost: the blur's, O(H W r^2) at most.
     """
+    sample = blurred(scene, camera, views=views, invalid=invalid, model=model, slabs=slabs, bank=bank)
+    return exposed(sample, rng)
+
+
+def blurred(
+    scene: Scene,
+    camera: Camera,
+    *,
+    views: Sequence[str] = VIEWS,
+    invalid: Literal["error", "nearest", "far"] = "nearest",
+    model: Model = "gather",
+    slabs: int = 24,
+    bank: bp.PSFBank | None = None,
+) -> Sample:
+    """Do what `render` does up to the sensor: light, without noise, distortion or shading.
+
+    Arguments, errors and cost as for `render`. `combined` stands there for an ordinary camera only, or without noise
+    between the views.
+    """
     chosen = check_views(views)
-    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
     bank = camera.bank() if bank is None else bank
     image = scene.all_in_focus
-    exact = camera.lens.defocus_map(scene.depth_m, invalid=invalid)
+    exact = camera.defocus_map(scene.depth_m, invalid=invalid)
     limit = min(camera.max_radius, bank.max_radius)
     defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
     valid = scene.valid & (np.abs(exact) <= limit)
-    left: np.ndarray | None = None
-    right: np.ndarray | None = None
-    combined: np.ndarray | None = None
     seen = chosen if chosen == ("combined",) else ("left", "right")
     model = check_model(model)
     if model == "gather":
         defocus_map = camera.settled_map(defocus_map)
-        light = _light(bp.DualPixel(defocus_map, bank=bank, views=seen)(image))
+        light = _light(_gathered(defocus_map, camera, seen, bank)(image))
     else:
         light = _light(_layered(scene, camera, seen, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
     if seen == ("combined",):
-        combined = camera.noise.combined.add(light, generator)
+        left = right = None
+        combined: np.ndarray | None = light
     else:
-        left, right = camera.noise.add(light[:3], generator), camera.noise.add(light[3:], generator)
-        if "combined" in chosen:
-            combined = (left + right) / image.dtype.type(2)
+        left, right = light[:3], light[3:]
+        combined = (left + right) / image.dtype.type(2) if "combined" in chosen else None
     return Sample(
         all_in_focus=image,
         combined=combined,
@@ -173,6 +190,64 @@ def render(
     )
 
 
+def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
+    """Take what `blurred` gives through the rest of the camera: distortion, shading, sensor and tone curve.
+
+    Parameters
+    ----------
+    sample : Sample
+        Light.
+    rng : numpy.random.Generator or int
+        Source of the noise, or a seed for one.
+
+    Returns
+    -------
+    Sample
+        As recorded.
+    """
+    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    camera, flaws = sample.camera, sample.camera.imperfections
+    arrays = sample.arrays
+    if flaws.distortion is not None:
+        kinds: dict[str, Any] = {"depth_m": "depth", "defocus_map": "radius", "valid": "mask"}
+        arrays = flaws.distortion.apply_all(arrays, {name: kinds.get(name, "image") for name in arrays})
+    gains = _gains(arrays["valid"].shape, camera)
+    light = {name: arrays[name] for name in ("left", "right", "combined") if name in arrays}
+    light = {name: np.maximum(array * gains[name], 0).astype(array.dtype) for name, array in light.items()}
+    if "left" in light:
+        recorded = camera.sensor.views({"left": light["left"], "right": light["right"]}, generator)
+        recorded = {name: array for name, array in recorded.items() if name in light}
+    else:
+        sensor = replace(camera.sensor, noise=camera.noise.combined)
+        recorded = {"combined": sensor.expose(light["combined"], generator)}
+    arrays = {**arrays, **recorded}
+    if camera.tone.name != "linear":
+        for name in ("all_in_focus", *recorded):
+            arrays[name] = camera.tone.apply(arrays[name])
+    counts = _counts(arrays["depth_m"], arrays["valid"]) if flaws.distortion is not None else {}
+    changes: dict[str, Any] = {**arrays, "parameters": {**sample.parameters, **counts}}
+    return replace(sample, **changes)
+
+
+def _gains(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | float]:
+    """What the lens and the microlenses let through, for each view."""
+    flaws, frame = camera.imperfections, (shape[0], shape[1])
+    fall: np.ndarray | float = 1.0 if flaws.vignetting == 1 else optics.vignetting(frame, corner=flaws.vignetting)
+    if flaws.shading == (1.0, 1.0):
+        return {"left": fall, "right": fall, "combined": fall}
+    split = optics.view_shading(frame, ratio_left=flaws.shading[0], ratio_right=flaws.shading[1])
+    return {"left": fall * split["left"], "right": fall * split["right"], "combined": fall}
+
+
+def _gathered(
+    defocus_map: np.ndarray, camera: Camera, views: Sequence[str], bank: bp.PSFBank
+) -> bp.LinearOperator:  # fmt: skip
+    banks = camera.field_banks(defocus_map.shape[1] / defocus_map.shape[0])
+    if banks is None:
+        return bp.DualPixel(defocus_map, bank=bank, views=tuple(views))
+    return bp.FieldDefocus(defocus_map, banks=banks, views=tuple(views))
+
+
 def _layered(
     scene: Scene,
     camera: Camera,
@@ -184,8 +259,9 @@ def _layered(
     invalid: Literal["error", "nearest", "far"],
     limit: float,
 ) -> np.ndarray:
-    if camera.published is not None:
-        raise ValueError(f"render: the published kernels of {camera.name} are for model='gather', got {model!r}")
+    if camera.published is not None or camera.imperfections.cat_eye:
+        what = "published kernels" if camera.published is not None else "cat eyes"
+        raise ValueError(f"render: the {what} of camera {camera.name} are for model='gather', got {model!r}")
     colours, alphas, radii = layers_of(scene, camera, slabs=slabs, invalid=invalid, limit=limit)
     if model == "aperture":
         pictures = [by_aperture(colours, alphas, radii, camera.pupil, view=view, samples=600) for view in views]

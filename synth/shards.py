@@ -146,7 +146,8 @@ def make_shard(
             pass
         with writing(
             target, samples=count, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
-            seed=recipe.seed, dtype=storage.dtype, compression=storage.compression, model=recipe.model, part=part,
+            seed=recipe.seed, dtype=storage.dtype, compression=storage.compression, model=recipe.model,
+            transfer=recipe.camera.tone.name, part=part,
         ) as writer:  # fmt: skip
             for row in range(count):
                 sample, parameters = sample_of(recipe, first + row, bank=bank)
