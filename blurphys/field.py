@@ -83,9 +83,10 @@ class FieldDefocus(LinearOperator):
     Product-convolution: it is the operators of the nodes that are interpolated, so a constant stays constant, and
     between two nodes whose PSFs lie apart both show. ``out_shape = (len(views) C, H, W)`` as in `DualPixel`.
 
-    Cost: four times `DualPixel` (twice for a grid of one row or one column), however many nodes there are; memory: all
-    banks, padded to one size. torch differentiates in the image, the map (piecewise linear) and the PSFs of learned
-    banks. The gather form has no occlusion: see ``docs/notation.md``.
+    Cost: four passes of `DualPixel` (two for a grid of one row or one column), however many nodes there are, each up to
+    half as long again, for the larger bank; memory: all banks, padded to one size. torch differentiates in the image,
+    the map (piecewise linear) and the PSFs of learned banks. The gather form has no occlusion: see
+    ``docs/notation.md``.
 
     References
     ----------

@@ -87,7 +87,10 @@ def demo(
         synth.io.publish_together([out, picture], overwrite=force) as (data_part, picture_part),
     ):
         advance("rendering left, right and combined view")
-        report = synth.generate(source, data_part, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=True)
+        # The operator that deblurs is the gather form, so that is what blurs.
+        report = synth.generate(
+            source, data_part, camera=shot, samples=1, seed=seed, invalid=policy, model="gather", overwrite=True
+        )  # fmt: skip
         with synth.open(data_part) as data:
             sample = data[0]
         truth, y = sample["all_in_focus"], sample["combined"]

@@ -154,7 +154,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     Parameters
     ----------
     path : Path
-        A file that `synth.generate` wrote.
+        A file or folder that `synth.generate` wrote.
     sample : int
         Which sample.
     view : str
@@ -177,7 +177,10 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
         if not -len(data) <= sample < len(data):
             raise ValueError(f"--sample: expected one of the {len(data)} samples of {path}, got {sample}")
         fields = data[sample]
-        camera = data.camera(sample)
+        camera, model = data.camera(sample), data.attrs["model"]
+        encoded = data.attrs["transfer_function"] != "linear"
+    if encoded:
+        raise ValueError(f"{path}: its images are not linear light, and blur is linear in light only")
     y = np.concatenate([fields[name] for name in views])
     if operator is None:
         A: bp.LinearOperator = bp.DualPixel(fields["defocus_map"], bank=camera.bank(), views=views)
@@ -186,9 +189,10 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     noise = camera.noise.combined
     level = float(np.sqrt(noise.variance(np.maximum(y, 0.0)).mean()))
     truth = fields["all_in_focus"].astype(y.dtype)
-    return Given(
-        A=A, y=_cast(y, A), truth=truth, noise_level=level if level > 0 else None, source=f"{path}, sample {sample}"
-    )
+    source = f"{path}, sample {sample}"
+    if operator is None and model != "gather":
+        source += f" (model {model}: the operator is right inside surfaces, not at their edges)"
+    return Given(A=A, y=_cast(y, A), truth=truth, noise_level=level if level > 0 else None, source=source)
 
 
 def solve(

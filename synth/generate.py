@@ -119,10 +119,10 @@ def generate(
     size: tuple[int, int] | None = None,
     views: Sequence[str] = VIEWS,
     invalid: Literal["error", "nearest", "far"] = "nearest",
-    model: Literal["gather", "layered", "aperture"] = "gather",
+    model: Literal["gather", "layered", "aperture"] = "layered",
     slabs: int = 24,
     dtype: Literal["float32", "float16"] = "float32",
-    compression: int | None = 1,
+    compression: int | None | Literal["auto"] = "auto",
     max_clamped: float | None = None,
     depth_unit: str | None = None,
     shard_size: int = 256,
@@ -160,8 +160,9 @@ def generate(
         As for `synth.render`; photographs get a background (`synth.scenes.with_background`) where the model needs it.
     dtype : {"float32", "float16"}
         Type in which images are stored.
-    compression : int, optional
-        gzip level of the file; None stores plainly, which is several times faster: noise does not compress.
+    compression : int, None or "auto"
+        gzip level of the file; None stores plainly, which is several times faster: noise does not compress. "auto" is 1
+        for one file and None for a folder.
     max_clamped : float, optional
         Largest share of pixels whose radius may be clamped, 0 to 1; any without it, counted and reported.
     depth_unit : str, optional
@@ -208,13 +209,15 @@ def generate(
     """
     if max_clamped is not None and not 0 <= max_clamped <= 1:
         raise ValueError(f"generate: expected max_clamped from 0 to 1, got {max_clamped}")
-    single = Path(out).suffix.lower() in (".h5", ".hdf5")
+    single = Path(out).suffix.lower() in (".h5", ".hdf5") or Path(out).is_file()
     if single:
         refuse_existing(out, overwrite=overwrite)
     recipe = make_recipe(
         sources_of(scenes, depth_unit=depth_unit, size=size), camera=camera, samples=samples, seed=seed, split=split,
         size=size, views=views, invalid=invalid, model=model, slabs=slabs,
     )  # fmt: skip
+    if compression == "auto":
+        compression = 1 if single else None
     if not single:
         from .shards import Storage, fill
 

@@ -315,7 +315,7 @@ def make_recipe(
     size: tuple[int, int] | None = None,
     views: Sequence[str] = VIEWS,
     invalid: Invalid = "nearest",
-    model: str = "gather",
+    model: str = "layered",
     slabs: int = 24,
 ) -> Recipe:
     """Check the arguments of `synth.generate` and put them together; ValueError for one out of range."""

@@ -88,7 +88,7 @@ def render(
     rng: np.random.Generator | int,
     views: Sequence[str] = VIEWS,
     invalid: Literal["error", "nearest", "far"] = "nearest",
-    model: Model = "gather",
+    model: Model = "layered",
     slabs: int = 24,
     bank: bp.PSFBank | None = None,
 ) -> Sample:
@@ -147,7 +147,7 @@ def blurred(
     *,
     views: Sequence[str] = VIEWS,
     invalid: Literal["error", "nearest", "far"] = "nearest",
-    model: Model = "gather",
+    model: Model = "layered",
     slabs: int = 24,
     bank: bp.PSFBank | None = None,
 ) -> Sample:

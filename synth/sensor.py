@@ -171,7 +171,8 @@ class Sensor:
         both : mapping with "left" and "right", ndarrays of shape (3, H, W)
             Light on the two views, as `expose` takes it.
         rng : numpy.random.Generator
-            Source of the noise, drawn for left first, whatever the order of the mapping.
+            Source of the noise. Left draws from it; right draws from the stream that it gives when it jumps ahead
+            (2^128 numbers for Philox), or after left where it cannot.
 
         Returns
         -------
@@ -194,8 +195,25 @@ class Sensor:
                 f"Sensor.views: expected views of one shape and dtype, got {left.shape} {left.dtype} and "
                 f"{right.shape} {right.dtype}"
             )
-        left, right = self.expose(left, rng), self.expose(right, rng)
+        left, right = self._pair(left, right, rng)
         return {"left": left, "right": right, "combined": (left + right) / left.dtype.type(2)}
+
+    def _pair(
+        self, left: np.ndarray, right: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Expose two views at the same time: drawing the photons takes longer than the blur.
+
+        The right view draws from a stream of its own, as far ahead as the generator can jump, so that the numbers do
+        not depend on which thread comes first.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        if not hasattr(rng.bit_generator, "jumped"):
+            return self.expose(left, rng), self.expose(right, rng)
+        ahead = np.random.Generator(rng.bit_generator.jumped())
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(self.expose, right, ahead)
+            return self.expose(left, rng), other.result()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything about the sensor as numbers, strings and dictionaries, ready for JSON."""

@@ -65,7 +65,7 @@ def defocus_of(rng, shape):
     cols=st.integers(1, 4), boundary=st.sampled_from(oracles.BOUNDARIES), nodes=st.sampled_from(["corners", "centres"]),
     views=st.sampled_from([("combined",), ("left", "right"), VIEWS[::-1]]), coloured=st.booleans(),
 )  # fmt: skip
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_dense_twin(namespace, seed, height, width, rows, cols, boundary, nodes, views, coloured):
     rng = np.random.default_rng(seed)
     size = Setup(height=height, width=width, boundary=boundary, support=(3, 4)).supports()
@@ -131,7 +131,7 @@ def test_at_a_node_the_psf_is_the_nodes_own():
     assert np.allclose(A.psf_at(0, 5)[0], between)
     centres = A.replace(nodes="centres")
     assert np.allclose(centres.psf_at(0, 0)[0], psfs[0][0]["left"][3])
-    assert np.allclose(centres.psf_at(3, 3)[1], psfs[0][0]["right"][3])
+    assert np.allclose(centres.psf_at(2, 3)[1], psfs[0][0]["right"][3])
 
 
 def test_psf_at_is_a_row_of_the_operator():
@@ -214,7 +214,7 @@ def test_the_field_is_where_it_is_said_to_be():
         ({"banks": [bp.PSFBank(bp.Pupil.disk(), max_radius=3.0)]}, ValueError, "rows of columns"),
         ({"banks": []}, ValueError, "one length"),
         ({"banks": [[]]}, ValueError, "one length"),
-        ({"banks": [["bank"]]}, TypeError, "PSFBank, got str|rows of columns"),
+        ({"banks": [["bank"]]}, TypeError, "PSFBank, got str"),
         ({"banks": [[1.0]]}, TypeError, "PSFBank, got float"),
         ({"views": "left"}, ValueError, "tuple of views"),
         ({"views": ()}, ValueError, "different views"),

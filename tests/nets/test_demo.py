@@ -21,7 +21,7 @@ from synth.io import write_array, write_image
 def motorcycle():
     scene = synth.scenes.stereo_motorcycle()
     camera = synth.Camera.for_scene(scene, max_radius=8)
-    sample = synth.render(scene, camera, rng=0, views=("combined",))
+    sample = synth.render(scene, camera, rng=0, views=("combined",), model="gather")
     A = bp.DefocusBlur(sample.defocus_map, bank=camera.bank())
     variance = float(camera.noise.combined.variance(np.maximum(sample.combined, 0)).mean())
     return {r.name: r for r in restore(A, sample.combined, sample.all_in_focus, noise_variance=variance)}

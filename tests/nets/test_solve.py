@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("solve")
     scene = synth.scenes.stereo_motorcycle().window(150, 250, *SIZE)
     camera = synth.Camera.for_scene(scene, max_radius=2)
-    synth.generate(scene, path / "data.h5", camera=camera, samples=2, seed=0)
+    synth.generate(scene, path / "data.h5", camera=camera, samples=2, seed=0, model="gather")
     with synth.open(path / "data.h5") as data:
         sample = data[0]
     A = bp.DefocusBlur(sample["defocus_map"], bank=camera.bank())

@@ -125,8 +125,8 @@ def test_a_sample_can_be_replayed(tmp_path, options):
 def test_cut_samples_show_true_content_at_their_border(tmp_path):
     """Rendered on a larger canvas: a cut equals the same window of the whole scene's rendering."""
     quiet = replace(CAMERA, noise=ShotReadNoise(), gain_range=None, focus_range_m=None, f_number_range=None)
-    make(tmp_path / "a.h5", size=(12, 14), samples=6, camera=quiet)
-    whole = synth.render(scene(), quiet, rng=0)
+    make(tmp_path / "a.h5", size=(12, 14), samples=6, camera=quiet, model="gather")
+    whole = synth.render(scene(), quiet, rng=0, model="gather")
     with synth.open(tmp_path / "a.h5") as data:
         assert data.shape == (12, 14)
         places = set()
@@ -155,7 +155,7 @@ def test_a_mirrored_world_exchanges_the_views(tmp_path):
     """Dataset mirrors samples as if the scene had been mirrored before it was photographed."""
     quiet = replace(CAMERA, noise=ShotReadNoise(), gain_range=None)
     whole = replace(scene(), depth_m=np.broadcast_to(np.linspace(0.75, 3, 42), (34, 42)).copy())
-    make(tmp_path / "a.h5", scenes=whole, camera=quiet, samples=1)
+    make(tmp_path / "a.h5", scenes=whole, camera=quiet, samples=1, model="gather")
     with synth.open(tmp_path / "a.h5") as data:
         camera = data.camera(0)
     dataset = synth.Dataset(tmp_path / "a.h5", augment=True)
@@ -169,7 +169,8 @@ def test_a_mirrored_world_exchanges_the_views(tmp_path):
                 if not np.array_equal(image, item["all_in_focus"]):
                     continue
                 depth = np.ascontiguousarray(whole.depth_m[::up, ::across])
-                truth = synth.render(replace(whole, all_in_focus=image, depth_m=depth), camera, rng=0)
+                turned = replace(whole, all_in_focus=image, depth_m=depth)
+                truth = synth.render(turned, camera, rng=0, model="gather")
                 assert np.allclose(item["left"], truth.left, rtol=0, atol=2e-6)
                 assert np.allclose(item["right"], truth.right, rtol=0, atol=2e-6)
                 seen |= 1 << (2 * (up < 0) + (across < 0))

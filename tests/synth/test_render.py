@@ -72,8 +72,8 @@ def test_light_is_blurred_and_not_its_encoding():
 
 
 def test_the_mean_of_the_views_is_the_combined_image():
-    sample = render(scene(np.linspace(0.7, 4, 41)), QUIET, rng=0)
-    single = render(scene(np.linspace(0.7, 4, 41)), QUIET, rng=0, views=("combined",))
+    sample = render(scene(np.linspace(0.7, 4, 41)), QUIET, rng=0, model="gather")
+    single = render(scene(np.linspace(0.7, 4, 41)), QUIET, rng=0, views=("combined",), model="gather")
     assert np.allclose(sample.combined, (sample.left + sample.right) / 2, rtol=0, atol=1e-15)
     assert np.allclose(sample.combined, single.combined, rtol=0, atol=1e-12)
     assert single.left is None
@@ -136,7 +136,8 @@ def test_unknown_depth_is_filled_for_the_blur_and_stays_unknown():
 
 def test_the_model_says_what_it_is():
     """Trap 10: gather is not called physical."""
-    assert render(scene(1.0), QUIET, rng=0).model == "gather"
+    assert render(scene(1.0), QUIET, rng=0).model == "layered"
+    assert render(scene(1.0), QUIET, rng=0, model="gather").model == "gather"
 
 
 def test_inputs_are_not_written_to():
@@ -150,7 +151,8 @@ def test_inputs_are_not_written_to():
 def test_the_rim_that_the_mirror_image_reaches():
     """Outside the stated rim nothing depends on what lies beyond the photograph."""
     wide = scene(np.linspace(0.6, 1.6, 81), H=63, W=81)
-    whole, part = render(wide, QUIET, rng=0), render(wide.window(10, 12, 40, 50), QUIET, rng=0)
+    whole = render(wide, QUIET, rng=0, model="gather")
+    part = render(wide.window(10, 12, 40, 50), QUIET, rng=0, model="gather")
     rim = {side: part.parameters[f"mirrored_{side}"] for side in ("top", "bottom", "left", "right")}
     assert 0 < rim["right"] < rim["left"] <= 6, rim
     inside = (..., slice(rim["top"], 40 - rim["bottom"]), slice(rim["left"], 50 - rim["right"]))

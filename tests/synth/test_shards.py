@@ -1,0 +1,619 @@
+"""Folders of shards: whatever stops or damages them, resuming ends at the arrays of an uninterrupted run."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import blurphys as bp
+import synth
+from synth import Camera, Scene, _writing
+from synth.dataset import CONFIG, FIELDS, VIRTUAL
+from synth.noise import ShotReadNoise
+from synth.shards import MANIFEST, Storage, check_shard, difference, merge, read_manifest, rebuild, verify
+
+SAMPLES, SHARD, H, W = 5, 2, 24, 30
+SHARDS = ["shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
+SQUARE = np.ones((16, 16))  # a coarse pupil, so that its PSFs cost little
+CAMERA = Camera(
+    lens=bp.ThinLens(focal_length_mm=50, f_number=4, focus_distance_m=1, pixel_pitch_um=46.875),
+    pupil=bp.Pupil.measured(SQUARE, split=0.3),
+    noise=ShotReadNoise(1e-3, 1e-6),
+    max_radius=3.0,
+    step=1.0,
+    focus_range_m=(0.8, 1.5),
+    f_number_range=(4, 8),
+    gain_range=(0.5, 2),
+)
+not_the_superuser = pytest.mark.skipif(
+    hasattr(os, "geteuid") and os.geteuid() == 0, reason="the superuser may write everywhere"
+)
+
+
+def scene(name="made", seed=0, height=H, width=W):
+    rng = np.random.default_rng(seed)
+    depth = np.broadcast_to(np.linspace(0.75, 3, width), (height, width)).copy()
+    depth[3:6, 4:8] = np.nan
+    return Scene(all_in_focus=rng.random((3, height, width)).astype(np.float32), depth_m=depth, name=name)
+
+
+SCENES = [scene("one", 1), scene("two", 2)]
+
+
+def make(path, **options):
+    chosen = {
+        "scenes": SCENES, "samples": SAMPLES, "seed": 11, "camera": CAMERA, "shard_size": SHARD, "compression": None,
+        "model": "gather", **options,
+    }  # fmt: skip
+    return synth.generate(chosen.pop("scenes"), path, **chosen)
+
+
+def samples_of(path):
+    """Arrays and parameters of each sample; the latter under names of their own, as there are two of `left`."""
+    with synth.open(path) as data:
+        return [
+            {**data[i], **{f"parameters/{name}": value for name, value in data.parameters(i).items()}}
+            for i in range(len(data))
+        ]
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        set(a) == set(b) and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def shard_bytes(folder):
+    return [(folder / name).read_bytes() for name in SHARDS]
+
+
+def never(*_):
+    raise AssertionError("a sample was rendered")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One uninterrupted dataset; tests copy it before they hurt it."""
+    folder = tmp_path_factory.mktemp("shards") / "data"
+    make(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "data"))
+
+
+# ---- layout ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_and_its_configuration(whole):
+    names = {path.name for path in whole.iterdir()}
+    assert names == {CONFIG, MANIFEST, VIRTUAL, ".lock", *SHARDS}
+    config = json.loads((whole / CONFIG).read_text())
+    assert config["shards"] == [2, 2, 1]
+    assert config["recipe"]["seed"] == 11
+    assert config["storage"] == {"compression": None, "dtype": "float32", "shard_size": SHARD}
+    lines = read_manifest(whole)
+    assert [line["name"] for line in lines] == SHARDS
+    assert [line["samples"] for line in lines] == [2, 2, 1]
+    assert [line["bytes"] for line in lines] == [len(blob) for blob in shard_bytes(whole)]
+    assert [line["digest"] for line in lines] == [check_shard(whole / name) for name in SHARDS]
+
+
+def test_each_shard_is_a_dataset_of_its_own(whole):
+    stored = samples_of(whole)
+    assert len(stored) == SAMPLES
+    assert [sample["parameters/sample"] for sample in stored] == list(range(SAMPLES))
+    assert [sample["parameters/scene"] for sample in stored] == [0, 1, 0, 1, 0]
+    assert equal(stored, [sample for name in SHARDS for sample in samples_of(whole / name)])
+
+
+def test_the_configuration_comes_first_and_shards_only_when_they_are_whole(tmp_path):
+    seen = []
+
+    def look(index, sample):
+        seen.append(sorted(p.name for p in (tmp_path / "a").iterdir()))
+
+    make(tmp_path / "a", on_sample=look)
+    assert seen[0] == [".lock", CONFIG, "shard-00000.h5.part"]
+    assert seen[1] == seen[0]
+    assert seen[2] == seen[3] == [".lock", CONFIG, MANIFEST, "shard-00000.h5", "shard-00001.h5.part"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "size", "counts"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (3, 1, [1, 1, 1]), (3, 256, [3])]
+)
+def test_counts(samples, size, counts):
+    assert Storage(shard_size=size).counts(samples) == counts
+
+
+def test_a_sample_depends_neither_on_their_number_nor_on_the_shards(whole, tmp_path):
+    make(tmp_path / "more", samples=7, shard_size=3)
+    make(tmp_path / "one.h5")
+    stored = samples_of(whole)
+    assert equal(stored, samples_of(tmp_path / "more")[:SAMPLES])
+    assert equal(stored, samples_of(tmp_path / "one.h5"))
+
+
+# ---- resuming -------------------------------------------------------------------------------------------------------
+
+
+def flipped(path, place=0.6):
+    blob = bytearray(path.read_bytes())
+    blob[int(place * len(blob))] ^= 0x10
+    path.write_bytes(bytes(blob))
+
+
+def truncated(path, keep=0.5):
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+
+
+def shortened_manifest(folder):
+    """Cut in the middle of the last line, as a power cut leaves it."""
+    truncated(folder / MANIFEST, 0.9)
+
+
+def noisy_manifest(folder):
+    lines = (folder / MANIFEST).read_bytes().splitlines()
+    lines[1] = lines[1].replace(b'"samples": 2', b'"samples": 9')
+    (folder / MANIFEST).write_bytes(b"\n".join([b"\xff\xfe not JSON", *lines, b"{}", b"[1]"]))
+
+
+HURTS = {
+    "first removed": (lambda d: (d / SHARDS[0]).unlink(), [0], 0),
+    "middle removed": (lambda d: (d / SHARDS[1]).unlink(), [1], 0),
+    "all removed": (lambda d: [(d / name).unlink() for name in SHARDS], [0, 1, 2], 0),
+    "one cut short": (lambda d: truncated(d / SHARDS[1]), [1], 1),
+    "one empty": (lambda d: truncated(d / SHARDS[2], 0), [2], 1),
+    "one bit": (lambda d: flipped(d / SHARDS[0]), [0], 1),
+    "two bits": (lambda d: [flipped(d / SHARDS[0]), flipped(d / SHARDS[2])], [0, 2], 2),
+    "no HDF5": (lambda d: (d / SHARDS[1]).write_text("lost"), [1], 1),
+    "wrong number of samples": (lambda d: shutil.copy(d / SHARDS[0], d / SHARDS[2]), [2], 1),
+    "manifest removed": (lambda d: (d / MANIFEST).unlink(), [], 0),
+    "manifest emptied": (lambda d: (d / MANIFEST).write_bytes(b""), [], 0),
+    "manifest cut short": (shortened_manifest, [], 0),
+    "manifest with other lines": (noisy_manifest, [], 0),
+    "virtual file removed": (lambda d: (d / VIRTUAL).unlink(), [], 0),
+    "virtual file cut short": (lambda d: truncated(d / VIRTUAL), [], 0),
+    "lock removed": (lambda d: (d / ".lock").unlink(), [], 0),
+    "everything but the configuration": (lambda d: [p.unlink() for p in d.iterdir() if p.name != CONFIG], [0, 1, 2], 0),
+    "leftovers": (lambda d: [(d / f"{name}.part").write_text("half") for name in (*SHARDS, "shard-00009.h5")], [], 0),
+}
+
+
+@pytest.mark.parametrize("name", HURTS)
+def test_resuming_ends_where_an_uninterrupted_run_does(name, whole, copy):
+    hurt, remade, complaints = HURTS[name]
+    hurt(copy)
+    made, told = [], []
+    report = make(copy, on_sample=lambda index, sample: made.append(index))
+    assert made == [index for index in range(SAMPLES) if index // SHARD in remade]
+    assert report.made == len(made)
+    assert report.samples == SAMPLES
+    assert equal(samples_of(copy), samples_of(whole))
+    assert shard_bytes(copy) == shard_bytes(whole)
+    assert (copy / VIRTUAL).read_bytes() == (whole / VIRTUAL).read_bytes()
+    assert read_manifest(copy) == read_manifest(whole)
+    assert not list(copy.glob("*.part"))
+    hurt(copy)
+    if not remade:  # its scenes are in memory: only what is whole goes on without them
+        assert synth.resume(copy, on_damage=told.append).made == 0
+    elif complaints:
+        with pytest.raises(ValueError, match="was given in memory and is in no file"):
+            synth.resume(copy, on_damage=told.append)
+        assert any(SHARDS[number] in told[0] for number in remade)
+        assert told[0].endswith("it is made again")
+    assert len(told) == complaints
+
+
+def test_a_finished_dataset_is_left_as_it_is(whole, copy):
+    before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir() if path.name.startswith("shard")}
+    manifest = (copy / MANIFEST).read_bytes()
+    first = make(copy, on_sample=never)
+    again = synth.resume(copy)
+    for report in (first, again):
+        assert (report.samples, report.made) == (SAMPLES, 0)
+        assert f"({SAMPLES} of them were there already)" in str(report)
+    assert before == {path.name: path.stat().st_mtime_ns for path in copy.iterdir() if path.name.startswith("shard")}
+    assert (copy / MANIFEST).read_bytes() == manifest
+    assert first.clamped_share == again.clamped_share > 0
+    assert first.radius_range == again.radius_range
+
+
+def test_the_report_of_a_resumed_dataset_is_that_of_the_whole(whole, copy, tmp_path):
+    fresh = make(tmp_path / "fresh")
+    (copy / SHARDS[1]).unlink()
+    resumed = make(copy)
+    assert resumed.made == SHARD
+    for field in ("samples", "clamped_share", "unknown_share", "radius_range"):
+        assert getattr(resumed, field) == getattr(fresh, field), field
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 4])
+def test_an_interruption_keeps_what_was_published(stop, whole, tmp_path):
+    def interrupt(index, sample):
+        if index == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "a", on_sample=interrupt)
+    there = sorted(path.name for path in (tmp_path / "a").glob("shard*"))
+    assert there == SHARDS[: stop // SHARD]
+    assert [line["name"] for line in read_manifest(tmp_path / "a")] == there
+    made = []
+    make(tmp_path / "a", on_sample=lambda index, sample: made.append(index))
+    assert made == list(range(stop // SHARD * SHARD, SAMPLES))
+    assert shard_bytes(tmp_path / "a") == shard_bytes(whole)
+
+
+def test_a_full_disk_keeps_the_published_shards(whole, tmp_path, monkeypatch):
+    put, written = _writing._Stream._put, 0
+
+    def limited(self, view):
+        nonlocal written
+        written += len(view)
+        if written > 1.5 * (whole / SHARDS[0]).stat().st_size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(self, view)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_writing._Stream, "_put", limited)
+        with pytest.raises(OSError, match=r"shard-00001\.h5: the disk is full; the shards published before are whole"):
+            make(tmp_path / "a")
+    assert [path.name for path in (tmp_path / "a").glob("shard*")] == SHARDS[:1]
+    make(tmp_path / "a")
+    assert shard_bytes(tmp_path / "a") == shard_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"seed": 12}, "recipe.seed"),
+        ({"samples": 6}, "recipe.samples"),
+        ({"shard_size": 3}, "shards"),
+        ({"split": "val"}, "recipe.split"),
+        ({"views": ("left", "right")}, "recipe.views"),
+        ({"invalid": "far"}, "recipe.invalid"),
+        ({"model": "layered"}, "recipe.model"),
+        ({"slabs": 12}, "recipe.slabs"),
+        ({"size": (20, 20)}, r"recipe.size\[0\]"),
+        ({"dtype": "float16"}, "storage.dtype"),
+        ({"camera": replace(CAMERA, max_radius=2.5)}, "recipe.camera.max_radius"),
+        ({"camera": replace(CAMERA, pupil=bp.Pupil.measured(SQUARE, split=0.2))}, "recipe.camera.pupil.split"),
+        ({"camera": replace(CAMERA, gain_range=(0.5, 3))}, r"recipe.camera.gain_range\[1\]"),
+        ({"camera": replace(CAMERA, gain_range=None)}, "recipe.camera.gain_range"),
+        ({"scenes": [scene("one", 1), scene("two", 3)]}, r"recipe.scenes\[1\].digest"),
+        ({"scenes": [scene("one", 1), scene("Two", 2)]}, r"recipe.scenes\[1\].name"),
+        ({"scenes": [*SCENES, scene("three", 3)]}, "recipe.scenes"),
+    ],
+)
+def test_other_arguments_are_refused_and_named(options, field, copy, whole):
+    with pytest.raises(ValueError, match=rf"was begun with another {field} \(.* there, .* now\); resume it") as caught:
+        make(copy, on_sample=never, **options)
+    assert "\n" not in str(caught.value)
+    assert shard_bytes(copy) == shard_bytes(whole)
+
+
+def test_targets_that_are_refused(copy, whole, tmp_path):
+    with pytest.raises(FileExistsError, match="is a dataset already"):
+        make(copy, resume=False, on_sample=never)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "precious").write_text("x")
+    with pytest.raises(FileExistsError, match="exists and is no dataset"):
+        make(tmp_path / "used", on_sample=never)
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["precious"]
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileExistsError, match="exists and is no dataset"):
+        make(tmp_path / "file", on_sample=never)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        make(tmp_path / "no" / "such", on_sample=never)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        synth.resume(tmp_path / "no")
+    with pytest.raises(FileNotFoundError, match=r"there is no config\.json in"):
+        synth.resume(tmp_path / "used")
+    (tmp_path / "empty").mkdir()
+    assert make(tmp_path / "empty", samples=1).made == 1
+
+
+@not_the_superuser
+def test_a_folder_that_may_not_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OSError, match="cannot write to .*permission denied"):
+            make(tmp_path / "a", on_sample=never)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shard_size": 0}, "shard_size >= 1"),
+        ({"dtype": "float64"}, "expected dtype"),
+        ({"workers": 0}, "at least one worker"),
+        ({"max_clamped": 1.5}, "max_clamped from 0 to 1"),
+        ({"samples": 0}, "at least one sample"),
+    ],
+)
+def test_bad_arguments_leave_nothing_behind(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path / "a", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_much_clamping_stops_and_less_goes_on(tmp_path):
+    share = make(tmp_path / "free").clamped_share
+    assert 0.01 < share < 0.9
+    with pytest.raises(ValueError, match=r"% of the pixels were clamped .*, more than the 1\.0% allowed; raise"):
+        make(tmp_path / "a", max_clamped=0.01)
+    assert len(list((tmp_path / "a").glob("shard*"))) < len(SHARDS)
+    report = make(tmp_path / "a", max_clamped=1.0)  # the limit is no part of the data
+    assert report.clamped_share == share
+    assert shard_bytes(tmp_path / "a") == shard_bytes(tmp_path / "free")
+
+
+# ---- who makes them -------------------------------------------------------------------------------------------------
+
+
+def test_any_executor_gives_the_same_bytes_and_counts(whole, tmp_path):
+    counted = []
+    with ThreadPoolExecutor(3) as pool:
+        report = make(
+            tmp_path / "a", executor=pool, on_progress=lambda done, total, clamped: counted.append((done, total))
+        )
+    assert shard_bytes(tmp_path / "a") == shard_bytes(whole)
+    assert (tmp_path / "a" / VIRTUAL).read_bytes() == (whole / VIRTUAL).read_bytes()
+    assert read_manifest(tmp_path / "a") == read_manifest(whole)
+    assert report.made == SAMPLES
+    assert counted[0] == (0, SAMPLES)
+    assert counted[-1] == (SAMPLES, SAMPLES)
+    assert [done for done, _ in counted] == sorted(done for done, _ in counted)
+
+
+def test_two_spawned_workers_give_the_same_bytes(whole, tmp_path):
+    report = make(tmp_path / "a", workers=2)
+    assert shard_bytes(tmp_path / "a") == shard_bytes(whole)
+    assert read_manifest(tmp_path / "a") == read_manifest(whole)
+    assert report.made == SAMPLES
+
+
+def test_an_executor_makes_only_what_is_missing(whole, copy):
+    asked = []
+
+    class Now:
+        """Works at once, in this thread."""
+
+        def submit(self, function, folder, number, *arguments):
+            asked.append(number)
+            value = function(folder, number, *arguments)
+            return type("Future", (), {"done": lambda self: True, "result": lambda self: value})()
+
+    (copy / SHARDS[1]).unlink()
+    assert make(copy, executor=Now()).made == SHARD
+    assert asked == [1]
+    assert shard_bytes(copy) == shard_bytes(whole)
+
+
+def test_an_error_in_a_worker_is_raised_and_keeps_the_rest(whole, tmp_path):
+    class Failing:
+        def submit(self, function, folder, number, *arguments):
+            error = OSError(errno.ENOSPC, "full") if number == 1 else None
+            if error is None:
+                value = function(folder, number, *arguments)
+
+            def result(self):
+                if error is not None:
+                    raise error
+                return value
+
+            return type("Future", (), {"done": lambda self: True, "result": result})()
+
+    with pytest.raises(OSError, match="full"):
+        make(tmp_path / "a", executor=Failing())
+    make(tmp_path / "a")
+    assert shard_bytes(tmp_path / "a") == shard_bytes(whole)
+
+
+def test_progress_counts_each_sample_and_what_was_there(copy):
+    (copy / SHARDS[1]).unlink()
+    told = []
+    make(copy, on_progress=lambda *counts: told.append(counts))
+    assert [done for done, _, _ in told] == [3, 4, 5]
+    assert {total for _, total, _ in told} == {SAMPLES}
+    parameters = [sample["parameters/clamped_pixels"] for sample in samples_of(copy)]
+    assert told[-1][2] == sum(parameters)
+    assert told[0][2] == sum(parameters[:2] + parameters[4:])
+
+
+def test_a_second_process_is_refused(copy):
+    fcntl = pytest.importorskip("fcntl")
+    script = f"""
+        import fcntl, sys
+        with open({str(copy / ".lock")!r}, "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            print("locked", flush=True)
+            sys.stdin.read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    (copy / "shard-00001.h5.part").write_text("of the other process")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        for run in (lambda: make(copy, on_sample=never), lambda: synth.resume(copy)):
+            with pytest.raises(ValueError, match="another process is making this dataset"):
+                run()
+        assert (copy / "shard-00001.h5.part").exists()
+        other.kill()
+    assert other.returncode
+    assert make(copy).made == 0  # the lock went with the process
+    with (copy / ".lock").open("a") as file:  # and ours with the call
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# ---- looking after --------------------------------------------------------------------------------------------------
+
+
+def test_verify_names_what_is_not_whole(copy):
+    assert all(verdict.whole for verdict in verify(copy))
+    truncated(copy / SHARDS[0])
+    (copy / SHARDS[2]).unlink()
+    told = []
+    verdicts = verify(copy, on_progress=lambda *counts: told.append(counts))
+    assert [verdict.whole for verdict in verdicts] == [False, True, False]
+    assert [verdict.name for verdict in verdicts] == SHARDS
+    assert SHARDS[0] in verdicts[0].problem
+    assert verdicts[2].problem == "missing"
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    make(copy)
+    assert all(verdict.whole for verdict in verify(copy))
+
+
+def test_no_flipped_bit_is_read_silently(copy, whole):
+    """A shard with one bit changed is refused, or reads what was written."""
+    truth, blob = samples_of(whole)[:SHARD], (whole / SHARDS[0]).read_bytes()
+    rng = np.random.default_rng(5)
+    places = np.concatenate([np.arange(0, 3000, 149), rng.integers(len(blob), size=40)])
+    refused = 0
+    for place in places:
+        changed = bytearray(blob)
+        changed[place] ^= 1 << int(rng.integers(8))
+        (copy / SHARDS[0]).write_bytes(bytes(changed))
+        try:
+            read = samples_of(copy / SHARDS[0])
+        except ValueError as error:
+            assert SHARDS[0] in str(error)
+            refused += 1
+        else:
+            assert equal(read, truth), place
+    assert refused > len(places) / 2
+
+
+def test_the_manifest_is_rebuilt_from_the_shards(copy, whole):
+    (copy / MANIFEST).write_text("nothing\n")
+    assert read_manifest(copy) == []
+    assert rebuild(copy) == len(SHARDS)
+    assert read_manifest(copy) == read_manifest(whole)
+    (copy / SHARDS[1]).unlink()
+    assert rebuild(copy) == 2
+    assert [line["shard"] for line in read_manifest(copy)] == [0, 2]
+
+
+def test_a_damaged_line_is_left_out_and_a_later_one_counts(copy):
+    lines = (copy / MANIFEST).read_text().splitlines()
+    first = json.loads(lines[0])
+    assert first["crc32"] != first["samples"]
+    (copy / MANIFEST).write_text("\n".join([lines[0].replace('"samples": 2', '"samples": 3'), *lines[1:]]))
+    assert [line["shard"] for line in read_manifest(copy)] == [1, 2]
+    (copy / MANIFEST).write_text("\n".join([*lines, lines[1]]))
+    assert [line["shard"] for line in read_manifest(copy)] == [0, 1, 2]
+    (copy / MANIFEST).unlink()
+    assert read_manifest(copy) == []
+
+
+def test_the_virtual_file_shows_the_same_to_plain_hdf5(whole):
+    stored = samples_of(whole)
+    with h5py.File(whole / VIRTUAL) as raw, h5py.File(whole / SHARDS[0]) as first:
+        assert set(raw) == set(first)
+        assert set(first.attrs) <= set(raw.attrs)
+        for key, value in first.attrs.items():
+            assert raw.attrs[key] == value, key
+        for name in FIELDS:
+            assert raw[name].is_virtual
+            assert raw[name].shape == (SAMPLES, *first[name].shape[1:])
+            assert raw[name].dtype == first[name].dtype
+            assert dict(raw[name].attrs) == dict(first[name].attrs)
+            for index, sample in enumerate(stored):
+                assert np.array_equal(raw[name][index], sample[name], equal_nan=True), (name, index)
+        for name in first["parameters"]:
+            assert [sample[f"parameters/{name}"] for sample in stored] == list(raw["parameters"][name])
+        for name in first["crc32"]:
+            assert raw["crc32"][name].shape == (SAMPLES,)
+
+
+def test_the_virtual_file_moves_with_its_folder(copy, whole, tmp_path):
+    moved = copy.rename(tmp_path / "elsewhere")
+    with h5py.File(moved / VIRTUAL) as raw:
+        assert np.array_equal(raw["left"][4], samples_of(whole)[4]["left"])
+
+
+def test_merging_puts_datasets_behind_each_other(whole, tmp_path):
+    make(tmp_path / "b", scenes=[scene("three", 3)], samples=3, seed=4)
+    assert merge([whole, tmp_path / "b"], tmp_path / "both") == SAMPLES + 3
+    both = samples_of(tmp_path / "both")
+    assert equal(both, samples_of(whole) + samples_of(tmp_path / "b"))
+    assert all(verdict.whole for verdict in verify(tmp_path / "both"))
+    assert len(read_manifest(tmp_path / "both")) == 5
+    assert not list(tmp_path.glob("*.part"))
+    with h5py.File(tmp_path / "both" / VIRTUAL) as raw:
+        assert np.array_equal(raw["left"][6], both[6]["left"])
+    with synth.open(tmp_path / "both") as data, synth.open(tmp_path / "b") as b:
+        assert data.camera(6).to_dict() == b.camera(1).to_dict()
+    merge([tmp_path / "both", whole], tmp_path / "three")
+    assert equal(samples_of(tmp_path / "three")[8:], samples_of(whole))
+
+
+def test_merging_refuses_what_does_not_fit(whole, copy, tmp_path):
+    make(tmp_path / "views", samples=1, views=("combined",))
+    make(tmp_path / "small", samples=1, size=(20, 20))
+    make(tmp_path / "half", samples=1, dtype="float16")
+    for other in ("views", "small", "half"):
+        with pytest.raises(ValueError, match="has other arrays than"):
+            merge([whole, tmp_path / other], tmp_path / "out")
+    with pytest.raises(ValueError, match="at least two"):
+        merge([whole], tmp_path / "out")
+    with pytest.raises(FileNotFoundError):
+        merge([whole, tmp_path / "no"], tmp_path / "out")
+    with pytest.raises(FileExistsError, match="name a new folder"):
+        merge([whole, whole], tmp_path / "half")
+    flipped(copy / SHARDS[1])
+    with pytest.raises(ValueError, match=rf"{SHARDS[1]}.*; repair it first"):
+        merge([whole, copy], tmp_path / "out")
+    (copy / SHARDS[1]).unlink()
+    with pytest.raises(ValueError, match=f"{SHARDS[1]} is missing; resume it first"):
+        merge([whole, copy], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_differences_are_told_array_by_array(whole, copy, tmp_path):
+    assert difference(whole, copy) == []
+    make(tmp_path / "seed", seed=12)
+    found = difference(whole, tmp_path / "seed")
+    assert any(line.startswith("configuration: seed (12 there, 11 now)") for line in found)
+    assert any("sample 0: left differs by up to" in line for line in found)
+    assert any("sample 0: f_number is" in line for line in found)
+    make(tmp_path / "few", samples=2)
+    found = difference(whole, tmp_path / "few")
+    assert found[0].startswith(f"5 samples in {whole}, 2 in")
+    assert not any("sample 0" in line for line in found)
+    make(tmp_path / "views", views=("combined",))
+    assert "arrays" in difference(whole, tmp_path / "views")[0]
+    make(tmp_path / "half", dtype="float16")
+    assert any("left differs" in line for line in difference(whole, tmp_path / "half"))
+    assert len(difference(whole, tmp_path / "seed", limit=3)) == 4
+
+
+@pytest.mark.parametrize("model", ["gather", "layered"])
+def test_a_sample_of_a_folder_is_replayed(model, tmp_path):
+    scenes = [scene("one", 1, 30, 40), scene("two", 2, 30, 40)]
+    make(tmp_path / "a", scenes=scenes, size=(20, 22), model=model, samples=3)
+    stored = samples_of(tmp_path / "a")
+    for index in (0, 1, 2, -1):
+        again = synth.replay(tmp_path / "a", index, scenes[stored[index]["parameters/scene"]])
+        assert again.model == model
+        for name, array in again.arrays.items():
+            kept = stored[index][name]
+            assert np.array_equal(kept, array.astype(kept.dtype), equal_nan=True), (index, name)
+    with pytest.raises(ValueError, match="expected the scene two"):
+        synth.replay(tmp_path / "a", 1, scenes[0])

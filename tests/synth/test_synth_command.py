@@ -1,0 +1,400 @@
+"""`blurphys synth`: each command on tiny data, its exit codes, and one sentence for bad input."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import blurphys as bp
+import synth
+from blurphys import cli
+from synth import Camera
+from synth.dataset import CONFIG
+from synth.noise import ShotReadNoise
+from synth.shards import MANIFEST, read_manifest
+
+SHARDS = ["shard-00000.h5", "shard-00001.h5"]
+SMALL = Camera(
+    lens=bp.ThinLens(focal_length_mm=50, f_number=4, focus_distance_m=1, pixel_pitch_um=46.875),
+    pupil=bp.Pupil.measured(np.ones((16, 16)), split=0.3),
+    noise=ShotReadNoise(1e-3, 1e-6),
+    max_radius=3.0,
+    step=1.0,
+)
+
+
+def write_scene(folder, seed=0, height=26, width=34):
+    """A TUM folder in miniature: 16-bit depth in units of 0.2 mm."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    synth.io.write_image(folder / "color.png", rng.random((3, height, width)))
+    depth = np.broadcast_to(np.linspace(4000, 12000, width).astype(np.uint16), (height, width)).copy()
+    depth[:3, :4] = 0
+    synth.io.write_array(folder / "depth.png", depth)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    for number, name in enumerate(("first", "second")):
+        write_scene(root / name, number)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.delenv("BLURPHYS_DEBUG", raising=False)
+    monkeypatch.setattr(Camera, "preset", classmethod(_small_preset))
+
+
+_preset = Camera.preset.__func__
+
+
+def _small_preset(cls, name):
+    """The camera by its name, with the pupil of `SMALL`: known names are checked, PSFs cost little."""
+    return replace(SMALL, name=_preset(cls, name).name)
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.application(), ["synth", *map(str, arguments)], prog_name="blurphys")
+
+
+def good(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*arguments, code=2):
+    """One sentence on stderr, no traceback, the exit code of bad input."""
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    lines = result.stderr.strip().splitlines()
+    assert lines, result.output
+    assert lines[-1].startswith("blurphys synth: "), result.stderr
+    assert "Traceback" not in result.output
+    assert "unexpected" not in result.stderr
+    return lines[-1]
+
+
+def generate_arguments(photos, out, *more, samples=3):
+    return (
+        "generate", "--scenes", photos, "--samples", samples, "--seed", 5, "--size", "20x22", "--shard-size", 2,
+        "--model", "gather", "--out", out, *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(photos, tmp_path_factory):
+    """What the command makes of both photos, once."""
+    folder = tmp_path_factory.mktemp("made") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Camera, "preset", classmethod(_small_preset))
+        result = run(*generate_arguments(photos, folder))
+    assert result.exit_code == 0, result.output
+    assert f"{folder}: 3 samples in " in result.stdout
+    assert "samples/s" in result.stderr and "left" in result.stderr and "px clamped" in result.stderr
+    assert "3/3" in result.stderr
+    return folder
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "data"))
+
+
+def damage(path):
+    blob = bytearray(path.read_bytes())
+    blob[len(blob) // 2] ^= 0xFF
+    path.write_bytes(bytes(blob))
+
+
+# ---- generate -------------------------------------------------------------------------------------------------------
+
+
+def test_generate_is_the_call_with_the_same_arguments(made, photos, tmp_path):
+    synth.generate(
+        [photos], tmp_path / "call", camera=_small_preset(Camera, "canon-r6ii"), samples=3, seed=5, size=(20, 22),
+        model="gather", compression=None, shard_size=2,
+    )  # fmt: skip
+    for name in SHARDS:
+        assert (made / name).read_bytes() == (tmp_path / "call" / name).read_bytes()
+    with synth.open(made) as data:
+        assert len(data) == 3
+        assert data.shape == (20, 22)
+        assert [scene["name"] for scene in data.configuration["scenes"]] == ["first", "second"]
+
+
+def test_generate_one_folder_layered_into_one_file(photos, tmp_path):
+    good(
+        "generate", "--scenes", photos / "first", "-n", 1, "--size", "16X18", "-o", tmp_path / "a.h5", "--split", "val",
+        "--dtype", "float16", "--compression", 1, "--max-radius", 2, "--camera", "pixel4", "--depth-unit", "mm",
+    )  # fmt: skip
+    with synth.open(tmp_path / "a.h5") as data:
+        assert data.shape == (16, 18)
+        assert data.attrs["model"] == "layered"
+        assert data.configuration["split"] == "val"
+        assert data.configuration["camera"]["max_radius"] == 2
+        assert data.stored_dtype("left") == np.float16
+        assert np.nanmax(data[0]["depth_m"]) > 4  # read as mm, not as 0.2 mm
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_generate_fits_the_camera_to_the_first_scene(photos, tmp_path):
+    good(*generate_arguments(photos, tmp_path / "a", "--fit", "--max-radius", 2, "--size", "26x34", samples=1))
+    with synth.open(tmp_path / "a") as data:
+        assert data.configuration["camera"]["max_radius"] == 2
+        assert np.abs(data[0]["defocus_map"]).max() == pytest.approx(2, rel=0.3)
+
+
+def test_generate_draws_scenes_and_takes_several(photos, tmp_path):
+    good(
+        "generate", "--scenes", "dead-leaves:2", "--scenes", photos / "first", "--samples", 3, "--size", "20x22",
+        "--out", tmp_path / "a", "--pixel-pitch", 100,
+    )  # fmt: skip
+    with synth.open(tmp_path / "a") as data:
+        assert [scene["name"] for scene in data.configuration["scenes"]] == ["dead-leaves-0", "dead-leaves-1", "first"]
+        assert data.configuration["camera"]["lens"]["pixel_pitch_um"] == 100
+
+
+@pytest.mark.parametrize("size", ["10by10", "10", "x10", "10x", "10x10x10", "-10x10", "10.5x10", "１0x10", ""])
+def test_sizes_are_height_x_width(size, photos, tmp_path):
+    sentence = refused("generate", "--scenes", photos, "--samples", 1, "--out", tmp_path / "a", f"--size={size}")
+    assert sentence.startswith("blurphys synth: --size: expected HEIGHTxWIDTH in px, such as 512x768, got ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--camera", "leica"), "expected a preset among canon-r6ii"),
+        (("--scenes", "no/such/scene"), "there is no folder no/such/scene; a scene is an RGB-D folder, motorcycle, or"),
+        (("--scenes", "dead-leaves:0"), "expected dead-leaves:N with N >= 1, got 'dead-leaves:0'"),
+        (("--scenes", "dead-leaves:many"), "expected dead-leaves:N"),
+        (("--scenes", __file__), "expected a folder"),
+        (("--samples", "0"), "at least one sample"),
+        (("--seed", "-1"), "seed"),
+        (("--split", "dev"), "expected split"),
+        (("--model", "magic"), "expected model among"),
+        (("--invalid", "guess"), "expected nearest, far or error"),
+        (("--invalid", "error"), "12 pixels"),
+        (("--dtype", "int8"), "expected dtype"),
+        (("--compression", "12"), "compression None or 0 to 9"),
+        (("--shard-size", "0"), "shard_size >= 1"),
+        (("--workers", "0"), "at least one worker"),
+        (("--size", "400x20"), "expected a size of at most 26 x 34 px, got 400 x 20"),
+        (("--size", "0x20"), "expected a size of at most"),
+        (("--max-radius", "-2"), "max_radius > 0"),
+        (("--max-clamped", "1.5"), "max_clamped from 0 to 1"),
+        (("--pixel-pitch", "0"), "pixel"),
+        (("--depth-unit", "inch"), "inch"),
+        (("--scheduler", "tcp://127.0.0.1:1"), "--scheduler"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(arguments, message, photos, tmp_path):
+    given = {"--scenes": str(photos), "--size": "26x34", "--model": "gather", arguments[0]: arguments[1]}
+    options = [word for pair in {"--samples": "1", **given, "--out": str(tmp_path / "a")}.items() for word in pair]
+    sentence = refused("generate", *options)
+    assert message in sentence
+    left = [path.name for path in (tmp_path / "a").iterdir()] if (tmp_path / "a").exists() else []
+    assert not [name for name in left if name.startswith("shard")]
+
+
+def test_usage_errors_end_with_2(tmp_path):
+    for arguments in (["generate"], ["generate", "--samples", "many"], ["frobnicate"], ["verify"], ["merge"]):
+        result = run(*arguments)
+        assert result.exit_code == 2, arguments
+        assert "Traceback" not in result.output
+
+
+def test_what_is_there_is_not_touched(copy, photos, tmp_path):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    sentence = refused(*generate_arguments(photos, copy))
+    assert f"{copy} is a dataset already; `blurphys synth resume {copy}` goes on with it" in sentence
+    assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "precious").write_text("x")
+    assert "exists and is no dataset" in refused(*generate_arguments(photos, tmp_path / "used"))
+    (tmp_path / "file").write_text("x")
+    assert "exists and is no dataset" in refused(*generate_arguments(photos, tmp_path / "file"))
+    (tmp_path / "file.h5").write_text("x")
+    assert "exists already" in refused(*generate_arguments(photos, tmp_path / "file.h5"))
+    assert (tmp_path / "file.h5").read_text() == "x"
+
+
+def test_targets_that_cannot_be_written(photos, tmp_path):
+    assert "there is no folder" in refused(*generate_arguments(photos, tmp_path / "no" / "such"))
+    assert "there is no folder" in refused(*generate_arguments(photos, tmp_path / "no" / "such.h5"))
+    if hasattr(os, "geteuid") and os.geteuid() != 0:
+        (tmp_path / "locked").mkdir(mode=0o500)
+        assert "permission denied" in refused(*generate_arguments(photos, tmp_path / "locked" / "a"))
+
+
+def test_too_much_clamping_ends_with_2(photos, tmp_path):
+    sentence = refused(*generate_arguments(photos, tmp_path / "a", "--max-radius", 0.5, "--max-clamped", 0.01))
+    assert "of the pixels were clamped to the camera's max_radius, more than the 1.0% allowed" in sentence
+
+
+def test_published_kernels_choose_gather_by_themselves(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Camera, "preset", classmethod(lambda cls, name: replace(_preset(cls, name), max_radius=2.0)), raising=True
+    )
+    result = good(
+        "generate", "--scenes", photos / "first", "--samples", 1, "--camera", "iccv2021-0", "--out", tmp_path / "a"
+    )
+    assert "published kernels, rendered by model gather" in result.stdout
+    with synth.open(tmp_path / "a") as data:
+        assert data.attrs["model"] == "gather"
+
+
+# ---- resume, verify, repair -----------------------------------------------------------------------------------------
+
+
+def test_a_whole_dataset_verifies_and_has_nothing_to_resume(copy):
+    result = good("verify", copy)
+    assert f"{copy}: 2 of 2 shards whole, 3 samples" in result.stdout
+    result = good("resume", copy)
+    assert "3 samples (3 of them were there already)" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["resume", "repair"])
+def test_damage_is_found_named_and_made_good(command, copy, made):
+    damage(copy / SHARDS[0])
+    (copy / SHARDS[1]).unlink()
+    result = run("verify", copy)
+    assert result.exit_code == 1, result.output
+    first, second, total = result.stdout.strip().splitlines()
+    assert first.startswith(f"{SHARDS[0]}: ") and SHARDS[0] in first
+    assert second == f"{SHARDS[1]}: missing"
+    assert total == f"{copy}: 0 of 2 shards whole, 3 samples"
+    result = good(command, copy)
+    assert f"{SHARDS[0]}" in result.stderr and "it is made again" in result.stderr
+    assert f"{copy}: 3 samples in" in result.stdout
+    for name in SHARDS:
+        assert (copy / name).read_bytes() == (made / name).read_bytes()
+    assert good("verify", copy).exit_code == 0
+
+
+def test_repair_rebuilds_the_manifest(copy, made):
+    (copy / MANIFEST).write_text("gone")
+    result = good("repair", copy)
+    assert f"{copy}: manifest of 2 shards" in result.stdout
+    assert read_manifest(copy) == read_manifest(made)
+
+
+def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
+    from synth import shards
+
+    whole = shards.make_shard
+
+    def stopped(folder, number, *arguments):
+        if number == 1:
+            raise KeyboardInterrupt
+        return whole(folder, number, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "make_shard", stopped)
+        result = run(*generate_arguments(photos, tmp_path / "a"))
+    assert result.exit_code == 130
+    assert result.stderr.endswith("blurphys synth: interrupted\n")
+    assert (tmp_path / "a" / SHARDS[0]).exists()
+    assert run("verify", tmp_path / "a").exit_code == 1
+    assert "(2 of them were there already)" in good("resume", tmp_path / "a").stdout
+    for name in SHARDS:
+        assert (tmp_path / "a" / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_a_scene_that_went_away_or_changed(photos, tmp_path):
+    for name in ("gone", "changed"):
+        root = Path(shutil.copytree(photos, tmp_path / f"photos-{name}"))
+        good(*generate_arguments(root / "first", tmp_path / name))
+        (tmp_path / name / SHARDS[1]).unlink()
+        if name == "gone":
+            shutil.rmtree(root)
+        else:
+            shutil.rmtree(root / "first")
+            write_scene(root / "first", seed=9)
+        from synth.recipe import _loaded
+
+        _loaded.cache_clear()
+        sentence = refused("resume", tmp_path / name)
+        assert "first" in sentence
+        if name == "changed":
+            assert "changed since the dataset was begun" in sentence
+
+
+@pytest.mark.parametrize("command", ["resume", "verify", "repair"])
+def test_folders_that_are_no_dataset(command, copy, tmp_path):
+    assert "there is no folder" in refused(command, tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    assert "there is no config.json in" in refused(command, tmp_path / "empty")
+    (copy / CONFIG).write_text("{")
+    assert "not a readable configuration" in refused(command, copy)
+
+
+def test_another_version_is_refused(copy):
+    config = json.loads((copy / CONFIG).read_text())
+    (copy / CONFIG).write_text(json.dumps({**config, "version": 2}))
+    for command in ("resume", "verify"):
+        assert "expected version 1 of the format, got 2" in refused(command, copy)
+
+
+# ---- diff, merge, preview -------------------------------------------------------------------------------------------
+
+
+def test_diff(made, copy, photos, tmp_path):
+    assert f"{made} and {copy} hold the same" in good("diff", made, copy).stdout
+    good(*generate_arguments(photos, tmp_path / "other", "--seed", 6))
+    result = run("diff", made, tmp_path / "other")
+    assert result.exit_code == 1
+    assert "configuration: seed (6 there, 5 now)" in result.stdout
+    assert "sample 0: left differs by up to" in result.stdout
+    assert "there is no f" in refused("diff", made, tmp_path / "none")
+    damage(copy / SHARDS[0])
+    assert SHARDS[0] in refused("diff", made, copy)
+
+
+def test_merge(made, copy, tmp_path):
+    result = good("merge", made, copy, "--out", tmp_path / "both")
+    assert f"wrote {tmp_path / 'both'}: 6 samples of 2 datasets" in result.stdout
+    assert len(synth.open(tmp_path / "both")) == 6
+    good("verify", tmp_path / "both")
+    assert "exists already" in refused("merge", made, copy, "--out", tmp_path / "both")
+    assert "at least two" in refused("merge", made, "--out", tmp_path / "c")
+    damage(copy / SHARDS[0])
+    assert "repair it first" in refused("merge", made, copy, "--out", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_preview(made, tmp_path):
+    out = tmp_path / "sheet.png"
+    result = good("preview", made, "--out", out, "--samples", 1)
+    assert f"wrote {out}" in result.stdout
+    before = out.read_bytes()
+    assert before.startswith(b"\x89PNG")
+    assert "exists already; --force replaces it" in refused("preview", made, "--out", out)
+    assert out.read_bytes() == before
+    good("preview", made, "-o", out, "-n", 1, "--force")
+    assert out.read_bytes() == before
+    assert "at least one sample" in refused("preview", made, "--out", tmp_path / "b.png", "--samples", 0)
+    assert "expected a name ending in .png" in refused("preview", made, "--out", tmp_path / "b.jpg")
+    assert "there is no f" in refused("preview", tmp_path / "none", "--out", tmp_path / "b.png")
+    assert "there is no folder" in refused("preview", made, "--out", tmp_path / "no" / "b.png", "--samples", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["generate"], ["resume"], ["verify"], ["repair"], ["merge"], ["diff"], ["preview"]], ids=str
+)
+def test_every_command_explains_itself(command):
+    result = CliRunner().invoke(
+        cli.application(), ["synth", *command, "--help"], prog_name="blurphys", env={"COLUMNS": "160", "NO_COLOR": "1"}
+    )
+    assert result.exit_code == 0
+    assert "Example: blurphys synth" in " ".join(result.stdout.split())
