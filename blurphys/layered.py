@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from math import isfinite
 from typing import Any, ClassVar, NamedTuple, Self, final
@@ -128,12 +128,14 @@ class LayeredDefocus(LinearOperator):
         psfs = self._bank
         if psfs.shape[-3] not in (1, self.channels):
             raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
-        object.__setattr__(self, "_psfs", tuple(_trimmed(self._psf(k)) for k in range(len(self.radii))))
         for psf in self._psfs:
             before, after = _reach((psf.shape[-2], psf.shape[-1]))
             check_extension(self.in_shape, before, after, self.boundary, owner)
 
-    _psfs: tuple[Array, ...] = field(init=False, default=())  # of each layer, (V, 1, 1 or C, h, w)
+    @cached_property
+    def _psfs(self) -> tuple[Array, ...]:
+        """PSFs of each layer, (V, 1, 1 or C, h, w)."""
+        return tuple(_trimmed(self._psf(k)) for k in range(len(self.radii)))
 
     @cached_property
     def _pieces(self) -> tuple[_Piece, ...]:

@@ -13,7 +13,9 @@ from array_api_compat import array_namespace, device, is_numpy_array
 from .algebra import Adjoint, Composed, Identity, Scaled, Stacked, Sum
 from .bank import PSFBank
 from .defocus import DefocusBlur, DualPixel
+from .field import FieldDefocus
 from .gkm import GKM
+from .layered import LayeredDefocus
 from .linalg import to_numpy
 from .linop import LinearOperator
 from .observed import Window
@@ -31,7 +33,9 @@ __all__ = ["load", "save"]
 
 FORMAT, VERSION = "blurphys operator", 1
 
-_LEAVES = (GKM, RKR, PSFStack, PixelPSF, Convolution, DefocusBlur, DualPixel, Identity, Window)
+_LEAVES = (
+    GKM, RKR, PSFStack, PixelPSF, Convolution, DefocusBlur, DualPixel, LayeredDefocus, FieldDefocus, Identity, Window,
+)  # fmt: skip
 _KINDS: dict[str, type[LinearOperator]] = {
     kind.__name__: kind for kind in (*_LEAVES, Adjoint, Composed, Sum, Scaled, Stacked, Tiled)
 }
@@ -133,8 +137,13 @@ def _put_operator(group: h5py.Group, A: LinearOperator) -> None:
     if _KINDS.get(name) is not type(A):
         raise TypeError(f"save: expected an operator of blurphys, got {type(A).__module__}.{name}")
     group.attrs["kind"] = name
-    for field in dataclasses.fields(A):  # type: ignore[arg-type]
+    for field in _given(type(A)):
         _put(group, field.name, getattr(A, field.name))
+
+
+def _given(kind: type[LinearOperator]) -> list[dataclasses.Field[Any]]:
+    """Fields that an operator is made from."""
+    return [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
 
 
 def _put(group: h5py.Group, name: str, value: Any) -> None:
@@ -146,17 +155,24 @@ def _put(group: h5py.Group, name: str, value: Any) -> None:
         bank["radii"] = value.radii
         for view in value.views:
             bank[f"psfs/{view}"] = to_numpy(value.psfs(view))
-    elif isinstance(value, tuple) and any(isinstance(item, LinearOperator) for item in value):
+    elif isinstance(value, tuple) and _nested(value):
         many = group.create_group(name)
         many.attrs["kind"] = "tuple"
         for index, item in enumerate(value):
-            _put_operator(many.create_group(str(index)), item)
+            _put(many, str(index), item)
     elif is_stored(value) or is_numpy_array(value):
         _copy(group, name, value)
     elif hasattr(value, "dtype") and hasattr(value, "shape"):
         _copy(group, name, to_numpy(value))
     else:
         group.attrs[name] = json.dumps(value)
+
+
+def _nested(value: Any) -> bool:
+    """Whether a tuple holds what JSON does not: operators or banks, at any depth."""
+    if isinstance(value, tuple):
+        return any(_nested(item) for item in value)
+    return isinstance(value, LinearOperator | PSFBank)
 
 
 def _copy(group: h5py.Group, name: str, values: Any) -> None:
@@ -173,7 +189,7 @@ def _get_operator(group: h5py.Group, convert: Convert) -> LinearOperator:
     name = group.attrs["kind"]
     if name not in _KINDS:
         raise ValueError(f"unknown operator {name!r}")
-    fields = {field.name: field for field in dataclasses.fields(_KINDS[name])}  # type: ignore[arg-type]
+    fields = [field.name for field in _given(_KINDS[name])]
     given = {key: _get(group, key, convert) for key in fields}
     return _KINDS[name](**given)
 
@@ -186,7 +202,7 @@ def _get(group: h5py.Group, name: str, convert: Convert) -> Any:
     if kind is None:
         return convert(item[...])
     if kind == "tuple":
-        return tuple(_get_operator(item[str(index)], convert) for index in range(len(item)))
+        return tuple(_get(item, str(index), convert) for index in range(len(item)))
     if kind == "PSFBank":
         views = {view: np.asarray(item["psfs"][view][...]) for view in item["psfs"]}
         return PSFBank(psfs=views, radii=item["radii"][...].tolist())

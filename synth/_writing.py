@@ -22,7 +22,7 @@ __all__ = ["Writer", "library_version", "writing"]
 
 _ATTRIBUTES = {
     "defocus_convention": "signed radius in px of the stored image, positive behind the plane of focus",
-    "view_normalisation": "each view has the exposure of the combined image; combined = (left + right) / 2",
+    "view_normalisation": "each view has the exposure of the combined image; combined = (left + right) / 2 in light",
 }
 _WHOLE_BYTES = 1 << 20  # a sample's array up to this size is one chunk
 _CHUNK_SIDE = 256

@@ -252,8 +252,8 @@ class Camera:
     def parameters(self) -> dict[str, float]:
         """What differs from sample to sample, by name, unit in the name."""
         return {
-            "focus_distance_m": self.lens.focus_distance_m,
-            "f_number": self.lens.f_number,
+            "focus_distance_m": float(self.lens.focus_distance_m),
+            "f_number": float(self.lens.f_number),
             "shot_noise": self.noise.shot,
             "read_noise": self.noise.read,
         }

@@ -5,7 +5,7 @@ Schema ``blurphys-dataset``, version 1. N samples of H x W pixels, all of one si
 =================  ==============  ================  ==================================================================
 dataset            shape           type              meaning
 =================  ==============  ================  ==================================================================
-``all_in_focus``   (N, 3, H, W)    float32, float16  linear light, white is 1
+``all_in_focus``   (N, 3, H, W)    float32, float16  white is 1, linear light unless ``transfer_function`` says more
 ``combined``       (N, 3, H, W)    float32, float16  what the lens records: (left + right) / 2 of the noisy views
 ``left, right``    (N, 3, H, W)    float32, float16  dual-pixel views, each with the exposure of ``combined``
 ``defocus_map``    (N, H, W)       float32           signed CoC radius in px, positive behind focus, as it was rendered
@@ -15,7 +15,7 @@ dataset            shape           type              meaning
 ``crc32/*``        (N,)            uint32            CRC-32 of each array of a sample, as its bytes are stored
 =================  ==============  ================  ==================================================================
 
-``left`` and ``right`` stand there together or not at all; so may ``combined`` be missing. Every dataset has the
+``left`` and ``right`` stand there together or not at all; so may ``combined`` be missing. Every array has the
 attributes ``axes``, ``units`` and ``description``. Attributes of the file: ``format``, ``version``, ``generator``,
 ``model``, ``transfer_function``, ``defocus_convention``, ``view_normalisation``, ``seed`` and ``configuration``, a
 JSON object with the camera, the scenes and the arguments, from which, with ``parameters``, each sample can be
@@ -68,7 +68,7 @@ CHECKSUMS = "crc32"
 FOLDER_FORMAT, FOLDER_VERSION = "blurphys-dataset-folder", 1
 CONFIG, VIRTUAL = "config.json", "dataset.h5"
 
-_IMAGE = ("sample channel row column", "white = 1, linear light")
+_IMAGE = ("sample channel row column", "white = 1, by the transfer function of the file")
 _PLANE = "sample row column"
 FIELDS: dict[str, tuple[str, str, str]] = {  # name: axes, units, description
     "all_in_focus": (*_IMAGE, "what a pinhole camera would record"),
@@ -244,7 +244,8 @@ class Reader:
             try:
                 values = self._file[name][row, ..., rows, columns]
             except (OSError, RuntimeError) as error:
-                raise ValueError(f"{self.path}: sample {row} is damaged: {name} cannot be read ({error})") from None
+                reason = "its checksum is wrong" if "filter returned failure" in str(error) else str(error)
+                raise ValueError(f"{self.path}: sample {row} is damaged: {name} cannot be read ({reason})") from None
             if window is None and name in self._sums and zlib.crc32(values) != self._sums[name][row]:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} is not what was written")
             result[name] = values.astype(bool if name == "valid" else np.float32, copy=False)
@@ -254,6 +255,11 @@ class Reader:
     def digest(self) -> str:
         """A hash of all arrays, by their checksums, and of all parameters."""
         return digest_of(self._sums, self._columns)
+
+    def configuration_of(self, index: int) -> dict[str, Any]:
+        """How sample `index` was made."""
+        self._row(index)
+        return self.configuration
 
     def stored_dtype(self, name: str) -> np.dtype[Any]:
         """Type in which an array is stored."""
@@ -360,6 +366,10 @@ class FolderReader:
         """Return the camera that sample `index` was rendered with."""
         reader, row = self._find(index)
         return reader.camera(row)
+
+    def configuration_of(self, index: int) -> dict[str, Any]:
+        """How sample `index` was made; the parts of a merged folder differ in it."""
+        return self._find(index)[0].configuration
 
     def stored_dtype(self, name: str) -> np.dtype[Any]:
         """Type in which an array is stored."""

@@ -289,7 +289,7 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
         The file is no dataset, or `scene` has another name or size than the sample's.
     """
     with open_dataset(path) as data:
-        made, stored = data.configuration, data.parameters(index)
+        made, stored = data.configuration_of(index), data.parameters(index)
         camera, row = data.camera(index), int(stored.get("sample", range(len(data))[index]))
     number = int(stored["scene"])
     told = made["scenes"][number]
@@ -301,4 +301,5 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     recipe = Recipe.from_dict(made)
     window = (int(stored["top"]), int(stored["left"]), *recipe.size)
     rng = stream(recipe.seed, recipe.split, number, row, Stage.NOISE)
-    return shoot(prepared(scene, recipe.model, recipe.camera), camera, window, recipe, rng=rng)
+    ready, bank = prepared(scene, recipe.model, recipe.camera), recipe.camera.bank()
+    return shoot(ready, camera, window, recipe, rng=rng, bank=bank)

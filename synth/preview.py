@@ -67,7 +67,7 @@ def preview(path: PathLike, out: PathLike, *, samples: int = 6, overwrite: bool 
 
 def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
     sample, parameters = data.read(index), data.parameters(index)
-    scene = data.configuration["scenes"][int(parameters["scene"])]["name"]
+    scene = data.configuration_of(index)["scenes"][int(parameters["scene"])]["name"]
     sharp, recorded, difference, radius, mosaic = axes
     for axis in axes:
         axis.set_xticks([])

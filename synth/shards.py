@@ -155,7 +155,7 @@ def make_shard(
                 tally.add(sample)
                 if on_sample is not None:
                     on_sample(first + row, sample)
-        digest = check_shard(part, samples=count, recipe=recipe)
+        digest = check_shard(part, samples=count, recipe=recipe, first=first)
         if digest != writer.digest:
             raise ValueError(f"{target}: what was read back is not what was written; is the disk failing?")
         _sync(part)
@@ -174,7 +174,9 @@ def make_shard(
     return {"shard": number, "name": target.name, "samples": count, "bytes": size, "digest": digest, **asdict(tally)}
 
 
-def check_shard(path: PathLike, *, samples: int | None = None, recipe: Recipe | None = None) -> str:
+def check_shard(
+    path: PathLike, *, samples: int | None = None, recipe: Recipe | None = None, first: int | None = None
+) -> str:  # fmt: skip
     """Read every sample of a shard and compare it with its checksums.
 
     Returns
@@ -187,7 +189,8 @@ def check_shard(path: PathLike, *, samples: int | None = None, recipe: Recipe | 
     FileNotFoundError
         There is no such file.
     ValueError
-        It is no dataset, damaged, holds another number of samples than `samples`, or another recipe's.
+        It is no dataset, damaged, holds another number of samples than `samples`, another recipe's, or others than
+        those from number `first` on.
     """
     with Reader(path) as data:
         if samples is not None and len(data) != samples:
@@ -196,6 +199,9 @@ def check_shard(path: PathLike, *, samples: int | None = None, recipe: Recipe | 
             raise ValueError(f"{path}: it was made with another {field} than the folder's")
         for row in range(len(data)):
             data.read(row)
+            if first is not None and data.parameters(row)["sample"] != first + row:
+                number = data.parameters(row)["sample"]
+                raise ValueError(f"{path}: it holds sample {number} in the place of {first + row}; was it renamed?")
         return data.digest
 
 
@@ -265,7 +271,7 @@ def fill(
     config = _config(recipe, storage)
     _begin(root, config, resume)
     with _locked(root):
-        for part in root.glob("*.h5.part"):
+        for part in root.glob("*.part"):
             part.unlink(missing_ok=True)
         known, tally = {line["shard"]: line for line in read_manifest(root)}, Tally()
         counts = storage.counts(recipe.samples)
@@ -274,7 +280,7 @@ def fill(
             path = root / shard_name(number)
             if path.exists():
                 try:
-                    digest = check_shard(path, samples=count, recipe=recipe)
+                    digest = check_shard(path, samples=count, recipe=recipe, first=number * storage.shard_size)
                 except ValueError as problem:
                     if on_damage is not None:
                         on_damage(f"{problem}; it is made again")
@@ -332,7 +338,7 @@ def _begin(root: Path, config: dict[str, Any], resume: bool) -> None:
         if field := _difference(config, read_config(root)):
             raise ValueError(f"{root} was begun with another {field}; resume it as it was, or name another folder")
         return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
         raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
     if not root.parent.is_dir():
         raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
@@ -442,6 +448,8 @@ def resume(
         Its scenes were in memory, or have changed; another process is at it.
     """
     config = read_config(Path(folder))
+    if config["recipe"] is None:
+        raise ValueError(f"{folder} was merged from other datasets; repair those and merge them again")
     recipe = Recipe.from_dict(config["recipe"])
     return fill(
         folder, recipe, Storage(**config["storage"]), workers=workers, executor=executor, resume=True,
@@ -525,7 +533,7 @@ def _make_virtual(root: Path, counts: Sequence[int]) -> None:
     """Make the one file in which all shards appear as one; only readers other than ours need it."""
     import h5py
 
-    with publish(root / VIRTUAL, overwrite=True) as part, h5py.File(part, "w", libver="latest") as whole:
+    with publish(root / VIRTUAL, overwrite=True) as part, h5py.File(part, "w", libver=("v110", "v110")) as whole:
         with h5py.File(root / shard_name(0), "r") as first:
             for key, value in first.attrs.items():
                 whole.attrs[key] = value
@@ -576,7 +584,8 @@ def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = No
     for number, count in enumerate(config["shards"]):
         path, problem = root / shard_name(number), None
         try:
-            check_shard(path, samples=count, recipe=recipe)
+            first = None if recipe is None else sum(config["shards"][:number])
+            check_shard(path, samples=count, recipe=recipe, first=first)
         except FileNotFoundError:
             problem = "missing"
         except ValueError as error:

@@ -379,6 +379,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Convolution": ("convolution", "convolution_per_colour"),
     "DefocusBlur": ("defocus_blur", "defocus_blur_per_colour"),
     "DualPixel": ("dual_pixel", "dual_pixel_three_views"),
+    "LayeredDefocus": ("layered", "layered_views", "layered_per_colour"),
     "Identity": ("identity",),
     "algebra": ("composed", "sum", "scaled", "stacked", "adjoint", "nested"),
     "Tiled": (

@@ -56,7 +56,7 @@ def test_diffraction_blurs_what_is_in_focus():
 def test_a_cat_eye_spares_the_centre_and_is_for_gather():
     flat = Scene(all_in_focus=scene().all_in_focus, depth_m=np.full((H, W), 1.7), name="flat")
     plain, eye = camera(), camera(imperfections=Imperfections(cat_eye=0.9))
-    one, other = (synth.render(flat, c, rng=0).combined for c in (plain, eye))
+    one, other = (synth.render(flat, c, rng=0, model="gather").combined for c in (plain, eye))
     difference = np.abs(one - other).mean(axis=0)
     assert difference[H // 2 - 2 : H // 2 + 2, W // 2 - 2 : W // 2 + 2].max() < 0.3 * difference[:4, :4].max()
     with pytest.raises(ValueError, match="cat eyes"):
@@ -111,7 +111,9 @@ def test_one_tone_curve_for_input_and_target():
 def test_a_dataset_keeps_them_and_replays_them(tmp_path):
     shot = camera(
         noise=ShotReadNoise.from_electrons(2000, 5),
-        imperfections=Imperfections(chromatic=(0.9, 1.0, 1.1), vignetting=0.6, distortion=RadialDistortion.iccv2021(1)),
+        imperfections=Imperfections(
+            chromatic=(0.9, 1.0, 1.1), diffraction_nm=550.0, vignetting=0.6, distortion=RadialDistortion.iccv2021(1)
+        ),
         readout=Sensor(bits=12, black_level=128),
         tone=ToneCurve("srgb"),
         f_number_range=(4.0, 8.0),

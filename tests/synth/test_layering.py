@@ -356,7 +356,9 @@ def test_layered_is_the_operator_on_the_layers_of_the_scene(front, back):
     assert psnr(single.combined, sample.combined) > 40
 
 
-@pytest.mark.parametrize("scene", [photograph(np.linspace(0.8, 3, W)), step(), two_layers(-2.0, 3.0)], ids=["ramp", "step", "layers"])
+@pytest.mark.parametrize(
+    "scene", [photograph(np.linspace(0.8, 3, W)), step(), two_layers(-2.0, 3.0)], ids=["ramp", "step", "layers"]
+)
 def test_a_world_of_one_colour_stays_so(scene):
     layers = tuple(replace(layer, colour=np.full_like(layer.colour, 0.5)) for layer in scene.layers)
     grey = with_background(replace(scene, all_in_focus=np.full((3, H, W), 0.5), layers=layers), reach=8)

@@ -200,8 +200,9 @@ def test_a_record_that_lacks_a_field(field):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"camera": None}, {"camera": {}}, {"scenes": None}, {"scenes": [{}]}, {"scenes": [5]}, {"size": 5}, {"size": []},
-        {"size": ["a", 1]}, {"seed": "x"}, {"samples": None}, {"views": ["middle"]}, {"views": 3}, {"model": "magic"},
+        {"camera": None}, {"camera": {}}, {"scenes": None}, {"scenes": [{}]}, {"scenes": [5]}, {"size": 5},
+        {"size": []}, {"size": ["a", 1]}, {"seed": "x"}, {"samples": None}, {"views": ["middle"]}, {"views": 3},
+        {"model": "magic"},
         {"slabs": "many"},
     ],
 )  # fmt: skip

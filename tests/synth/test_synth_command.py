@@ -222,7 +222,8 @@ def test_what_is_there_is_not_touched(copy, photos, tmp_path):
     (tmp_path / "used" / "precious").write_text("x")
     assert "exists and is no dataset" in refused(*generate_arguments(photos, tmp_path / "used"))
     (tmp_path / "file").write_text("x")
-    assert "exists and is no dataset" in refused(*generate_arguments(photos, tmp_path / "file"))
+    assert "exists" in refused(*generate_arguments(photos, tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "x"
     (tmp_path / "file.h5").write_text("x")
     assert "exists already" in refused(*generate_arguments(photos, tmp_path / "file.h5"))
     assert (tmp_path / "file.h5").read_text() == "x"
