@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["existing_file", "publish", "publish_together", "refuse_existing", "uninterrupted"]
+__all__ = ["existing_file", "publish", "publish_together", "refusal", "refuse_existing", "uninterrupted"]
 
 PathLike = str | os.PathLike[str]
 
@@ -123,7 +123,7 @@ def publish_together(paths: Iterable[PathLike], *, overwrite: bool) -> Iterator[
             for path in (*parts, *appeared):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
-        if reason := _refusal(error):
+        if reason := refusal(error):
             names = " and ".join(str(file) for file in files)
             raise OSError(f"could not write {names}: {reason}; nothing was left behind") from error
         raise
@@ -157,7 +157,7 @@ def uninterrupted() -> Iterator[None]:
             before(signal.SIGINT, came[0])
 
 
-def _refusal(error: BaseException) -> str | None:
+def refusal(error: BaseException) -> str | None:
     """Say in words why the disk refused, or None when the error and its causes are something else."""
     code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
@@ -166,4 +166,4 @@ def _refusal(error: BaseException) -> str | None:
         return "the file would be larger than this system allows"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
         return os.strerror(code).lower()
-    return None if error.__cause__ is None else _refusal(error.__cause__)
+    return None if error.__cause__ is None else refusal(error.__cause__)

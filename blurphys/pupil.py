@@ -63,7 +63,9 @@ class Pupil:
             raise ValueError(f"Pupil: expected a finite angle in degrees, got {self.angle}")
         if not (isfinite(self.extent) and self.extent > 0):
             raise ValueError(f"Pupil: expected extent > 0, got {self.extent}")
-        grid /= grid.sum()
+        total = grid.sum()
+        if abs(total - 1) > 1e-12:  # else it was divided before, and once more would change the last bits
+            grid /= total
         grid.setflags(write=False)
         object.__setattr__(self, "intensity", grid)
 

@@ -18,7 +18,7 @@ from blurphys.publishing import PathLike, publish, uninterrupted
 
 from .dataset import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
 
-__all__ = ["Writer", "library_version", "writing"]
+__all__ = ["Writer", "library_version", "put_text", "writing"]
 
 _ATTRIBUTES = {
     "defocus_convention": "signed radius in px of the stored image, positive behind the plane of focus",
@@ -34,6 +34,18 @@ def library_version() -> str:
         return version("blurphys")
     except PackageNotFoundError:
         return "unknown"
+
+
+def put_text(target: Any, key: str, text: str) -> None:
+    """Write a text attribute of fixed length.
+
+    HDF5 keeps texts of variable length in a heap without checksums, where a changed bit is not noticed, and some make
+    it read for ever.
+    """
+    import h5py
+
+    data = text.encode()
+    target.attrs.create(key, np.bytes_(data), dtype=h5py.string_dtype("utf-8", max(1, len(data))))
 
 
 @contextlib.contextmanager
@@ -109,15 +121,13 @@ def writing(
                 file = h5py.File(stream, "w", libver=("v110", "v110"), **CACHE)
                 writer = Writer(file, stream, samples, shape, names, dtype, compression)
                 generator = f"blurphys {library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
-                file.attrs["format"], file.attrs["version"], file.attrs["generator"] = FORMAT, VERSION, generator
-                for key, text in (_ATTRIBUTES | {"model": model, "transfer_function": transfer}).items():
-                    file.attrs[key] = text
-                file.attrs["seed"] = np.uint64(seed)
+                file.attrs["version"], file.attrs["seed"] = VERSION, np.uint64(seed)
                 text = json.dumps(configuration, sort_keys=True, allow_nan=False)
-                file.attrs["configuration"], file.attrs["configuration_sha256"] = (
-                    text,
-                    sha256(text.encode()).hexdigest(),
-                )
+                told = {"format": FORMAT, "generator": generator, **_ATTRIBUTES, "model": model}
+                told |= {"transfer_function": transfer, "configuration": text}
+                told["configuration_sha256"] = sha256(text.encode()).hexdigest()
+                for key, value in told.items():
+                    put_text(file, key, value)
             yield writer
             writer.finish()
         finally:
@@ -224,7 +234,8 @@ class Writer:
                 fletcher32=True,
                 track_times=False,
             )
-            dataset.attrs.update({"axes": axes, "units": units, "description": description})
+            for key, text in (("axes", axes), ("units", units), ("description", description)):
+                put_text(dataset, key, text)
             self._datasets[name] = dataset
             self._sums[name] = np.zeros(samples, np.uint32)
 

@@ -56,6 +56,7 @@ __all__ = [
     "Dataset",
     "FolderReader",
     "Reader",
+    "config_sum",
     "digest_of",
     "open",
     "read_config",
@@ -82,6 +83,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {  # name: axes, units, description
 _INHERITED: list[
     Reader | FolderReader
 ] = []  # files that a fork brought along: the parent's, to be neither used nor closed here
+MOST_SAMPLES = 1 << 40
 OPEN_SHARDS = 16
 """Shards of a folder that are open at a time."""
 CACHE = {"rdcc_nbytes": 16 << 20, "rdcc_nslots": 2003}
@@ -100,6 +102,11 @@ def digest_of(sums: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray])
         for name in sorted(kind):
             seen.update(name.encode() + b"\0" + np.ascontiguousarray(kind[name]).tobytes())
     return seen.hexdigest()
+
+
+def config_sum(config: Mapping[str, Any]) -> str:
+    """Hash a configuration, so that a change is noticed."""
+    return sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -123,8 +130,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         if config["version"] != FOLDER_VERSION:
             raise ValueError(f"expected version {FOLDER_VERSION} of the format, got {config['version']!r}")
         shards = config["shards"]
-        if not shards or not all(type(count) is int and count > 0 for count in shards):
+        if not (type(shards) is list and shards and all(type(n) is int and 0 < n < MOST_SAMPLES for n in shards)):
             raise ValueError("it does not say how many samples each shard holds")
+        told = config.pop("sha256", None)
+        if told is not None and told != config_sum(config):
+            raise ValueError("its checksum is wrong; was it edited?")
         if not {"recipe", "storage"} <= set(config):
             raise ValueError("it lacks the recipe or the storage")
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -164,7 +174,7 @@ class Reader:
 
     def _read_header(self) -> None:
         try:
-            self.attrs: dict[str, Any] = dict(self._file.attrs)
+            self.attrs: dict[str, Any] = {key: _plain(value) for key, value in self._file.attrs.items()}
             if self.attrs.get("format") != FORMAT:
                 raise ValueError(f"expected a file of format {FORMAT}, got {self.attrs.get('format', 'none')!r}")
             if int(self.attrs["version"]) != VERSION:
@@ -288,6 +298,10 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 class FolderReader:

@@ -65,9 +65,8 @@ def layers_of(
         raise ValueError(f"layers: expected at least one slab, got {slabs}")
     limit = camera.max_radius if limit is None else limit
     if scene.layers:
-        parts = [
-            _cut([layer], [_radii(layer.depth_m, layer.alpha > 0, camera, limit)], slabs) for layer in scene.layers
-        ]
+        seen_here = [layer for layer in scene.layers if layer.alpha.any()]  # a window may not hold all of them
+        parts = [_cut([layer], [_radii(layer.depth_m, layer.alpha > 0, camera, limit)], slabs) for layer in seen_here]
         return Layers(
             np.concatenate([part.colours for part in parts]),
             np.concatenate([part.alphas for part in parts]),
@@ -113,7 +112,7 @@ def _cut(surfaces: list[Layer], radii: list[np.ndarray], slabs: int) -> Layers:
             alpha = np.where(member, surface.alpha, alpha)
             colour = np.where(member, surface.colour, colour)
         under = members[0] if k == 0 else _beside(members[0], used[0] & (numbers[0] == k - 1), abs(mean) + 1)
-        under = under & (alpha == 0)
+        under = under & (alpha == 0) & (surfaces[0].alpha == 1)  # a soft edge would count twice
         alpha = np.where(under, surfaces[0].alpha, alpha)
         colour = np.where(under, surfaces[0].colour, colour)
         colours.append(colour)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -113,13 +113,14 @@ class Source:
             draw = getattr(scene_readers, self.place.replace("-", "_"))
             return replace(cast(Scene, draw(**options)), name=self.name)
         stereo = options.pop("stereo", None)
-        rig = None if stereo is None else Stereo(**stereo)
+        rig = None if stereo is None else Stereo(**dict(stereo))
         return replace(scene_readers.read_folder(self.place, options.get("depth_unit"), stereo=rig), name=self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the scene itself, ready for JSON."""
         return {
-            "name": self.name, "kind": self.kind, "place": self.place, "arguments": dict(self.arguments),
+            "name": self.name, "kind": self.kind, "place": self.place,
+            "arguments": {key: dict(value) if key == "stereo" else value for key, value in self.arguments},
             "source": self.source, "height": self.shape[0], "width": self.shape[1], "digest": self.digest,
         }  # fmt: skip
 
@@ -128,7 +129,10 @@ class Source:
         """Undo `to_dict`; a scene in memory is then missing."""
         return cls(
             name=fields["name"], kind=fields["kind"], place=fields["place"],
-            arguments=tuple(sorted(fields["arguments"].items())), shape=(fields["height"], fields["width"]),
+            arguments=tuple(
+                (key, tuple(sorted(value.items())) if key == "stereo" else value)
+                for key, value in sorted(fields["arguments"].items())
+            ), shape=(fields["height"], fields["width"]),
             source=fields["source"], digest=fields["digest"],
         )  # fmt: skip
 
@@ -229,9 +233,7 @@ def _named(text: str, depth_unit: str | None, stereo: Stereo | None, size: tuple
         )
     options = cast(dict[str, Any], {"depth_unit": depth_unit} if depth_unit else {})
     if stereo is not None:
-        options["stereo"] = {
-            "focal_px": stereo.focal_px, "baseline_m": stereo.baseline_m, "doffs": stereo.doffs, "scale": stereo.scale,
-        }  # fmt: skip
+        options["stereo"] = tuple(sorted(asdict(stereo).items()))  # hashable, as the rest of a source
     places = [folder]
     if folder.is_dir():
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -289,6 +291,10 @@ class Recipe:
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
         """Undo `to_dict`; ValueError if the description is not one."""
         try:
+            if fields["split"] not in SPLITS or not fields["scenes"] or int(fields["samples"]) < 1:
+                raise ValueError("expected the description of a dataset, got one without scenes, samples or split")
+            if not 0 <= int(fields["seed"]) < 1 << 64:
+                raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {fields['seed']}")
             return cls(
                 camera=Camera.from_dict(fields["camera"]),
                 sources=tuple(Source.from_dict(source) for source in fields["scenes"]),
@@ -301,7 +307,7 @@ class Recipe:
                 model=check_model(fields["model"]),
                 slabs=int(fields["slabs"]),
             )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             raise ValueError(f"expected the description of a dataset, got something else ({error!r})") from None
 
 

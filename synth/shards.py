@@ -18,7 +18,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import operator
 import os
+import secrets
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,9 +31,9 @@ from typing import Any
 
 import numpy as np
 
-from blurphys.publishing import PathLike, publish, uninterrupted
+from blurphys.publishing import PathLike, publish, refusal, uninterrupted
 
-from ._writing import library_version, writing
+from ._writing import library_version, put_text, writing
 from .dataset import (
     CHECKSUMS,
     CONFIG,
@@ -40,6 +43,7 @@ from .dataset import (
     VIRTUAL,
     FolderReader,
     Reader,
+    config_sum,
     read_config,
     shard_name,
 )
@@ -63,6 +67,11 @@ __all__ = [
 ]
 
 MANIFEST, LOCK = "manifest.jsonl", ".lock"
+_LINE = {"shard", "name", "bytes", "digest", "samples", "pixels", "clamped", "unknown", "low", "high"}
+
+
+class _ForeignError(ValueError):
+    """A shard that is whole, but of another recipe: nothing to be overwritten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +88,7 @@ class Storage:
             raise ValueError(f"generate: expected dtype 'float32' or 'float16', got {self.dtype!r}")
         if self.compression is not None and not 0 <= self.compression <= 9:
             raise ValueError(f"generate: expected compression None or 0 to 9, got {self.compression}")
-        if self.shard_size < 1:
+        if operator.index(self.shard_size) < 1:
             raise ValueError(f"generate: expected shard_size >= 1, got {self.shard_size}")
 
     def counts(self, samples: int) -> list[int]:
@@ -138,7 +147,8 @@ def make_shard(
         A scene that cannot be rendered, or data that came back from the disk other than they went.
     """
     target = Path(folder) / shard_name(number)
-    part = target.with_name(f"{target.name}.part")
+    # A name of its own: a worker that outlives a killed parent must not write where the next one does.
+    part = target.with_name(f"{target.stem}.{secrets.token_hex(4)}.h5.part")
     first, count = number * storage.shard_size, storage.counts(recipe.samples)[number]
     tally, bank = Tally(), recipe.camera.bank()
     try:
@@ -165,10 +175,8 @@ def make_shard(
     except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno, f"could not write {target}: the disk is full; the shards published before are whole"
-            ) from error
+        if reason := refusal(error):
+            raise OSError(f"could not write {target}: {reason}; the shards published before are whole") from error
         raise
     size = target.stat().st_size
     return {"shard": number, "name": target.name, "samples": count, "bytes": size, "digest": digest, **asdict(tally)}
@@ -196,7 +204,7 @@ def check_shard(
         if samples is not None and len(data) != samples:
             raise ValueError(f"{path}: expected {samples} samples, got {len(data)}")
         if recipe is not None and (field := _difference(recipe.to_dict(), data.configuration)):
-            raise ValueError(f"{path}: it was made with another {field} than the folder's")
+            raise _ForeignError(f"{path}: it was made with another {field} than the folder's")
         for row in range(len(data)):
             data.read(row)
             if first is not None and data.parameters(row)["sample"] != first + row:
@@ -229,6 +237,10 @@ def _config(recipe: Recipe, storage: Storage) -> dict[str, Any]:
         "storage": kept,
         "shards": storage.counts(recipe.samples),
     }
+
+
+def _config_text(config: Mapping[str, Any]) -> str:
+    return json.dumps({**config, "sha256": config_sum(config)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _difference(ours: Any, theirs: Any, name: str = "") -> str:
@@ -281,6 +293,8 @@ def fill(
             if path.exists():
                 try:
                     digest = check_shard(path, samples=count, recipe=recipe, first=number * storage.shard_size)
+                except _ForeignError:
+                    raise
                 except ValueError as problem:
                     if on_damage is not None:
                         on_damage(f"{problem}; it is made again")
@@ -345,7 +359,7 @@ def _begin(root: Path, config: dict[str, Any], resume: bool) -> None:
     try:
         root.mkdir(exist_ok=True)
         with publish(root / CONFIG, overwrite=False) as part:
-            part.write_text(json.dumps(config, indent=1, sort_keys=True, allow_nan=False) + "\n")
+            part.write_text(_config_text(config))
         _sync(root)
     except PermissionError as error:
         raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
@@ -384,8 +398,8 @@ def _elsewhere(
     with ProcessPoolExecutor(
         min(workers, len(missing)),
         mp_context=get_context("spawn"),
-        initializer=_set_threads,
-        initargs=(max(1, cores // workers),),
+        initializer=_begin_worker,
+        initargs=(max(1, cores // workers), os.getpid()),
     ) as pool:
         try:
             yield from _collected(pool, root, missing, recipe, storage, 2 * workers)
@@ -394,8 +408,16 @@ def _elsewhere(
             raise
 
 
-def _set_threads(count: int) -> None:
-    os.environ["BLURPHYS_NUM_THREADS"] = str(count)
+def _begin_worker(threads: int, parent: int) -> None:
+    """Take a share of the threads, and end when the process that asked for the work does."""
+    os.environ["BLURPHYS_NUM_THREADS"] = str(threads)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _collected(
@@ -451,8 +473,14 @@ def resume(
     if config["recipe"] is None:
         raise ValueError(f"{folder} was merged from other datasets; repair those and merge them again")
     recipe = Recipe.from_dict(config["recipe"])
+    try:
+        storage = Storage(**config["storage"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{Path(folder) / CONFIG}: it does not say how the samples are kept ({error})") from None
+    if storage.counts(recipe.samples) != config["shards"]:
+        raise ValueError(f"{Path(folder) / CONFIG}: its shards do not hold {recipe.samples} samples")
     return fill(
-        folder, recipe, Storage(**config["storage"]), workers=workers, executor=executor, resume=True,
+        folder, recipe, storage, workers=workers, executor=executor, resume=True,
         on_progress=on_progress, on_damage=on_damage,
     )  # fmt: skip
 
@@ -468,11 +496,11 @@ def read_manifest(folder: PathLike) -> list[dict[str, Any]]:
     except OSError:
         return []
     for entry in text.splitlines():
-        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             line = json.loads(entry)
-            claimed = line.pop("crc32")
-            if claimed == _line_sum(line) and isinstance(line["shard"], int):
-                lines[line["shard"]] = line
+            if isinstance(line, dict) and line.pop("crc32") == _line_sum(line) and set(line) >= _LINE:
+                _tally_of(line).report(folder, 0.0, 0)  # numbers that are none fail here
+                lines[int(line["shard"])] = line
     return [lines[number] for number in sorted(lines)]
 
 
@@ -536,7 +564,10 @@ def _make_virtual(root: Path, counts: Sequence[int]) -> None:
     with publish(root / VIRTUAL, overwrite=True) as part, h5py.File(part, "w", libver=("v110", "v110")) as whole:
         with h5py.File(root / shard_name(0), "r") as first:
             for key, value in first.attrs.items():
-                whole.attrs[key] = value
+                if isinstance(value, bytes):
+                    put_text(whole, key, value.decode())
+                else:
+                    whole.attrs[key] = value
             names = [
                 *(n for n in FIELDS if n in first),
                 *(f"{g}/{n}" for g in ("parameters", "crc32") for n in first[g]),
@@ -558,7 +589,8 @@ def _make_virtual(root: Path, counts: Sequence[int]) -> None:
             made = h5py.h5d.create(
                 whole.id, name.encode(), h5py.h5t.py_create(dtype, logical=1), h5py.h5s.create_simple(shape), dcpl=kept
             )
-            h5py.Dataset(made).attrs.update(attributes)
+            for key, value in attributes.items():
+                put_text(h5py.Dataset(made), key, value.decode())
 
 
 # ---- looking after --------------------------------------------------------------------------------------------------
@@ -633,16 +665,16 @@ def merge(folders: Sequence[PathLike], out: PathLike) -> int:
         "recipe": None, "storage": None, "merged": [{"from": c["recipe"], "storage": c["storage"]} for c in configs],
         "shards": counts,
     }  # fmt: skip
-    half_done = root.with_name(f"{root.name}.part")
+    half_done = root.with_name(f"{root.name}.{secrets.token_hex(4)}.part")
+    half_done.mkdir()
     try:
-        half_done.mkdir()
         number = 0
         for folder, part in zip(folders, configs, strict=True):
             for i in range(len(part["shards"])):
                 shutil.copyfile(Path(folder) / shard_name(i), half_done / shard_name(number))
                 _sync(half_done / shard_name(number))
                 number += 1
-        (half_done / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        (half_done / CONFIG).write_text(_config_text(config))
         rebuild(half_done)
         _make_virtual(half_done, counts)
         os.replace(half_done, root)

@@ -18,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def main() -> None:
             if number % 2:
                 kind, budget = "ENOSPC", int(rng.integers(SAMPLES // 2 * size))
                 before: dict[str, str] = {}
-                said = in_a_child(lambda f=folder, b=budget: rationed(f, b))
+                said = in_a_child(partial(rationed, folder, budget))
                 seen["ENOSPC: shards published before"] += len(published(folder))
             else:
                 kind, limit = "RLIMIT_FSIZE", int(rng.integers(size))
@@ -157,7 +158,7 @@ def main() -> None:
                 for name in rng.choice(sorted(published(folder)), int(rng.integers(1, 6)), replace=False):
                     (folder / str(name)).unlink()
                 before = published(folder)
-                said = in_a_child(lambda f=folder, b=limit: limited(f, b))
+                said = in_a_child(partial(limited, folder, limit))
                 seen["RLIMIT_FSIZE: shards published before"] += len(before)
             found = judge(f"{kind}, run {number}", said, before, folder, reference)
             seen[f"{kind}: runs"] += 1

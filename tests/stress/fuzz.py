@@ -40,7 +40,7 @@ WORDS = (
 Mutate = Callable[[bytes, np.random.Generator], bytes]
 
 
-# ---- mutations --------------------------------------------------------------------------------------------------------
+# ---- mutations ------------------------------------------------------------------------------------------------------
 
 
 def scrambled(data: bytes, rng: np.random.Generator, words: tuple[bytes, ...] = ()) -> bytes:
@@ -95,7 +95,23 @@ def texts(data: bytes, rng: np.random.Generator) -> bytes:
 
 def _changed(tree: Any, rng: np.random.Generator) -> Any:
     """Replace, drop or descend: one change somewhere in a JSON value."""
-    odd = (None, True, -1, 0, 2**70, 10**400, 0.5, float("nan"), float("inf"), "", "x" * 300, [], {}, [1], {"a": 1})
+    odd: tuple[Any, ...] = (
+        None,
+        True,
+        -1,
+        0,
+        2**70,
+        10**400,
+        0.5,
+        float("nan"),
+        float("inf"),
+        "",
+        "x" * 300,
+        [],
+        {},
+        [1],
+        {"a": 1},
+    )
     keys = list(tree) if isinstance(tree, dict) else list(range(len(tree))) if isinstance(tree, list) else []
     if not keys or rng.random() < 0.1:
         return odd[int(rng.integers(len(odd)))]
@@ -134,7 +150,7 @@ def chunked(data: bytes, rng: np.random.Generator) -> bytes:
     return out[0] + b"".join(pieces)
 
 
-# ---- readers ----------------------------------------------------------------------------------------------------------
+# ---- readers --------------------------------------------------------------------------------------------------------
 
 
 class Target:
@@ -209,7 +225,7 @@ def _reader(io: Any, folder: Path, name: str) -> Callable[[], Any]:
     return lambda: io.read_array(folder / f"in.{name}")
 
 
-# ---- children -----------------------------------------------------------------------------------------------------------
+# ---- children -------------------------------------------------------------------------------------------------------
 
 
 def address_space() -> int:
@@ -278,9 +294,9 @@ def fuzz(name: str, target: Target, seed: int, count: int) -> tuple[Counter[str]
         while piece := os.read(reader, 1 << 16):
             said += piece
     for line in said.decode().splitlines():
-        number, _, error = line.partition("\t")
+        place, _, error = line.partition("\t")
         seen["out of memory" if error.startswith("MemoryError") else "another error"] += 1
-        problems.append(f"{name}, input {number}: {error}")
+        problems.append(f"{name}, input {place}: {error}")
     seen["read"], seen["ValueError"], seen["FileNotFoundError"] = (int(n) for n in slots[1:4])
     os.close(reader)
     os.close(report)
