@@ -161,7 +161,8 @@ class LayeredDefocus(LinearOperator):
 
     @property
     def halo(self) -> int:
-        return max(max(psf.shape[-2:]) // 2 for psf in self._psfs)
+        # Twice the reach of the PSFs: the adjoint needs the open shares where it looks, and they look as far again.
+        return 2 * max(max(psf.shape[-2:]) // 2 for psf in self._psfs)
 
     def _with(self, **changes: Any) -> Self:
         new = super()._with(**changes)

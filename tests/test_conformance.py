@@ -206,7 +206,7 @@ def test_memory_layouts_of_torch_images():
     for name, make in CASES.items():
         s = Setup(namespace="torch", channels=2, height=4, width=5, seed=2)
         A = make(s).A
-        x = s.array(s.image((2, 2, *make(s).in_shape[1:])))
+        x = s.array(s.image((2, *make(s).in_shape)))
         expected = A(x)
         layouts = (
             x.contiguous(memory_format=torch.channels_last),

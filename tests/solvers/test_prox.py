@@ -62,6 +62,7 @@ def test_it_minimises_the_stated_objective(joint):
     st.booleans(),
     st.integers(0, 2**16),
 )
+@settings(max_examples=60)
 def test_laws_of_a_proximal_map(shape, strength, joint, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=shape), rng.normal(size=shape)

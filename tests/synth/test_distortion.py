@@ -75,9 +75,9 @@ def test_the_first_published_set_empties_the_corners_of_a_wide_image():
 
 
 @given(
-    a=st.floats(-0.02, 0.05),
-    b=st.floats(-0.02, 0.05),
-    c=st.floats(-0.02, 0.05),
+    a=st.floats(-0.004, 0.05),  # below, the corners of the longest images fold
+    b=st.floats(-0.004, 0.05),
+    c=st.floats(-0.004, 0.05),
     d=st.none() | st.floats(0.8, 1.2),
     shape=st.tuples(st.integers(3, 60), st.integers(3, 60)),
     seed=st.integers(0, 2**32 - 1),
