@@ -21,7 +21,7 @@ from .camera import Camera
 from .generate import generate
 from .layering import layers_of
 from .noise import ShotReadNoise
-from .render import check_model, render
+from .render import Model, check_model, render
 from .scenes import Scene, with_background
 
 __all__ = ["STEPS", "Finding", "Results", "made_up_scene", "measure"]
@@ -178,40 +178,43 @@ def _storing(results: Results, scene: Scene, camera: Camera) -> None:
         finally:
             spent += time.perf_counter() - started
 
-    def store(folder: str, name: str, count: int) -> None:
+    def store(folder: str, name: str, count: int, model: Model) -> None:
         generate(
-            scene, Path(folder) / name, camera=camera, samples=count, seed=0, shard_size=count, compression=None
+            scene, Path(folder) / name, camera=camera, samples=count, seed=0, shard_size=count, model=model,
+            compression=None,
         )  # fmt: skip
 
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
-        store(folder, "first", 1)
-        names["sample_of"] = timed
-        try:
-            started = time.perf_counter()
-            store(folder, "timed", STORED)
-            total = time.perf_counter() - started
-        finally:
-            names["sample_of"] = original
+        models: tuple[Model, ...] = ("layered", "gather")
+        for model in models:
+            store(folder, f"first-{model}", 1, model)
+            names["sample_of"], spent = timed, 0.0
+            try:
+                started = time.perf_counter()
+                store(folder, f"timed-{model}", STORED, model)
+                total = time.perf_counter() - started
+            finally:
+                names["sample_of"] = original
+            results.seconds[f"a shard of {STORED} samples, {model}: rendering"] = spent
+            results.seconds[f"a shard of {STORED} samples, {model}: writing, reading back, syncing"] = total - spent
+            share = total / spent - 1
+            results.findings.append(
+                Finding(
+                    what=f"writing, reading back and syncing a shard, float32, not compressed, {model}",
+                    target="less than 15 % of making its samples",
+                    measured=f"{share:.1%}",
+                    met=share < 0.15,
+                )
+            )
         for size in (2, STORED):
             tracemalloc.start()
-            store(folder, f"peak{size}", size)
+            store(folder, f"peak{size}", size, "gather")
             peaks.append(tracemalloc.get_traced_memory()[1] / 2**20)
             tracemalloc.stop()
-    results.seconds[f"a shard of {STORED} samples, gather: rendering"] = spent
-    results.seconds["writing it, reading it back, bringing it to the disk"] = total - spent
-    share = total / spent - 1
     results.findings.append(
         Finding(
-            what="writing, reading back and syncing a shard, float32, not compressed",
-            target="less than 15 % of making its samples",
-            measured=f"{share:.1%}",
-            met=share < 0.15,
-        )
-    )
-    results.findings.append(
-        Finding(
-            what=f"peak memory of a shard of 2 and of {STORED} samples",
+            what=f"peak memory of a shard of 2 and of {STORED} samples, gather",
             target="bounded by the working set of one sample",
             measured=f"{peaks[0]:.0f} and {peaks[1]:.0f} MiB",
             met=peaks[1] < 1.2 * peaks[0],
