@@ -14,6 +14,7 @@ from .camera import Camera, Imperfections
 from .dataset import Dataset, open
 from .distortion import RadialDistortion
 from .generate import Report, generate, replay
+from .recipe import split_scenes
 from .render import Sample, render
 from .scenes import Layer, Scene
 from .sensor import Sensor, ToneCurve
@@ -41,5 +42,6 @@ __all__ = [
     "replay",
     "resume",
     "scenes",
+    "split_scenes",
     "verify",
 ]
