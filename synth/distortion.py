@@ -317,8 +317,7 @@ class RadialDistortion:
         """ValueError if R stops increasing before the corners; its slope is least at an end or at a turning point."""
         a, b, c, _ = self.coefficients
         corner = _corner(shape)
-        places = [0.0, corner]
-        places += [float(r.real) for r in np.roots([12 * a, 6 * b, 2 * c]) if 0 < r.real < corner and r.imag == 0]
+        places = [0.0, corner, *(r for r in _roots(6 * a, 3 * b, c) if 0 < r < corner)]
         if not min(float(self._slope(place)) for place in places) > 0:
             raise ValueError(
                 f"RadialDistortion: coefficients {self.coefficients} fold an image of {shape[0]} x {shape[1]} px over "
@@ -384,6 +383,18 @@ class _Map:
 def _corner(shape: tuple[int, int]) -> float:
     """Distance of the corner pixels from the centre, in half-sides."""
     return math.hypot(shape[0] - 1, shape[1] - 1) / min(shape)
+
+
+def _roots(a: float, b: float, c: float) -> list[float]:
+    """Return the real roots of a x^2 + b x + c that are finite, without cancellation, also for coefficients near 0."""
+    scale = max(abs(a), abs(b), abs(c)) or 1.0
+    a, b, c = a / scale, b / scale, c / scale
+    discriminant = b * b - 4 * a * c
+    if discriminant < 0:
+        return []
+    q = -(b + math.copysign(math.sqrt(discriminant), b)) / 2
+    quotients = [(q, a), (c, q)]
+    return [top / bottom for top, bottom in quotients if bottom != 0 and math.isfinite(top / bottom)]
 
 
 def _check_shape(shape: tuple[int, int]) -> None:
