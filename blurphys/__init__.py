@@ -21,6 +21,7 @@ from .operator_files import load, save
 from .psf_stack import Convolution, PixelPSF, PSFStack
 from .pupil import Pupil
 from .rkr import RKR
+from .symmetric import SymmetricMixture
 from .testing import CheckReport, check
 from .tiling import tiled
 
@@ -43,6 +44,7 @@ __all__ = [
     "PSFStack",
     "PixelPSF",
     "Pupil",
+    "SymmetricMixture",
     "ThinLens",
     "Window",
     "certificate",

@@ -23,6 +23,7 @@ from .psf_stack import Convolution, PixelPSF, PSFStack
 from .publishing import PathLike, existing_file, publish
 from .rkr import RKR
 from .stored import is_stored
+from .symmetric import SymmetricMixture
 from .tiling import Tiled
 from .types import Array
 
@@ -34,7 +35,8 @@ __all__ = ["load", "save"]
 FORMAT, VERSION = "blurphys operator", 1
 
 _LEAVES = (
-    GKM, RKR, PSFStack, PixelPSF, Convolution, DefocusBlur, DualPixel, LayeredDefocus, FieldDefocus, Identity, Window,
+    GKM, SymmetricMixture, RKR, PSFStack, PixelPSF, Convolution, DefocusBlur, DualPixel, LayeredDefocus, FieldDefocus,
+    Identity, Window,
 )  # fmt: skip
 _KINDS: dict[str, type[LinearOperator]] = {
     kind.__name__: kind for kind in (*_LEAVES, Adjoint, Composed, Sum, Scaled, Stacked, Tiled)

@@ -96,6 +96,34 @@ def _gkm(s: Setup, *, explicit=False, coloured=False, tensor=False, mixed=False)
     )
 
 
+def _symmetric(s: Setup, *, coloured=False, mixed=False) -> Built:
+    rng = np.random.default_rng([s.seed, 23])
+    half = min(3, min(s.reach()))
+    taps = s.rounded(rng.uniform(-0.3, 1.0, (s.channels, s.count, half + 1) if coloured else (s.count, half + 1)))
+    supports = 2 * rng.integers(0, half + 1, s.count) + 1
+    beta = _maps(s, s.count)
+    mix = _mix(s, s.count) if mixed else None
+    arrays = {"beta": s.array(beta), "taps": s.array(taps)} | ({"mix": s.array(mix)} if mixed else {})
+    options = {name: value for name, value in arrays.items() if name != "beta"}
+    given = None if mixed else supports.tolist()  # None: all as wide as the taps
+    A = bp.SymmetricMixture(
+        arrays["beta"], channels=s.channels, boundary=s.boundary, supports=given, **options
+    )  # fmt: skip
+    used = supports if given else np.full(s.count, 2 * half + 1)
+    side = int(used.max())
+    return Built(
+        A=A,
+        twin=lambda: _batched(lambda b: oracles.symmetric(b, taps, used, s.channels, s.boundary, mix), s.batch, beta),
+        taps=side * side * (s.count * s.channels if mixed else 1),
+        arrays=tuple(arrays.values()),
+        in_shape=_shape(s),
+        out_shape=_shape(s, s.channels + 1 if mixed else None),
+        batch=s.batch,
+        lead=_lead(s),
+        psf=None if mixed else (side, side),
+    )
+
+
 def _rkr(s: Setup, *, coloured=False, stagewise=False, mixed=False) -> Built:
     rng = np.random.default_rng([s.seed, 11])
     reach = min(s.reach())
@@ -327,6 +355,9 @@ CASES: dict[str, Callable[[Setup], Built]] = {
     "gkm_sigma_array": _row(_gkm, explicit=True, tensor=True),
     "gkm_per_colour": _row(_gkm, explicit=True, coloured=True),
     "gkm_mix": _row(_gkm, mixed=True),
+    "symmetric": _symmetric,
+    "symmetric_per_colour": _row(_symmetric, coloured=True),
+    "symmetric_mix": _row(_symmetric, mixed=True),
     "rkr": _row(_rkr),
     "rkr_per_colour": _row(_rkr, coloured=True),
     "rkr_mix": _row(_rkr, mixed=True),
@@ -372,6 +403,7 @@ CASES: dict[str, Callable[[Setup], Built]] = {
 # Rows of one operator: the laws draw the row, so that every operator and law gets its full number of examples.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "GKM": ("gkm", "gkm_supports", "gkm_sigma_array", "gkm_per_colour", "gkm_mix"),
+    "SymmetricMixture": ("symmetric", "symmetric_per_colour", "symmetric_mix"),
     "RKR": ("rkr", "rkr_per_colour", "rkr_mix", "rkr_stagewise", "rkr_stagewise_mix"),
     "PSFStack": ("psf_stack", "psf_stack_per_colour"),
     "PSFStack-scatter": ("scatter", "scatter_per_colour"),

@@ -1,5 +1,6 @@
 """Profiles of hypothesis and the fixtures every test may use."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -19,6 +20,12 @@ settings.register_profile(
 settings.register_profile("dev", max_examples=25, deadline=None, print_blob=True, suppress_health_check=SLOW)
 settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=SLOW)
 settings.load_profile(os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_collection_finish():
+    """Take all that importing and collecting has made out of the garbage collector's sight."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

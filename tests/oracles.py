@@ -129,6 +129,19 @@ def gkm(beta, sigmas, supports, channels, boundary, mix=None):
     return mixture(kernels, beta, boundary, mix=mix)
 
 
+def symmetric(beta, taps, supports, channels, boundary, mix=None):
+    """Matrix of SymmetricMixture for one (K, H, W) map; one-sided taps (K, h + 1) or (C, K, h + 1), cut to supports."""
+    kernels = []
+    for c in range(channels):
+        kernels.append([])
+        for k in range(len(beta)):
+            side = taps[c][k] if np.ndim(taps) == 3 else taps[k]
+            half = int(supports[k]) // 2
+            line = [float(side[abs(t)]) for t in range(-half, half + 1)]
+            kernels[c].append(outer(line, line))
+    return mixture(kernels, beta, boundary, mix=mix)
+
+
 def full_convolution(a, b):
     """Every product of two kernels: support h_a + h_b - 1 (odd sizes keep their centre)."""
     out = np.zeros((len(a) + len(b) - 1, len(a[0]) + len(b[0]) - 1))

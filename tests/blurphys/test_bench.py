@@ -30,9 +30,14 @@ def silent(message: str, steps: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Tiny images on a busy machine: more threads only wait for each other."""
+def quick(monkeypatch):
+    """Tiny images on a busy machine: more threads only wait for each other, and no time is looked at.
+
+    Collecting garbage before each timed call, in a process full of tests, takes longer than all the rest.
+    """
     import torch
+
+    monkeypatch.setattr(timing.gc, "collect", lambda *_: 0)
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
