@@ -69,6 +69,11 @@ class _FrontDoor(TyperGroup):
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take `bench nets` for `bench-nets`: two words that are a command together."""
+        joined = "-".join(args[:2])
+        return super().resolve_command(ctx, [joined, *args[2:]] if joined in self._points else args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List each command with the first paragraph of its help, whole."""
         rows = []

@@ -99,6 +99,14 @@ def test_version(run):
     assert result.stdout.strip() == f"blurphys {blurphys.__version__}"
 
 
+def test_two_words_are_the_command_they_name_together(run):
+    """`bench solvers` is `bench-solvers`; a word that makes no command stays an argument of the first."""
+    joined, words = run("bench-solvers", "--size", "3"), run("bench", "solvers", "--size", "3")
+    assert joined.exit_code == words.exit_code == 2
+    assert "expected height x width" in words.stderr
+    assert run("bench", "nothing").exit_code == 2
+
+
 @pytest.mark.parametrize("name", ["bench", "check", "doctor"])
 def test_help_has_an_example(run, name):
     result = run(name, "--help")
