@@ -21,7 +21,7 @@ from typing import Any
 from .contestant import BOTH, FORWARD, WAYS, Contestant
 from .problems import OURS, SMALLEST, Problem, contestants, problem
 
-__all__ = ["METHODS", "peaks"]
+__all__ = ["METHODS", "peak", "peaks"]
 
 METHODS = {
     "cpu": "VmHWM after the call - VmRSS before it, in a process of its own; result included, inputs not",
@@ -40,7 +40,20 @@ def _resident(mark: str) -> int:
     raise OSError(f"{_STATUS} has no {mark}")
 
 
-def _peak(run: Callable[[], Any], device: str = "cpu") -> int | None:
+def peak(run: Callable[[], Any], device: str = "cpu") -> int | None:
+    """Return how many bytes a call needs beyond what there is before it; None where the system does not say.
+
+    Parameters
+    ----------
+    run : callable
+        Called once; its result counts.
+    device : str
+        "cpu": the process's resident memory, so that other threads count too. "cuda": what torch has allocated.
+
+    Returns
+    -------
+    int or None
+    """
     gc.collect()
     if device == "cuda":
         return _cuda_peak(run)
@@ -76,7 +89,7 @@ def _of(contestant: Contestant, way: str, device: str) -> int | None:
         prepared = contestant.ready(way)
         return None if prepared is None else prepared()
 
-    return _peak(run, device)
+    return peak(run, device)
 
 
 def _everyone(

@@ -315,7 +315,7 @@ def test_arithmetic_of_the_floor_is_done():
 def test_peak_memory_counts_what_a_call_allocates():
     megabytes = 24
     run = lambda: np.ones(megabytes * 2**17)  # noqa: E731
-    peak = memory._peak(run)
+    peak = memory.peak(run)
     if peak is None:
         pytest.skip("peak memory needs Linux's /proc")
     assert megabytes * 2**20 <= peak < (megabytes + 8) * 2**20

@@ -1,0 +1,207 @@
+"""Methods against the truth, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blurphys.colour import linear_to_srgb
+from synth.datasets import FolderDataset
+
+from .deblur import deblur
+from .protocols import EVALUATION_PROTOCOLS, EvaluationProtocol, Report, Score
+from .registry import nearest
+
+__all__ = ["Sample", "evaluate"]
+
+FIELDS: Mapping[str, str] = {"image": "combined", "centre": "combined", "center": "combined"}
+"""What the inputs of networks are called in datasets, where the names differ."""
+
+TRUTH = "all_in_focus"
+INPUT = "input"
+"""Name of the row of the blurred image itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What a method is given that is no network.
+
+    Attributes
+    ----------
+    index : int
+        In the dataset.
+    name : str
+    arrays : dict of str to ndarray
+        Images as the protocol prepares them, encoded, and the other arrays as they are; without the truth.
+    """
+
+    index: int
+    name: str
+    arrays: dict[str, np.ndarray]
+
+
+def evaluate(
+    net: nn.Module | Callable[[Sample], np.ndarray] | None,
+    dataset: Any,
+    protocol: str,
+    *,
+    name: str | None = None,
+    limit: int | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    lpips: Callable[[Tensor, Tensor], Any] | None = None,
+    on_image: Callable[[Score], None] | None = None,
+) -> Report:
+    """Measure a method on a dataset.
+
+    Parameters
+    ----------
+    net : Net, callable or None
+        A network; any other method, called with a `Sample` and returning an encoded image (3, H, W); or None for the
+        blurred image as it is.
+    dataset : sequence of mappings of str to ndarray
+        With ``all_in_focus`` and the inputs: a dataset of `synth.datasets`, `synth.Dataset`, what `synth.open` returns,
+        or your own, with encoded images (3, H, W) in [0, 1].
+    protocol : str
+        A key of `EVALUATION_PROTOCOLS`.
+    name : str, optional
+        Of the row; by default that of the network.
+    limit : int, optional
+        Only so many samples, from the first on.
+    tile, overlap : int, optional
+        As for `nets.deblur`; tiles may change the figures.
+    lpips : callable, optional
+        A metric with local weights, from ``EVALUATION_PROTOCOLS[protocol].convention.lpips(features=..., linear=...)``:
+        called with result and truth, (1, 3, H, W).
+    on_image : callable, optional
+        Called with each `Score` as it comes.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        No such protocol; a dataset of another protocol, empty, or without a field the method or the truth needs (named
+        before anything is computed); linear light where the protocol is for encoded images; a result of another shape.
+    """
+    if protocol not in EVALUATION_PROTOCOLS:
+        raise ValueError(f"no protocol is called {protocol!r}; {nearest(str(protocol), EVALUATION_PROTOCOLS)}")
+    rules = EVALUATION_PROTOCOLS[protocol]
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    if count < 1:
+        raise ValueError(f"evaluate: expected at least one image, got {len(dataset)} samples and limit={limit}")
+    linear = _check_dataset(dataset, rules)
+    wanted = _wanted(net)
+    method = name or (INPUT if net is None else str(getattr(net, "name", getattr(net, "__name__", type(net).__name__))))
+    scores = []
+    for index in range(count):
+        arrays = dict(dataset[index])
+        if index == 0:
+            _check_fields(method, wanted, arrays)
+        sample, truth = _prepared(index, _image_name(dataset, index), arrays, rules, linear)
+        result = _result(net, sample, wanted, rules, tile=tile, overlap=overlap)
+        if result.shape != truth.shape:
+            raise ValueError(f"{method}: expected a result of shape {truth.shape}, got {result.shape}")
+        scores.append(Score(method, sample.name, _measured(result, truth, rules, lpips)))
+        if on_image is not None:
+            on_image(scores[-1])
+    return Report(protocol=rules, scores=tuple(scores))
+
+
+# ---- what goes in -------------------------------------------------------------------------------------------------
+
+
+def _check_dataset(dataset: Any, rules: EvaluationProtocol) -> bool:
+    """Refuse a set of another protocol; return whether its images are linear light."""
+    kind = type(dataset).__name__
+    if isinstance(dataset, FolderDataset) and kind not in rules.datasets:
+        fitting = [p.name for p in EVALUATION_PROTOCOLS.values() if kind in p.datasets]
+        hint = f"; for {kind} there is {' or '.join(fitting)}" if fitting else ""
+        raise ValueError(f"evaluate: the protocol {rules.name!r} is not for {kind}{hint}")
+    linear = _is_linear(dataset)
+    if linear and not rules.encodes:
+        raise ValueError(
+            f"evaluate: the protocol {rules.name!r} is for encoded images, and this dataset is linear light; open it "
+            "with linear=False, or measure by the protocol 'synthetic'"
+        )
+    return linear
+
+
+def _is_linear(dataset: Any) -> bool:
+    if isinstance(dataset, FolderDataset):
+        return dataset.linear
+    attributes = getattr(dataset, "attrs", None)
+    if attributes is None and hasattr(dataset, "path"):  # synth.Dataset
+        import synth
+
+        with synth.open(dataset.path) as reader:
+            attributes = dict(reader.attrs)
+    return attributes is not None and attributes.get("transfer_function") == "linear"
+
+
+def _image_name(dataset: Any, index: int) -> str:
+    return str(dataset.names[index]) if isinstance(dataset, FolderDataset) else f"{index:04d}"
+
+
+def _wanted(net: Any) -> tuple[str, ...]:
+    """Arrays of a sample that a method is called with."""
+    inputs = getattr(net, "inputs", ("image",)) if isinstance(net, nn.Module) else ("image",)
+    return tuple(FIELDS.get(key, key) for key in inputs)
+
+
+def _check_fields(method: str, wanted: Sequence[str], arrays: Mapping[str, Any]) -> None:
+    for key in (*wanted, TRUTH):
+        if key not in arrays:
+            who = "the comparison" if key == TRUTH else method
+            raise ValueError(f"evaluate: {who} needs {key!r}, and the dataset has {', '.join(sorted(arrays))}")
+
+
+def _prepared(
+    index: int, name: str, arrays: dict[str, np.ndarray], rules: EvaluationProtocol, linear: bool
+) -> tuple[Sample, np.ndarray]:
+    for key, array in arrays.items():
+        if np.ndim(array) != 3 or len(array) != 3:  # maps
+            continue
+        image = np.asarray(array)
+        if linear:
+            image = np.clip(np.asarray(linear_to_srgb(np.clip(image, 0.0, 1.0))), 0.0, 1.0)
+        arrays[key] = _rounded(image.astype(np.float32), rules)
+    truth = arrays.pop(TRUTH)
+    return Sample(index, name, arrays), truth
+
+
+def _rounded(image: np.ndarray, rules: EvaluationProtocol) -> np.ndarray:
+    return np.rint(image * 255) / np.float32(255) if rules.convention.bits == 8 else image
+
+
+def _result(net: Any, sample: Sample, wanted: Sequence[str], rules: EvaluationProtocol, **tiling: Any) -> np.ndarray:
+    if net is None:
+        return sample.arrays["combined"]
+    if not isinstance(net, nn.Module):
+        return np.asarray(net(sample), np.float32)
+    images = [sample.arrays[key] for key in wanted]
+    height, width = images[0].shape[-2:]
+    down, right = -height % rules.multiple, -width % rules.multiple
+    margins = ((0, 0), (down // 2, down - down // 2), (right // 2, right - right // 2))
+    result = deblur(net, [np.pad(image, margins, mode="reflect") for image in images], **tiling)
+    return np.asarray(result[:, margins[1][0] :, margins[2][0] :][:, :height, :width])
+
+
+# ---- what comes out -----------------------------------------------------------------------------------------------
+
+
+def _measured(result: np.ndarray, truth: np.ndarray, rules: EvaluationProtocol, lpips: Any) -> dict[str, float]:
+    image, target = (torch.from_numpy(np.ascontiguousarray(array))[None] for array in (result, truth))
+    convention = rules.convention
+    values: dict[str, Any] = dict(convention(image, target))
+    if lpips is not None:
+        with torch.no_grad():
+            values["lpips"] = lpips(*(convention.prepared(v, clamp=convention.clamp_ssim) for v in (image, target)))
+    return {key: float(torch.as_tensor(value).mean()) for key, value in values.items()}

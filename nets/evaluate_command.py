@@ -1,0 +1,172 @@
+"""`blurphys evaluate`: networks against the truth, by a named protocol."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+if TYPE_CHECKING:
+    from .evaluate import Sample
+    from .protocols import Report
+
+__all__ = ["evaluate"]
+
+_SETS = {"dpdd": "DPDD", "realdof": "RealDOF", "lfdof": "LFDOF", "rtf": "RTF"}
+
+
+def evaluate(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of DPDD, RealDOF, LFDOF or RTF, or a dataset of synth.")
+    ],
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="dpdd-8bit, dpdd-16bit, realdof, lfdof, rtf or synthetic.")
+    ],
+    net: Annotated[
+        list[str] | None,
+        typer.Option("--net", help="File of nets.save, or the name of weights in the package; may be repeated."),
+    ] = None,
+    solver: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--solver", help="For a dataset of synth: a classical method with the blur of the sample, such as hqs."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Of DPDD and LFDOF.")] = "test",
+    limit: Annotated[int | None, typer.Option("--limit", help="Only so many images, from the first on.")] = None,
+    tile: Annotated[int | None, typer.Option("--tile", help="As for blurphys deblur.")] = None,
+    overlap: Annotated[int | None, typer.Option("--overlap", help="As for blurphys deblur.")] = None,
+    lpips_features: Annotated[
+        Path | None, typer.Option("--lpips-features", help="Your weights of AlexNet, to measure LPIPS too.")
+    ] = None,
+    lpips_linear: Annotated[
+        Path | None, typer.Option("--lpips-linear", help="Your weights of LPIPS 0.1 for it; both or neither.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="JSON or CSV file with the scores of every image.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
+) -> None:
+    """Measure networks on pairs of blurred and sharp images, image by image and in the mean.
+
+    The blurred image itself is the first row. Figures of different protocols cannot be compared, which is why one
+    table has one protocol.
+
+    Example: blurphys evaluate test.h5 --protocol synthetic --net gkmnet-synthetic --solver hqs --out scores.json
+    """
+    from blurphys.commands.progress import progress
+    from blurphys.publishing import publish
+
+    from .deblur_command import loaded
+    from .evaluate import evaluate as measure
+
+    if out is not None:
+        if out.suffix.lower() not in (".json", ".csv"):
+            raise ValueError(f"--out: expected a name ending in .json or .csv, got {out}")
+        if out.exists() and not force:
+            raise FileExistsError(f"{out} exists already; --force replaces it")
+        if not out.parent.is_dir():
+            raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit: expected at least 1, got {limit}")
+    dataset = _dataset(data, protocol, split)
+    rows: list[tuple[str | None, Any]] = [(None, None)]
+    rows += [(method, _Solver(data, method)) for method in _checked_solvers(solver or [], protocol)]
+    rows += [(Path(name).stem, loaded(name, device)) for name in net or []]
+    lpips = _lpips(protocol, lpips_features, lpips_linear)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    report: Report | None = None
+    with progress("evaluate", total=count * len(rows)) as advance:
+        for name, method in rows:
+            found = measure(
+                method,
+                dataset,
+                protocol,
+                name=name,
+                limit=limit,
+                tile=tile,
+                overlap=overlap,
+                lpips=lpips,
+                on_image=lambda score: advance(f"{score.method}: {score.image}"),
+            )
+            report = found if report is None else report + found
+    assert report is not None
+    if out is not None:
+        text = report.to_csv() if out.suffix.lower() == ".csv" else _json(report)
+        with publish(out, overwrite=force) as part:
+            part.write_text(text, encoding="utf-8")
+    typer.echo(str(report))
+    typer.echo(f"protocol: {report.protocol.about}")
+    if out is not None:
+        typer.echo(f"wrote {out}")
+
+
+def _dataset(path: Path, protocol: str, split: str) -> Any:
+    import synth
+    import synth.datasets
+
+    from .protocols import EVALUATION_PROTOCOLS
+    from .registry import nearest
+
+    if protocol not in EVALUATION_PROTOCOLS:
+        raise ValueError(f"--protocol: none is called {protocol!r}; {nearest(protocol, EVALUATION_PROTOCOLS)}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    if protocol == "synthetic":
+        return synth.open(path)
+    name = _SETS[protocol.partition("-")[0]]
+    options = {"split": split} if name in ("DPDD", "LFDOF") else {}
+    views = {"views": ("combined", "left", "right")} if name == "DPDD" and (path / f"{split}_l").is_dir() else {}
+    return getattr(synth.datasets, name)(path, **options, **views)
+
+
+def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
+    from .protocols import EVALUATION_PROTOCOLS
+
+    if features is None and linear is None:
+        return None
+    if features is None or linear is None:
+        raise ValueError("--lpips-features and --lpips-linear: expected both files or neither")
+    return EVALUATION_PROTOCOLS[protocol].convention.lpips(features=features, linear=linear)
+
+
+class _Solver:
+    """A classical method of `blurphys solve` with the operator that a sample was made with."""
+
+    def __init__(self, path: Path, method: str) -> None:
+        self.path, self.method = path, method
+
+    def __call__(self, sample: Sample) -> np.ndarray:
+        from blurphys.colour import linear_to_srgb
+
+        from .solve import from_dataset, solve
+
+        x, _, _ = solve(from_dataset(self.path, sample.index, "combined"), self.method)
+        return np.asarray(linear_to_srgb(x))
+
+
+def _checked_solvers(methods: list[str], protocol: str) -> list[str]:
+    from .registry import nearest
+    from .solve import METHODS
+
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(f"--solver: none is called {method!r}; {nearest(method, METHODS)}")
+        if protocol != "synthetic":
+            raise ValueError(f"--solver: {method} needs the true blur, which only datasets of synth have")
+    return methods
+
+
+def _json(report: Report) -> str:
+    def plain(value: Any) -> Any:  # JSON has no infinity
+        if isinstance(value, dict):
+            return {key: plain(v) for key, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    return json.dumps(plain(report.to_dict()), indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,51 @@
+"""Losses: functions of two images, and modules that take all a network gave.
+
+| question | loss |
+|---|---|
+| two images, pixel by pixel | `l2`, `mae`, `ssim_loss` |
+| their spectra | `frequency` |
+| what filters make of them | `PyramidLoss`; `VGGLoss` with weights that you have |
+| the same at all scales of a network | `multi_scale`, `ScaleLoss` |
+| does the predicted blur explain the photo | `reblurring` |
+| a discriminator | `adversarial_loss`, `discriminator_loss`, `gradient_penalty`, `defocus_weight` |
+| a map that is smooth | `total_variation` |
+| what a paper trained with | `GKMLoss`, `NRKLoss`, `KPACLoss`, `DefocusGANLoss`, `ReblurLoss`; `create_loss` by name |
+"""
+
+from .adversarial import adversarial_loss, defocus_weight, discriminator_loss, gradient_penalty
+from .features import PyramidLoss, VGGLoss
+from .pointwise import frequency, l2, mae, total_variation
+from .recipes import LOSSES, DefocusGANLoss, GKMLoss, KPACLoss, NRKLoss, ReblurLoss, create_loss
+from .scales import multi_scale
+from .schedule import ALTERNATIONS, Alternation, alternation
+from .similarity import ssim, ssim_loss
+from .terms import Loss, ScaleLoss, reblurring
+
+__all__ = [
+    "ALTERNATIONS",
+    "LOSSES",
+    "Alternation",
+    "DefocusGANLoss",
+    "GKMLoss",
+    "KPACLoss",
+    "Loss",
+    "NRKLoss",
+    "PyramidLoss",
+    "ReblurLoss",
+    "ScaleLoss",
+    "VGGLoss",
+    "adversarial_loss",
+    "alternation",
+    "create_loss",
+    "defocus_weight",
+    "discriminator_loss",
+    "frequency",
+    "gradient_penalty",
+    "l2",
+    "mae",
+    "multi_scale",
+    "reblurring",
+    "ssim",
+    "ssim_loss",
+    "total_variation",
+]

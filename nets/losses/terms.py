@@ -1,0 +1,118 @@
+"""What all losses of training share, one loss at all scales, and the reblurring loss."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal, TypeAlias, get_args
+
+from torch import Tensor, nn
+
+from ..blocks import check_choice
+from ..net import Outputs
+from ..resampling import Resampling
+from .features import PyramidLoss
+from .pointwise import frequency, l2, mae
+from .scales import matched, multi_scale, weighted
+from .similarity import ssim_loss
+
+__all__ = ["SINGLE", "Loss", "Parts", "Preset", "ScaleLoss", "reblurring", "reported"]
+
+Preset: TypeAlias = Literal["official", "paper"]
+Parts: TypeAlias = dict[str, Tensor]
+
+SINGLE = {"l2": l2, "mae": mae, "ssim": ssim_loss, "frequency": frequency}
+"""Losses of two images by name."""
+
+
+class Loss(nn.Module):
+    """A loss of training: ``total, parts = loss(outputs, sharp, image, epoch)``.
+
+    Attributes
+    ----------
+    fields : tuple of str
+        What it needs of a sample, by the names of `synth`: all_in_focus (its `sharp`), combined (its `image`), left,
+        right, defocus_map.
+
+    Notes
+    -----
+    `outputs` is what ``net.outputs(image, sharp)`` returns, `epoch` counts from 0. `parts` are the terms by name,
+    without their weights and without a graph; the total has one.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("all_in_focus",)
+
+    @abstractmethod
+    def forward(self, outputs: Outputs, sharp: Tensor, image: Tensor, epoch: int = 0) -> tuple[Tensor, Parts]:
+        """Return the number to minimise and its parts."""
+
+
+def reported(**parts: Tensor) -> Parts:
+    """Return parts by name, without their graphs."""
+    return {name: part.detach() for name, part in parts.items()}
+
+
+class ScaleLoss(Loss):
+    """One loss at every scale of a network.
+
+    Parameters
+    ----------
+    loss : {"l2", "mae", "ssim", "frequency", "pyramid"}
+    weights, final, resampling
+        See `multi_scale`.
+    """
+
+    def __init__(
+        self,
+        loss: str = "l2",
+        *,
+        weights: Sequence[float] | None = None,
+        final: bool = False,
+        resampling: Resampling = "antialiased",
+    ) -> None:
+        super().__init__()
+        check_choice("ScaleLoss", "loss", loss, (*SINGLE, "pyramid"))
+        check_choice("ScaleLoss", "resampling", resampling, get_args(Resampling))
+        self.loss, self.weights, self.final, self.resampling = loss, weights, final, resampling
+        self.term = PyramidLoss() if loss == "pyramid" else SINGLE[loss]
+
+    def forward(self, outputs: Outputs, sharp: Tensor, image: Tensor, epoch: int = 0) -> tuple[Tensor, Parts]:
+        total = multi_scale(
+            outputs, sharp, loss=self.term, weights=self.weights, final=self.final, resampling=self.resampling
+        )
+        return total, reported(**{self.loss: total})
+
+
+def reblurring(
+    outputs: Outputs, image: Tensor, *, weights: Sequence[float] | None = None, resampling: Resampling = "antialiased"
+) -> Tensor:
+    """Return the weighted sum of squared differences between the reblurred sharp images and the observed one.
+
+    Parameters
+    ----------
+    outputs : Outputs
+        With `reblurred`.
+    image : Tensor of shape (B, 3, H, W)
+        The observed image.
+    weights : sequence of float, optional
+        Full resolution first; all 1 if omitted.
+    resampling : {"antialiased", "gkmnet", "nrknet"}
+        How the observed image is made smaller: as an input, not as a target.
+
+    Raises
+    ------
+    ValueError
+        No reblurred images.
+    """
+    estimates = outputs.reblurred
+    if not estimates:
+        raise ValueError(
+            "reblurring: expected reblurred images, got none; ask the network for outputs(image, sharp), and only one "
+            "with operators of its own can answer"
+        )
+    factors = weighted("reblurring", (1.0,) * len(estimates) if weights is None else weights, len(estimates))
+    terms = zip(factors, estimates, matched(image, estimates, rule=resampling, role="input"), strict=True)
+    total = estimates[0].new_zeros(())
+    for factor, estimate, target in terms:
+        total = total + factor * l2(estimate, target)
+    return total

@@ -1,0 +1,103 @@
+"""Networks by their names: what `nets.create`, files of weights and the command line call them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from .net import Net
+
+__all__ = ["NETS", "create", "nearest", "net_class"]
+
+NETS: dict[str, str] = {
+    "gkmnet": "nets.gkmnet:GKMNet",
+    "nrknet": "nets.nrknet:NRKNet",
+    "kpac": "nets.kpac:KPACNet",
+    "hqsnet": "nets.hqsnet:HQSNet",
+    "defocusgan_generator": "nets.defocus_gan.generator:DefocusGenerator",
+    "defocusgan_map": "nets.defocus_gan.map_net:DefocusMapNet",
+    "defocusgan_blur": "nets.defocus_gan.blur_kernel:LearnableBlurKernel",
+    "defocusgan_discriminator": "nets.defocus_gan.discriminator:PatchDiscriminator",
+}
+"""Name to ``module:Class``; a module is imported when one of its networks is asked for. Your own networks may join:
+``NETS["mine"] = "my_package.my_module:MyNet"``."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say which known words there are, the nearest one first where there is one.
+
+    Examples
+    --------
+    >>> nearest("gkm-net", ["gkmnet", "kpac"])
+    "did you mean 'gkmnet'? There are gkmnet, kpac"
+    """
+    words = list(known)
+    close = get_close_matches(word.lower(), words, n=1, cutoff=0.5)
+    listed = f"there are {', '.join(words)}" if words else "there are none"
+    return f"did you mean {close[0]!r}? T{listed[1:]}" if close else listed
+
+
+def net_class(name: str) -> type[Net]:
+    """Return the class of a network.
+
+    Parameters
+    ----------
+    name : str
+        A key of `NETS`.
+
+    Returns
+    -------
+    type
+
+    Raises
+    ------
+    ValueError
+        There is no such network; the message has the nearest name and the list.
+    TypeError
+        What the entry of `NETS` points to is no `Net` of that name.
+    """
+    if not isinstance(name, str) or name not in NETS:
+        raise ValueError(f"no network is called {name!r}; {nearest(str(name), NETS)}")
+    module, _, attribute = NETS[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    if not (isinstance(found, type) and issubclass(found, Net) and getattr(found, "name", None) == name):
+        raise TypeError(f"NETS[{name!r}]: expected a subclass of Net whose name is {name!r}, got {found!r}")
+    return found
+
+
+def create(name: str, **config: Any) -> Net:
+    """Build a network with fresh weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of `NETS`.
+    **config
+        Arguments of its class.
+
+    Returns
+    -------
+    Net
+
+    Raises
+    ------
+    ValueError
+        There is no such network, it has no such argument, or it refuses a value.
+
+    Examples
+    --------
+    >>> create("gmknet")
+    Traceback (most recent call last):
+    ...
+    ValueError: no network is called 'gmknet'; did you mean 'gkmnet'? There are gkmnet, nrknet, kpac, hqsnet, ...
+    """
+    cls = net_class(name)
+    known = inspect.signature(cls).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
+        for key in config:
+            if key not in known:
+                raise ValueError(f"{name} has no argument {key!r}; {nearest(key, known)}")
+    return cls(**config)

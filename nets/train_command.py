@@ -1,0 +1,61 @@
+"""`blurphys train`: train a network as a file of settings says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .training import TrainReport
+
+__all__ = ["train"]
+
+
+def train(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="A TOML file, or the name of a recipe that comes with blurphys.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE in place of a setting, such as data.path=data/train; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for checkpoints and logs.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress line.")] = False,
+) -> None:
+    """Train a network on pairs of blurred and sharp images.
+
+    Networks are written as safetensors for nets.load, beside a log in CSV and JSON lines and the state to resume from.
+    Under torchrun each process takes its share of every batch: torchrun --nproc-per-node 4 -m blurphys train CONFIG.
+
+    Exit code: 0 when all steps are done, 1 if a loss became non-finite, 2 for bad input.
+
+    Example: blurphys train kpac-tiny --set data.path=data/train --out runs/kpac
+    """
+    from . import training
+
+    values = training.with_settings(config, settings or [])
+    if out is not None:
+        values["out"] = str(out)
+    try:
+        report = training.train(values, resume=resume, quiet=quiet)
+    except training.NonFiniteLossError as error:
+        print(f"blurphys train: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    _say(report)
+
+
+def _say(report: TrainReport) -> None:
+    done = f"{report.steps} of {report.kind} training, {report.epochs} epochs"
+    rows = [("steps", done + (f", from step {report.resumed_from} on" if report.resumed_from else ""))]
+    if report.loss is not None and report.psnr is not None:
+        rows.append(("loss", f"{report.loss:.4g}, {report.psnr:.2f} dB on the last batches"))
+    if report.best_psnr is not None:
+        rows.append(("best", f"{report.best_psnr:.2f} dB in validation, after step {report.best_step}"))
+    rows.append(("time", f"{report.seconds:.1f} s"))
+    for name, text in rows:
+        typer.echo(f"{name:<8}{text}")
+    typer.echo(f"wrote {', '.join(str(file) for file in report.files)}")

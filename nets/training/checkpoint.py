@@ -1,0 +1,195 @@
+"""The state of a training in one safetensors file: written whole or not at all, read without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from blurphys.publishing import publish
+
+if TYPE_CHECKING:
+    from .task import Task
+
+__all__ = ["Progress", "differing_setting", "read_state", "write_state"]
+
+FORMAT, VERSION = "blurphys-training", 1
+
+FREE = ("out", "epochs", "steps", "workers", "device", "compile", "log_every", "checkpoint_every")
+"""Settings that a resumed training may change: they do not change what a step computes, but for rounding."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What a training remembers besides tensors.
+
+    Attributes
+    ----------
+    step : int
+        Steps that are done.
+    samples : int
+        Of the dataset.
+    best_psnr, best_step : float, int, optional
+        Of the best validation.
+    sums : dict of str to (float, int)
+        Sum and number of what was measured since the last line of the log.
+    """
+
+    step: int = 0
+    samples: int = 0
+    best_psnr: float | None = None
+    best_step: int | None = None
+    sums: dict[str, tuple[float, int]]
+
+
+def write_state(path: Path, task: Task, progress: Progress, config: Mapping[str, Any]) -> None:
+    """Write parameters, buffers, optimisers, averages, progress and configuration.
+
+    Parameters
+    ----------
+    path : Path
+        A file there is replaced in one step.
+    task : Task
+    progress : Progress
+    config : mapping
+        As `TrainConfig.to_dict` gives it.
+
+    Raises
+    ------
+    OSError
+        The disk refuses; what was there is still there.
+    """
+    tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in _tensors(task).items()}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "config": json.dumps(config, allow_nan=False),
+        "progress": json.dumps(vars(progress), allow_nan=False),
+    }
+    with publish(path, overwrite=True) as part:
+        save_file(tensors, part, metadata)
+
+
+def _tensors(task: Task) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for role, module in task.modules.items():
+        found |= {f"modules/{role}/{key}": tensor for key, tensor in module.state_dict().items()}
+    for role, average in task.averages.items():
+        found |= {f"averages/{role}/{key}": tensor for key, tensor in average.values.items()}
+    for role, optimiser in task.optimisers.items():
+        for number, state in optimiser.state_dict()["state"].items():
+            found |= {f"optimisers/{role}/{number}/{key}": torch.as_tensor(value) for key, value in state.items()}
+    return found
+
+
+def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int) -> Progress:
+    """Go back to a state that was written.
+
+    Parameters
+    ----------
+    path : Path
+    task : Task
+        Takes the tensors.
+    config : mapping
+        What the training is told now.
+    samples : int
+        Of the dataset now.
+
+    Returns
+    -------
+    Progress
+
+    Raises
+    ------
+    ValueError
+        Not such a file, damaged, of another version, of another configuration (the setting is named), of another
+        dataset, or with other tensors (named).
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118, no mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"train: {path} is no checkpoint, or it is damaged: {error}") from None
+    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
+        raise ValueError(
+            f"train: {path} is no checkpoint of version {VERSION}: expected format {FORMAT!r}, got "
+            f"{metadata.get('format')!r}, version {metadata.get('version')}"
+        )
+    before = json.loads(metadata["config"])
+    if name := differing_setting(before, config):
+        old, new = _at(before, name), _at(config, name)
+        raise ValueError(
+            f"train: {path} belongs to another configuration: {name} was {old!r} and is now {new!r}; use another out "
+            "folder, or the setting as it was"
+        )
+    progress = Progress(**json.loads(metadata["progress"]))
+    if progress.samples != samples:
+        raise ValueError(f"train: {path} was trained on {progress.samples} samples, and the data have {samples} now")
+    _restore(path, task, tensors)
+    return progress
+
+
+def _restore(path: Path, task: Task, tensors: dict[str, Tensor]) -> None:
+    expected = {key for key in _tensors(task) if not key.startswith("optimisers/")}
+    found = {key for key in tensors if not key.startswith("optimisers/")}
+    if expected != found:
+        wrong = sorted(expected ^ found)[0]
+        raise ValueError(f"train: {path} {'lacks' if wrong in expected else 'has the unknown tensor'} {wrong}")
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+    for role, module in task.modules.items():
+        module.load_state_dict(under(f"modules/{role}/"), strict=True)
+    for role, average in task.averages.items():
+        for key, value in under(f"averages/{role}/").items():
+            average.values[key].copy_(value)
+    for role, optimiser in task.optimisers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in under(f"optimisers/{role}/").items():
+            number, _, name = key.partition("/")
+            state.setdefault(int(number), {})[name] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def differing_setting(before: Any, now: Any, name: str = "") -> str | None:
+    """Return the name of the first setting that differs, or None.
+
+    Examples
+    --------
+    >>> differing_setting({"batch": 4, "net": {"name": "a"}}, {"batch": 4, "net": {"name": "b"}})
+    'net.name'
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys((*before, *now)):
+            inner = f"{name}.{key}" if name else str(key)
+            if inner in FREE:
+                continue
+            if key not in before or key not in now:
+                return inner
+            if found := differing_setting(before[key], now[key], inner):
+                return found
+        return None
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for number, (old, new) in enumerate(zip(before, now, strict=True)):
+            if found := differing_setting(old, new, f"{name}.{number}"):
+                return found
+        return None
+    return None if before == now else name
+
+
+def _at(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        if isinstance(config, list):
+            config = config[int(part)]
+        else:
+            config = config.get(part) if isinstance(config, Mapping) else None
+    return config

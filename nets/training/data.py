@@ -1,0 +1,358 @@
+"""Samples for training: which, where cut and how turned is a pure function of the seed and the step."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .records import DataConfig
+
+__all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]
+
+ORDER, DRAW = 0, 1
+VIEWS = {"image": "", "centre": "combined", "sharp": "all_in_focus"}
+"""What the roles of images are called in a dataset; "image" is the chosen view."""
+
+PARTNER = {"left": "right", "right": "left"}
+
+
+class Draw(NamedTuple):
+    """One crop of one sample: where, as shares of the room there is, and how it is flipped and turned after that."""
+
+    sample: int
+    down: float
+    across: float
+    flip_rows: bool
+    flip_columns: bool
+    quarter_turns: int
+
+
+def steps_per_epoch(samples: int, *, repeats: int, batch: int) -> int:
+    """Return the number of whole batches in one pass over all samples."""
+    if samples * repeats < batch:
+        raise ValueError(
+            f"train: expected at least one batch of {batch} in an epoch, got {samples} samples x {repeats} crops; "
+            "raise data.repeats"
+        )
+    return samples * repeats // batch
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, items: int) -> np.ndarray:
+    key = np.random.SeedSequence(seed, spawn_key=(ORDER, epoch))
+    return np.random.Generator(np.random.Philox(key)).permutation(items)
+
+
+def draws(seed: int, step: int, *, samples: int, batch: int, repeats: int = 1, augment: str = "none") -> list[Draw]:
+    """Choose the batch of a step.
+
+    Parameters
+    ----------
+    seed : int
+    step : int
+        From 0.
+    samples : int
+        Of the dataset.
+    batch : int
+    repeats : int
+        Crops of each sample in one epoch.
+    augment : {"none", "flips", "dihedral", "half-dihedral"}
+
+    Returns
+    -------
+    list of Draw
+        Each sample comes `repeats` times in an epoch, less what fills no batch.
+
+    Notes
+    -----
+    Nothing is remembered between calls: the order of an epoch is keyed by (seed, epoch), a crop by (seed, step, place
+    in the batch), both with Philox.
+    """
+    epoch, at = divmod(step, steps_per_epoch(samples, repeats=repeats, batch=batch))
+    order = _order(seed, epoch, samples * repeats)[at * batch : (at + 1) * batch]
+    return [_draw(seed, step, place, int(item) % samples, augment) for place, item in enumerate(order)]
+
+
+def _draw(seed: int, step: int, place: int, sample: int, augment: str) -> Draw:
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(DRAW, step, place))))
+    down, across = (float(value) for value in rng.random(2))
+    rows, columns = (bool(flip) for flip in rng.integers(2, size=2))
+    turns, flips, turned = int(rng.integers(12)), bool(rng.integers(2)), bool(rng.integers(2))
+    if augment == "none":
+        return Draw(sample, down, across, False, False, 0)
+    if augment == "half-dihedral":
+        return Draw(sample, down, across, flips and rows, flips and not rows, 1 + turns % 3 if turned else 0)
+    return Draw(sample, down, across, rows, columns, turns % 4 if augment == "dihedral" else 0)
+
+
+class Samples:
+    """The samples that a configuration names, from datasets of `synth` or folders of published ones.
+
+    Parameters
+    ----------
+    config : DataConfig
+    fields : sequence of str
+        What is wanted of each sample: "image", "sharp", "left", "right", "centre", "defocus_map" or "valid".
+    owners : mapping of str to str, optional
+        Who wants a field, for messages.
+
+    Raises
+    ------
+    ValueError
+        A field is not there, named together with who wants it; samples smaller than the crop; an augmentation that
+        would break the views; linear light wanted of data that are encoded.
+
+    Notes
+    -----
+    Files are opened when needed and once in each process.
+    """
+
+    def __init__(self, config: DataConfig, fields: Sequence[str], owners: Mapping[str, str] | None = None) -> None:
+        self.config, self.fields = config, tuple(dict.fromkeys(fields))
+        self._stored = {field: (VIEWS.get(field, field) or config.view) for field in self.fields}
+        views = [stored for stored in self._stored.values() if stored in PARTNER]
+        # A mirrored world exchanges the views, so that one needs the other.
+        both = set(PARTNER) if views and config.augment != "none" else set()
+        self._source = _Folder(config, both | set(self._stored.values())) if config.reader else _Files(config)
+        self._check_fields(owners or {})
+        if both and not both <= self._source.names:
+            raise ValueError(
+                f"train: flips exchange the views, and {self._source.place} has one of them; augment = 'none'"
+            )
+        if views and config.augment not in ("none", "flips"):
+            raise ValueError(
+                f"train: data.augment = {config.augment!r} would turn the {views[0]} view, whose blur leans left or "
+                "right; use 'flips' or 'none'"
+            )
+        if views and config.augment == "flips" and not self._source.upright:
+            raise ValueError("train: the views are not split left-right and cannot be flipped; use augment = 'none'")
+
+    def _check_fields(self, owners: Mapping[str, str]) -> None:
+        have = self._source.names
+        for field, stored in self._stored.items():
+            if stored not in have and not (stored == "combined" and self._source.averages):
+                who = owners.get(field, "the training")
+                called = f"{field!r}" if field == stored else f"{field!r} (stored as {stored!r})"
+                raise ValueError(
+                    f"train: {who} needs the field {called}, which {self._source.place} does not have; it has "
+                    f"{', '.join(sorted(have))}"
+                )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def place(self) -> str:
+        """Where the samples come from."""
+        return self._source.place
+
+    def read(self, draw: Draw) -> dict[str, np.ndarray]:
+        """Read one crop.
+
+        Parameters
+        ----------
+        draw : Draw
+
+        Returns
+        -------
+        dict of str to ndarray
+            float32, images (3, h, w), maps (1, h, w), by the names of `fields`.
+        """
+        wanted = set(self._stored.values())
+        if draw.flip_columns:
+            wanted = {PARTNER.get(name, name) for name in wanted}
+        arrays = self._source.read(draw, wanted)
+        result = {}
+        for field, stored in self._stored.items():
+            array = arrays[PARTNER.get(stored, stored) if draw.flip_columns else stored]
+            result[field] = np.ascontiguousarray(_turned(array if array.ndim == 3 else array[None], draw), np.float32)
+        return result
+
+    def middle(self, sample: int) -> dict[str, np.ndarray]:
+        """Read the middle crop of a sample, or all of it."""
+        return self.read(Draw(sample, 0.5, 0.5, False, False, 0))
+
+
+def _turned(array: np.ndarray, draw: Draw) -> np.ndarray:
+    if draw.flip_rows:
+        array = array[..., ::-1, :]
+    if draw.flip_columns:
+        array = array[..., ::-1]
+    return np.rot90(array, draw.quarter_turns, axes=(-2, -1))
+
+
+def _window(owner: str, config: DataConfig, draw: Draw, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of a crop."""
+    height, width = size if config.crop is None else config.crop
+    if height > size[0] or width > size[1]:
+        raise ValueError(
+            f"train: expected samples of at least the crop, {height} x {width} px, got {size[0]} x {size[1]} in {owner}"
+        )
+    return int(draw.down * (size[0] - height + 1)), int(draw.across * (size[1] - width + 1)), height, width
+
+
+class _Files:
+    """Datasets of `synth`, one behind the other."""
+
+    def __init__(self, config: DataConfig) -> None:
+        import synth
+
+        self.place = ", ".join(config.path)
+        self._config = config
+        self._paths = [os.path.abspath(path) for path in config.path]
+        self._opened: tuple[int, list[Any]] | None = None
+        names, self._lengths, self._encode, self.upright = [], [], [], True
+        middle = Draw(0, 0.5, 0.5, False, False, 0)
+        for path in config.path:
+            with synth.open(path) as reader:
+                names.append(set(reader.names))
+                self._lengths.append(len(reader))
+                curve = str(reader.attrs.get("transfer_function", "linear"))
+                self.upright &= reader.configuration["camera"]["pupil"].get("angle", 0.0) % 180 == 0
+                _window(path, config, middle, reader.shape)
+            if config.transfer == "linear" and curve != "linear":
+                raise ValueError(f"train: data.transfer = 'linear', but {path} is encoded with the curve {curve!r}")
+            self._encode.append(config.transfer == "display" and curve == "linear")
+        self.names = frozenset(set.intersection(*names))
+        # The mean of the views is the ordinary image in linear light only.
+        views = {"left", "right"} <= self.names and "combined" not in self.names
+        self.averages = views and (config.transfer == "linear" or all(self._encode))
+        self._ends = np.cumsum(self._lengths)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def _reader(self, number: int) -> Any:
+        import synth
+
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), [synth.open(path) for path in self._paths]
+        return self._opened[1][number]
+
+    def read(self, draw: Draw, names: set[str]) -> dict[str, np.ndarray]:
+        from blurphys.colour import linear_to_srgb
+
+        number = int(np.searchsorted(self._ends, draw.sample, side="right"))
+        row = draw.sample - int(self._ends[number]) + self._lengths[number]
+        reader = self._reader(number)
+        window = _window(self.place, self._config, draw, reader.shape)
+        mean = "combined" in names and self.averages
+        stored = sorted((names | {"left", "right"}) - {"combined"} if mean else names)
+        arrays: dict[str, np.ndarray] = reader.read(row, names=stored, window=window)
+        if mean:
+            arrays["combined"] = (arrays["left"] + arrays["right"]) / 2
+        if self._encode[number]:
+            for name, array in arrays.items():
+                if array.ndim == 3:
+                    arrays[name] = linear_to_srgb(np.clip(array, 0.0, 1.0))
+        return arrays
+
+
+class _Folder:
+    """A published dataset, read by its reader of `synth.datasets`."""
+
+    averages = False
+    upright = True
+
+    def __init__(self, config: DataConfig, wanted: set[str]) -> None:
+        import synth.datasets
+
+        kind = getattr(synth.datasets, str(config.reader))
+        takes = inspect.signature(kind).parameters
+        options: dict[str, Any] = {"linear": config.transfer == "linear"}
+        if config.split is not None:
+            if "split" not in takes:
+                raise ValueError(f"train: {config.reader} has no splits; leave data.split out")
+            options["split"] = config.split
+        if "views" in takes:
+            views = [view for view in ("combined", "left", "right") if view in wanted]
+            options["views"] = views or ["combined"]
+        self._config, self._set = config, kind(config.root, **options)
+        self.place = f"{config.reader} in {config.root}"
+        self.names = frozenset(self._set.files(0))
+        self._kept: dict[int, dict[str, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return len(self._set)
+
+    def _sample(self, index: int) -> dict[str, np.ndarray]:
+        if not self._config.cache:
+            fresh: dict[str, np.ndarray] = self._set[index]
+            return fresh
+        if index not in self._kept:
+            # 8- and 16-bit files survive this without loss.
+            self._kept[index] = {
+                name: np.round(array * 65535).astype(np.uint16) if array.ndim == 3 else array
+                for name, array in self._set[index].items()
+            }
+        return self._kept[index]
+
+    def read(self, draw: Draw, names: set[str]) -> dict[str, np.ndarray]:
+        sample = self._sample(draw.sample)
+        top, left, height, width = _window(
+            self.place, self._config, draw, next(iter(sample.values())).shape[-2:]
+        )  # fmt: skip
+        crops = {name: sample[name][..., top : top + height, left : left + width] for name in names}
+        return {
+            name: crop / np.float32(65535) if crop.dtype == np.uint16 else np.asarray(crop)
+            for name, crop in crops.items()
+        }
+
+
+class Batches:
+    """Batches by the number of the step, for a ``torch.utils.data.DataLoader`` with ``batch_size=None``.
+
+    Parameters
+    ----------
+    samples : Samples
+    seed, batch : int
+    rank, world : int
+        Which share of each batch this process reads.
+    """
+
+    def __init__(self, samples: Samples, *, seed: int, batch: int, rank: int = 0, world: int = 1) -> None:
+        if batch % world:
+            raise ValueError(f"train: expected a batch that {world} processes can share evenly, got {batch}")
+        self.samples, self.seed, self.batch = samples, seed, batch
+        self.share = slice(rank * batch // world, (rank + 1) * batch // world)
+        self.steps_per_epoch = steps_per_epoch(len(samples), repeats=samples.config.repeats, batch=batch)
+
+    def draws(self, step: int) -> list[Draw]:
+        """Return what the whole batch of a step is made of."""
+        config = self.samples.config
+        size, repeats = len(self.samples), config.repeats
+        return draws(self.seed, step, samples=size, batch=self.batch, repeats=repeats, augment=config.augment)
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        rows = [self.samples.read(draw) for draw in self.draws(step)[self.share]]
+        return stacked(rows, self.samples.place)
+
+    def loader(self, start: int, stop: int, *, workers: int = 0, pinned: bool = False) -> Iterator[dict[str, Tensor]]:
+        """Iterate over the batches of the steps start to stop - 1, read by `workers` processes."""
+        from torch.utils.data import DataLoader
+
+        more: dict[str, Any] = {"multiprocessing_context": "spawn"} if workers else {}
+        return iter(
+            DataLoader(
+                self, batch_size=None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **more
+            )
+        )
+
+
+def stacked(rows: Sequence[Mapping[str, np.ndarray]], place: str) -> dict[str, Tensor]:
+    """Put samples into one batch of tensors."""
+    for name in rows[0]:
+        sizes = {row[name].shape for row in rows}
+        if len(sizes) > 1:
+            raise ValueError(f"train: {place} has samples of several sizes, {sorted(sizes)}; set data.crop")
+    return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}

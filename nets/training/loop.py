@@ -1,0 +1,293 @@
+"""The loop of every training: read, learn, write down, validate, keep, and go on where it was interrupted."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blurphys.commands.progress import progress as shown_progress
+
+from .checkpoint import Progress, read_state, write_state
+from .config import TrainConfig
+from .data import Batches, Samples, stacked
+from .log import Log, psnr_text
+from .optimisers import Moment, NonFiniteLossError, scheduled
+from .parallel import Parallel, parallel
+from .records import DataConfig, ValidationConfig
+from .task import Batch, Task, mean_psnr
+
+__all__ = ["TrainReport", "train"]
+
+STATE = "last.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """What came of a training.
+
+    Attributes
+    ----------
+    kind, out : str, Path
+    steps, epochs : int
+        Done in all.
+    resumed_from : int
+        The step this call began at.
+    loss, psnr : float, optional
+        Last line of the log: means over the steps since the one before. None if no step was left to do.
+    validation_psnr : tuple of (int, float)
+        Step and PSNR in dB of every validation of this call.
+    best_psnr, best_step : float, int, optional
+    files : tuple of Path
+        Networks, for `nets.load`.
+    seconds : float
+    """
+
+    kind: str
+    out: Path
+    steps: int
+    epochs: int
+    resumed_from: int
+    loss: float | None
+    psnr: float | None
+    validation_psnr: tuple[tuple[int, float], ...]
+    best_psnr: float | None
+    best_step: int | None
+    files: tuple[Path, ...]
+    seconds: float
+
+
+def train(
+    config: TrainConfig | Mapping[str, Any] | str | os.PathLike[str], *, resume: bool = False, quiet: bool = False
+) -> TrainReport:
+    """Train a network as a configuration says.
+
+    Parameters
+    ----------
+    config : TrainConfig, mapping, path of a TOML file, or name of a recipe
+        See `TrainConfig`.
+    resume : bool
+        Go on with what is in the folder `out`. Without it a folder with a checkpoint is refused.
+    quiet : bool
+        No progress line.
+
+    Returns
+    -------
+    TrainReport
+
+    Raises
+    ------
+    FileExistsError
+        There is a checkpoint in `out` and `resume` is False.
+    FileNotFoundError
+        There is nothing to resume, or no data.
+    NonFiniteLossError
+        A loss or a gradient is not finite. The message names the samples; the last checkpoint is from before.
+    TypeError, ValueError
+        A wrong setting, data without the fields that the losses need, a checkpoint of another configuration.
+
+    Notes
+    -----
+    What a step does depends on the configuration, the data and the step's number alone: the batch is a function of
+    (seed, step), and a checkpoint holds parameters, buffers, optimisers and averages to the last bit. On a CPU a
+    resumed training therefore equals an uninterrupted one exactly. Under ``torchrun`` each process takes an equal share
+    of every batch and gradients are averaged, which changes rounding only, except in networks with batch normalisation:
+    their statistics are those of the share.
+
+    Written to `out`: ``config.json``, ``last.safetensors`` (the state of the training), ``log.csv``, ``log.jsonl``, and
+    networks for `nets.load`: ``<role>.safetensors`` (the last) and ``<role>-best.safetensors``, the role being ``net``,
+    ``generator``, ``map`` or ``kernel``.
+    """
+    checked = TrainConfig.of(config)
+    with parallel(checked.device) as machine, torch.random.fork_rng(devices=machine.gpus):
+        return _Run(checked, machine, resume=resume, quiet=quiet).run()
+
+
+def _task(config: TrainConfig, machine: Parallel) -> Task:
+    from .adversarial import Adversarial
+    from .reblurring import Reblurring
+    from .supervised import Supervised
+
+    kinds: dict[str, type[Any]] = {"supervised": Supervised, "adversarial": Adversarial, "reblurring": Reblurring}
+    task: Task = kinds[config.kind](config, machine)
+    return task
+
+
+class _Run:
+    """One call of `train`."""
+
+    def __init__(self, config: TrainConfig, machine: Parallel, *, resume: bool, quiet: bool) -> None:
+        self.config, self.machine, self.quiet = config, machine, quiet
+        self.out = Path(config.out)
+        if not resume and (self.out / STATE).exists():
+            raise FileExistsError(f"train: {self.out / STATE} exists already; resume goes on with it")
+        if resume and not (self.out / "config.json").exists():
+            raise FileNotFoundError(f"train: there is nothing to resume in {self.out}")
+        torch.manual_seed(config.seed % 2**63)
+        self.task = _task(config, machine)
+        fields = self.task.fields()
+        samples = Samples(config.data, tuple(fields), fields)
+        self.batches = Batches(
+            samples, seed=config.seed, batch=config.batch, rank=machine.rank, world=machine.world
+        )  # fmt: skip
+        self.validation = None if config.validation is None else self._validation(config.validation, fields)
+        self.per_epoch = self.batches.steps_per_epoch
+        self.per_unit = self.per_epoch if config.unit == "epoch" else 1
+        self.total = (config.epochs or 0) * self.per_epoch if config.steps is None else config.steps
+        self.progress = Progress(samples=len(samples), sums={})
+        if resume and (self.out / STATE).exists():
+            self.progress = read_state(self.out / STATE, self.task, config.to_dict(), len(samples))
+        machine.wait()
+        self.log: Log | None = None
+        if machine.first:
+            self._prepare_folder()
+
+    def _validation(self, config: ValidationConfig, fields: dict[str, str]) -> Samples:
+        data: DataConfig = config.data
+        return Samples(data, tuple(fields), fields)
+
+    def _prepare_folder(self) -> None:
+        import json
+
+        from blurphys.publishing import publish
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        with publish(self.out / "config.json", overwrite=True) as part:
+            part.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
+        self.log = Log(self.out, after=self.progress.step)
+
+    def run(self) -> TrainReport:
+        start, began = self.progress.step, time.perf_counter()
+        row: dict[str, Any] = {}
+        history: list[tuple[int, float]] = []
+        for module in self.task.modules.values():
+            module.train()
+        shown = self.machine.first and not self.quiet
+        with shown_progress("train", max(self.total - start, 0)) if shown else nullcontext() as advance:
+            pinned = bool(self.machine.gpus)
+            batches = self.batches.loader(start, self.total, workers=self.config.workers, pinned=pinned)
+            for step in range(start, self.total):
+                if step and step % self.per_unit == 0 and step // self.per_unit in self.config.restarts:
+                    self._restart(step)
+                self._learn(next(batches), step)
+                done = self.progress.step
+                last = done == self.total
+                say = ""
+                if done % self.config.log_every == 0 or last:
+                    row = self._row(time.perf_counter() - began)
+                    say = f"loss {row['loss']:.4g}, {psnr_text(row['psnr'])}"
+                if (psnr := self._validated(done, last)) is not None:
+                    history.append((done, psnr))
+                    row = (row if say else {"step": done, "epoch": done // self.per_epoch}) | {"validation_psnr": psnr}
+                    say = ", ".join(filter(None, (say, f"validation {psnr_text(psnr)}")))
+                if say and self.log is not None:
+                    self.log.write(row)
+                if done % self.config.checkpoint_every == 0 or last:
+                    self._write_state()
+                if advance is not None:
+                    advance(say)
+        return self._report(start, row, history, time.perf_counter() - began)
+
+    def _moment(self, step: int) -> Moment:
+        epoch = step // self.per_epoch
+        return Moment(step, epoch, step // self.per_unit, self.per_unit)
+
+    def _learn(self, batch: Batch, step: int) -> None:
+        moved = {name: tensor.to(self.machine.device, non_blocking=True) for name, tensor in batch.items()}
+        torch.manual_seed((self.config.seed * 1_000_003 + step) % 2**63)  # for networks that draw numbers
+        try:
+            measured = self.task.step(moved, self._moment(step))
+        except NonFiniteLossError as error:
+            samples = [draw.sample for draw in self.batches.draws(step)]
+            raise NonFiniteLossError(
+                f"train: {error} in step {step}, samples {samples} of {self.batches.samples.place}; no checkpoint was "
+                f"written of it. A smaller learning rate or optimiser.clip may help, and those samples deserve a look"
+            ) from None
+        values = self.machine.mean(torch.stack([value.float().reshape(()) for value in measured.values()]))
+        for name, value in zip(measured, values.tolist(), strict=True):
+            total, count = self.progress.sums.get(name, (0.0, 0))
+            self.progress.sums[name] = total + value, count + 1
+        self.progress.step = step + 1
+
+    def _row(self, seconds: float) -> dict[str, Any]:
+        step = self.progress.step
+        means = {name: total / count for name, (total, count) in self.progress.sums.items()}
+        self.progress.sums = {}
+        rate = scheduled(self.config.learning_rate, self._moment(step - 1).now)
+        return {"step": step, "epoch": (step - 1) // self.per_epoch, "learning_rate": rate, "seconds": seconds, **means}
+
+    def _validated(self, done: int, last: bool) -> float | None:
+        config = self.config.validation
+        if config is None or self.validation is None or not (last or done % (config.every * self.per_unit) == 0):
+            return None
+        count = len(self.validation) if config.limit is None else min(config.limit, len(self.validation))
+        sums = torch.zeros(2, dtype=torch.float64)
+        with self.task.measuring():
+            for index in range(self.machine.rank, count, self.machine.world):
+                batch = stacked([self.validation.middle(index)], self.validation.place)
+                image, target = self.task.restored({k: v.to(self.machine.device) for k, v in batch.items()})
+                sums += torch.tensor([float(mean_psnr(image, target)), 1.0])
+            total, number = self.machine.total(sums.to(self.machine.device)).tolist()
+            psnr: float = total / number
+            if self.progress.best_psnr is None or psnr > self.progress.best_psnr:
+                self.progress.best_psnr, self.progress.best_step = psnr, done
+                self._publish("-best", done)
+        return psnr
+
+    def _publish(self, suffix: str, done: int) -> list[Path]:
+        """Write the networks as they are now, for `nets.load`."""
+        from ..saving import save
+
+        files = [self.out / f"{role}{suffix}.safetensors" for role in self.task.published]
+        if self.machine.first:
+            notes = {"step": done, "psnr": self.progress.best_psnr if suffix else None, "config": self.config.to_dict()}
+            for role, file in zip(self.task.published, files, strict=True):
+                save(self.task.modules[role], file, notes=notes, overwrite=True)
+        return files
+
+    def _restart(self, step: int) -> None:
+        """Go back to the best network and forget what the optimiser knows."""
+        from ..saving import describe, load_weights
+
+        self.machine.wait()
+        for role in self.task.published:
+            file = self.out / f"{role}-best.safetensors"
+            if not file.exists() or describe(file).notes["step"] > step:  # of steps that are done again after a crash
+                continue
+            load_weights(self.task.modules[role], file)
+            if role in self.task.averages:
+                for name, parameter in self.task.modules[role].named_parameters():
+                    self.task.averages[role].values[name].copy_(parameter.detach())
+        self.task.forget()
+
+    def _write_state(self) -> None:
+        if self.machine.first:
+            write_state(self.out / STATE, self.task, self.progress, self.config.to_dict())
+
+    def _report(
+        self, start: int, row: Mapping[str, Any], history: list[tuple[int, float]], seconds: float
+    ) -> TrainReport:
+        with self.task.measuring():
+            files = self._publish("", self.progress.step)
+        best = [file.with_stem(f"{file.stem}-best") for file in files]
+        self.machine.wait()
+        return TrainReport(
+            kind=self.config.kind,
+            out=self.out,
+            steps=self.progress.step,
+            epochs=self.progress.step // self.per_epoch,
+            resumed_from=start,
+            loss=row.get("loss"),
+            psnr=row.get("psnr"),
+            validation_psnr=tuple(history),
+            best_psnr=self.progress.best_psnr,
+            best_step=self.progress.best_step,
+            files=tuple(file for file in (*files, *best) if file.exists()),
+            seconds=seconds,
+        )

@@ -1,0 +1,108 @@
+"""Several processes under torchrun, each with its share of every batch; or one, for which nothing changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+__all__ = ["Parallel", "parallel"]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """One process among its equals.
+
+    Attributes
+    ----------
+    rank, world : int
+        Its number and how many there are.
+    device : torch.device
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that writes."""
+        return self.rank == 0
+
+    @property
+    def gpus(self) -> list[torch.device]:
+        """Its GPU, if it has one."""
+        return [self.device] if self.device.type == "cuda" else []
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average a tensor over the processes, in place."""
+        if self.world > 1:
+            distributed.all_reduce(values)
+            values /= self.world
+        return values
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum a tensor over the processes, in place."""
+        if self.world > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average gradients over the processes; a parameter that lacks one on some process counts as zero there."""
+        if self.world == 1:
+            return
+        chosen = [p for p in parameters if p.requires_grad]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in chosen])
+        self.mean(flat)
+        for parameter, part in zip(chosen, flat.split([p.numel() for p in chosen]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+
+    def broadcast(self, net: nn.Module) -> None:
+        """Give all processes the first one's parameters and buffers."""
+        if self.world > 1:
+            for tensor in (*net.parameters(), *net.buffers()):
+                distributed.broadcast(tensor.detach(), 0)
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def parallel(device: str) -> Iterator[Parallel]:
+    """Join the processes that torchrun started, told by the environment variables ``RANK`` and ``WORLD_SIZE``.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        With several processes each takes the GPU of its ``LOCAL_RANK``.
+
+    Yields
+    ------
+    Parallel
+
+    Raises
+    ------
+    ValueError
+        ``"cuda"`` where there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train: device = 'cuda', but torch finds no CUDA device; use 'cpu' or 'auto'")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(place)
+    joins = world > 1 and not distributed.is_initialized()
+    if joins:
+        distributed.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Parallel(distributed.get_rank() if world > 1 else 0, world, place)
+    finally:
+        if joins:
+            distributed.destroy_process_group()

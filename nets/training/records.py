@@ -1,0 +1,152 @@
+"""Settings that belong together: the network, the data, a loss, the optimiser, the validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .fields import as_arguments, as_paths, require_choice, require_flag, require_number, require_text, require_whole
+
+__all__ = ["DataConfig", "LossConfig", "NetConfig", "OptimiserConfig", "ValidationConfig"]
+
+VIEWS = ("combined", "left", "right")
+AUGMENTATIONS = ("none", "flips", "dihedral", "half-dihedral")
+READERS = ("DPDD", "LFDOF", "RTF", "RealDOF")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetConfig:
+    """Which network: its name in `nets.create`, its arguments, and perhaps a file of `nets.save` to start from."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    start_from: str | None = None
+
+    def __post_init__(self) -> None:
+        require_text("the name of a network", self.name)
+        object.__setattr__(self, "arguments", as_arguments(f"the arguments of {self.name}", self.arguments))
+        if self.start_from is not None:
+            require_text("start_from", self.start_from)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the samples come from and what becomes of them.
+
+    Attributes
+    ----------
+    path : tuple of str
+        Files or folders that `synth.generate` wrote, one behind the other; or none, with `reader`.
+    reader : {"DPDD", "LFDOF", "RTF", "RealDOF"}, optional
+        A reader of `synth.datasets`, with its `root` and, for those that have one, its `split`.
+    view : {"combined", "left", "right"}
+        What the network calls its image. Other views it asks for by name.
+    transfer : {"display", "linear"}
+        Whether the network sees sRGB-encoded values, clipped to [0, 1], or linear light. Data that are encoded already
+        stay as they are.
+    crop : int or (int, int), optional
+        Height and width in px; whole images without it.
+    augment : {"none", "flips", "dihedral", "half-dihedral"}
+        ``"flips"``: left-right and up-down with probability 1/2 each. ``"dihedral"``: and a rotation by 0, 90, 180 or
+        270 degrees. ``"half-dihedral"``: a flip, either way, with probability 1/2, and a rotation by 90, 180 or 270
+        with probability 1/2. Where left and right views are read, only ``"none"`` and ``"flips"``; a left-right flip
+        exchanges them.
+    repeats : int
+        Crops of each sample in one epoch.
+    cache : bool
+        Keep the images of a reader in memory, 16 bits a value.
+    """
+
+    path: tuple[str, ...] = ()
+    reader: str | None = None
+    root: str | None = None
+    split: str | None = None
+    view: str = "combined"
+    transfer: str = "display"
+    crop: tuple[int, int] | None = None
+    augment: str = "none"
+    repeats: int = 1
+    cache: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", as_paths("data.path", self.path))
+        if bool(self.path) == (self.reader is not None):
+            raise ValueError("train: expected data to have either a path (a dataset of blurphys synth) or a reader")
+        if self.reader is not None:
+            require_choice("data.reader", self.reader, READERS)
+            if self.root is None:
+                raise ValueError(f"train: the reader {self.reader} needs data.root, the folder of the dataset")
+            object.__setattr__(self, "root", as_paths("data.root", self.root)[0])
+        elif self.root is not None or self.split is not None:
+            raise ValueError("train: data.root and data.split belong to a reader; a path has its own split")
+        if self.split is not None:
+            require_text("data.split", self.split)
+        require_choice("data.view", self.view, VIEWS)
+        require_choice("data.transfer", self.transfer, ("display", "linear"))
+        require_choice("data.augment", self.augment, AUGMENTATIONS)
+        require_whole("data.repeats", self.repeats, 1)
+        require_flag("data.cache", self.cache)
+        if self.crop is not None:
+            given = self.crop if isinstance(self.crop, list | tuple) else (self.crop, self.crop)
+            if len(given) != 2:
+                raise ValueError(f"train: expected data.crop to be a size or (height, width), got {self.crop!r}")
+            height, width = (require_whole("data.crop", side, 1) for side in given)
+            object.__setattr__(self, "crop", (height, width))
+            if height != width and self.augment not in ("none", "flips"):
+                raise ValueError(f"train: a crop of {height} x {width} px cannot be turned by 90 degrees; use a square")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """One term of the loss: its name in `nets.losses`, a weight, and the time [start, stop) in which it acts."""
+
+    name: str
+    weight: float = 1.0
+    start: int = 0
+    stop: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_text("the name of a loss", self.name)
+        require_number(f"the weight of the loss {self.name}", self.weight, open_low=True)
+        require_whole(f"the start of the loss {self.name}", self.start)
+        if self.stop is not None:
+            require_whole(f"the stop of the loss {self.name}", self.stop, self.start + 1)
+        object.__setattr__(self, "arguments", as_arguments(f"the arguments of the loss {self.name}", self.arguments))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Adam: its two decays, epsilon, weight decay (decoupled from the gradient), and the norm gradients are cut to."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
+            raise ValueError(f"train: expected optimiser.betas to be two numbers, got {self.betas!r}")
+        betas = tuple(require_number("optimiser.betas", beta, 0.0, 0.999999) for beta in self.betas)
+        object.__setattr__(self, "betas", betas)
+        require_number("optimiser.epsilon", self.epsilon, open_low=True)
+        require_number("optimiser.weight_decay", self.weight_decay)
+        if self.clip is not None:
+            require_number("optimiser.clip", self.clip, open_low=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """What is measured: on which data (a crop is the middle one), every how many epochs or steps, on how many."""
+
+    data: DataConfig
+    every: int = 1
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        require_whole("validation.every", self.every, 1)
+        if self.limit is not None:
+            require_whole("validation.limit", self.limit, 1)
+        if self.data.augment != "none" or self.data.repeats != 1:
+            raise ValueError("train: validation neither augments nor repeats; leave both out of [validation.data]")

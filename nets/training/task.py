@@ -1,0 +1,186 @@
+"""What a kind of training supplies: its networks, what a step does with a batch, and what is measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..net import Net, Outputs
+from .config import TrainConfig
+from .optimisers import Average, Moment, NonFiniteLossError, adam, scheduled, update
+from .parallel import Parallel
+from .records import NetConfig
+
+__all__ = ["Batch", "Measured", "Task", "build_net", "mean_psnr", "run_net", "without_gradient"]
+
+Batch = dict[str, Tensor]
+Measured = dict[str, Tensor]
+"""Scalars of one step on one process: "loss", "psnr", and the parts of the loss."""
+
+
+def build_net(config: NetConfig) -> Net:
+    """Build a network, with weights from a file if one is named."""
+    from ..registry import create
+    from ..saving import load_weights
+
+    net = create(config.name, **config.arguments)
+    if config.start_from is not None:
+        load_weights(net, config.start_from)
+    return net
+
+
+def mean_psnr(image: Tensor, target: Tensor) -> Tensor:
+    """Return the PSNR in dB, values clipped to [0, 1], averaged over the images of a batch."""
+    error = (image.detach().float().clamp(0, 1) - target.float().clamp(0, 1)).square().flatten(1).mean(1)
+    return -10 * torch.log10(error.clamp_min(1e-10)).mean()
+
+
+def run_net(net: Net, batch: Batch, sharp: Tensor | None = None, outputs: Any = None) -> Outputs:
+    """Call a network with the images it wants; all it may tell a loss where it takes a single image."""
+    images = [batch[name] for name in net.inputs]
+    if len(images) > 1:
+        return Outputs(net(*images))
+    return (outputs or net.outputs)(images[0], sharp)
+
+
+@contextmanager
+def without_gradient(module: nn.Module) -> Iterator[None]:
+    """Let the parameters of a module stand still while the block runs."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+class Task(ABC):
+    """One kind of training.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    parallel : Parallel
+    modules : dict of str to Net
+        By their roles; on the device from here on.
+
+    Attributes
+    ----------
+    modules, optimisers, averages : dict
+        By role. Every module has an optimiser; those that are published have an average where the configuration says.
+    published : tuple of str
+        Roles whose networks are written as files of `nets.save`.
+    """
+
+    published: tuple[str, ...]
+
+    def __init__(self, config: TrainConfig, parallel: Parallel, modules: dict[str, Net]) -> None:
+        self.config, self.parallel = config, parallel
+        self.modules = {role: module.to(parallel.device) for role, module in modules.items()}
+        for module in self.modules.values():
+            parallel.broadcast(module)
+            if config.checkpointing:
+                _set_checkpointing(module)
+        self.forget()
+        average = config.ema
+        self.averages = {} if average is None else {r: Average(self.modules[r], average) for r in self.published}
+
+    def forget(self) -> None:
+        """Begin with fresh optimisers."""
+        self.optimisers = {role: adam(m.parameters(), self.config.optimiser) for role, m in self.modules.items()}
+
+    @abstractmethod
+    def fields(self) -> dict[str, str]:
+        """Return which fields of the samples are needed, and who needs each."""
+
+    @abstractmethod
+    def step(self, batch: Batch, moment: Moment) -> Measured:
+        """Learn from a batch."""
+
+    @abstractmethod
+    def restored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what validation compares: an image and its target."""
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Run networks in bfloat16 where the configuration says so."""
+        kind = self.parallel.device.type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.config.amp == "bf16"):
+            yield
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Put the networks in the state they are measured and published in: evaluation, averages."""
+        with torch.no_grad(), _averaged(self):
+            for module in self.modules.values():
+                module.eval()
+            try:
+                yield
+            finally:
+                for module in self.modules.values():
+                    module.train()
+
+    def learn(self, role: str, loss: Tensor, moment: Moment) -> Tensor:
+        """Take one step of one network down its loss.
+
+        Parameters
+        ----------
+        role : str
+        loss : Tensor
+            Mean over this process's share of the batch.
+        moment : Moment
+
+        Returns
+        -------
+        Tensor
+            Norm of the gradient.
+
+        Raises
+        ------
+        NonFiniteLossError
+            The loss or its gradient is not finite on some process; the network has not changed.
+        """
+        value = float(self.parallel.mean(loss.detach().clone()))
+        if value - value != 0:
+            raise NonFiniteLossError(f"the loss of the {role} is {value}")
+        module, optimiser = self.modules[role], self.optimisers[role]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.parallel.average_gradients(module.parameters())
+        rate = scheduled(self.config.learning_rate, moment.now)
+        size = update(optimiser, rate, self.config.optimiser.clip)
+        if role in self.averages:
+            self.averages[role].update(module)
+        return loss.new_tensor(size)
+
+
+@contextmanager
+def _averaged(task: Task) -> Iterator[None]:
+    own = {role: {n: p.detach().clone() for n, p in task.modules[role].named_parameters()} for role in task.averages}
+    _put(task.modules, {role: average.values for role, average in task.averages.items()})
+    try:
+        yield
+    finally:
+        _put(task.modules, own)
+
+
+def _put(modules: dict[str, Net], values: dict[str, dict[str, Tensor]]) -> None:
+    for role, tensors in values.items():
+        for name, parameter in modules[role].named_parameters():
+            parameter.detach().copy_(tensors[name])
+
+
+def _set_checkpointing(net: nn.Module) -> None:
+    if not hasattr(net, "checkpointing"):
+        raise ValueError(
+            f"train: checkpointing is set, but {getattr(net, 'name', type(net).__name__)} has no unrolled steps that "
+            "could be computed twice; leave it out, or see the network's own arguments"
+        )
+    net.checkpointing = True

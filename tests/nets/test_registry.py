@@ -1,0 +1,56 @@
+"""Networks by their names."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nets.net import Net
+from nets.registry import NETS, create, nearest, net_class
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_entry_is_a_net_of_that_name(name):
+    assert issubclass(net_class(name), Net)
+    assert net_class(name).name == name
+
+
+def test_create_passes_the_configuration_on():
+    net = create("kpac", levels=3, channels=8)
+    assert net.config["levels"] == 3
+    assert type(net)(**net.config).config == net.config
+
+
+def test_unknown_names_are_answered_with_the_nearest_and_the_list():
+    with pytest.raises(
+        ValueError, match=r"no network is called 'gkm-net'; did you mean 'gkmnet'\? There are gkmnet, nr"
+    ):
+        create("gkm-net")
+    with pytest.raises(ValueError, match=r"no network is called 'zzz'; there are gkmnet, nrknet, kpac"):
+        create("zzz")
+    with pytest.raises(ValueError, match="no network is called 3"):
+        create(3)
+
+
+def test_unknown_arguments_are_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"kpac has no argument 'block'; did you mean 'blocks'\? There are levels, "):
+        create("kpac", block=1)
+
+
+def test_an_entry_that_is_no_net(monkeypatch):
+    monkeypatch.setitem(NETS, "odd", "collections:OrderedDict")
+    with pytest.raises(TypeError, match=r"NETS\['odd'\]: expected a subclass of Net"):
+        create("odd")
+    monkeypatch.setitem(NETS, "odd", NETS["kpac"])
+    with pytest.raises(TypeError, match="whose name is 'odd'"):
+        create("odd")
+
+
+def test_nothing_known():
+    assert nearest("a", []) == "there are none"
+
+
+def test_networks_are_imported_when_asked_for():
+    code = "import sys, nets.registry; print([m for m in sys.modules if m in ('nets.gkmnet', 'nets.kpac')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

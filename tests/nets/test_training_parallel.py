@@ -1,0 +1,75 @@
+"""Two processes with half of each batch do what one process does with all of it, up to rounding."""
+
+import socket
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import multiprocessing
+
+from nets.training import train
+from nets.training.log import Log
+from nets.training.parallel import parallel
+from tests.nets.training_cases import adversarial, reblurring, supervised, validation, write_dpdd
+
+WORLD = 2
+
+
+def _process(rank, port, configs):
+    import os
+
+    import torch
+
+    import tests.nets.training_cases  # registers the tiny network here, too
+    from nets.training import train
+
+    assert tests.nets.training_cases.Tiny.name == "tiny"
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.distributed.init_process_group("gloo")
+    try:
+        for config in configs:
+            train(config, quiet=True)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    data = write_dpdd(write_dpdd(tmp_path / "data"), "val", 3)
+    # Batch statistics would be those of the halves.
+    net = {"name": "tiny", "arguments": {"norm": False}}
+
+    def configs(kind):
+        map_net = tmp_path / "first" / "map.safetensors"
+        return [
+            supervised(data, tmp_path / kind / "a", net=net, validation=validation(data), epochs=2),
+            reblurring(data, tmp_path / kind / "b", epochs=2),
+            adversarial(data, tmp_path / kind / "c", map_net, steps=5),
+        ]
+
+    train(reblurring(data, tmp_path / "first", epochs=1), quiet=True)
+    for config in configs("one"):
+        train(config, quiet=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_process, args=(port, configs("two")), nprocs=WORLD)
+    for run in "abc":
+        one, two = (load_file(tmp_path / kind / run / "last.safetensors") for kind in ("one", "two"))
+        assert one.keys() <= two.keys()
+        for key, tensor in one.items():
+            if not key.startswith("optimisers"):
+                torch.testing.assert_close(two[key], tensor, rtol=1e-3, atol=2e-5, msg=key)
+        rows, others = (Log.read(tmp_path / kind / run) for kind in ("one", "two"))
+        assert [row.keys() for row in rows] == [row.keys() for row in others]
+        for row, other in zip(rows, others, strict=True):
+            row["seconds"] = other["seconds"] = 0
+            assert other == pytest.approx(row, rel=1e-3)
+
+
+def test_a_missing_gpu_is_said():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="torch finds no CUDA device"), parallel("cuda"):
+        pass

@@ -1,0 +1,78 @@
+"""A training that was interrupted goes on as if it had not been, bit for bit."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import nets.training.loop as loop
+from nets.training import train
+from nets.training.log import Log
+from tests.nets.training_cases import adversarial, reblurring, supervised, validation, write_dpdd
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = write_dpdd(tmp_path_factory.mktemp("dpdd"))
+    return write_dpdd(root, "val", 3)
+
+
+@pytest.fixture(scope="module")
+def map_net(data, tmp_path_factory):
+    return train(reblurring(data, tmp_path_factory.mktemp("map"), epochs=1), quiet=True).files[0]
+
+
+def states(folder):
+    return load_file(folder / "last.safetensors")
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+class StopHereError(Exception):
+    pass
+
+
+def interrupt(monkeypatch, after):
+    """Let training die in the middle of a step, some steps after its last checkpoint."""
+    learn = loop._Run._learn
+
+    def dying(self, batch, step):
+        if step == after:
+            raise StopHereError
+        learn(self, batch, step)
+
+    monkeypatch.setattr(loop._Run, "_learn", dying)
+
+
+@pytest.mark.parametrize("kind", ["supervised", "reblurring", "adversarial"])
+def test_resuming_is_exact_to_the_last_bit(kind, data, map_net, tmp_path, monkeypatch):
+    def config(out):
+        if kind == "supervised":
+            return supervised(data, out, validation=validation(data))
+        if kind == "reblurring":
+            return reblurring(data, out, ema=0.5)
+        return adversarial(data, out, map_net, ema=0.5)
+
+    whole = train(config(tmp_path / "whole"), quiet=True)
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=6)
+        with pytest.raises(StopHereError):
+            train(config(tmp_path / "parts"), quiet=True)
+    between = states(tmp_path / "parts")
+    report = train(config(tmp_path / "parts"), resume=True, quiet=True)
+    assert report.resumed_from == (5 if kind == "adversarial" else 4) and report.steps == whole.steps
+    after = states(tmp_path / "parts")
+    assert_same(after, states(tmp_path / "whole"))
+    assert any(not torch.equal(between[key], after[key]) for key in after if key in between)
+    groups = {key.split("/")[0] for key in after}
+    assert groups == {"modules", "averages", "optimisers"}
+    assert len({key.split("/")[1] for key in after}) == (1 if kind == "supervised" else 2)
+    for one, other in zip(whole.files, report.files, strict=True):
+        assert_same(load_file(one), load_file(other))
+    rows, again = (Log.read(tmp_path / name) for name in ("whole", "parts"))
+    for row in (*rows, *again):
+        row.pop("seconds", None)
+    assert rows == again
