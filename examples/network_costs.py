@@ -14,7 +14,7 @@ import argparse
 
 import nets.registry
 from nets.published import COST_RULES, PUBLISHED, Published, by_rule
-from nets.summary import Summary, summary
+from nets.summaries import Summary, summary
 
 MAIN = {"GKMNet", "HQS + CG, P = 10", "NRKNet", "KPAC, 2 levels", "KPAC, 3 levels", "DefocusGAN, generator"}
 CANON = (1120, 1680)
@@ -35,8 +35,10 @@ def counted(row: Published, size: tuple[int, int]) -> tuple[int, Summary] | None
 def cells(row: Published, size: tuple[int, int] | None) -> tuple[str, ...]:
     at = size or row.size or CANON
     found = counted(row, at)
-    printed = "" if row.cost is None else f"{row.cost:g} {row.unit}"
-    millions = "" if row.millions is None else f"{row.millions:.6g} M"
+    printed = "" if row.cost is None or row.size != at else f"{row.cost:g} {row.unit}"
+    millions = "" if row.millions is None else f"{row.millions:g} M"
+    if row.scope == "kernels" and row.millions is not None:
+        millions = f"{1e6 * row.millions:.0f}"
     ours, theirs, parameters, expected = "", "", "", "" if row.parameters is None else f"{row.parameters:,}"
     if found is not None:
         parameters, cost = f"{found[0]:,}", found[1]
@@ -68,7 +70,10 @@ def main() -> None:
     table = [header]
     for row in PUBLISHED:
         if arguments.all or row.title in MAIN:
-            table.append(cells(row, size))
+            try:
+                table.append(cells(row, size))
+            except ValueError as error:  # a size too small for a network
+                raise SystemExit(f"{row.title}: {error}") from error
     widths = [max(len(line[i]) for line in table) for i in range(len(header))]
     for line in table:
         print(

@@ -67,12 +67,12 @@ def deblur(
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        from .deblur import deblur as run
+        from .deblurring import deblur as run
 
         result = run(network, images, tile=tile, overlap=overlap)
     seconds = time.perf_counter() - started
-    for warning in dict.fromkeys(str(w.message) for w in raised):
-        typer.echo(f"note: {warning}", err=True)
+    for text in {w.category: str(w.message) for w in reversed(raised)}.values():  # each tile may raise its own
+        typer.echo(f"note: {text}", err=True)
     if not np.isfinite(result).all():
         raise ValueError(f"{net}: the result is not finite; was this network trained to the end?")
     if suffix == ".png":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import typer
 
 if TYPE_CHECKING:
-    from .evaluate import Sample
+    from .evaluation import Sample
     from .protocols import Report
 
 __all__ = ["evaluate"]
@@ -62,7 +63,7 @@ def evaluate(
     from blurphys.publishing import publish
 
     from .deblur_command import loaded
-    from .evaluate import evaluate as measure
+    from .evaluation import evaluate as measure
 
     if out is not None:
         if out.suffix.lower() not in (".json", ".csv"):
@@ -80,7 +81,11 @@ def evaluate(
     lpips = _lpips(protocol, lpips_features, lpips_linear)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     report: Report | None = None
-    with progress("evaluate", total=count * len(rows)) as advance:
+    with (
+        progress("evaluate", total=count * len(rows)) as advance,
+        warnings.catch_warnings(record=True) as raised,
+    ):
+        warnings.simplefilter("always")
         for name, method in rows:
             found = measure(
                 method,
@@ -95,6 +100,8 @@ def evaluate(
             )
             report = found if report is None else report + found
     assert report is not None
+    for text in {w.category: str(w.message) for w in reversed(raised)}.values():
+        typer.echo(f"note: {text}", err=True)
     if out is not None:
         text = report.to_csv() if out.suffix.lower() == ".csv" else _json(report)
         with publish(out, overwrite=force) as part:

@@ -138,11 +138,20 @@ class GaussianBank(nn.Module):
             sigmas, supports = self.sigmas, self.supports
             return bp.GKM(maps, sigmas=sigmas, supports=supports, channels=COLOURS, boundary="zero", mix=mix)
         # One width per map, the largest over the colours: the taps of narrower kernels end in zeros.
-        order = [[(self.count * c + j) // COLOURS for j in range(self.count)] for c in range(COLOURS)]
-        rows = [[_one_sided(self.sigmas[k], self.supports[k]) for k in row] for row in order]
-        widths = tuple(max(self.supports[k] for k in column) for column in zip(*order, strict=True))
-        taps = torch.tensor(rows, dtype=maps.dtype, device=maps.device)
+        widths = tuple(max(self.supports[k] for k in column) for column in zip(*self._order(), strict=True))
+        taps = self.taps(maps)
         return bp.SymmetricMixture(maps, taps=taps, supports=widths, channels=COLOURS, boundary="zero", mix=mix)
+
+    def _order(self) -> list[list[int]]:
+        """Which kernel belongs to each map, for each colour."""
+        if self.layout == "paper":
+            return [list(range(self.count))] * COLOURS
+        return [[(self.count * c + j) // COLOURS for j in range(self.count)] for c in range(COLOURS)]
+
+    def taps(self, like: Tensor) -> Tensor:
+        """One-sided taps of fixed kernels for each colour and map, centre first: (3, count, 11), where `like` lives."""
+        rows = [[_one_sided(self.sigmas[k], self.supports[k]) for k in row] for row in self._order()]
+        return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
     def _stacked(self, like: Tensor) -> Tensor:
         """Learned kernels in the middle of zeros, (count, 21, 21)."""

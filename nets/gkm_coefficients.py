@@ -20,6 +20,11 @@ State: TypeAlias = tuple[Tensor, Tensor] | None
 """Hidden state and cell of the memory, (B, maps, H/2, W/2) each; None before the first scale."""
 
 
+def added(own: Tensor, other: Tensor) -> Tensor:
+    """Return the sum; in place of `own`, which nobody else uses, where no gradient is recorded."""
+    return own + other if torch.is_grad_enabled() else own.add_(other)
+
+
 class ConvBlock(nn.Module):
     """A convolution, batch normalisation and ReLU.
 
@@ -44,8 +49,25 @@ class ConvBlock(nn.Module):
         self.norm = BatchNorm(conv.out_channels, bn_stats=bn_stats) if normalised else None
 
     def forward(self, image: Tensor) -> Tensor:
-        out: Tensor = self.conv(image)
-        return out if self.norm is None else torch.relu(self.norm(out))
+        if self.norm is None:
+            out: Tensor = self.conv(image)
+            return out
+        if torch.is_grad_enabled() or self.training or self.norm.bn_stats == "batch":
+            return torch.relu(self.norm(self.conv(image)))
+        return torch.relu_(self._folded(image))
+
+    def _folded(self, image: Tensor) -> Tensor:
+        """Convolve with the weights that include the normalisation by running statistics."""
+        conv, norm = self.conv, self.norm
+        assert norm is not None and norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        offset = norm.bias - norm.running_mean * scale
+        bias = offset if conv.bias is None else offset + conv.bias * scale
+        if isinstance(conv, nn.ConvTranspose2d):
+            weight = conv.weight * scale[:, None, None]
+            return functional.conv_transpose2d(image, weight, bias, conv.stride, conv.padding)
+        weight = conv.weight * scale[:, None, None, None]
+        return functional.conv2d(image, weight, bias, conv.stride, conv.padding)
 
 
 class _Residual(nn.Module):
@@ -57,8 +79,8 @@ class _Residual(nn.Module):
         self.second = ConvBlock(nn.Conv2d(channels, channels, 3, padding=1), bn_stats=bn_stats)
 
     def forward(self, image: Tensor) -> Tensor:
-        image = image + self.first(image)
-        return image + self.second(image)
+        image = added(self.first(image), image)
+        return added(self.second(image), image)
 
 
 class Stage(nn.Module):
@@ -111,8 +133,9 @@ class Backbone(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         half = self.down_half(self.head(image))
         quarter = self.down_quarter(half)
-        wide = self.up_half(self.bottleneck(quarter) + quarter)
-        out: Tensor = self.up_full(wide + half)
+        wide = self.up_half(added(self.bottleneck(quarter), quarter))
+        del quarter
+        out: Tensor = self.up_full(added(wide, half))
         return out
 
 
@@ -202,6 +225,10 @@ class CoefficientNet(nn.Module):
             update = state[0]
         else:
             state, update = None, self.memory(coarse)
-        update = functional.interpolate(update, scale_factor=2.0, mode="nearest")
-        gated = update * self.detail(features) + update
-        return torch.tanh(gated / 2 if self.gate == "half" else gated), state
+        detail = self.detail(features)
+        del features
+        strength = 0.5 if self.gate == "half" else 1.0
+        update = functional.interpolate(strength * update, scale_factor=2.0, mode="nearest")
+        if torch.is_grad_enabled():
+            return torch.tanh(update * detail + update), state
+        return detail.add_(1).mul_(update).tanh_(), state  # u r + u in the memory of r

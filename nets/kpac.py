@@ -110,7 +110,7 @@ class KPACNet(Net):
         self.multiple = 2**levels
         self.global_statistics = shape_attention and not plain
         if dual:
-            self.inputs = ("combined", "left", "right")  # type: ignore[misc]
+            self.inputs = ("combined", "left", "right")
         wide = 2 * channels
         first = nn.Conv2d(6 if dual else 3, channels, 5, padding=2)
         stages = [nn.Sequential(first, leaky(), *_conv(channels, channels))]

@@ -58,7 +58,7 @@ class Net(nn.Module):
     """
 
     name: ClassVar[str]
-    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    inputs: tuple[str, ...] = ("image",)
     global_statistics: bool = False
     multiple: int = 1
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .summary import Summary
+from .summaries import Summary
 
 __all__ = ["COST_RULES", "PUBLISHED", "Published", "by_rule"]
 
@@ -117,7 +117,7 @@ def _kpac(
 
 
 def _nrknet(title: str, parameters: int, **config: Any) -> Published:
-    source = "NRKNet, CVPR 2023, table 4 (no counts are published)"
+    source = "NRKNet, CVPR 2023, table 4 and text; no counts are published"
     return Published(title=title, source=source, net="nrknet", config=config, parameters=parameters)
 
 
@@ -255,7 +255,8 @@ PUBLISHED: tuple[Published, ...] = (
     _other("IFAN", "DefocusGAN, table 1", 10.48, None, "GMAC", CANON),
     _other("MDPNet", "DefocusGAN, table 1", 46.86, None, "GMAC", CANON),
 )
-"""Every figure of parameters or cost in the papers of the four networks."""
+"""Every figure of parameters or cost in the papers of the four networks. Of the kernels alone ours are fewer: one side
+is stored where they are symmetric (NonRecursive), and nothing where they are fixed Gaussians."""
 
 
 def by_rule(rule: str, cost: Summary) -> float | None:

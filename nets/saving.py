@@ -144,8 +144,7 @@ def load(path_or_name: PathLike) -> Net:
             net = create(saved.name, **saved.config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"load: {saved.path}: {error}") from error
-    if "F64" in saved.dtypes:
-        net.double()
+    net.to(torch.float64 if "F64" in saved.dtypes else torch.float32)
     _put(net, saved)
     net.eval()
     return net

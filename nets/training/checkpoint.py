@@ -15,6 +15,8 @@ from torch import Tensor
 
 from blurphys.publishing import publish
 
+from .optimisers import NonFiniteLossError
+
 if TYPE_CHECKING:
     from .task import Task
 
@@ -63,9 +65,14 @@ def write_state(path: Path, task: Task, progress: Progress, config: Mapping[str,
 
     Raises
     ------
+    NonFiniteLossError
+        Something is not finite; what was there is still there.
     OSError
-        The disk refuses; what was there is still there.
+        The disk refuses; the same.
     """
+    for key, tensor in _tensors(task).items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NonFiniteLossError(f"train: {key} is not finite after step {progress.step}; {path} stays as it was")
     tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in _tensors(task).items()}
     metadata = {
         "format": FORMAT,

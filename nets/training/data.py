@@ -299,9 +299,8 @@ class _Folder:
 
     def read(self, draw: Draw, names: set[str]) -> dict[str, np.ndarray]:
         sample = self._sample(draw.sample)
-        top, left, height, width = _window(
-            self.place, self._config, draw, next(iter(sample.values())).shape[-2:]
-        )  # fmt: skip
+        size = next(iter(sample.values())).shape[-2:]
+        top, left, height, width = _window(self.place, self._config, draw, size)
         crops = {name: sample[name][..., top : top + height, left : left + width] for name in names}
         return {
             name: crop / np.float32(65535) if crop.dtype == np.uint16 else np.asarray(crop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from blurphys.commands.progress import progress as shown_progress
+from blurphys.publishing import publish
 
 from .checkpoint import Progress, read_state, write_state
 from .config import TrainConfig
@@ -20,7 +22,6 @@ from .data import Batches, Samples, stacked
 from .log import Log, psnr_text
 from .optimisers import Moment, NonFiniteLossError, scheduled
 from .parallel import Parallel, parallel
-from .records import DataConfig, ValidationConfig
 from .task import Batch, Task, mean_psnr
 
 __all__ = ["TrainReport", "train"]
@@ -133,10 +134,11 @@ class _Run:
         self.task = _task(config, machine)
         fields = self.task.fields()
         samples = Samples(config.data, tuple(fields), fields)
-        self.batches = Batches(
-            samples, seed=config.seed, batch=config.batch, rank=machine.rank, world=machine.world
-        )  # fmt: skip
-        self.validation = None if config.validation is None else self._validation(config.validation, fields)
+        share = {"rank": machine.rank, "world": machine.world}
+        self.batches = Batches(samples, seed=config.seed, batch=config.batch, **share)
+        self.validation = None
+        if config.validation is not None:
+            self.validation = Samples(config.validation.data, tuple(fields), fields)
         self.per_epoch = self.batches.steps_per_epoch
         self.per_unit = self.per_epoch if config.unit == "epoch" else 1
         self.total = (config.epochs or 0) * self.per_epoch if config.steps is None else config.steps
@@ -148,15 +150,7 @@ class _Run:
         if machine.first:
             self._prepare_folder()
 
-    def _validation(self, config: ValidationConfig, fields: dict[str, str]) -> Samples:
-        data: DataConfig = config.data
-        return Samples(data, tuple(fields), fields)
-
     def _prepare_folder(self) -> None:
-        import json
-
-        from blurphys.publishing import publish
-
         self.out.mkdir(parents=True, exist_ok=True)
         with publish(self.out / "config.json", overwrite=True) as part:
             part.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
@@ -228,6 +222,8 @@ class _Run:
             return None
         count = len(self.validation) if config.limit is None else min(config.limit, len(self.validation))
         sums = torch.zeros(2, dtype=torch.float64)
+        for module in self.task.modules.values():  # running statistics are those of each process until now
+            self.machine.broadcast(module.buffers())
         with self.task.measuring():
             for index in range(self.machine.rank, count, self.machine.world):
                 batch = stacked([self.validation.middle(index)], self.validation.place)

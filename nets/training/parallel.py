@@ -61,10 +61,10 @@ class Parallel:
         for parameter, part in zip(chosen, flat.split([p.numel() for p in chosen]), strict=True):
             parameter.grad = part.view_as(parameter).clone()
 
-    def broadcast(self, net: nn.Module) -> None:
-        """Give all processes the first one's parameters and buffers."""
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the first one's values."""
         if self.world > 1:
-            for tensor in (*net.parameters(), *net.buffers()):
+            for tensor in tensors:
                 distributed.broadcast(tensor.detach(), 0)
 
     def wait(self) -> None:

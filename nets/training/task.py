@@ -85,7 +85,7 @@ class Task(ABC):
         self.config, self.parallel = config, parallel
         self.modules = {role: module.to(parallel.device) for role, module in modules.items()}
         for module in self.modules.values():
-            parallel.broadcast(module)
+            parallel.broadcast((*module.parameters(), *module.buffers()))
             if config.checkpointing:
                 _set_checkpointing(module)
         self.forget()

@@ -1,9 +1,11 @@
 """Networks by their names."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from nets.net import Net
 from nets.registry import NETS, create, nearest, net_class
@@ -13,6 +15,13 @@ from nets.registry import NETS, create, nearest, net_class
 def test_every_entry_is_a_net_of_that_name(name):
     assert issubclass(net_class(name), Net)
     assert net_class(name).name == name
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_configuration_goes_through_json(name):
+    with torch.device("meta"):
+        config = create(name).config
+        assert create(name, **json.loads(json.dumps(config, allow_nan=False))).config == config
 
 
 def test_create_passes_the_configuration_on():

@@ -10,7 +10,7 @@ from torch import nn
 
 from nets import saving
 from nets.net import Net
-from nets.registry import NETS
+from nets.registry import NETS, create
 from nets.saving import describe, load, load_weights, pretrained, save
 
 
@@ -72,6 +72,19 @@ def test_round_trip(net, image, tmp_path):
     assert said.shapes["first.weight"] == (5, 3, 3, 3) and "fixed" not in said.shapes
     with safe_open(tmp_path / "net.safetensors", framework="pt") as file:
         assert file.metadata()["format"] == "blurphys-net" and json.loads(file.metadata()["config"])["width"] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), [("gkmnet", {"scales": 2}), ("nrknet", {"width": 8}), ("kpac", {"channels": 8, "levels": 3})]
+)
+def test_networks_of_the_papers(name, config, tmp_path):
+    net = create(name, **config).eval()
+    save(net, tmp_path / "net.safetensors")
+    again = load(tmp_path / "net.safetensors")
+    assert again.config == net.config
+    image = torch.rand((1, 3, 48, 56), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(again(image), net(image))
 
 
 def test_equal_networks_make_equal_files(net, tmp_path):

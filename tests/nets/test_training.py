@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from nets.saving import describe, load
 from nets.training import NonFiniteLossError, TrainConfig, train
-from nets.training.checkpoint import differing_setting, read_state
+from nets.training.checkpoint import Progress, differing_setting, read_state, write_state
 from nets.training.optimisers import Moment, scheduled
 from nets.training.parallel import Parallel
 from nets.training.supervised import Supervised
@@ -110,6 +110,18 @@ def test_a_gradient_that_breaks_changes_nothing(data, tmp_path):
     with pytest.raises(NonFiniteLossError, match="the gradient has the norm"):
         task.learn("net", torch.sqrt((bad - bad.detach()).abs()), Moment(0, 0, 0, 1))
     assert all(torch.equal(before[name], p) for name, p in task.net.named_parameters())
+
+
+def test_a_network_that_broke_is_not_written(data, tmp_path):
+    config = TrainConfig.of(supervised(data, tmp_path / "a"))
+    task = Supervised(config, CPU)
+    file = tmp_path / "last.safetensors"
+    write_state(file, task, Progress(sums={}), config.to_dict())
+    before = file.read_bytes()
+    task.net.norm.running_var[1] = torch.inf
+    with pytest.raises(NonFiniteLossError, match="modules/net/norm.running_var is not finite after step 7"):
+        write_state(file, task, Progress(step=7, sums={}), config.to_dict())
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 
 
 def test_checkpoints_of_others_are_refused(data, tmp_path):

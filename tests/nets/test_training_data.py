@@ -1,6 +1,7 @@
 """Batches are a function of seed and step; crops, flips and turns act on all fields alike; what is missing is named."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import synth
 from blurphys.colour import linear_to_srgb
 from nets.training.data import Batches, Draw, Samples, draws, steps_per_epoch
 from nets.training.records import DataConfig
+from synth.sensor import ToneCurve
 from tests.nets.training_cases import SIZE, write_dpdd
 
 WHOLE = Draw(1, 0.0, 0.0, False, False, 0)
@@ -177,7 +179,7 @@ def test_other_refusals(linear, dpdd, tmp_path):
 
 def test_encoded_data_stay_as_they_are_and_are_no_linear_light(linear):
     scene = synth.scenes.dead_leaves(24, 32, seed=1)
-    camera = synth.Camera.for_scene(scene, max_radius=2, tone=synth.ToneCurve("srgb"))
+    camera = replace(synth.Camera.for_scene(scene, max_radius=2), tone=ToneCurve("srgb"))
     path = linear / "encoded.h5"
     synth.generate(scene, path, camera=camera, samples=2, seed=0, model="gather")
     with synth.open(path) as data:

@@ -18,12 +18,6 @@ WORLD = 2
 def _process(rank, port, configs):
     import os
 
-    import torch
-
-    import tests.nets.training_cases  # registers the tiny network here, too
-    from nets.training import train
-
-    assert tests.nets.training_cases.Tiny.name == "tiny"
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -35,20 +29,24 @@ def _process(rank, port, configs):
         torch.distributed.destroy_process_group()
 
 
+def shorter(config, **changes):
+    config = {key: value for key, value in config.items() if key != "epochs"} | {"steps": 3}
+    return config | {config["kind"]: config[config["kind"]] | changes}
+
+
 def test_two_processes_equal_one(tmp_path):
     data = write_dpdd(write_dpdd(tmp_path / "data"), "val", 3)
     # Batch statistics would be those of the halves.
     net = {"name": "tiny", "arguments": {"norm": False}}
 
     def configs(kind):
-        map_net = tmp_path / "first" / "map.safetensors"
+        map_net = tmp_path / "one" / "b" / "map.safetensors"
         return [
-            supervised(data, tmp_path / kind / "a", net=net, validation=validation(data), epochs=2),
-            reblurring(data, tmp_path / kind / "b", epochs=2),
-            adversarial(data, tmp_path / kind / "c", map_net, steps=5),
+            supervised(data, tmp_path / kind / "a", net=net, validation=validation(data), epochs=1),
+            shorter(reblurring(data, tmp_path / kind / "b"), phases=[[0, "map"], [2, "kernel"]], smoothness_from=1),
+            shorter(adversarial(data, tmp_path / kind / "c", map_net), discriminator_from=1, adversarial_from=1),
         ]
 
-    train(reblurring(data, tmp_path / "first", epochs=1), quiet=True)
     for config in configs("one"):
         train(config, quiet=True)
     with socket.socket() as free:
@@ -59,7 +57,8 @@ def test_two_processes_equal_one(tmp_path):
         one, two = (load_file(tmp_path / kind / run / "last.safetensors") for kind in ("one", "two"))
         assert one.keys() <= two.keys()
         for key, tensor in one.items():
-            if not key.startswith("optimisers"):
+            # The discriminator's loss does not see its biases: Adam follows what rounding leaves of their gradients.
+            if not key.startswith("optimisers") and not ("discriminator" in key and key.endswith("bias")):
                 torch.testing.assert_close(two[key], tensor, rtol=1e-3, atol=2e-5, msg=key)
         rows, others = (Log.read(tmp_path / kind / run) for kind in ("one", "two"))
         assert [row.keys() for row in rows] == [row.keys() for row in others]

@@ -10,7 +10,7 @@ from nets.net import Net
 from nets.operator_costs import Cost, cost_of
 from nets.published import COST_RULES, PUBLISHED, by_rule
 from nets.registry import create
-from nets.summary import summary
+from nets.summaries import summary
 
 H, W = 20, 30
 

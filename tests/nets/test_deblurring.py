@@ -3,6 +3,7 @@
 import io
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,14 +13,13 @@ from torch import nn
 from torch.nn import functional
 from typer.main import get_command
 
-import nets.deblur as module
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.commands.errors import run_safely
-from nets.deblur import TilingWarning, deblur
+from nets.deblurring import TilingWarning, deblur
 from nets.deblur_command import deblur as command
 from nets.net import Net, check_images, cropped, padded
 from nets.registry import NETS
-from nets.saving import save
+from nets.saving import load, save
 from synth.io import read_image, write_image
 
 
@@ -148,6 +148,7 @@ def test_large_images_are_tiled_by_themselves(net, rng, monkeypatch):
     net.register_forward_hook(lambda _, images, __: sizes.append(tuple(images[0].shape[-2:])))
     deblur(net, image)
     assert sizes == [(40, 50)]
+    module = import_module("nets.deblurring")
     monkeypatch.setattr(module, "WHOLE", 1999)
     monkeypatch.setattr(module, "TILE", 16)
     sizes.clear()
@@ -212,7 +213,8 @@ def test_several_views(rng):
         (np.zeros((8, 8, 3)), {}, ValueError, r"got \(8, 8, 3\); is it channels-last"),
         (np.zeros((8, 8)), {}, ValueError, r"expected shape \(3, H, W\)"),
         (np.zeros((3, 0, 8)), {}, ValueError, r"expected shape \(3, H, W\)"),
-        ("photo.png", {}, ValueError, "takes 1 images"),
+        ("photo.png", {}, TypeError, "got the text 'photo.png'; synth.io.read_image reads files"),
+        (np.full((3, 8, 8), np.nan), {}, ValueError, "an image with NaN or infinity"),
         (None, {}, TypeError, "got NoneType"),
         (np.zeros((3, 8, 8)), {"tile": 0}, ValueError, "tile of at least 1 px, got 0"),
         (np.zeros((3, 8, 8)), {"overlap": -1}, ValueError, "overlap of at least 0 px, got -1"),
@@ -223,6 +225,11 @@ def test_bad_input(net, image, options, error, message):
     with pytest.raises(error, match=message):
         deblur(net, image, **options)
     assert net.training
+
+
+def test_no_network(rng):
+    with pytest.raises(TypeError, match="expected a network, got str; nets.load reads one"):
+        deblur("gkmnet", photo(rng, 8, 8))
 
 
 # ---- the command --------------------------------------------------------------------------------------------------
@@ -278,9 +285,6 @@ def test_command_with_views(folder):
     code, said = run(folder / "y.png", *options, "-o", folder / "x.npy")
     assert code == 0, said
     images = [read_image(folder / f"{name}.png", linear=False) for name in ("y", "left", "right")]
-    torch.manual_seed(0)
-    from nets.saving import load
-
     expected = srgb_to_linear(deblur(load(folder / "views.safetensors"), images))
     np.testing.assert_allclose(np.load(folder / "x.npy"), expected, atol=1e-6)
 

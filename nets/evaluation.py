@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from blurphys.colour import linear_to_srgb
 from synth.datasets import FolderDataset
 
-from .deblur import deblur
+from .deblurring import deblur
 from .protocols import EVALUATION_PROTOCOLS, EvaluationProtocol, Report, Score
 from .registry import nearest
 

@@ -17,7 +17,7 @@ import synth
 import synth.datasets
 from blurphys.colour import linear_to_srgb
 from blurphys.commands.errors import run_safely
-from nets.evaluate import evaluate
+from nets.evaluation import evaluate
 from nets.evaluate_command import evaluate as command
 from nets.net import Net
 from nets.protocols import EVALUATION_PROTOCOLS
@@ -283,6 +283,15 @@ def test_command_on_a_published_set(made, tmp_path):
     assert code == 0, said
     rows = list(csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text())))
     assert [(row["method"], row["image"]) for row in rows] == [("input", "7"), ("gain", "7")]
+
+
+def test_command_says_what_tiles_change(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(Gain, "global_statistics", True)
+    save(Gain(), tmp_path / "gain.safetensors")
+    options = ("--protocol", "synthetic", "--net", tmp_path / "gain.safetensors", "--tile", 16)
+    code, said = run(made / "data.h5", *options)
+    assert code == 0, said
+    assert said.count("note: ") == 1 and "tiles give another result" in said
 
 
 @pytest.mark.parametrize(
