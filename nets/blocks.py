@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["BatchNorm", "BatchStatistics", "ConvLSTM", "check_choice", "doubled", "resized", "set_bn_stats"]
+__all__ = [
+    "BatchNorm",
+    "BatchStatistics",
+    "ConvLSTM",
+    "check_choice",
+    "check_width",
+    "doubled",
+    "recomputed",
+    "resized",
+    "set_bn_stats",
+]
 
 BatchStatistics: TypeAlias = Literal["running", "batch"]
 
@@ -18,6 +31,12 @@ def check_choice(owner: str, name: str, value: object, choices: tuple[object, ..
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         expected = ", ".join(map(repr, choices))
         raise ValueError(f"{owner}: expected {name} to be one of {expected}, got {value!r}")
+
+
+def check_width(owner: str, width: object) -> None:
+    """ValueError unless `width`, a number of channels, is a whole number >= 1."""
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise ValueError(f"{owner}: expected width to be a whole number of channels >= 1, got {width!r}")
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -37,8 +56,13 @@ class BatchNorm(nn.BatchNorm2d):
         check_choice("BatchNorm", "bn_stats", bn_stats, get_args(BatchStatistics))
         super().__init__(channels, eps=1e-5, momentum=momentum)
         self.bn_stats = bn_stats
+        self.seen = False
+        """Whether the averages have counted this input already."""
 
     def forward(self, image: Tensor) -> Tensor:
+        if self.training and self.seen:  # the same computation, on copies of the averages
+            copies = self.running_mean.clone(), self.running_var.clone()
+            return functional.batch_norm(image, *copies, self.weight, self.bias, True, self.momentum, self.eps)
         if self.training or self.bn_stats == "running":
             return super().forward(image)
         return functional.batch_norm(image, None, None, self.weight, self.bias, True, 0.0, self.eps)
@@ -50,6 +74,30 @@ def set_bn_stats(net: nn.Module, bn_stats: BatchStatistics) -> None:
     for module in net.modules():
         if isinstance(module, BatchNorm):
             module.bn_stats = bn_stats
+
+
+def recomputed(module: nn.Module, *inputs: Any) -> Any:
+    """Call a module of which autograd keeps the inputs alone: it is run once more on the way back.
+
+    Running averages count the input once.
+    """
+
+    @contextmanager
+    def again() -> Iterator[None]:
+        layers = [m for m in module.modules() if isinstance(m, BatchNorm)]
+        for layer in layers:
+            layer.seen = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.seen = False
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), again()
+
+    call: Callable[..., Any] = module
+    return checkpoint(call, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 class ConvLSTM(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .blocks import BatchNorm, BatchStatistics, ConvLSTM, check_choice
+from .blocks import BatchNorm, BatchStatistics, ConvLSTM, check_choice, check_width
 from .triplet_attention import TripletAttention
 
 __all__ = ["Backbone", "CoefficientNet", "ConvBlock", "Gate", "Recurrence", "Stage", "State"]
@@ -109,26 +109,27 @@ class Backbone(nn.Module):
     Parameters
     ----------
     image_channels : int
+    width : int
+        Channels at full size.
     bn_stats : {"running", "batch"}
         See `BatchNorm`.
 
     Notes
     -----
-    From (B, image_channels, H, W) to (B, 32, H, W), H and W multiples of 4.
-    Stages of 32, 64, 128, 128, 64, 32 channels at sizes 1, 1/2, 1/4, 1/4, 1/2, 1; no skip from the first to the last.
+    From (B, image_channels, H, W) to (B, width, H, W), H and W multiples of 4. Stages of 1, 2, 4, 4, 2, 1 times the
+    width at sizes 1, 1/2, 1/4, 1/4, 1/2, 1; no skip from the first to the last.
     """
 
-    channels = 32
-
-    def __init__(self, *, image_channels: int = 3, bn_stats: BatchStatistics = "running") -> None:
+    def __init__(self, *, image_channels: int = 3, width: int = 32, bn_stats: BatchStatistics = "running") -> None:
         super().__init__()
         stage = partial(Stage, bn_stats=bn_stats)
-        self.head = stage(nn.Conv2d(image_channels, 32, 3, padding=1), normalised=False)
-        self.down_half = stage(nn.Conv2d(32, 64, 3, stride=2, padding=1))
-        self.down_quarter = stage(nn.Conv2d(64, 128, 3, stride=2, padding=1))
-        self.bottleneck = stage(nn.Conv2d(128, 128, 3, padding=1))
-        self.up_half = stage(nn.ConvTranspose2d(128, 64, 2, stride=2))
-        self.up_full = stage(nn.ConvTranspose2d(64, 32, 2, stride=2))
+        full, half, quarter = width, 2 * width, 4 * width
+        self.head = stage(nn.Conv2d(image_channels, full, 3, padding=1), normalised=False)
+        self.down_half = stage(nn.Conv2d(full, half, 3, stride=2, padding=1))
+        self.down_quarter = stage(nn.Conv2d(half, quarter, 3, stride=2, padding=1))
+        self.bottleneck = stage(nn.Conv2d(quarter, quarter, 3, padding=1))
+        self.up_half = stage(nn.ConvTranspose2d(quarter, half, 2, stride=2))
+        self.up_full = stage(nn.ConvTranspose2d(half, full, 2, stride=2))
 
     def forward(self, image: Tensor) -> Tensor:
         half = self.down_half(self.head(image))
@@ -152,6 +153,8 @@ class CoefficientNet(nn.Module):
         "lstm": a convolutional LSTM carries what it saw from scale to scale. "conv": a 5 x 5 convolution in its place.
     gate : {"half", "full"}
         ``tanh((u r + u) / 2)``, as in the released code, or ``tanh(u r + u)``, the paper's.
+    width : int
+        Channels at full size.
     bn_stats : {"running", "batch"}
         See `BatchNorm`.
 
@@ -162,8 +165,8 @@ class CoefficientNet(nn.Module):
 
     Notes
     -----
-    Of 32 features f: ``r = relu(norm(conv(f)))`` at full size, ``u`` the hidden state of the memory, which runs at half
-    size on the 2 x 2 means of f, enlarged by repetition. Maps lie in (-1, 1).
+    Of the features f: ``r = relu(norm(conv(f)))`` at full size, ``u`` the hidden state of the memory, which runs at
+    half size on the 2 x 2 means of f, enlarged by repetition. Maps lie in (-1, 1).
 
     References
     ----------
@@ -186,22 +189,23 @@ class CoefficientNet(nn.Module):
         image_channels: int = 3,
         recurrent: Recurrence = "lstm",
         gate: Gate = "half",
+        width: int = 32,
         bn_stats: BatchStatistics = "running",
     ) -> None:
         super().__init__()
+        check_width("CoefficientNet", width)
         check_choice("CoefficientNet", "recurrent", recurrent, get_args(Recurrence))
         check_choice("CoefficientNet", "gate", gate, get_args(Gate))
         if maps < 1 or image_channels < 1:
             raise ValueError(f"CoefficientNet: expected maps and image_channels >= 1, got {maps} and {image_channels}")
         self.gate = gate
-        self.backbone = Backbone(image_channels=image_channels, bn_stats=bn_stats)
-        channels = Backbone.channels
-        self.detail = ConvBlock(nn.Conv2d(channels, maps, 3, padding=1), bn_stats=bn_stats)
+        self.backbone = Backbone(image_channels=image_channels, width=width, bn_stats=bn_stats)
+        self.detail = ConvBlock(nn.Conv2d(width, maps, 3, padding=1), bn_stats=bn_stats)
         self.memory: ConvLSTM | nn.Conv2d
         if recurrent == "lstm":
-            self.memory = ConvLSTM(channels, maps, kernel_size=5)
+            self.memory = ConvLSTM(width, maps, kernel_size=5)
         else:
-            self.memory = nn.Conv2d(channels, maps, 5, padding=2)
+            self.memory = nn.Conv2d(width, maps, 5, padding=2)
 
     def forward(self, image: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Predict the maps of one scale.

@@ -25,7 +25,7 @@ class UnrolledStep(nn.Module):
         Without blur kernels: a sigmoid of weighted maps is the estimate.
     explicit : bool
         Whether the photo is added.
-    recurrent, gate, bn_stats
+    recurrent, gate, width, bn_stats
         See `CoefficientNet`.
     """
 
@@ -38,12 +38,13 @@ class UnrolledStep(nn.Module):
         explicit: bool,
         recurrent: Recurrence,
         gate: Gate,
+        width: int,
         bn_stats: BatchStatistics,
     ) -> None:
         super().__init__()
         self.kernels, self.sees_estimate, self.explicit = kernels, image_channels > COLOURS, explicit
         self.coefficients = CoefficientNet(
-            2 * kernels, image_channels=image_channels, recurrent=recurrent, gate=gate, bn_stats=bn_stats
+            2 * kernels, image_channels=image_channels, recurrent=recurrent, gate=gate, width=width, bn_stats=bn_stats
         )
         self.mix = nn.Conv2d(2 * kernels if attention_only else 2 * COLOURS * kernels, COLOURS, 1)
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from .blocks import BatchNorm, BatchStatistics, check_choice, doubled
+from .blocks import BatchNorm, BatchStatistics, check_choice, check_width, doubled, recomputed
 from .gaussian_bank import COLOURS, OFFICIAL_COUNT, PAPER_COUNT, BankKind, GaussianBank, Layout
 from .gkm_coefficients import Recurrence, State
 from .gkm_step import UnrolledStep
@@ -54,6 +54,10 @@ class GKMNet(Net):
         See `BatchNorm`. The authors' figures were computed with "batch".
     attention_only : bool
         Without the physics: a 1 x 1 convolution of the maps and a sigmoid; the network sees the photo and the estimate.
+    width : int
+        Channels of the coefficient network at full size; the paper's has 32.
+    checkpointing : bool
+        While training, keep the inputs of each step alone and run it again on the way back: less memory, more time.
 
     Raises
     ------
@@ -103,6 +107,8 @@ class GKMNet(Net):
         preset: Preset = "official",
         bn_stats: BatchStatistics = "running",
         attention_only: bool = False,
+        width: int = 32,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__(
             scales=scales,
@@ -114,11 +120,15 @@ class GKMNet(Net):
             preset=preset,
             bn_stats=bn_stats,
             attention_only=attention_only,
+            width=width,
+            checkpointing=checkpointing,
         )
         check_choice(_OWNER, "scales", scales, (1, 2, 3))
         check_choice(_OWNER, "bank", bank, get_args(BankKind))
         check_choice(_OWNER, "gcm_layout", gcm_layout, (None, *get_args(Layout)))
         check_choice(_OWNER, "preset", preset, get_args(Preset))
+        check_choice(_OWNER, "checkpointing", checkpointing, (False, True))
+        check_width(_OWNER, width)
         if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
             raise ValueError(f"{_OWNER}: expected iterations to be a whole number >= 1, got {iterations!r}")
         if attention_only and (bank != "fixed" or gcm_layout is not None):
@@ -134,6 +144,7 @@ class GKMNet(Net):
                 f"{_OWNER}: expected gcm_layout='paper' with preset={preset!r}, bank={bank!r}, got 'official', which "
                 "belongs to the 22 fixed Gaussians of the official preset"
             )
+        self.checkpointing = checkpointing
         self.iterations, self.multiple, self._levels = iterations, _COARSEST * 2 ** (scales - 1), scales
         self.bank = None if attention_only else GaussianBank(bank, layout=layout, count=kernels)
         self.steps = nn.ModuleList(
@@ -144,6 +155,7 @@ class GKMNet(Net):
                 explicit=not official and not attention_only,
                 recurrent=recurrent,
                 gate="half" if official else "full",
+                width=width,
                 bn_stats=bn_stats,
             )
             for _ in range(1 if shared else iterations)
@@ -176,7 +188,9 @@ class GKMNet(Net):
         maps = y
         for i in range(self.iterations):
             place = i % len(self.steps)
-            x, maps, states[place] = self.steps[place](y, x, states[place], self.bank)
+            step, given = self.steps[place], (y, x, states[place], self.bank)
+            again = self.checkpointing and torch.is_grad_enabled()
+            x, maps, states[place] = recomputed(step, *given) if again else step(*given)
         return x, maps, tuple(states)
 
     def _run(self, photos: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

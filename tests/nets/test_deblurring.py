@@ -15,8 +15,8 @@ from typer.main import get_command
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.commands.errors import run_safely
-from nets.deblurring import TilingWarning, deblur
 from nets.deblur_command import deblur as command
+from nets.deblurring import TilingWarning, deblur
 from nets.net import Net, check_images, cropped, padded
 from nets.registry import NETS
 from nets.saving import load, save

@@ -17,8 +17,8 @@ import synth
 import synth.datasets
 from blurphys.colour import linear_to_srgb
 from blurphys.commands.errors import run_safely
-from nets.evaluation import evaluate
 from nets.evaluate_command import evaluate as command
+from nets.evaluation import evaluate
 from nets.net import Net
 from nets.protocols import EVALUATION_PROTOCOLS
 from nets.registry import NETS

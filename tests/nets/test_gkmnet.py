@@ -14,6 +14,7 @@ from nets.gkm_coefficients import Backbone, CoefficientNet
 from nets.gkmnet import GKMNet, from_official, official_name, official_shapes
 from nets.net import RangeWarning
 from nets.triplet_attention import TripletAttention
+from solvers import saved_bytes
 
 BANKS = {"official": official_bank(), "paper": bp.gkm_bank(21)}
 
@@ -242,7 +243,9 @@ def test_backbone_adds_as_it_should():
             module.forward = lambda x: x
     stages = {}
     for name, stage in backbone.named_children():
-        stage.register_forward_hook(lambda _, given, out, name=name: stages.update({name: (given[0], out)}))
+        stage.register_forward_hook(
+            lambda _, given, out, name=name: stages.update({name: (given[0].clone(), out.clone())})
+        )
     out = backbone(image(1, 3, 8, 12))
     for name, (given, made) in stages.items():
         stage = backbone.get_submodule(name)
@@ -393,3 +396,29 @@ def test_bad_input():
     with pytest.raises(ValueError, match="more than 16 px in height or width"):
         GKMNet().train()(image(1, 3, 16, 16))
     assert net(image(1, 3, 16, 16)).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("options", [{"width": 4}, {"width": 4, "scales": 2, "iterations": 2, "shared": False}])
+def test_checkpointing_changes_neither_gradients_nor_running_averages(options):
+    """Steps that are run again on the way back count their input once."""
+    torch.manual_seed(0)
+    plain = GKMNet(**options).train()
+    again = GKMNet(checkpointing=True, **options).train()
+    again.load_state_dict(plain.state_dict())
+    y = image(2, 3, 16, 32)
+    for net in (plain, again):
+        net(y).square().mean().backward()
+    for (name, p), q in zip(plain.named_parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, msg=name)
+    for (name, p), q in zip(plain.named_buffers(), again.buffers(), strict=True):
+        torch.testing.assert_close(q, p, rtol=0, atol=0, msg=name)
+    kept = [saved_bytes(lambda net=net: net(y)) for net in (plain, again)]
+    assert kept[1] < kept[0] / 3
+
+
+def test_narrower_networks():
+    counts = [sum(p.numel() for p in GKMNet(width=w).parameters()) for w in (4, 8, 16, 32)]
+    assert counts == sorted(counts)
+    assert counts[-1] == 1409131
+    with pytest.raises(ValueError, match="width"):
+        GKMNet(width=0)
