@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import blake2b
 from math import ceil, cos, isfinite, radians, sin
 from typing import Any, final
 
@@ -39,7 +41,9 @@ class Pupil:
     angle : float
         Direction in which the sensor splits, degrees from +x towards +y: X becomes X cos + Y sin.
     parameters : dict
-        What it was made from, for metadata.
+        What it was made from, for metadata: ``kind`` and the arguments. It always describes this pupil: the sensor's
+        numbers follow the attributes, and a grid or extent that no formula gave (as after ``dataclasses.replace``) is
+        of kind "measured".
     """
 
     intensity: NDArray[np.floating]
@@ -48,6 +52,7 @@ class Pupil:
     cross_talk: float = 0.0
     angle: float = 0.0
     parameters: dict[str, Any] = field(default_factory=dict)
+    _described: tuple[Any, ...] = field(default=(), repr=False)  # of what grid and extent the parameters speak
 
     def __post_init__(self) -> None:
         grid = np.array(self.intensity, dtype=np.float64)
@@ -68,6 +73,9 @@ class Pupil:
             grid /= total
         grid.setflags(write=False)
         object.__setattr__(self, "intensity", grid)
+        made = self.parameters if self._described == _identity(grid, self.extent) else {"kind": "measured"}
+        sensor = {name: getattr(self, name) for name in ("extent", "split", "cross_talk", "angle")}
+        object.__setattr__(self, "parameters", {**made, **sensor})
 
     @classmethod
     def disk(
@@ -228,10 +236,10 @@ class Pupil:
         if view == "combined":
             return self.intensity
         if isinstance(view, str):
-            if view not in _DIRECTIONS:
-                known = ", ".join(("combined", *_DIRECTIONS))
+            if view not in DIRECTIONS:
+                known = ", ".join(("combined", *DIRECTIONS))
                 raise ValueError(f"Pupil: expected a view among {known}, or an angle in degrees, got {view!r}")
-            directions = _DIRECTIONS[view]
+            directions = DIRECTIONS[view]
         else:
             if not isfinite(view):
                 raise ValueError(f"Pupil: expected a finite angle in degrees, got {view}")
@@ -272,7 +280,7 @@ class Pupil:
         """
         if not isfinite(radius):
             raise ValueError(f"Pupil.psf: expected a finite radius in px, got {radius}")
-        cells = self.seen(view)
+        cells = _light(self, view)
         if radius < 0:
             cells = cells[::-1, ::-1]
         reach = self.extent * abs(radius)
@@ -283,7 +291,15 @@ class Pupil:
         return overlap @ cells @ overlap.T
 
 
-_DIRECTIONS: dict[str, tuple[float, ...]] = {
+@lru_cache(maxsize=8)
+def _light(pupil: Pupil, view: str | float) -> NDArray[np.floating]:
+    """What a view sees, kept while the PSFs of all radii are made from it."""
+    cells = pupil.seen(view)
+    cells.setflags(write=False)
+    return cells
+
+
+DIRECTIONS: dict[str, tuple[float, ...]] = {
     "right": (0.0,),
     "bottom": (90.0,),
     "left": (180.0,),
@@ -321,7 +337,7 @@ def _make(
     extent: float,
     cat_eye: tuple[float, float],
     made: dict[str, Any] | None = None,
-    **sensor: float,
+    **sensor: Any,
 ) -> Pupil:
     dx, dy = (float(c) for c in cat_eye)
     if dx or dy:
@@ -330,5 +346,12 @@ def _make(
         grid = grid * np.clip(0.5 + inside * grid.shape[0] / (2 * extent), 0.0, 1.0)
         if grid.sum() <= 0:
             raise ValueError(f"Pupil: expected a cat_eye offset that leaves some light, got {cat_eye}")
-    parameters = {"kind": kind, **(made or {}), "cat_eye": (dx, dy), "extent": extent, **sensor}
-    return Pupil(intensity=grid, extent=extent, parameters=parameters, **sensor)
+    plain = Pupil(intensity=grid, extent=extent, **sensor)
+    described = _identity(plain.intensity, extent)
+    parameters = {"kind": kind, **(made or {}), "cat_eye": (dx, dy)}
+    return replace(plain, parameters=parameters, _described=described)
+
+
+def _identity(grid: NDArray[np.floating], extent: float) -> tuple[Any, ...]:
+    """Tell one grid from another; the digest costs far less than making one."""
+    return grid.shape, float(extent), blake2b(np.ascontiguousarray(grid).data).hexdigest()

@@ -63,6 +63,7 @@ def writing(
     model: str = "gather",
     transfer: str = "linear",
     part: Path | None = None,
+    layers: int = 0,
 ) -> Iterator[Writer]:
     """Open a new dataset file for writing; it appears under its name when the block ends without an error.
 
@@ -92,6 +93,8 @@ def writing(
         Tone curve of the images.
     part : Path, optional
         An existing empty file to write to, which the caller publishes; `path` is for messages then.
+    layers : int
+        Of ``alpha``, where that is among the names.
 
     Yields
     ------
@@ -119,7 +122,7 @@ def writing(
             with uninterrupted():
                 # Format 1.10 checksums its own metadata and lifts the 64 KiB limit on attributes.
                 file = h5py.File(stream, "w", libver=("v110", "v110"), **CACHE)
-                writer = Writer(file, stream, samples, shape, names, dtype, compression)
+                writer = Writer(file, stream, samples, shape, names, dtype, compression, layers)
                 generator = f"blurphys {library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
                 file.attrs["version"], file.attrs["seed"] = VERSION, np.uint64(seed)
                 text = json.dumps(configuration, sort_keys=True, allow_nan=False)
@@ -207,6 +210,7 @@ class Writer:
         names: Sequence[str],
         dtype: str,
         compression: int | None,
+        layers: int = 0,
     ):
         self._file, self._stream, self._samples = file, stream, samples
         self._written = np.zeros(samples, bool)
@@ -219,8 +223,9 @@ class Writer:
             if name not in names:
                 continue
             axes, units, description = FIELDS[name]
-            inner = (3, *shape) if "channel" in axes else shape
-            kind = np.dtype("u1" if name == "valid" else dtype if "channel" in axes else "float32")
+            inner = (3, *shape) if "channel" in axes else (layers, *shape) if "layer" in axes else shape
+            coarse = name in ("valid", "alpha")
+            kind = np.dtype("u1" if coarse else dtype if "channel" in axes else "float32")
             whole = int(np.prod(inner)) * kind.itemsize <= _WHOLE_BYTES
             tile = shape if whole else (min(_CHUNK_SIDE, shape[0]), min(_CHUNK_SIDE, shape[1]))
             dataset = file.create_dataset(
@@ -263,7 +268,7 @@ class Writer:
             came = "none" if array is None else f"one of shape {array.shape}"
             raise ValueError(f"dataset: expected an array {name} of shape {dataset.shape[1:]}, got {came}")
         with np.errstate(over="ignore"):
-            stored = array.astype(dataset.dtype)
+            stored = (np.rint(array * 255) if name == "alpha" else array).astype(dataset.dtype)
         if dataset.dtype == np.float16 and np.isinf(stored).any():
             raise ValueError(
                 f"dataset: {name} reaches {np.abs(array).max():g}, more than float16 holds; use dtype='float32'"

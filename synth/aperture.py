@@ -43,7 +43,7 @@ def pupil_points(pupil: bp.Pupil, view: str | float, samples: int) -> tuple[np.n
     """
     half = (samples + 1) // 2
     number = np.arange(half)
-    radius = pupil.extent * math.sqrt(2 if pupil.parameters.get("kind") == "measured" else 1)
+    radius = pupil.extent * math.sqrt(2 if pupil.parameters["kind"] == "measured" else 1)
     rho = radius * np.sqrt((number + 0.5) / half)
     angle = number * math.pi * (3 - math.sqrt(5))
     points = np.stack([rho * np.cos(angle), rho * np.sin(angle)], axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -45,7 +45,8 @@ class Imperfections:
     Notes
     -----
     Vignetting, shading and distortion have the stored image for their frame. Cat eye and curvature have what is
-    rendered, the stored image and the margin that its blur needs. Cat eyes are for ``model="gather"``.
+    rendered, the stored image and the margin that its blur needs. Cat eyes are for ``model="gather"``; in a data set
+    their PSFs are those of the stored image's width and height, made once.
     """
 
     chromatic: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -166,6 +167,19 @@ class Camera:
             object.__setattr__(self, field, (float(low), float(high)))
         if self.focus_range_m is not None:
             replace(self.lens, focus_distance_m=self.focus_range_m[0])
+        if self.published is not None:
+            self._check_published(*self.published)
+
+    def _check_published(self, order: int, cutoff: float, floor: float) -> None:
+        """Refuse a pupil that would be stored beside kernels that are not made from it."""
+        made = self.pupil.parameters
+        ring = (made["kind"], made.get("order"), made.get("cutoff"), made.get("floor"), made.get("cat_eye"))
+        sensor = (self.pupil.split, self.pupil.cross_talk, self.pupil.angle)
+        if ring != ("butterworth", order, cutoff, floor, (0.0, 0.0)) or sensor != (0.5, 0.0, 0.0):
+            raise ValueError(
+                f"Camera: the published kernels of camera {self.name} come with a pupil, split and angle of their own; "
+                "choose another camera, or set published to None, to change them"
+            )
 
     def draw(self, rng: np.random.Generator) -> Camera:
         """Draw the settings of one sample.
@@ -191,21 +205,45 @@ class Camera:
             noise = noise.scaled(_logarithmic(gain, *self.gain_range))
         return replace(self, lens=lens, noise=noise, focus_range_m=None, f_number_range=None, gain_range=None)
 
-    def bank(self) -> bp.PSFBank:
-        """Make the PSFs of this camera, all radii up to `max_radius`; they do not depend on the lens settings."""
+    def bank(self, views: Sequence[str] = ("left", "right")) -> bp.PSFBank:
+        """Make the PSFs of this camera, all radii up to `max_radius`; they do not depend on the lens settings.
+
+        `views` (see `synth.render`) are what coloured or softened PSFs are made for; their mean is "combined".
+        ValueError for views that published kernels do not have.
+        """
         if self.published is not None:
+            if not set(views) <= {"left", "right", "combined"}:
+                raise ValueError(
+                    f"Camera: the published kernels of camera {self.name} are of the left and right view, got "
+                    f"{', '.join(views)}"
+                )
             return _published_bank(*self.published, max_radius=math.floor(self.max_radius))
         flaws = self.imperfections
         if flaws.chromatic == (1.0, 1.0, 1.0):
             bank = bp.PSFBank(self.pupil, max_radius=self.max_radius, step=self.step)
         else:
             bank = optics.chromatic_bank(
-                self.pupil, max_radius=self.max_radius, step=self.step, scale=flaws.chromatic
+                self.pupil, max_radius=self.max_radius, step=self.step, scale=flaws.chromatic, views=_parts(views)
             )  # fmt: skip
-        return self._softened(bank)
+        return self._softened(bank, views)
 
-    def field_banks(self, aspect: float) -> tuple[tuple[bp.PSFBank, ...], ...] | None:
-        """Make the PSFs of 3 x 5 places over a frame of this width / height; None for a lens without cat eyes."""
+    @property
+    def reach(self) -> int:
+        """How far from its middle a PSF of this camera goes at most, px."""
+        if self.published is not None:
+            order, cutoff, floor = self.published
+            radius = max(1, math.floor(self.max_radius))
+            return int(bp.psf.butterworth(radius, order=order, cutoff=cutoff, floor=floor).shape[-1] // 2)
+        reach = math.ceil(max(0.0, self.pupil.extent * self.max_radius - 0.5))
+        return reach if self.imperfections.diffraction_nm is None else reach + math.ceil(4 * self._airy_sigma)
+
+    def field_banks(
+        self, aspect: float, views: Sequence[str] = ("left", "right")
+    ) -> tuple[tuple[bp.PSFBank, ...], ...] | None:
+        """Make the PSFs of 3 x 5 places over a frame of this width / height; None for a lens without cat eyes.
+
+        `views` as for `bank`. Cost: fifteen banks, some seconds for radii of 20 px; make them once for many samples.
+        """
         flaws = self.imperfections
         if not flaws.cat_eye:
             return None
@@ -215,18 +253,22 @@ class Camera:
             partial(_clipped, self.pupil), rows=3, cols=5, strength=flaws.cat_eye, max_radius=self.max_radius,
             step=self.step, aspect=aspect,
         )  # fmt: skip
-        return tuple(tuple(self._softened(bank) for bank in row) for row in banks)
+        return tuple(tuple(self._softened(bank, views) for bank in row) for row in banks)
 
-    def _softened(self, bank: bp.PSFBank) -> bp.PSFBank:
-        wavelength = self.imperfections.diffraction_nm
-        if wavelength is None:
+    def _softened(self, bank: bp.PSFBank, views: Sequence[str]) -> bp.PSFBank:
+        if self.imperfections.diffraction_nm is None:
             return bank
-        lens = self.lens
+        return optics.softened(bank, self._airy_sigma, views=(*_parts(views), "combined"))
+
+    @property
+    def _airy_sigma(self) -> float:
+        wavelength, lens = self.imperfections.diffraction_nm, self.lens
+        if wavelength is None:
+            return 0.0
         magnification = 1 / (1e3 * lens.focus_distance_m / lens.focal_length_mm - 1)
-        sigma = optics.diffraction_sigma(
+        return optics.diffraction_sigma(
             wavelength, lens.f_number, magnification, pixel_pitch_um=lens.pixel_pitch_um
         )  # fmt: skip
-        return optics.softened(bank, sigma)
 
     @property
     def sensor(self) -> Sensor:
@@ -342,6 +384,66 @@ class Camera:
         return _PRESETS[key]()
 
     @classmethod
+    def for_scenes(
+        cls, scenes: Iterable[Scene], *, base: Camera | None = None, max_radius: float = 8.0, outliers: float = 0.005
+    ) -> Camera:
+        """Fit a camera that draws its settings to all of these scenes: blur up to a limit that is hardly ever clamped.
+
+        Parameters
+        ----------
+        scenes : iterable of Scene
+            Looked at one after the other; each counts the same, whatever its size.
+        base : Camera, optional
+            Lens, pupil, noise and the ranges of f-number and gain; the ``canon-r6ii`` preset without it.
+        max_radius : float
+            Limit of the camera, px.
+        outliers : float
+            Share of the known depths that may blur by more at the strongest setting, 0 to 0.5.
+
+        Returns
+        -------
+        Camera
+            Focus drawn between the depths that a quarter and three quarters of the pixels are nearer than, or the
+            median where `base` draws no focus; the pixel pitch as fitted; everything else of `base`, its ranges too.
+
+        Raises
+        ------
+        ValueError
+            `max_radius` or `outliers` out of range, no scenes, or scenes whose pixels all lie in the plane of focus.
+
+        Notes
+        -----
+        The pitch is that at which, with the smallest f-number and focused at either end of the range, all but
+        `outliers` of the depths have at most the radius `max_radius`. Most samples are blurred less.
+        """
+        if not (0 <= outliers < 0.5 and math.isfinite(max_radius) and max_radius > 0):
+            raise ValueError(
+                f"Camera: expected max_radius > 0 px and outliers from 0 to 0.5, got {max_radius} and {outliers}"
+            )
+        start = cls.preset("canon-r6ii") if base is None else base
+        shares = (np.arange(2000) + 0.5) / 2000
+        depths = [np.quantile(scene.depth_m[scene.valid], shares, method="nearest") for scene in scenes]
+        if not depths:
+            raise ValueError("Camera: expected at least one scene, got none")
+        depth = np.concatenate(depths)
+        near, middle, far = (float(d) for d in np.quantile(depth, (0.25, 0.5, 0.75), method="nearest"))
+        focuses = (middle,) if start.focus_range_m is None else (near, far)
+        stop = start.lens.f_number if start.f_number_range is None else start.f_number_range[0]
+        lens = replace(start.lens, focus_distance_m=middle)
+        radii = [replace(lens, f_number=stop, focus_distance_m=u).defocus_map(depth[None]) for u in focuses]
+        strongest = max(float(np.quantile(np.abs(r), 1 - outliers, method="nearest")) for r in radii)
+        if not strongest > 1e-9:
+            raise ValueError(f"Camera: every pixel of the scenes lies in the plane of focus at {middle:g} m")
+        pitch = lens.pixel_pitch_um * strongest / max_radius * (1 + 1e-9)
+        return replace(
+            start,
+            lens=replace(lens, pixel_pitch_um=pitch),
+            max_radius=float(max_radius),
+            focus_range_m=None if start.focus_range_m is None else (near, far),
+            name=f"{start.name} fitted",
+        )
+
+    @classmethod
     def for_scene(
         cls,
         scene: Scene,
@@ -416,6 +518,11 @@ class Camera:
         )
 
 
+def _parts(views: Sequence[str]) -> tuple[str, ...]:
+    """The views that combined is the mean of: those asked for, or left and right."""
+    return tuple(view for view in views if view != "combined") or ("left", "right")
+
+
 def _logarithmic(position: float, low: float, high: float) -> float:
     return float(low * (high / low) ** position)
 
@@ -429,7 +536,7 @@ def _clipped(pupil: bp.Pupil, *, cat_eye: tuple[float, float]) -> bp.Pupil:
 
 def _pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
     fields = dict(pupil.parameters)
-    if fields.get("kind") in _FORMULAS:
+    if fields["kind"] in _FORMULAS:
         return {**fields, "cat_eye": list(fields["cat_eye"])}
     sensor = {"split": pupil.split, "cross_talk": pupil.cross_talk, "angle": pupil.angle}
     return {"kind": "measured", "extent": pupil.extent, **sensor, "intensity": pupil.intensity.tolist()}

@@ -87,7 +87,9 @@ def blur(
     if suffix != ".png":
         from .generate import generate
 
-        report = generate(source, out, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=force)
+        report = generate(
+            source, out, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=force, max_clamped=None
+        )
         low, high = report.radius_range
         note = f", {report.clamped_share:.2%} of the pixels clamped" if report.clamped_share else ""
         typer.echo(f"{'blur':<12}radius {low:.2f} to {high:.2f} px{note}")

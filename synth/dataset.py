@@ -8,15 +8,18 @@ dataset            shape           type              meaning
 ``all_in_focus``   (N, 3, H, W)    float32, float16  white is 1, linear light unless ``transfer_function`` says more
 ``combined``       (N, 3, H, W)    float32, float16  what the lens records: (left + right) / 2 of the noisy views
 ``left, right``    (N, 3, H, W)    float32, float16  dual-pixel views, each with the exposure of ``combined``
+``top, bottom``    (N, 3, H, W)    float32, float16  the same, divided the other way
+``top_left, ...``  (N, 3, H, W)    float32, float16  the four views of a quad pixel
 ``defocus_map``    (N, H, W)       float32           signed CoC radius in px, positive behind focus, as it was rendered
 ``depth_m``        (N, H, W)       float32           metres along the optical axis, NaN where unknown
 ``valid``          (N, H, W)       uint8             1 where the depth is known and its CoC radius was not clamped
+``alpha``          (N, L, H, W)    uint8             255 where a layer covers the pixel, front layer first; no photos
 ``parameters/*``   (N,)            int64, float64    one column per parameter drawn or counted for a sample
 ``crc32/*``        (N,)            uint32            CRC-32 of each array of a sample, as its bytes are stored
 =================  ==============  ================  ==================================================================
 
-``left`` and ``right`` stand there together or not at all; so may ``combined`` be missing. Every array has the
-attributes ``axes``, ``units`` and ``description``. Attributes of the file: ``format``, ``version``, ``generator``,
+One set of views stands there, or none beside ``combined``, which may be missing where they are there. Every array has
+the attributes ``axes``, ``units`` and ``description``. Attributes of the file: ``format``, ``version``, ``generator``,
 ``model``, ``transfer_function``, ``defocus_convention``, ``view_normalisation``, ``seed`` and ``configuration``, a
 JSON object with the camera, the scenes and the arguments, from which, with ``parameters``, each sample can be
 rendered again. Axes run (sample, channel R G B, row, column). All data carry Fletcher-32 checksums and no time
@@ -29,6 +32,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blurphys.publishing import PathLike, existing_file
+from blurphys.pupil import DIRECTIONS
 
 from ._window import inside
 
@@ -56,6 +61,7 @@ __all__ = [
     "Dataset",
     "FolderReader",
     "Reader",
+    "VersionError",
     "config_sum",
     "digest_of",
     "open",
@@ -73,12 +79,23 @@ _IMAGE = ("sample channel row column", "white = 1, by the transfer function of t
 _PLANE = "sample row column"
 FIELDS: dict[str, tuple[str, str, str]] = {  # name: axes, units, description
     "all_in_focus": (*_IMAGE, "what a pinhole camera would record"),
-    "combined": (*_IMAGE, "both halves of the dual pixel; (left + right) / 2 where the views are stored"),
+    "combined": (*_IMAGE, "all parts of the pixel together; the mean of the views where they are stored"),
     "left": (*_IMAGE, "left dual-pixel view"),
     "right": (*_IMAGE, "right dual-pixel view"),
+    "top": (*_IMAGE, "top dual-pixel view"),
+    "bottom": (*_IMAGE, "bottom dual-pixel view"),
+    "top_left": (*_IMAGE, "top left view of a quad pixel"),
+    "top_right": (*_IMAGE, "top right view of a quad pixel"),
+    "bottom_left": (*_IMAGE, "bottom left view of a quad pixel"),
+    "bottom_right": (*_IMAGE, "bottom right view of a quad pixel"),
     "defocus_map": (_PLANE, "px", "signed radius of the circle of confusion, positive behind the plane of focus"),
     "depth_m": (_PLANE, "m", "distance along the optical axis, NaN where unknown"),
     "valid": (_PLANE, "1", "1 where the depth is known and its circle of confusion was not clamped"),
+    "alpha": (
+        "sample layer row column",
+        "1/255",
+        "share of the pixel that each layer covers, also where nearer ones hide it",
+    ),
 }
 _INHERITED: list[
     Reader | FolderReader
@@ -143,6 +160,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     return checked
 
 
+class VersionError(ValueError):
+    """A file of another version of the format: whole for all we know, and nothing to be written over."""
+
+
 class Reader:
     """A dataset file, read sample by sample; see `open`.
 
@@ -178,7 +199,7 @@ class Reader:
             if self.attrs.get("format") != FORMAT:
                 raise ValueError(f"expected a file of format {FORMAT}, got {self.attrs.get('format', 'none')!r}")
             if int(self.attrs["version"]) != VERSION:
-                raise ValueError(f"expected version {VERSION} of the format, got {self.attrs['version']}")
+                raise VersionError(f"expected version {VERSION} of the format, got {self.attrs['version']}")
             text = self.attrs["configuration"]
             told = self.attrs.get("configuration_sha256")
             if told is not None and sha256(text.encode()).hexdigest() != told:
@@ -194,10 +215,16 @@ class Reader:
                 raise ValueError("a column of parameters or checksums has another length than the samples")
             for name in self.names:
                 inner = (3, *self.shape) if "channel" in FIELDS[name][0] else self.shape
+                if name == "alpha" and len(self._file[name].shape) == 4:
+                    inner = self._file[name].shape[1:2] + self.shape
                 if self._file[name].shape != (self._samples, *inner):
                     raise ValueError(
                         f"dataset {name} has shape {self._file[name].shape}, not {(self._samples, *inner)}"
                     )
+        except VersionError as error:
+            raise VersionError(
+                f"{self.path}: {error}; it is left as it is, use the version of blurphys that made it"
+            ) from None
         except (OSError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise ValueError(f"{self.path}: not a readable dataset ({error})") from None
 
@@ -233,7 +260,8 @@ class Reader:
         Returns
         -------
         dict of str to ndarray
-            Images float32 of shape (3, H, W), maps float32 of shape (H, W), ``valid`` bool of shape (H, W).
+            Images float32 of shape (3, H, W), maps float32 of shape (H, W), ``valid`` bool of shape (H, W), ``alpha``
+            float32 of shape (L, H, W), 0 to 1.
 
         Raises
         ------
@@ -258,7 +286,8 @@ class Reader:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} cannot be read ({reason})") from None
             if window is None and name in self._sums and zlib.crc32(values) != self._sums[name][row]:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} is not what was written")
-            result[name] = values.astype(bool if name == "valid" else np.float32, copy=False)
+            values = values.astype(bool if name == "valid" else np.float32, copy=False)
+            result[name] = values / np.float32(255) if name == "alpha" else values
         return result
 
     @property
@@ -442,7 +471,9 @@ class Dataset:
         Height and width of the part to return, px. The middle without `augment`, a random place with it.
     augment : bool
         Random place of the crop, random mirroring left-right and up-down. A left-right mirror exchanges the left and
-        right views, as a mirrored world does. Views split along another direction than left-right are not mirrored.
+        right views, as a mirrored world does, an up-down one top and bottom; with a pupil turned by a multiple of 90
+        degrees it is those that lie opposite. Where the mirror image of a view would be none of the stored ones (views
+        turned by other angles), the sample is not mirrored that way.
     seed : int
         Root of the augmentation: what is drawn depends on (seed, epoch, index) and on nothing else.
 
@@ -467,13 +498,11 @@ class Dataset:
         self.path = Path(path).absolute()
         self.augment, self.seed, self.epoch = augment, seed, 0
         with open(self.path) as reader:
-            self._length, (H, W) = len(reader), reader.shape
-            angle = reader.configuration["camera"]["pupil"].get("angle", 0.0)
+            self._length, (H, W), self._names = len(reader), reader.shape, reader.names
         self.crop = (H, W) if crop is None else (crop, crop) if isinstance(crop, int) else (int(crop[0]), int(crop[1]))
         if not (0 < self.crop[0] <= H and 0 < self.crop[1] <= W):
             raise ValueError(f"Dataset: expected a crop of at most {H} x {W} px, got {self.crop[0]} x {self.crop[1]}")
         self._spare = (H - self.crop[0], W - self.crop[1])
-        self._mirror = augment and angle % 180 == 0
         self._opened: tuple[int, Reader | FolderReader] | None = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -498,17 +527,36 @@ class Dataset:
         if not 0 <= row < len(self):
             raise IndexError(f"Dataset: sample {index} of {len(self)}")
         top, left = self._spare[0] // 2, self._spare[1] // 2
-        flip_rows = flip_columns = False
+        flips = np.zeros(2, bool)
         if self.augment:
             key = np.random.SeedSequence(self.seed, spawn_key=(self.epoch, row))
             rng = np.random.Generator(np.random.Philox(key))
             top, left = int(rng.integers(self._spare[0] + 1)), int(rng.integers(self._spare[1] + 1))
-            flip_rows, flip_columns = (bool(flip) and self._mirror for flip in rng.integers(2, size=2))
-        sample = self._reader().read(row, window=(top, left, *self.crop))
-        if flip_rows:
-            sample = {name: array[..., ::-1, :] for name, array in sample.items()}
-        if flip_columns:
-            sample = {name: array[..., ::-1] for name, array in sample.items()}
-            if "left" in sample:
-                sample["left"], sample["right"] = sample["right"], sample["left"]
-        return {name: np.ascontiguousarray(array) for name, array in sample.items()}
+            flips = rng.integers(2, size=2).astype(bool)
+        reader = self._reader()
+        sample = reader.read(row, window=(top, left, *self.crop))
+        if flips.any():
+            angle = float(reader.configuration_of(row)["camera"]["pupil"].get("angle", 0.0))
+            for flip, axis in zip(flips, (-2, -1), strict=True):
+                exchanged = _mirrored(self._names, angle, axis) if flip else None
+                if exchanged is not None:
+                    sample = {exchanged.get(name, name): np.flip(array, axis) for name, array in sample.items()}
+        return {name: np.ascontiguousarray(sample[name]) for name in self._names}
+
+
+@lru_cache(maxsize=16)
+def _mirrored(names: tuple[str, ...], angle: float, axis: int) -> dict[str, str] | None:
+    """What each view is called after the image was mirrored along an axis; None where one would be none of them."""
+    turned = {
+        name: frozenset(round((angle + direction) % 360, 6) % 360 for direction in DIRECTIONS[name])
+        for name in names
+        if name in DIRECTIONS
+    }
+    known = {directions: name for name, directions in turned.items()}
+    seen = {
+        name: frozenset(round(((180 if axis == -1 else 0) - direction) % 360, 6) % 360 for direction in directions)
+        for name, directions in turned.items()
+    }
+    if not set(seen.values()) <= set(known):
+        return None
+    return {name: known[directions] for name, directions in seen.items()}

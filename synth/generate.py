@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,38 @@ from blurphys.publishing import PathLike, refuse_existing
 from ._writing import writing
 from .camera import Camera
 from .dataset import open as open_dataset
-from .recipe import SPLITS, Recipe, Stage, make_recipe, prepared, sample_of, shoot, sources_of, stream
+from .recipe import (
+    MIN_VALID,
+    SPLITS,
+    Recipe,
+    Stage,
+    foreseen_clamping,
+    make_recipe,
+    optics_of,
+    prepared,
+    sample_of,
+    shoot,
+    sources_of,
+    stream,
+)
 from .render import VIEWS, Sample
 from .scenes import Scene
 
-__all__ = ["SPLITS", "Report", "Stage", "Tally", "generate", "replay", "stream"]
+__all__ = [
+    "MAX_CLAMPED",
+    "SPLITS",
+    "Report",
+    "Stage",
+    "Tally",
+    "check_clamping",
+    "check_foreseen",
+    "generate",
+    "replay",
+    "stream",
+]
+
+MAX_CLAMPED = 0.25
+"""Share of the pixels of known depth that may be clamped: beyond it the clamping shapes the blur more than the lens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +116,8 @@ class Tally:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     def check(self, limit: float | None) -> None:
-        """Raise ValueError where a larger share of the pixels was clamped than `limit`."""
-        if limit is not None and self.clamped > limit * self.pixels:
-            raise ValueError(
-                f"generate: {self.clamped / self.pixels:.1%} of the pixels were clamped to the camera's max_radius, "
-                f"more than the {limit:.1%} allowed; raise max_radius, stop the lens down, or allow more by max_clamped"
-            )
+        """Raise ValueError where a larger share of the pixels of known depth was clamped than `limit`."""
+        check_clamping(self.clamped, self.pixels - self.unknown, limit)
 
     def report(self, path: PathLike, seconds: float, made: int) -> Report:
         """Turn it into what people read."""
@@ -106,6 +130,23 @@ class Tally:
             seconds=seconds,
             made=made,
         )
+
+
+def check_clamping(clamped: int, known: int, limit: float | None, *, ahead: bool = False) -> None:
+    """Raise ValueError where more than the share `limit` of the pixels of known depth are clamped; None allows any."""
+    if limit is not None and clamped > limit * known:
+        verb = "will be" if ahead else "were"
+        raise ValueError(
+            f"generate: {clamped / max(known, 1):.1%} of the pixels of known depth {verb} clamped to the camera's "
+            f"largest blur radius, more than the {limit:.1%} allowed; raise max_radius, stop the lens down, fit the "
+            "camera to the scenes, or raise max_clamped"
+        )
+
+
+def check_foreseen(recipe: Recipe, limit: float | None) -> None:
+    """Look at some samples before anything is written; ValueError where they cannot be made, or clamp too much."""
+    known, clamped = foreseen_clamping(recipe)
+    check_clamping(clamped, known, limit, ahead=True)
 
 
 def generate(
@@ -123,7 +164,9 @@ def generate(
     slabs: int = 24,
     dtype: Literal["float32", "float16"] = "float32",
     compression: int | None | Literal["auto"] = "auto",
-    max_clamped: float | None = None,
+    max_clamped: float | None = MAX_CLAMPED,
+    min_valid: float = MIN_VALID,
+    alpha: bool = True,
     depth_unit: str | None = None,
     shard_size: int = 256,
     workers: int = 1,
@@ -132,6 +175,7 @@ def generate(
     overwrite: bool = False,
     on_sample: Callable[[int, Sample], None] | None = None,
     on_progress: Callable[[int, int, int], None] | None = None,
+    on_note: Callable[[str, bool], None] | None = None,
 ) -> Report:
     """Render samples of scenes and store them in HDF5.
 
@@ -163,8 +207,16 @@ def generate(
     compression : int, None or "auto"
         gzip level of the file; None stores plainly, which is several times faster: noise does not compress. "auto" is 1
         for one file and None for a folder.
-    max_clamped : float, optional
-        Largest share of pixels whose radius may be clamped, 0 to 1; any without it, counted and reported.
+    max_clamped : float or None
+        Largest share, 0 to 1, of all pixels of known depth in the data set whose radius may be clamped to the camera's
+        ``max_radius``; a quarter by default, None for any. Looked at on up to 32 samples before anything is written,
+        counted while rendering, reported at the end.
+    min_valid : float
+        Least share, 0 to 1, of the pixels of a sample whose depth is known; samples are cut at places that have it, and
+        a scene without one is refused. At least one pixel in any case.
+    alpha : bool
+        Whether to store the coverage of each layer where scenes have exact layers, as drawn ones do. Photographs have
+        none: data sets of them alone are the same either way.
     depth_unit : str, optional
         Of all folders, overriding what their layout implies.
     shard_size : int
@@ -183,6 +235,9 @@ def generate(
         Called with the index and the sample after each is stored; not where other processes make them.
     on_progress : callable, optional
         Called with the number of samples that are done, of all samples, and of pixels clamped so far.
+    on_note : callable, optional
+        Called with what is worth knowing about the scenes, and whether it is a warning; those become Python warnings
+        without it.
 
     Returns
     -------
@@ -199,7 +254,8 @@ def generate(
         The disk is full; what was published before stays, nothing else does.
     ValueError
         No scenes, two scenes of one name, sizes that do not fit, a folder that was begun with other arguments (which
-        one is said), too much clamping, or an argument outside what is written above.
+        one is said), a shard of another version of the format, too much clamping, too little known depth, or an
+        argument outside what is written above. Where that ends a new folder before its first shard, nothing is left.
 
     Notes
     -----
@@ -213,8 +269,9 @@ def generate(
     if single:
         refuse_existing(out, overwrite=overwrite)
     recipe = make_recipe(
-        sources_of(scenes, depth_unit=depth_unit, size=size), camera=camera, samples=samples, seed=seed, split=split,
-        size=size, views=views, invalid=invalid, model=model, slabs=slabs,
+        sources_of(scenes, depth_unit=depth_unit, size=size, on_note=on_note or _warn), camera=camera, samples=samples,
+        seed=seed, split=split, size=size, views=views, invalid=invalid, model=model, slabs=slabs, min_valid=min_valid,
+        alpha=alpha,
     )  # fmt: skip
     if compression == "auto":
         compression = 1 if single else None
@@ -235,6 +292,11 @@ def generate(
     )  # fmt: skip
 
 
+def _warn(sentence: str, warning: bool) -> None:
+    if warning:
+        warnings.warn(sentence, stacklevel=4)
+
+
 def _one_file(
     out: PathLike,
     recipe: Recipe,
@@ -246,14 +308,16 @@ def _one_file(
     on_sample: Callable[[int, Sample], None] | None,
     on_progress: Callable[[int, int, int], None] | None,
 ) -> Report:
-    started, tally, bank = time.perf_counter(), Tally(), recipe.camera.bank()
+    started, tally = time.perf_counter(), Tally()
+    check_foreseen(recipe, max_clamped)
+    optics = optics_of(recipe)
     with writing(
         out, samples=recipe.samples, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
         seed=recipe.seed, dtype=dtype, compression=compression, overwrite=overwrite, model=recipe.model,
-        transfer=recipe.camera.tone.name,
+        transfer=recipe.camera.tone.name, layers=recipe.layers,
     ) as writer:  # fmt: skip
         for index in range(recipe.samples):
-            sample, parameters = sample_of(recipe, index, bank=bank)
+            sample, parameters = sample_of(recipe, index, optics=optics)
             writer.write(index, sample.arrays, parameters)
             tally.add(sample)
             if on_sample is not None:
@@ -301,5 +365,5 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     recipe = Recipe.from_dict(made)
     window = (int(stored["top"]), int(stored["left"]), *recipe.size)
     rng = stream(recipe.seed, recipe.split, number, row, Stage.NOISE)
-    ready, bank = prepared(scene, recipe.model, recipe.camera), recipe.camera.bank()
-    return shoot(ready, camera, window, recipe, rng=rng, bank=bank)
+    ready = prepared(scene, recipe.model, recipe.camera)
+    return shoot(ready, camera, window, recipe, rng=rng)

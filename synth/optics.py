@@ -36,6 +36,7 @@ def chromatic_bank(
     step: float = 0.5,
     scale: Sequence[float] = (1.0, 1.0, 1.0),
     shift_px: Sequence[float] = (0.0, 0.0, 0.0),
+    views: Sequence[str] = ("left", "right"),
 ) -> bp.PSFBank:
     """Return PSFs whose radius differs by colour: longitudinal chromatic aberration.
 
@@ -49,11 +50,13 @@ def chromatic_bank(
         Largest distance of two levels, px.
     scale, shift_px : sequence of C floats
         Colour c of a pixel with radius r has the PSF of radius ``scale[c] r + shift_px[c]``, clipped to max_radius.
+    views : sequence of str
+        Opposite halves or the four quarters, see `Pupil.seen`.
 
     Returns
     -------
     blurphys.PSFBank
-        Of the views left, right and combined, with PSFs of shape (L, C, h, w).
+        Of these views and combined, their mean, with PSFs of shape (L, C, h, w).
 
     Raises
     ------
@@ -91,11 +94,13 @@ def chromatic_bank(
             known[view, radius] = pupil.psf(radius, view)
         return known[view, radius]
 
-    size = max(psf("left", float(r)).shape[0] for line in by_colour for r in line)
+    size = max(psf(views[0], float(r)).shape[0] for line in by_colour for r in line)
     psfs = {
         view: np.stack([[_padded(psf(view, float(r)), size) for r in line] for line in by_colour], axis=1)
-        for view in ("left", "right")
+        for view in views
     }
+    if not {"left", "right"} <= set(psfs):
+        psfs["combined"] = np.mean(list(psfs.values()), axis=0)
     return bp.PSFBank(psfs=psfs, radii=radii.tolist())
 
 

@@ -264,6 +264,6 @@ def describe(scene: Scene, camera: Camera, pitch: str) -> list[tuple[str, str]]:
         ("depth", f"{depth.min():.3g} to {depth.max():.3g} m, unknown for {1 - scene.valid.mean():.1%} of the pixels"),
         ("lens", f"{lens.focal_length_mm:g} mm f/{lens.f_number:g}, focused at {lens.focus_distance_m:.2f} m"),
         ("pixel pitch", f"{lens.pixel_pitch_um:.2f} um, {pitch}"),
-        ("pupil", f"{camera.pupil.parameters.get('kind', 'measured')}, dual-pixel split {camera.pupil.split:g}"),
+        ("pupil", f"{camera.pupil.parameters['kind']}, dual-pixel split {camera.pupil.split:g}"),
         ("noise", f"variance = {camera.noise.shot:.2g} signal + {camera.noise.read:.2g} in each view"),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,9 +43,12 @@ def preview(path: PathLike, out: PathLike, *, samples: int = 6, overwrite: bool 
     -----
     One row for each sample: the sharp image, what was recorded, left minus right (red where left is brighter), the
     signed CoC radius with its bar, and the PSFs at five radii over the sample's range, left view in red, right in cyan.
+    Of views above each other it is top and bottom, of quarters the left ones and the right ones.
     """
     from matplotlib.figure import Figure
 
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no folder or file {path}")
     if samples < 1:
         raise ValueError(f"preview: expected at least one sample, got {samples}")
     if not str(out).lower().endswith(".png"):
@@ -52,7 +57,7 @@ def preview(path: PathLike, out: PathLike, *, samples: int = 6, overwrite: bool 
         chosen = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).round().astype(int))
         height, width = data.shape
         aspect = height / width
-        columns = ("sharp", "recorded", "left - right", "CoC radius, px", "PSFs")
+        columns = ("sharp", "recorded", " - ".join(_sides(data.names)), "CoC radius, px", "PSFs")
         size = (3.2 * len(columns) + 0.6, 3.2 * len(chosen) * min(aspect, 1.6) + 0.35 * len(chosen) + 0.5)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(chosen), len(columns), squeeze=False)
@@ -74,11 +79,13 @@ def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
         axis.set_yticks([])
     sharp.imshow(_shown(sample["all_in_focus"]))
     sharp.set_ylabel(f"{index}: {scene}", fontsize=8)
-    seen = sample["combined"] if "combined" in sample else (sample["left"] + sample["right"]) / 2
+    first, second = _sides(data.names)
+    both = [_side(sample, side) for side in (first, second)]
+    seen = sample["combined"] if "combined" in sample else sum(both) / 2
     recorded.imshow(_shown(seen))
     recorded.set_xlabel(f"focus {parameters['focus_distance_m']:.2f} m, f/{parameters['f_number']:.1f}", fontsize=8)
-    if "left" in sample:
-        signed = (sample["left"] - sample["right"]).mean(axis=0)
+    if both[0] is not None:
+        signed = (both[0] - both[1]).mean(axis=0)
         limit = max(float(np.quantile(np.abs(signed), 0.995)), 1e-6)
         drawn = difference.imshow(signed, cmap="RdBu_r", vmin=-limit, vmax=limit)
         figure.colorbar(drawn, ax=difference, shrink=0.85).ax.tick_params(labelsize=7)
@@ -90,7 +97,7 @@ def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
     figure.colorbar(drawn, ax=radius, shrink=0.85).ax.tick_params(labelsize=7)
     radius.set_xlabel("- in front of focus, + behind", fontsize=8)
     low, high = float(sample["defocus_map"].min()), float(sample["defocus_map"].max())
-    mosaic.imshow(_psfs(data.camera(index), low, high))
+    mosaic.imshow(_psfs(data.camera(index), low, high, (first, second)))
     mosaic.set_xlabel(f"c = {low:+.1f} to {high:+.1f} px", fontsize=8)
 
 
@@ -99,13 +106,24 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return shown
 
 
-def _psfs(camera: Any, low: float, high: float) -> np.ndarray:
-    """PSFs at five radii beside each other, each scaled to its own peak; left red, right green and blue."""
-    bank = camera.bank()
+def _sides(names: Sequence[str]) -> tuple[str, str]:
+    """The two halves whose difference is shown."""
+    return ("top", "bottom") if "top" in names else ("left", "right")
+
+
+def _side(sample: dict[str, np.ndarray], side: str) -> Any:
+    """A half of the pixel: a view, or the mean of two quarters; None where there is none."""
+    views = [array for name, array in sample.items() if name.split("_")[-1] == side]
+    return sum(views) / len(views) if views else None
+
+
+def _psfs(camera: Any, low: float, high: float, sides: tuple[str, str] = ("left", "right")) -> np.ndarray:
+    """PSFs at five radii beside each other, each scaled to its own peak; first view red, second green and blue."""
+    bank = camera.bank(sides)
     tiles = []
     for radius in np.linspace(low, high, MOSAIC):
         level = int(np.abs(bank.radii - radius).argmin())
-        left, right = bank.psfs("left")[level], bank.psfs("right")[level]
+        left, right = (bank.psfs(side)[level] for side in sides)
         peak = max(left.max(), right.max())
         tile = np.stack([left, right, right], axis=-1) / peak
         reach = int(np.ceil(max(abs(low), abs(high)))) + 2

@@ -17,11 +17,31 @@ from .camera import Camera
 from .layering import layers_of
 from .scenes import Scene
 
-__all__ = ["MODELS", "VIEWS", "Model", "Sample", "blurred", "check_model", "check_views", "exposed", "render"]
+__all__ = [
+    "HALVES",
+    "MODELS",
+    "PARTS",
+    "QUARTERS",
+    "VIEWS",
+    "Model",
+    "Sample",
+    "blurred",
+    "check_model",
+    "check_views",
+    "exposed",
+    "render",
+]
 
 VIEWS = ("left", "right", "combined")
+HALVES = (("left", "right"), ("top", "bottom"))
+QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+PARTS = (*HALVES, QUARTERS)
+"""Sets of views whose mean is the combined image."""
 Model = Literal["gather", "layered", "aperture"]
 MODELS: tuple[Model, ...] = get_args(Model)
+
+
+_PLANES = ("defocus_map", "depth_m", "valid", "alpha")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,7 +52,7 @@ class Sample:
     ----------
     all_in_focus : ndarray of shape (3, H, W)
         The sharp scene, linear light.
-    combined, left, right : ndarray of shape (3, H, W), or None
+    combined, left, right, top, bottom, top_left, top_right, bottom_left, bottom_right : ndarray (3, H, W), or None
         What was recorded, linear light, noisy, not clipped; None where it was not asked for.
     defocus_map : ndarray of shape (H, W)
         Signed circle-of-confusion radius, px, as rendered: unknown depths filled, clamped to the camera's limit.
@@ -40,6 +60,9 @@ class Sample:
         Depth of the scene, m; NaN where unknown.
     valid : ndarray of bool of shape (H, W)
         Where the depth is known and its radius was not clamped.
+    alpha : ndarray of shape (L, H, W), or None
+        Share of each pixel that each surface covers, also where nearer ones hide it, nearest first; for a scene of
+        exact layers.
     camera : Camera
         What took it.
     model : str
@@ -58,13 +81,20 @@ class Sample:
     depth_m: np.ndarray
     valid: np.ndarray
     camera: Camera
+    top: np.ndarray | None = None
+    bottom: np.ndarray | None = None
+    top_left: np.ndarray | None = None
+    top_right: np.ndarray | None = None
+    bottom_left: np.ndarray | None = None
+    bottom_right: np.ndarray | None = None
+    alpha: np.ndarray | None = None
     model: Model = "gather"
     parameters: dict[str, float | int] = field(default_factory=dict)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name, those that are there."""
-        names = ("all_in_focus", "combined", "left", "right", "defocus_map", "depth_m", "valid")
+        names = ("all_in_focus", "combined", *(view for part in PARTS for view in part), *_PLANES)
         return {name: array for name in names if (array := getattr(self, name)) is not None}
 
     def window(self, top: int, left: int, height: int, width: int) -> Sample:
@@ -103,7 +133,8 @@ def render(
     rng : numpy.random.Generator or int
         Source of the noise, or a seed for one.
     views : sequence of str
-        ``("combined",)`` for an ordinary camera, or left and right, with or without combined.
+        ``("combined",)`` for an ordinary camera, or one of `PARTS`: left and right, top and bottom, or the four
+        quarters of a quad pixel, with or without combined, their mean. Directions are turned by the pupil's `angle`.
     invalid : {"error", "nearest", "far"}
         How the unknown depths are filled before blurring: refused, from the nearest known pixel, or as infinitely far.
         They stay NaN in `depth_m` and False in `valid`.
@@ -116,7 +147,7 @@ def render(
     slabs : int
         At most as many for each surface.
     bank : blurphys.PSFBank, optional
-        ``camera.bank()`` if it is at hand already.
+        ``camera.bank(views)`` if it is at hand already.
 
     Returns
     -------
@@ -131,9 +162,10 @@ def render(
     Notes
     -----
     Signed CoC radius c from the depth by the lens, clamped to ``camera.max_radius``; the blur; the lens's distortion,
-    vignetting and shading; shot and read noise, drawn for left and right independently, and the rest of the sensor.
-    Combined is (left + right) / 2 of the noisy views; alone it is drawn with the noise that this mean has. Nothing is
-    clipped unless the sensor has a converter.
+    vignetting and shading; shot and read noise, drawn for each view independently, and the rest of the sensor. The
+    camera's noise is that of a half pixel; a quarter gets half its light, hence twice the shot and four times the read
+    variance. Combined is the mean of the noisy views; alone it is drawn with the noise that (left + right) / 2 has.
+    Nothing is clipped unless the sensor has a converter.
 
     Cost: the blur's, O(H W r^2) at most.
     """
@@ -150,37 +182,34 @@ def blurred(
     model: Model = "layered",
     slabs: int = 24,
     bank: bp.PSFBank | None = None,
+    banks: Sequence[Sequence[bp.PSFBank]] | None = None,
 ) -> Sample:
     """Do what `render` does up to the sensor: light, without noise, distortion or shading.
 
-    Arguments, errors and cost as for `render`. `combined` stands there for an ordinary camera only, or without noise
-    between the views.
+    Arguments, errors and cost as for `render`; `banks` is `Camera.field_banks` if it is at hand already. `combined`
+    stands there for an ordinary camera only, or without noise between the views.
     """
     chosen = check_views(views)
-    bank = camera.bank() if bank is None else bank
+    bank = camera.bank(chosen) if bank is None else bank
     image = scene.all_in_focus
     exact = camera.defocus_map(scene.depth_m, invalid=invalid)
     limit = min(camera.max_radius, bank.max_radius)
     defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
     valid = scene.valid & (np.abs(exact) <= limit)
-    seen = chosen if chosen == ("combined",) else ("left", "right")
+    seen = _parts_of(chosen) or chosen
     model = check_model(model)
     if model == "gather":
         defocus_map = camera.settled_map(defocus_map)
-        light = _light(_gathered(defocus_map, camera, seen, bank)(image))
+        light = _light(_gathered(defocus_map, camera, seen, bank, banks)(image))
     else:
         light = _light(_layered(scene, camera, seen, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
-    if seen == ("combined",):
-        left = right = None
-        combined: np.ndarray | None = light
-    else:
-        left, right = light[:3], light[3:]
-        combined = (left + right) / image.dtype.type(2) if "combined" in chosen else None
+    recorded: dict[str, Any] = {view: light[3 * i : 3 * i + 3] for i, view in enumerate(seen)}
+    if "combined" in chosen and len(seen) > 1:
+        recorded["combined"] = _mean([recorded[view] for view in seen])
     return Sample(
         all_in_focus=image,
-        combined=combined,
-        left=left,
-        right=right,
+        **{"combined": None, "left": None, "right": None, **recorded},
+        alpha=np.stack([layer.alpha for layer in scene.layers]) if scene.layers else None,
         defocus_map=defocus_map,
         depth_m=scene.depth_m,
         valid=valid,
@@ -209,13 +238,15 @@ def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
     camera, flaws = sample.camera, sample.camera.imperfections
     arrays = sample.arrays
     if flaws.distortion is not None:
-        kinds: dict[str, Any] = {"depth_m": "depth", "defocus_map": "radius", "valid": "mask"}
+        kinds: dict[str, Any] = {"depth_m": "depth", "defocus_map": "radius", "valid": "mask"}  # the rest are images
         arrays = flaws.distortion.apply_all(arrays, {name: kinds.get(name, "image") for name in arrays})
     gains = _gains(arrays["valid"].shape, camera)
-    light = {name: arrays[name] for name in ("left", "right", "combined") if name in arrays}
+    light = {name: arrays[name] for name in gains if name in arrays}
     light = {name: np.maximum(array * gains[name], 0).astype(array.dtype) for name, array in light.items()}
-    if "left" in light:
-        recorded = camera.sensor.views({"left": light["left"], "right": light["right"]}, generator)
+    if parts := _parts_of(tuple(light)):
+        # A quarter collects half of what a half does, and is scaled up to the same exposure.
+        sensor = replace(camera.sensor, noise=camera.noise.scaled(2)) if parts == QUARTERS else camera.sensor
+        recorded = sensor.views({name: light[name] for name in parts}, generator)
         recorded = {name: array for name, array in recorded.items() if name in light}
     else:
         sensor = replace(camera.sensor, noise=camera.noise.combined)
@@ -233,19 +264,29 @@ def _gains(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | flo
     """What the lens and the microlenses let through, for each view."""
     flaws, frame = camera.imperfections, (shape[0], shape[1])
     fall: np.ndarray | float = 1.0 if flaws.vignetting == 1 else optics.vignetting(frame, corner=flaws.vignetting)
+    gains = dict.fromkeys(("combined", *(view for part in PARTS for view in part)), fall)
     if flaws.shading == (1.0, 1.0):
-        return {"left": fall, "right": fall, "combined": fall}
+        return gains
     split = optics.view_shading(frame, ratio_left=flaws.shading[0], ratio_right=flaws.shading[1])
-    return {"left": fall * split["left"], "right": fall * split["right"], "combined": fall}
+    for name in gains:
+        side = name.rpartition("_")[2]
+        if side in split:
+            gains[name] = fall * split[side]
+    return gains
 
 
 def _gathered(
-    defocus_map: np.ndarray, camera: Camera, views: Sequence[str], bank: bp.PSFBank
-) -> bp.LinearOperator:  # fmt: skip
-    banks = camera.field_banks(defocus_map.shape[1] / defocus_map.shape[0])
+    defocus_map: np.ndarray,
+    camera: Camera,
+    views: Sequence[str],
+    bank: bp.PSFBank,
+    banks: Sequence[Sequence[bp.PSFBank]] | None,
+) -> bp.LinearOperator:
+    if banks is None:
+        banks = camera.field_banks(defocus_map.shape[1] / defocus_map.shape[0], views)
     if banks is None:
         return bp.DualPixel(defocus_map, bank=bank, views=tuple(views))
-    return bp.FieldDefocus(defocus_map, banks=banks, views=tuple(views))
+    return bp.FieldDefocus(defocus_map, banks=tuple(map(tuple, banks)), views=tuple(views))
 
 
 def _layered(
@@ -262,6 +303,12 @@ def _layered(
     if camera.published is not None or camera.imperfections.cat_eye:
         what = "published kernels" if camera.published is not None else "cat eyes"
         raise ValueError(f"render: the {what} of camera {camera.name} are for model='gather', got {model!r}")
+    flaws = camera.imperfections
+    if model == "aperture" and (flaws.chromatic != (1.0, 1.0, 1.0) or flaws.diffraction_nm is not None):
+        raise ValueError(
+            f"render: coloured defocus and diffraction of camera {camera.name} are for models 'gather' and 'layered', "
+            f"got {model!r}"
+        )
     colours, alphas, radii = layers_of(scene, camera, slabs=slabs, invalid=invalid, limit=limit)
     if model == "aperture":
         pictures = [by_aperture(colours, alphas, radii, camera.pupil, view=view, samples=600) for view in views]
@@ -279,11 +326,26 @@ def check_model(model: str) -> Model:
 
 
 def check_views(views: Sequence[str]) -> tuple[str, ...]:
-    """Return the views as a tuple; ValueError unless they are one of the three sets that `render` knows."""
-    chosen = tuple(views)
-    if set(chosen) not in ({"combined"}, {"left", "right"}, set(VIEWS)) or len(set(chosen)) != len(chosen):
-        raise ValueError(f"render: expected views ('combined',), ('left', 'right') or {VIEWS}, got {views!r}")
+    """Return the views as a tuple; ValueError unless they are one of the sets that `render` knows."""
+    chosen = () if isinstance(views, str) else tuple(views)
+    if len(set(chosen)) != len(chosen) or (chosen != ("combined",) and not _parts_of(chosen)):
+        known = ", ".join("+".join(part) for part in PARTS)
+        raise ValueError(f"render: expected views combined, or {known}, each with or without combined, got {views!r}")
     return chosen
+
+
+def _parts_of(views: Sequence[str]) -> tuple[str, ...]:
+    """The set of `PARTS` among these views; empty where there is none."""
+    apart = set(views) - {"combined"}
+    return next((part for part in PARTS if apart == set(part)), ())
+
+
+def _mean(views: Sequence[np.ndarray]) -> np.ndarray:
+    total = views[0]
+    for view in views[1:]:
+        total = total + view
+    mean: np.ndarray = total / total.dtype.type(len(views))
+    return mean
 
 
 def _light(y: np.ndarray) -> np.ndarray:

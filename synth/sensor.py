@@ -164,56 +164,57 @@ class Sensor:
         return signal.astype(image.dtype)
 
     def views(self, both: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Expose the two dual-pixel views and form the combined image from what was read.
+        """Expose the views of a divided pixel and form the combined image from what was read.
 
         Parameters
         ----------
-        both : mapping with "left" and "right", ndarrays of shape (3, H, W)
-            Light on the two views, as `expose` takes it.
+        both : mapping of two or four names, such as "left" and "right", to ndarrays of shape (3, H, W)
+            Light on the views, as `expose` takes it.
         rng : numpy.random.Generator
-            Source of the noise. Left draws from it; right draws from the stream that it gives when it jumps ahead
-            (2^128 numbers for Philox), or after left where it cannot.
+            Source of the noise. The first view draws from it; each other one draws from the stream that the one before
+            gives when it jumps ahead (2^128 numbers for Philox), or after that one where it cannot.
 
         Returns
         -------
-        dict with "left", "right" and "combined"
-            Combined is (left + right) / 2 of the noisy views, to the bit; it is never drawn, so its noise has half the
+        dict with the same names and "combined"
+            Combined is the mean of the noisy views, to the bit; it is never drawn, so the noise of two has half the
             variance and goes with that of the views.
 
         Raises
         ------
         ValueError
-            Other names, views that differ in shape or dtype, or what `expose` refuses.
+            Fewer than two views, "combined" among them, views that differ in shape or dtype, or what `expose` refuses.
         """
-        if set(both) != {"left", "right"}:
+        if len(both) < 2 or "combined" in both:
             raise ValueError(
-                f"Sensor.views: expected 'left' and 'right', got {sorted(map(str, both))}; combined is formed from them"
+                "Sensor.views: expected the views of a divided pixel, such as 'left' and 'right', got "
+                f"{sorted(map(str, both))}; combined is formed from them"
             )
-        left, right = np.asarray(both["left"]), np.asarray(both["right"])
-        if left.shape != right.shape or left.dtype != right.dtype:
-            raise ValueError(
-                f"Sensor.views: expected views of one shape and dtype, got {left.shape} {left.dtype} and "
-                f"{right.shape} {right.dtype}"
-            )
-        left, right = self._pair(left, right, rng)
-        return {"left": left, "right": right, "combined": (left + right) / left.dtype.type(2)}
+        light = {name: np.asarray(both[name]) for name in sorted(both)}
+        if len({(view.shape, view.dtype) for view in light.values()}) > 1:
+            listed = " and ".join(f"{view.shape} {view.dtype}" for view in light.values())
+            raise ValueError(f"Sensor.views: expected views of one shape and dtype, got {listed}")
+        read = dict(zip(light, self._together(list(light.values()), rng), strict=True))
+        first, *others = read.values()
+        total = first
+        for view in others:
+            total = total + view
+        return {**read, "combined": total / total.dtype.type(len(read))}
 
-    def _pair(
-        self, left: np.ndarray, right: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Expose two views at the same time: drawing the photons takes longer than the blur.
+    def _together(self, views: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """Expose views at the same time: drawing the photons takes longer than the blur.
 
-        The right view draws from a stream of its own, as far ahead as the generator can jump, so that the numbers do
-        not depend on which thread comes first.
+        Each view draws from a stream of its own, as far ahead as the generator can jump, so that the numbers do not
+        depend on which thread comes first.
         """
         from concurrent.futures import ThreadPoolExecutor
 
         if not hasattr(rng.bit_generator, "jumped"):
-            return self.expose(left, rng), self.expose(right, rng)
-        ahead = np.random.Generator(rng.bit_generator.jumped())
-        with ThreadPoolExecutor(1) as pool:
-            other = pool.submit(self.expose, right, ahead)
-            return self.expose(left, rng), other.result()
+            return [self.expose(view, rng) for view in views]
+        ahead = [np.random.Generator(rng.bit_generator.jumped(n)) for n in range(1, len(views))]
+        with ThreadPoolExecutor(len(ahead)) as pool:
+            others = [pool.submit(self.expose, view, own) for view, own in zip(views[1:], ahead, strict=True)]
+            return [self.expose(views[0], rng), *(other.result() for other in others)]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything about the sensor as numbers, strings and dictionaries, ready for JSON."""

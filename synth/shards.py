@@ -25,9 +25,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -43,12 +43,13 @@ from .dataset import (
     VIRTUAL,
     FolderReader,
     Reader,
+    VersionError,
     config_sum,
     read_config,
     shard_name,
 )
-from .generate import Report, Tally
-from .recipe import Recipe, sample_of
+from .generate import Report, Tally, check_foreseen
+from .recipe import Recipe, optics_of, sample_of
 from .render import Sample
 
 __all__ = [
@@ -90,6 +91,8 @@ class Storage:
             raise ValueError(f"generate: expected compression None or 0 to 9, got {self.compression}")
         if operator.index(self.shard_size) < 1:
             raise ValueError(f"generate: expected shard_size >= 1, got {self.shard_size}")
+        if self.max_clamped is not None and not 0 <= self.max_clamped <= 1:
+            raise ValueError(f"generate: expected max_clamped from 0 to 1, got {self.max_clamped}")
 
     def counts(self, samples: int) -> list[int]:
         """Samples in each shard."""
@@ -150,17 +153,17 @@ def make_shard(
     # A name of its own: a worker that outlives a killed parent must not write where the next one does.
     part = target.with_name(f"{target.stem}.{secrets.token_hex(4)}.h5.part")
     first, count = number * storage.shard_size, storage.counts(recipe.samples)[number]
-    tally, bank = Tally(), recipe.camera.bank()
+    tally, optics = Tally(), optics_of(recipe)
     try:
         with part.open("wb"):
             pass
         with writing(
             target, samples=count, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
             seed=recipe.seed, dtype=storage.dtype, compression=storage.compression, model=recipe.model,
-            transfer=recipe.camera.tone.name, part=part,
+            transfer=recipe.camera.tone.name, part=part, layers=recipe.layers,
         ) as writer:  # fmt: skip
             for row in range(count):
-                sample, parameters = sample_of(recipe, first + row, bank=bank)
+                sample, parameters = sample_of(recipe, first + row, optics=optics)
                 writer.write(row, sample.arrays, parameters)
                 tally.add(sample)
                 if on_sample is not None:
@@ -227,14 +230,12 @@ def _sync(path: Path) -> None:
 
 
 def _config(recipe: Recipe, storage: Storage) -> dict[str, Any]:
-    kept = asdict(storage)
-    kept.pop("max_clamped")
     return {
         "format": FOLDER_FORMAT,
         "version": FOLDER_VERSION,
         "generator": f"blurphys {library_version()}",
         "recipe": recipe.to_dict(),
-        "storage": kept,
+        "storage": asdict(storage),
         "shards": storage.counts(recipe.samples),
     }
 
@@ -281,8 +282,8 @@ def fill(
         raise ValueError(f"generate: expected at least one worker, got {workers}")
     started, root = time.perf_counter(), Path(folder)
     config = _config(recipe, storage)
-    _begin(root, config, resume)
-    with _locked(root):
+    new = _begin(root, config, resume, lambda: check_foreseen(recipe, storage.max_clamped))
+    with _locked(root), _undone(root) if new else contextlib.nullcontext():
         for part in root.glob("*.part"):
             part.unlink(missing_ok=True)
         known, tally = {line["shard"]: line for line in read_manifest(root)}, Tally()
@@ -293,7 +294,7 @@ def fill(
             if path.exists():
                 try:
                     digest = check_shard(path, samples=count, recipe=recipe, first=number * storage.shard_size)
-                except _ForeignError:
+                except (_ForeignError, VersionError):
                     raise
                 except ValueError as problem:
                     if on_damage is not None:
@@ -329,40 +330,81 @@ def fill(
             if on_progress is not None:
                 on_progress(finished, recipe.samples, clamped)
 
+        def allowed() -> None:
+            # What the shards to come hold cannot undo it: so it does not depend on their order whether this ends early.
+            everything = recipe.samples * recipe.size[0] * recipe.size[1]
+            if storage.max_clamped is not None and tally.clamped > storage.max_clamped * everything:
+                tally.check(storage.max_clamped)
+
         each = workers == 1 and executor is None
         if each:
             for number in missing:
                 published(make_shard(root, number, recipe, storage, seen))
-                tally.check(storage.max_clamped)
+                allowed()
         elif missing:
             for line in _elsewhere(root, missing, recipe, storage, workers, executor):
                 published(line)
-                tally.check(storage.max_clamped)
+                allowed()
         _make_virtual(root, counts)
+        tally.check(storage.max_clamped)
     return tally.report(root, time.perf_counter() - started, recipe.samples - kept)
 
 
-def _begin(root: Path, config: dict[str, Any], resume: bool) -> None:
-    """Make the folder with its configuration, or see that the one that is there was begun with the same."""
-    if (root / CONFIG).exists():
-        if not resume:
+def _begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], None]) -> bool:
+    """Make the folder with its configuration, or see that the one that is there was begun with the same.
+
+    `look` is called before a new one is made. Returns whether it is new.
+    """
+    if not (root / CONFIG).exists():
+        if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
+            raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
+        if not root.parent.is_dir():
+            raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
+        look()
+        try:
+            root.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError), publish(root / CONFIG, overwrite=False) as part:
+                part.write_text(_config_text(config))
+                _sync(root)
+                return True
+        except PermissionError as error:
+            raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
+    if not resume:
+        if _is_locked(root):
             raise FileExistsError(
-                f"{root} is a dataset already; `blurphys synth resume {root}` goes on with it, another name begins anew"
+                f"{root}: another process is making this dataset; wait for it, or name another folder"
             )
-        if field := _difference(config, read_config(root)):
-            raise ValueError(f"{root} was begun with another {field}; resume it as it was, or name another folder")
-        return
-    if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
-        raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
-    if not root.parent.is_dir():
-        raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
+        raise FileExistsError(
+            f"{root} is a dataset already; `blurphys synth resume {root}` goes on with it, another name begins anew"
+        )
+    there = read_config(root)
+    if field := _difference(_without_limit(config), _without_limit(there)):
+        raise ValueError(f"{root} was begun with another {field}; resume it as it was, or name another folder")
+    if config["storage"].get("max_clamped") != (there["storage"] or {}).get("max_clamped"):
+        with publish(root / CONFIG, overwrite=True) as part:
+            limit = {"max_clamped": config["storage"]["max_clamped"]}
+            part.write_text(_config_text({**there, "storage": {**there["storage"], **limit}}))
+    return False
+
+
+def _without_limit(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what does not change the data: the limit on clamping."""
+    storage = {name: value for name, value in (config["storage"] or {}).items() if name != "max_clamped"}
+    return {**config, "storage": storage}
+
+
+@contextlib.contextmanager
+def _undone(root: Path) -> Iterator[None]:
+    """Take back a folder that was just begun, where an argument turns out to be bad before there is any shard."""
     try:
-        root.mkdir(exist_ok=True)
-        with publish(root / CONFIG, overwrite=False) as part:
-            part.write_text(_config_text(config))
-        _sync(root)
-    except PermissionError as error:
-        raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
+        yield
+    except (ValueError, TypeError):
+        if not any(root.glob("shard-*.h5")):
+            with uninterrupted(), contextlib.suppress(OSError):
+                for path in (*root.glob("*.part"), root / MANIFEST, root / LOCK, root / CONFIG):
+                    path.unlink(missing_ok=True)
+                root.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -382,6 +424,17 @@ def _locked(root: Path) -> Iterator[None]:
                 return
             raise ValueError(f"{root}: another process is making this dataset; wait for it, or stop it") from None
         yield
+
+
+def _is_locked(root: Path) -> bool:
+    """Whether a process is making shards here."""
+    try:
+        with _locked(root) if (root / LOCK).exists() else contextlib.nullcontext():
+            return False
+    except OSError:  # not ours to lock
+        return False
+    except ValueError:
+        return True
 
 
 def _elsewhere(
@@ -446,6 +499,7 @@ def resume(
     executor: Any = None,
     on_progress: Callable[[int, int, int], None] | None = None,
     on_damage: Callable[[str], None] | None = None,
+    max_clamped: float | None | Literal["stored"] = "stored",
 ) -> Report:
     """Go on with a folder from what its configuration says; a finished one is checked and left as it is.
 
@@ -457,6 +511,8 @@ def resume(
         As for `synth.generate`.
     on_damage : callable, optional
         Called with a sentence for every shard that was not whole and is made again.
+    max_clamped : float, None or "stored"
+        Another limit on clamping than the stored one, which it then replaces; see `synth.generate`.
 
     Returns
     -------
@@ -467,7 +523,8 @@ def resume(
     FileNotFoundError
         There is no such dataset.
     ValueError
-        Its scenes were in memory, or have changed; another process is at it.
+        Its scenes were in memory, or have changed; another process is at it; a shard is of another version of the
+        format.
     """
     config = read_config(Path(folder))
     if config["recipe"] is None:
@@ -477,6 +534,8 @@ def resume(
         storage = Storage(**config["storage"])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{Path(folder) / CONFIG}: it does not say how the samples are kept ({error})") from None
+    if max_clamped != "stored":
+        storage = replace(storage, max_clamped=max_clamped)
     if storage.counts(recipe.samples) != config["shards"]:
         raise ValueError(f"{Path(folder) / CONFIG}: its shards do not hold {recipe.samples} samples")
     return fill(
@@ -597,7 +656,7 @@ def _make_virtual(root: Path, counts: Sequence[int]) -> None:
 
 
 def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
-    """Read every shard of a folder and say which are whole.
+    """Read every shard of a folder, or a single file, and say which are whole.
 
     Returns
     -------
@@ -610,6 +669,10 @@ def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = No
         There is no such dataset, or its configuration cannot be read.
     """
     root = Path(folder)
+    if root.is_file():
+        if root.name != VIRTUAL or not (root.parent / CONFIG).is_file():
+            return [_verdict_of(root, on_progress)]
+        root = root.parent
     config = read_config(root)
     recipe = None if config["recipe"] is None else Recipe.from_dict(config["recipe"])
     verdicts = []
@@ -626,6 +689,20 @@ def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = No
         if on_progress is not None:
             on_progress(number + 1, len(config["shards"]))
     return verdicts
+
+
+def _verdict_of(file: Path, on_progress: Callable[[int, int], None] | None) -> Verdict:
+    """Judge a file that is a dataset of its own."""
+    samples, problem = 0, None
+    try:
+        with Reader(file) as data:
+            samples = len(data)
+        check_shard(file)
+    except ValueError as error:
+        problem = str(error)
+    if on_progress is not None:
+        on_progress(1, 1)
+    return Verdict(shard=0, name=file.name, samples=samples, problem=problem)
 
 
 def merge(folders: Sequence[PathLike], out: PathLike) -> int:

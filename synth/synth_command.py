@@ -13,7 +13,9 @@ import typer
 
 from . import options as o
 from .camera import Camera
-from .render import Model
+from .generate import MAX_CLAMPED
+from .recipe import MIN_VALID
+from .render import VIEWS, Model
 
 __all__ = ["app"]
 
@@ -58,6 +60,18 @@ def generate(
     model: Annotated[
         str, typer.Option("--model", help="layered (occlusion), gather (as published generators), aperture (slow).")
     ] = "layered",
+    views: Annotated[
+        str,
+        typer.Option(
+            "--views",
+            help="What is stored, separated by commas: combined, or left,right or top,bottom or the quarters "
+            "top_left,top_right,bottom_left,bottom_right, each with or without combined.",
+        ),
+    ] = ",".join(VIEWS),
+    angle: Annotated[
+        float | None,
+        typer.Option("--angle", help="Direction in which the sensor divides its pixels, degrees from right to down."),
+    ] = None,
     shard_size: Annotated[int, typer.Option("--shard-size", help="Samples in a file.")] = 256,
     workers: _WORKERS = 1,
     scheduler: _SCHEDULER = None,
@@ -67,11 +81,23 @@ def generate(
         float | None, typer.Option("--max-radius", help="Largest blur radius, px; larger ones are clamped and counted.")
     ] = None,
     max_clamped: Annotated[
-        float | None, typer.Option("--max-clamped", help="Stop where a larger share of the pixels is clamped, 0 to 1.")
-    ] = None,
+        float,
+        typer.Option("--max-clamped", help="Refuse a larger share of clamped pixels, of all of known depth; 1: any."),
+    ] = MAX_CLAMPED,
+    min_valid: Annotated[
+        float, typer.Option("--min-valid", help="Least share of a sample's pixels whose depth is known, 0 to 1.")
+    ] = MIN_VALID,
+    alpha: Annotated[
+        bool, typer.Option("--alpha/--no-alpha", help="Store alpha masks of scenes that are drawn from layers.")
+    ] = True,
     pixel_pitch: o.PitchOption = None,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Fit focus and pixel pitch to the first scene, so that its blur is strong.")
+        bool,
+        typer.Option(
+            "--fit",
+            help="Fit the pixel pitch and the range of focus to all scenes, so that the strongest blur is --max-radius "
+            "[8] and next to nothing is clamped. Focus, aperture and gain are drawn as without it.",
+        ),
     ] = False,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float16.")] = "float32",
     compression: Annotated[
@@ -80,42 +106,66 @@ def generate(
 ) -> None:
     """Render samples of scenes through a camera and store them.
 
-    Each sample draws focus, aperture, gain and place from the camera's ranges. The same arguments give the same bytes,
-    whatever the number of workers, and a folder that was interrupted goes on with `blurphys synth resume`.
+    Each sample draws focus, aperture and gain from the camera's ranges, and its place. The same arguments give the same
+    bytes, whatever the number of workers, and a folder that was interrupted goes on with `blurphys synth resume`.
 
     Example: blurphys synth generate --scenes photos/ --camera canon-r6ii --samples 1000 --seed 7 --workers 4
     --shard-size 100 --size 512x512 --out data
     """
     from . import generate as run
 
-    shot = Camera.preset(camera)
-    wanted = _size(size)
-    if fit:
-        from .recipe import sources_of
-
-        first = sources_of(scenes[:1], depth_unit=depth_unit, size=wanted)[0].load()
-        shot = Camera.for_scene(first, base=shot, max_radius=8.0 if max_radius is None else max_radius)
-    elif max_radius is not None:
-        shot = replace(shot, max_radius=max_radius)
-    if pixel_pitch is not None:
-        shot = replace(shot, lens=replace(shot.lens, pixel_pitch_um=pixel_pitch))
+    if out.suffix.lower() in (".h5", ".hdf5") and out.exists():
+        raise FileExistsError(f"{out} exists already; name another file, or delete it")
+    if fit and pixel_pitch is not None:
+        raise ValueError("expected --fit or --pixel-pitch, got both: --fit chooses the pitch")
+    shot, wanted = Camera.preset(camera), _size(size)
+    with _as_options():
+        if fit:
+            shot = _fitted(scenes, shot, depth_unit=depth_unit, size=wanted, max_radius=max_radius)
+        elif max_radius is not None:
+            shot = replace(shot, max_radius=max_radius)
+        if pixel_pitch is not None:
+            shot = replace(shot, lens=replace(shot.lens, pixel_pitch_um=pixel_pitch))
+        if angle is not None:
+            shot = replace(shot, pupil=replace(shot.pupil, angle=angle))
     if shot.published is not None and model == "layered":
         model = "gather"
         typer.echo(f"{shot.name}: published kernels, rendered by model gather")
     # What is no such word is refused by the generator, in its own sentence.
     part, kind, number = cast(Split, split), cast(Model, model), cast(Number, dtype)
-    with _progress("synth", samples) as on_progress, _client(scheduler) as executor:
+    chosen = tuple(view.strip() for view in views.split(","))
+    with _as_options(), _goes_on(out), _progress("synth", samples) as on_progress, _client(scheduler) as executor:
         report = run(
             list(scenes), out, camera=shot, samples=samples, seed=o.check_seed(seed), split=part, size=wanted,
-            invalid=o.policy(invalid), model=kind, dtype=number, compression=compression, max_clamped=max_clamped,
-            depth_unit=depth_unit, shard_size=shard_size, workers=workers, executor=executor, resume=False,
-            on_progress=on_progress,
+            views=chosen, invalid=o.policy(invalid), model=kind, dtype=number, compression=compression,
+            max_clamped=max_clamped, min_valid=min_valid, alpha=alpha, depth_unit=depth_unit, shard_size=shard_size,
+            workers=workers, executor=executor, resume=False, on_progress=on_progress,
+            on_note=lambda sentence, warning: _say(f"{'warning: ' if warning else ''}{sentence}"),
         )  # fmt: skip
     typer.echo(str(report))
 
 
+def _fitted(
+    scenes: list[str], base: Camera, *, depth_unit: str | None, size: tuple[int, int] | None, max_radius: float | None
+) -> Camera:
+    """Fit a camera to these scenes, or to 64 of them."""
+    from .recipe import sources_of
+
+    sources = sources_of(scenes, depth_unit=depth_unit, size=size)
+    looked_at = sources[:: -(-len(sources) // 64)]
+    limit = 8.0 if max_radius is None else max_radius
+    return Camera.for_scenes((source.load() for source in looked_at), base=base, max_radius=limit)
+
+
 @app.command()
-def resume(folder: _FOLDER, workers: _WORKERS = 1, scheduler: _SCHEDULER = None) -> None:
+def resume(
+    folder: _FOLDER,
+    workers: _WORKERS = 1,
+    scheduler: _SCHEDULER = None,
+    max_clamped: Annotated[
+        float | None, typer.Option("--max-clamped", help="Another limit on clamping from now on; 1: any [as begun].")
+    ] = None,
+) -> None:
     """Go on with a dataset that was interrupted: whole shards stay, missing and damaged ones are made.
 
     Example: blurphys synth resume data --workers 4
@@ -124,13 +174,18 @@ def resume(folder: _FOLDER, workers: _WORKERS = 1, scheduler: _SCHEDULER = None)
     from .shards import resume as run
 
     total = sum(read_config(folder)["shards"])
-    with _progress("synth", total) as on_progress, _client(scheduler) as executor:
-        report = run(folder, workers=workers, executor=executor, on_progress=on_progress, on_damage=_say)
+    limit: Any = "stored" if max_clamped is None else max_clamped
+    with _as_options(), _goes_on(folder), _progress("synth", total) as on_progress, _client(scheduler) as executor:
+        report = run(
+            folder, workers=workers, executor=executor, on_progress=on_progress, on_damage=_say, max_clamped=limit
+        )  # fmt: skip
     typer.echo(str(report))
 
 
 @app.command()
-def verify(folder: _FOLDER) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder or file of a dataset.", show_default=False)],
+) -> None:
     """Read every sample of every shard and compare it with its checksums; exit code 1 and the names of bad shards.
 
     Example: blurphys synth verify data
@@ -138,14 +193,15 @@ def verify(folder: _FOLDER) -> None:
     from .dataset import read_config
     from .shards import verify as run
 
-    shards = read_config(folder)["shards"]
-    with _counted("verify", len(shards)) as advance:
+    shards = 1 if folder.is_file() else len(read_config(folder)["shards"])
+    with _counted("verify", shards) as advance:
         verdicts = run(folder, on_progress=lambda done, total: advance())
     bad = [verdict for verdict in verdicts if not verdict.whole]
     for verdict in bad:
         typer.echo(f"{verdict.name}: {verdict.problem}")
     good = len(verdicts) - len(bad)
-    typer.echo(f"{folder}: {good} of {len(verdicts)} shards whole, {sum(v.samples for v in verdicts)} samples")
+    files = "shards" if folder.is_dir() else "files"
+    typer.echo(f"{folder}: {good} of {len(verdicts)} {files} whole, {sum(v.samples for v in verdicts)} samples")
     if bad:
         raise typer.Exit(1)
 
@@ -208,6 +264,8 @@ def preview(
     """
     from .preview import preview as run
 
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no folder or file {folder}")
     if out.exists() and not force:
         raise FileExistsError(f"{out} exists already; --force replaces it")
     run(folder, out, samples=samples, overwrite=force)
@@ -216,6 +274,41 @@ def preview(
 
 def _say(sentence: str) -> None:
     typer.echo(sentence, err=True)
+
+
+_OPTIONS = {
+    "max_clamped": "--max-clamped", "max_radius": "--max-radius", "min_valid": "--min-valid",
+    "shard_size": "--shard-size", "depth_unit": "--depth-unit", "pixel_pitch_um": "--pixel-pitch",
+    "give a size,": "give one with --size,", "use dtype='float32'": "use --dtype float32",
+    "; from_files takes any two files": "",
+}  # fmt: skip
+
+
+@contextmanager
+def _as_options() -> Iterator[None]:
+    """Say in errors what the options are called, rather than the arguments of `synth.generate`."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        for name, option in _OPTIONS.items():
+            text = text.replace(name, option)
+        if text == str(error):
+            raise
+        raise ValueError(text) from error
+
+
+@contextmanager
+def _goes_on(out: Path) -> Iterator[None]:
+    """Say after Ctrl-C what to do next."""
+    from .dataset import CONFIG
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (out / CONFIG).is_file():
+            _say(f"`blurphys synth resume {out}` goes on with it")
+        raise
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

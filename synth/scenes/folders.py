@@ -12,7 +12,7 @@ from ..depth import Stereo, read_depth
 from ..io import read_image
 from .scene import Scene
 
-__all__ = ["from_files", "read_folder"]
+__all__ = ["from_files", "holds_pair", "read_folder"]
 
 
 class _Layout(NamedTuple):
@@ -25,6 +25,7 @@ class _Layout(NamedTuple):
     stereo: Stereo | None = None
     second: str | None = None  # a second view, averaged with the first
     rim: int = 0  # px without content on each side, cut off
+    sharp: bool = True  # whether the photograph is in focus everywhere
 
 
 # The 2003 Middlebury set publishes no calibration; the rig of the 2005 and 2006 sets (3740 px at full size, 160 mm)
@@ -40,8 +41,9 @@ _LAYOUTS = (
         stereo=_CONES,
     ),
     _Layout(
-        "l.png", "d.png", "mm", "dual-pixel capture with depth camera; mean of both views, blurred as the lens made it",
-        second="r.png",
+        "l.png", "d.png", "mm",
+        "dual-pixel capture with depth camera; mean of both views, not all in focus: blurred as the lens made it",
+        second="r.png", sharp=False,
     ),
 )  # fmt: skip
 
@@ -93,10 +95,16 @@ def read_folder(path: str | Path, depth_unit: str | None = None, *, stereo: Ster
         if other.shape != scene.all_in_focus.shape:
             raise ValueError(f"{folder}: {image.name} and {layout.second} differ in size")
         scene = replace(scene, all_in_focus=(scene.all_in_focus + other) / np.float32(2))
+    scene = replace(scene, sharp=layout.sharp)
     if rim := layout.rim:
         H, W = scene.shape
         scene = scene.window(rim, rim, H - 2 * rim, W - 2 * rim)
     return scene
+
+
+def holds_pair(folder: Path) -> bool:
+    """Whether `read_folder` would know a pair by its names."""
+    return any(_pairs(folder, layout) for layout in _LAYOUTS)
 
 
 def _pairs(folder: Path, layout: _Layout) -> list[tuple[Path, Path]]:

@@ -88,6 +88,8 @@ class Scene:
         photograph.
     hidden : Layer, optional
         For a photograph: the second surface behind each pixel, where one was guessed (`with_background`).
+    sharp : bool
+        False where the photograph is known to be out of focus itself; what is rendered from it is blurred twice.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class Scene:
     source: str = ""
     layers: tuple[Layer, ...] = ()
     hidden: Layer | None = None
+    sharp: bool = True
 
     def __post_init__(self) -> None:
         image, depth = self.all_in_focus, self.depth_m

@@ -1,5 +1,8 @@
 """Views beyond left and right: half-pixels split in any direction, and the four of a quad pixel."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -163,3 +166,27 @@ def test_unknown_views_are_named(view):
 def test_angles_are_finite(view):
     with pytest.raises(ValueError, match="finite angle in degrees"):
         bp.Pupil.disk().seen(view)
+
+
+FORMULAS = {
+    "disk": bp.Pupil.disk(split=0.2, cat_eye=(0.3, 0.0)),
+    "ring": bp.Pupil.butterworth(order=2),
+    "measured": bp.Pupil.measured(GRID),
+}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_the_parameters_are_those_of_the_pupil_itself(kind):
+    """Also after `replace`: what is stored must be what renders."""
+    made = FORMULAS[kind]
+    turned = replace(made, split=0.45, angle=90.0, cross_talk=0.1)
+    assert turned.parameters == {**made.parameters, "split": 0.45, "angle": 90.0, "cross_talk": 0.1}
+    assert made.parameters["angle"] == 0.0
+    for change in ({"intensity": made.intensity[::-1] + 1e-9}, {"extent": 2.0}):
+        other = replace(turned, **change)
+        assert other.parameters == {
+            "kind": "measured", "extent": other.extent, "split": 0.45, "cross_talk": 0.1, "angle": 90.0,
+        }  # fmt: skip
+    assert bp.Pupil(intensity=np.eye(4), parameters={"kind": "disk"}).parameters["kind"] == "measured"
+    again = pickle.loads(pickle.dumps(turned))
+    assert replace(again, angle=0.0).parameters == {**turned.parameters, "angle": 0.0}

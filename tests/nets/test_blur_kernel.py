@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -348,18 +347,3 @@ def test_bad_input():
     for options in ({"max_radius": 0}, {"max_radius": 2.5}, {"constraint": "simplex"}, {"initial": "gaussian"}):
         with pytest.raises(ValueError, match=f"LearnableBlurKernel: expected {next(iter(options))}"):
             LearnableBlurKernel(**options)
-
-
-def test_compiles_and_exports_whole():
-    net = LearnableBlurKernel(max_radius=1, constraint="projected")
-    image, radii = (v.float() for v in problem((1, 3, 8, 9), 1))
-    expected = net(image, radii)
-    torch._dynamo.reset()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what torch says about its own future
-        found = torch.compile(net, fullgraph=True, backend="aot_eager")(image, radii)
-        exported = torch.export.export(net, (image, radii)).module()(image, radii)
-    assert torch.allclose(found, expected, rtol=0, atol=1e-6)
-    assert torch.allclose(exported, expected, rtol=0, atol=1e-6)
-    found.square().sum().backward()
-    assert float(net.positive[1].grad.abs().sum()) > 0

@@ -329,13 +329,6 @@ def test_physics_stays_in_float32_under_autocast():
     torch.testing.assert_close(out.float(), expected, rtol=0, atol=0.05)
 
 
-@torch.no_grad()
-def test_export():
-    net, y = GKMNet(scales=1).eval(), image(1, 3, 14, 24)
-    exported = torch.export.export(net, (y,)).module()
-    torch.testing.assert_close(exported(y), net(y), rtol=0, atol=1e-6)
-
-
 def test_official_names_there_and_back():
     net = GKMNet()
     own = net.state_dict()

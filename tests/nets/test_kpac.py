@@ -258,17 +258,6 @@ def test_official_kernels_are_turned_to_our_layout():
     assert own["decoder.0.up.weight"][80, 40, 3, 0] == 1.0
 
 
-def test_compiles_as_one_graph_and_exports():
-    net = small(dual=True, levels=3)
-    images = tuple(image(1, 3, 16, 24, seed=i) for i in range(3))
-    with torch.no_grad():
-        expected = net(*images)
-        compiled = torch.compile(net, fullgraph=True, backend="eager")(*images)
-        exported = torch.export.export(net, images).module()(*images)
-    torch.testing.assert_close(compiled, expected)
-    torch.testing.assert_close(exported, expected)
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -1,7 +1,6 @@
 """NRKNet: counts, variants, the classical series it unrolls, sizes, gradients, memory."""
 
 import math
-import warnings
 from functools import partial
 
 import pytest
@@ -483,12 +482,3 @@ def test_reach_bounds_what_a_pixel_sees():
             seen = gradient.abs().amax(dim=(0, 1, 2)).nonzero()
             farthest = int((seen - column).abs().max())
             assert farthest <= net.reach < 1.5 * farthest
-
-
-def test_compile_and_export():
-    net, y = small(atoms=1, powers=(1, 1)), picture(20, 17)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = net(y)
-        close(torch.compile(net, fullgraph=True, backend="eager")(y), expected, 1e-5)
-        close(torch.export.export(net, (y,)).module()(y), expected, 1e-5)

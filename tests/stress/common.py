@@ -33,7 +33,7 @@ def generate(out: Path, *, samples: int, seed: int, scenes: str = "dead-leaves",
     import synth
 
     camera = replace(synth.Camera.preset("canon-r6ii"), max_radius=1.0)
-    settings: dict[str, Any] = {"shard_size": 2, "compression": None, "model": "gather"} | options
+    settings: dict[str, Any] = {"shard_size": 2, "compression": None, "model": "gather", "max_clamped": None} | options
     return synth.generate(scenes, out, camera=camera, samples=samples, seed=seed, size=SIZE, **settings)
 
 
@@ -42,6 +42,7 @@ def command(out: Path, *, samples: int, seed: int, scenes: str = "dead-leaves", 
     return [
         *BLURPHYS, "synth", "generate", "--scenes", scenes, "--samples", str(samples), "--seed", str(seed),
         "--size", f"{SIZE[0]}x{SIZE[1]}", "--max-radius", "1", "--model", "gather", "--shard-size", "2",
+        "--max-clamped", "1",
         "--workers", str(workers), "--out", str(out),
     ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Cameras: presets, drawing of settings, storage, and the fit to a scene."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,6 +144,38 @@ def test_a_stray_pixel_does_not_decide_the_fit():
     assert pitch[2] > 100 * pitch[1]
 
 
+def test_a_camera_fitted_to_several_scenes_draws_and_hardly_clamps(rng):
+    shown = [scene(0.6, 1.5), scene(2, 9), scene(1, 40)]
+    base = Camera.preset("canon-r6ii")
+    fitted = Camera.for_scenes(shown, base=base, max_radius=6.0)
+    assert (fitted.f_number_range, fitted.gain_range) == (base.f_number_range, base.gain_range)
+    near, far = fitted.focus_range_m
+    assert 0.6 < near < far < 40
+    depths = np.concatenate([made.depth_m[made.valid] for made in shown])
+    shares, strongest = [], 0.0
+    for _ in range(30):
+        radii = np.abs(fitted.draw(rng).defocus_map(depths[None]))
+        shares.append((radii > 6).mean())
+        strongest = max(strongest, radii.max())
+    assert max(shares) < 0.01
+    assert strongest > 3
+    fixed = Camera.for_scenes(shown, base=replace(base, focus_range_m=None), max_radius=6.0)
+    assert fixed.focus_range_m is None
+    assert np.mean(depths < fixed.lens.focus_distance_m) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_changed_pupil_is_stored_as_it_renders():
+    made = replace(Camera.preset("canon-r6ii"), max_radius=3.0, step=1.0)
+    for changed in (
+        replace(made, pupil=replace(made.pupil, split=0.45, angle=90.0)),
+        replace(made, pupil=replace(made.pupil, intensity=np.eye(8))),
+    ):
+        again = Camera.from_dict(json.loads(json.dumps(changed.to_dict())))
+        for view in ("left", "top"):
+            assert np.array_equal(changed.bank().psfs(view), again.bank().psfs(view))
+            assert not np.array_equal(changed.bank().psfs(view), made.bank().psfs(view))
+
+
 def test_a_fitted_camera_keeps_lens_and_pupil():
     base = make(pupil=PUPILS["polygon"], focus_range_m=(0.5, 1), noise=ShotReadNoise(1e-3))
     camera = Camera.for_scene(scene(1, 3), base=base, focus_distance_m=2.0)
@@ -162,6 +195,15 @@ def test_a_fitted_camera_keeps_lens_and_pupil():
         (lambda: make(f_number_range=(4, 2)), "f_number_range"),
         (lambda: make(gain_range=(0, 2)), "gain_range"),
         (lambda: make(focus_range_m=(0.04, 2)), "beyond the focal length"),
+        (lambda: replace(Camera.preset("iccv2021-0"), pupil=bp.Pupil.disk()), "pupil, split and angle of their own"),
+        (
+            lambda: replace(Camera.preset("iccv2021-0"), pupil=replace(Camera.preset("iccv2021-0").pupil, angle=9.0)),
+            "pupil, split and angle of their own",
+        ),
+        (lambda: Camera.preset("iccv2021-0").bank(("top", "bottom")), "of the left and right view, got top, bottom"),
+        (lambda: Camera.for_scenes([]), "at least one scene"),
+        (lambda: Camera.for_scenes([scene(1, 3)], max_radius=0), "max_radius > 0"),
+        (lambda: Camera.for_scenes([scene(2, 2)]), "plane of focus"),
         (lambda: Camera.for_scene(scene(1, 3), max_radius=-1), "max_radius > 0"),
         (lambda: Camera.for_scene(scene(1, 3), quantile=2), "quantile"),
         (lambda: Camera.for_scene(scene(1, 3), outliers=0.5), "outliers"),

@@ -30,7 +30,14 @@ def scene(seed=1):
 
 
 def make(folder, **changes):
-    options = {"camera": CAMERA, "samples": 4, "seed": 1, "shard_size": 2, "model": "gather"} | changes
+    options = {
+        "camera": CAMERA,
+        "samples": 4,
+        "seed": 1,
+        "shard_size": 2,
+        "model": "gather",
+        "max_clamped": None,
+    } | changes
     return synth.generate(scene(), folder, **options)
 
 

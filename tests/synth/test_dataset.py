@@ -398,12 +398,74 @@ def test_mirroring_moves_all_arrays_alike_and_exchanges_the_views(file):
     assert len(seen) == 4
 
 
-def test_views_split_another_way_are_not_mirrored(tmp_path):
-    path = write(tmp_path / "a.h5", configuration={"camera": {"pupil": {"angle": 45.0}}})
-    dataset = synth.Dataset(path, augment=True)
-    for epoch in range(6):
+QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+
+
+@pytest.mark.parametrize(
+    ("views", "angle", "across", "down"),
+    [
+        (("left", "right"), 45.0, None, None),  # the mirror image of left would look down
+        (("left", "right"), 90.0, "same", "opposite"),
+        (("left", "right"), 180.0, "opposite", "same"),
+        (("top", "bottom"), 0.0, "same", "opposite"),
+        (("top", "bottom"), -90.0, "opposite", "same"),
+        (QUARTERS, 0.0, "right", "bottom"),
+        (QUARTERS, 45.0, ("top_right", "bottom_left"), ("top_left", "bottom_right")),
+        (QUARTERS, 30.0, None, None),
+    ],
+)
+def test_mirroring_exchanges_views_of_any_direction(tmp_path, views, angle, across, down):
+    names = ("all_in_focus", *views, "defocus_map", "depth_m", "valid")
+    stored = {**arrays(0), **{name: arrays(n + 1)["left"] for n, name in enumerate(views)}}
+    configuration = {"camera": {"pupil": {"angle": angle}}}
+    with writing(
+        tmp_path / "a.h5", samples=1, shape=(H, W), names=names, configuration=configuration, seed=0
+    ) as writer:
+        writer.write(0, stored, {"scene": 0})
+    dataset = synth.Dataset(tmp_path / "a.h5", augment=True)
+    seen = set()
+    for epoch in range(12):
         dataset.set_epoch(epoch)
-        assert np.array_equal(dataset[0]["left"], arrays(0)["left"])
+        item = dataset[0]
+        rows, columns = (
+            next(step for step in (1, -1) if np.array_equal(item["valid"].sum(axis), stored["valid"].sum(axis)[::step]))
+            for axis in (1, 0)
+        )
+        seen.add((rows, columns))
+        for name in views:
+            source = name
+            for step, rule in ((columns, across), (rows, down)):
+                source = _mirror_image(source, views, rule) if step == -1 else source
+            assert np.array_equal(item[name], stored[source][:, ::rows, ::columns]), (name, rows, columns)
+    steps = [(1,) if rule is None else (1, -1) for rule in (down, across)]
+    assert seen == {(rows, columns) for rows in steps[0] for columns in steps[1]}
+
+
+def _mirror_image(name, views, rule):
+    if rule == "same":
+        return name
+    if rule == "opposite":
+        return views[1 - views.index(name)]
+    exchange = {"right": ("left", "right"), "bottom": ("top", "bottom")}
+    if isinstance(rule, tuple):  # turned by 45 degrees two quarters look along each axis
+        return rule[1 - rule.index(name)] if name in rule else name
+    one, other = exchange[rule]
+    return name.replace(one, "#").replace(other, one).replace("#", other)
+
+
+def test_alpha_masks_are_shares_in_steps_of_a_255th(tmp_path):
+    alpha = np.random.default_rng(0).random((2, H, W)).astype(np.float32)
+    names = (*NAMES, "alpha")
+    with writing(
+        tmp_path / "a.h5", samples=1, shape=(H, W), names=names, configuration=CONFIGURATION, seed=0, layers=2
+    ) as writer:
+        writer.write(0, {**arrays(0), "alpha": alpha}, {"scene": 0})
+    with h5py.File(tmp_path / "a.h5") as raw:
+        assert (raw["alpha"].shape, raw["alpha"].dtype) == ((1, 2, H, W), np.uint8)
+    with synth.open(tmp_path / "a.h5") as data:
+        assert data[0]["alpha"].dtype == np.float32
+        assert np.abs(data[0]["alpha"] - alpha).max() <= 0.5 / 255 + 1e-6
+        assert np.array_equal(data.read(0, window=(2, 3, 5, 6))["alpha"], data[0]["alpha"][:, 2:7, 3:9])
 
 
 @pytest.mark.parametrize("crop", [0, 21, (20, 29), (-1, 4)])

@@ -35,7 +35,12 @@ def scene(name="made", H=34, W=42, seed=0):
 
 def make(path, *, scenes=None, samples=3, seed=11, camera=CAMERA, **options):
     return synth.generate(
-        scene() if scenes is None else scenes, path, camera=camera, samples=samples, seed=seed, **options
+        scene() if scenes is None else scenes,
+        path,
+        camera=camera,
+        samples=samples,
+        seed=seed,
+        **{"max_clamped": None, **options},
     )
 
 
@@ -195,9 +200,9 @@ def test_float16_and_plain_storage(tmp_path):
         ({"views": ("left",)}, ValueError, "expected views"),
         ({"scenes": []}, ValueError, "at least one scene"),
         ({"scenes": [scene(), scene()]}, ValueError, "made more than once"),
-        ({"scenes": [scene(), scene("b", H=40)]}, ValueError, r"differ in size \(34 x 42, 40 x 42\); pass size"),
+        ({"scenes": [scene(), scene("b", H=40)]}, ValueError, r"differ in size \(34 x 42, 40 x 42\); give a size"),
         ({"size": (35, 10)}, ValueError, "at most 34 x 42 px, got 35 x 10"),
-        ({"size": (0, 10)}, ValueError, "at most 34 x 42"),
+        ({"size": (0, 10)}, ValueError, "at least 1 x 1 px, got 0 x 10"),
         ({"invalid": "error"}, ValueError, "got 12 pixels"),
         ({"invalid": "ignore"}, ValueError, "expected invalid"),
         ({"dtype": "uint8"}, ValueError, "float32"),
@@ -262,10 +267,129 @@ def test_public_names_are_what_they_say():
 def test_each_real_folder(data, name, tmp_path):
     made = synth.scenes.read_folder(data / name)
     camera = replace(Camera.for_scene(made, max_radius=5), noise=ShotReadNoise())
-    radii = camera.lens.defocus_map(made.depth_m[made.valid][None])
+    said, radii = [], camera.lens.defocus_map(made.depth_m[made.valid][None])
     assert (np.abs(radii) > 5).mean() <= 0.0101
-    report = synth.generate(made, tmp_path / "a.h5", camera=camera, samples=1, seed=0, size=(96, 128))
+    report = synth.generate(
+        made,
+        tmp_path / "a.h5",
+        camera=camera,
+        samples=1,
+        seed=0,
+        size=(96, 128),
+        on_note=lambda *note: said.append(note),
+    )
     assert report.clamped_share < 0.1
+    with synth.open(tmp_path / "a.h5") as stored:
+        told = stored.configuration["scenes"][0]
+    if name == "canon_r6m2_scene_003":
+        assert "not all in focus" in told["source"] and told["sharp"] is False
+        ((sentence, warning),) = said
+        assert warning and sentence.startswith(f"{name}: the photograph is out of focus in places itself")
+    else:
+        assert not said and "sharp" not in told
     (sample,) = samples_of(tmp_path / "a.h5")
     assert all(np.isfinite(sample[view]).all() for view in ("left", "right", "combined", "defocus_map"))
     assert np.abs(sample["combined"] - sample["all_in_focus"]).max() > 0.01
+
+
+QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+SMALL = replace(CAMERA, pupil=bp.Pupil.measured(np.ones((16, 16)), split=0.4), step=1.0)
+
+
+@pytest.mark.parametrize("views", [("top", "bottom"), (*QUARTERS, "combined"), ("combined", "bottom", "top")])
+@pytest.mark.parametrize("model", ["gather", "layered"])
+def test_views_of_other_directions(tmp_path, views, model):
+    made = synth.scenes.highlights(34, 42, seed=1)
+    near = replace(SMALL, max_radius=6.0, pupil=replace(SMALL.pupil, angle=30.0))
+    make(tmp_path / "a.h5", scenes=made, views=views, model=model, camera=near, samples=2)
+    with synth.open(tmp_path / "a.h5") as data:
+        assert set(data.names) == {"all_in_focus", *views, "defocus_map", "depth_m", "valid", "alpha"}
+        parts = [name for name in views if name != "combined"]
+        again = synth.replay(tmp_path / "a.h5", 1, made)
+        for name in views:
+            assert np.array_equal(data[1][name], again.arrays[name].astype(np.float32)), name
+        assert not np.allclose(data[1][parts[0]], data[1][parts[1]], atol=0.01)
+        if "combined" in views:
+            mean = np.mean([data[1][name].astype(float) for name in parts], axis=0)
+            assert np.allclose(data[1]["combined"], mean, rtol=1e-5, atol=1e-6)
+        assert data.camera(0).pupil.angle == 30.0
+
+
+def test_a_pair_of_quarters_is_a_half_and_noisier(rng=0):
+    flat = Scene(all_in_focus=np.full((3, 60, 60), 0.5), depth_m=np.full((60, 60), 1.3), name="flat")
+    light = {
+        views: synth.render(flat, replace(SMALL, noise=ShotReadNoise()), rng=rng, views=views)
+        for views in (QUARTERS, ("left", "right"), ("top", "bottom"))
+    }
+    quarters, across, down = (sample.arrays for sample in light.values())
+    assert np.allclose((quarters["top_left"] + quarters["bottom_left"]) / 2, across["left"], atol=1e-9)
+    assert np.allclose((quarters["top_left"] + quarters["top_right"]) / 2, down["top"], atol=1e-9)
+    noisy = replace(SMALL, noise=ShotReadNoise(1e-3, 1e-5))
+    spread = {
+        name: (synth.render(flat, noisy, rng=rng, views=views).arrays[name] - light[views].arrays[name]).var()
+        for views, name in ((QUARTERS, "top_right"), (("top", "bottom"), "top"))
+    }
+    assert spread["top"] == pytest.approx(0.5e-3 + 1e-5, rel=0.05)
+    assert spread["top_right"] == pytest.approx(2 * 0.5e-3 + 4e-5, rel=0.05)
+
+
+def test_alpha_masks_of_exact_layers_alone(tmp_path):
+    layered = synth.scenes.highlights(34, 42, seed=1)
+    make(tmp_path / "a.h5", scenes=[scene(), layered], size=(20, 24), samples=4, camera=SMALL)
+    with synth.open(tmp_path / "a.h5") as data:
+        for index in range(4):
+            alpha, stored = data[index]["alpha"], data.parameters(index)
+            assert alpha.shape == (len(layered.layers), 20, 24)
+            if index % 2 == 0:
+                assert not alpha.any()
+                continue
+            rows, columns = (slice(int(stored[n]), int(stored[n]) + size) for n, size in (("top", 20), ("left", 24)))
+            truth = np.stack([layer.alpha[rows, columns] for layer in layered.layers])
+            assert np.abs(alpha - truth).max() <= 0.51 / 255
+            assert np.all(alpha[-1] == 1)
+            again = synth.replay(tmp_path / "a.h5", index, layered)
+            assert np.array_equal(again.alpha, truth)
+    make(tmp_path / "b.h5", scenes=[scene(), layered], size=(20, 24), samples=1, camera=SMALL, alpha=False)
+    make(tmp_path / "c.h5", samples=1, camera=SMALL)
+    for name in "bc":
+        assert "alpha" not in samples_of(tmp_path / f"{name}.h5")[0]
+
+
+def test_clamping_is_limited_by_default_and_nothing_is_left(tmp_path):
+    for place in ("a", "a.h5"):
+        with pytest.raises(ValueError, match=r"of known depth will be clamped .*, more than the 25\.0% allowed"):
+            synth.generate(scene(), tmp_path / place, camera=replace(SMALL, max_radius=1.0), samples=3, seed=1)
+    assert list(tmp_path.iterdir()) == []
+    report = make(tmp_path / "a", camera=replace(SMALL, max_radius=1.0), samples=1)
+    assert report.clamped_share > 0.25
+
+
+def test_samples_are_cut_where_enough_depth_is_known(tmp_path):
+    depth = np.full((30, 60), np.nan)
+    depth[4, 4], depth[20:23, 40:43] = 1.3, 1.3
+    holes = Scene(all_in_focus=np.ones((3, 30, 60), np.float32), depth_m=depth, name="holes")
+    make(tmp_path / "a.h5", scenes=holes, size=(10, 10), samples=8, min_valid=0.09, camera=SMALL)
+    assert [sample["valid"].sum() for sample in samples_of(tmp_path / "a.h5")] == [9] * 8
+    for place in ("b", "b.h5"):
+        with pytest.raises(ValueError, match=r"scene holes: at no place of 10 x 10 px .* 20\.00% .*at best 9\.00%"):
+            make(tmp_path / place, scenes=holes, size=(10, 10), min_valid=0.2, camera=SMALL)
+    with pytest.raises(ValueError, match="min_valid from 0 to 1"):
+        make(tmp_path / "b", min_valid=1.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": (35, 10)}, {"camera": replace(SMALL, max_radius=500.0)}, {"camera": replace(SMALL, max_radius=1e9)},
+        {"camera": replace(SMALL, max_radius=10.0, step=1e-6)},
+        {"invalid": "error"}, {"model": "layered", "camera": Camera.preset("iccv2021-0")},
+        {"views": ("top", "bottom"), "camera": replace(Camera.preset("iccv2021-0"), max_radius=2.0)},
+        {"scenes": Scene(all_in_focus=np.full((3, 20, 20), 1e6), depth_m=np.ones((20, 20)), name="hdr"),
+         "dtype": "float16"},
+    ],
+)  # fmt: skip
+def test_a_start_that_fails_leaves_no_folder(tmp_path, options):
+    with pytest.raises(ValueError, match=r"."):
+        make(tmp_path / "a", **{"camera": SMALL, "model": "gather", **options})
+    assert list(tmp_path.iterdir()) == []

@@ -61,6 +61,41 @@ def test_a_cat_eye_spares_the_centre_and_is_for_gather():
     assert difference[H // 2 - 2 : H // 2 + 2, W // 2 - 2 : W // 2 + 2].max() < 0.3 * difference[:4, :4].max()
     with pytest.raises(ValueError, match="cat eyes"):
         synth.render(flat, eye, rng=0, model="layered")
+    for flaws in (Imperfections(chromatic=(0.9, 1.0, 1.0)), Imperfections(diffraction_nm=550.0)):
+        with pytest.raises(ValueError, match="coloured defocus and diffraction of camera .* got 'aperture'"):
+            synth.render(flat, camera(imperfections=flaws), rng=0, model="aperture")
+
+
+def test_the_psfs_of_a_cat_eye_are_made_once_for_all_shards(tmp_path, monkeypatch):
+    made, whole = [], synth.optics.cat_eye_banks
+    monkeypatch.setattr(synth.optics, "cat_eye_banks", lambda *a, **k: made.append(1) or whole(*a, **k))
+    coarse = bp.Pupil.measured(np.ones((16, 16)), split=0.3)
+    eye = camera(imperfections=Imperfections(cat_eye=0.9), pupil=coarse, max_radius=4.0, step=1.0)
+    options = {"camera": eye, "seed": 1, "size": (20, 24), "shard_size": 1, "model": "gather", "max_clamped": None}
+    synth.generate(scene(), tmp_path / "a", samples=3, **options)
+    assert len(made) == 1
+    with synth.open(tmp_path / "a") as data:
+        again = synth.replay(tmp_path / "a", 2, scene())
+        assert np.array_equal(data[2]["left"], again.left.astype(np.float32))
+
+
+@pytest.mark.parametrize("views", [("top", "bottom"), ("top_left", "top_right", "bottom_left", "bottom_right")])
+def test_flaws_of_other_views(views):
+    """Shading divides left from right; coloured and softened PSFs are those of the views."""
+    flaws = Imperfections(chromatic=(0.8, 1.0, 1.0), diffraction_nm=550.0, shading=(1.0, 2.0))
+    coarse = bp.Pupil.measured(np.ones((16, 16)), split=0.4)
+    shown = synth.render(
+        scene(), camera(imperfections=flaws, pupil=coarse, step=1.0), rng=0, model="gather", views=(*views, "combined")
+    )
+    plain = synth.render(
+        scene(), camera(imperfections=replace(flaws, shading=(1.0, 1.0)), pupil=coarse, step=1.0), rng=0,
+        model="gather", views=(*views, "combined"),
+    )  # fmt: skip
+    assert shown.combined.mean() == pytest.approx(plain.combined.mean(), rel=0.01)
+    assert np.allclose(np.mean([shown.arrays[view] for view in views], axis=0), shown.combined, atol=1e-9)
+    for view in views:
+        ratio = (shown.arrays[view] / plain.arrays[view])[:, :, -1].mean()
+        assert ratio == pytest.approx({"left": 4 / 3, "right": 2 / 3}.get(view.rpartition("_")[2], 1.0), abs=0.02)
 
 
 def test_field_curvature_is_in_the_map_that_is_stored():
@@ -118,7 +153,9 @@ def test_a_dataset_keeps_them_and_replays_them(tmp_path):
         tone=ToneCurve("srgb"),
         f_number_range=(4.0, 8.0),
     )
-    synth.generate(scene(), tmp_path / "a", camera=shot, samples=3, seed=1, size=(30, 36), shard_size=2)
+    synth.generate(
+        scene(), tmp_path / "a", camera=shot, samples=3, seed=1, size=(30, 36), shard_size=2, max_clamped=None
+    )
     with synth.open(tmp_path / "a") as data:
         assert data.attrs["transfer_function"] == "srgb"
         assert data.camera(1).imperfections == shot.imperfections

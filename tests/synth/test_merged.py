@@ -29,7 +29,9 @@ ONE, OTHER = scene("made", 1), scene("made", 2)
 def parts(tmp_path_factory):
     root = tmp_path_factory.mktemp("parts")
     for folder, shown, seed in (("a", ONE, 1), ("b", OTHER, 2)):
-        synth.generate(shown, root / folder, camera=CAMERA, samples=3, seed=seed, shard_size=2, model="gather")
+        synth.generate(
+            shown, root / folder, camera=CAMERA, samples=3, seed=seed, shard_size=2, model="gather", max_clamped=None
+        )
     merge([root / "a", root / "b"], root / "both")
     return root
 
@@ -53,11 +55,15 @@ def test_a_merged_folder_is_verified_and_not_resumed(parts):
 
 def test_a_shard_in_the_place_of_another_is_noticed_and_made_again(parts, tmp_path):
     """It is whole, of the right size and of the same recipe; only its samples are others."""
-    synth.generate(ONE, tmp_path / "c", camera=CAMERA, samples=4, seed=1, shard_size=2, model="gather")
+    synth.generate(
+        ONE, tmp_path / "c", camera=CAMERA, samples=4, seed=1, shard_size=2, model="gather", max_clamped=None
+    )
     before = (tmp_path / "c" / "shard-00001.h5").read_bytes()
     shutil.copyfile(tmp_path / "c" / "shard-00000.h5", tmp_path / "c" / "shard-00001.h5")
     assert "in the place of 2" in verify(tmp_path / "c")[1].problem
-    report = synth.generate(ONE, tmp_path / "c", camera=CAMERA, samples=4, seed=1, shard_size=2, model="gather")
+    report = synth.generate(
+        ONE, tmp_path / "c", camera=CAMERA, samples=4, seed=1, shard_size=2, model="gather", max_clamped=None
+    )
     assert report.made == 2
     assert (tmp_path / "c" / "shard-00001.h5").read_bytes() == before
 
@@ -66,8 +72,8 @@ def test_what_a_kill_leaves_beside_the_shards_goes(tmp_path):
     folder = tmp_path / "c"
     folder.mkdir()
     (folder / "config.json.12ab.part").write_text("{")
-    synth.generate(ONE, folder, camera=CAMERA, samples=2, seed=1, shard_size=1, model="gather")
+    synth.generate(ONE, folder, camera=CAMERA, samples=2, seed=1, shard_size=1, model="gather", max_clamped=None)
     (folder / "shard-00001.h5.part").write_text("half")
     (folder / "dataset.h5.12ab.part").write_text("half")
-    synth.generate(ONE, folder, camera=CAMERA, samples=2, seed=1, shard_size=1, model="gather")
+    synth.generate(ONE, folder, camera=CAMERA, samples=2, seed=1, shard_size=1, model="gather", max_clamped=None)
     assert not list(folder.glob("*.part"))

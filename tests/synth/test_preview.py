@@ -34,7 +34,7 @@ def scene(depth=None):
 def make(path, *, scenes=None, samples=2, camera=CAMERA, model="gather", **options):
     synth.generate(
         scenes or scene(), path, camera=camera, samples=samples, seed=2, shard_size=1, compression=None, model=model,
-        **options,
+        max_clamped=None, **options,
     )  # fmt: skip
     return path
 

@@ -395,7 +395,7 @@ def test_bad_views(rng):
     y = np.ones((3, 4, 4))
     with pytest.raises(ValueError, match="combined is formed from them"):
         RAW.views({"left": y, "right": y, "combined": y}, rng)
-    with pytest.raises(ValueError, match="expected 'left' and 'right', got \\['left'\\]"):
+    with pytest.raises(ValueError, match="such as 'left' and 'right', got \\['left'\\]"):
         RAW.views({"left": y}, rng)
     with pytest.raises(ValueError, match="one shape and dtype"):
         RAW.views({"left": y, "right": y.astype(np.float32)}, rng)

@@ -54,7 +54,7 @@ SCENES = [scene("one", 1), scene("two", 2)]
 def make(path, **options):
     chosen = {
         "scenes": SCENES, "samples": SAMPLES, "seed": 11, "camera": CAMERA, "shard_size": SHARD, "compression": None,
-        "model": "gather", **options,
+        "model": "gather", "max_clamped": None, **options,
     }  # fmt: skip
     return synth.generate(chosen.pop("scenes"), path, **chosen)
 
@@ -105,7 +105,7 @@ def test_the_folder_and_its_configuration(whole):
     config = json.loads((whole / CONFIG).read_text())
     assert config["shards"] == [2, 2, 1]
     assert config["recipe"]["seed"] == 11
-    assert config["storage"] == {"compression": None, "dtype": "float32", "shard_size": SHARD}
+    assert config["storage"] == {"compression": None, "dtype": "float32", "shard_size": SHARD, "max_clamped": None}
     lines = read_manifest(whole)
     assert [line["name"] for line in lines] == SHARDS
     assert [line["samples"] for line in lines] == [2, 2, 1]
@@ -358,13 +358,35 @@ def test_bad_arguments_leave_nothing_behind(options, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_shard_of_a_newer_version_is_never_touched(copy):
+    """It may hold what this version cannot read; resuming says so instead of making it again."""
+    with h5py.File(copy / SHARDS[1], "r+") as raw:
+        raw.attrs["version"] = 2
+    (copy / SHARDS[0]).unlink()
+    before = (copy / SHARDS[1]).read_bytes()
+    for run in (lambda: make(copy, on_sample=never), lambda: make(copy, workers=2)):
+        with pytest.raises(ValueError, match=r"shard-00001\.h5: expected version 1 of the format, got 2; it is left"):
+            run()
+    assert (copy / SHARDS[1]).read_bytes() == before
+    assert not (copy / SHARDS[0]).exists()
+    assert [verdict.whole for verdict in verify(copy)] == [False, False, True]
+
+
 def test_too_much_clamping_stops_and_less_goes_on(tmp_path):
     share = make(tmp_path / "free").clamped_share
     assert 0.01 < share < 0.9
-    with pytest.raises(ValueError, match=r"% of the pixels were clamped .*, more than the 1\.0% allowed; raise"):
+    with pytest.raises(ValueError, match=r"% of the pixels of known depth will be clamped .*, more than the 1\.0% a"):
         make(tmp_path / "a", max_clamped=0.01)
+    assert not (tmp_path / "a").exists()
+    with pytest.MonkeyPatch.context() as patch:  # where it shows only while rendering
+        patch.setattr("synth.shards.check_foreseen", lambda recipe, limit: None)
+        with pytest.raises(ValueError, match=r"% of the pixels of known depth were clamped"):
+            make(tmp_path / "a", max_clamped=0.01)
     assert len(list((tmp_path / "a").glob("shard*"))) < len(SHARDS)
+    with pytest.raises(ValueError, match="were clamped"):  # the limit is stored: without the scenes in memory, too
+        make(tmp_path / "a", max_clamped=json.loads((tmp_path / "a" / CONFIG).read_text())["storage"]["max_clamped"])
     report = make(tmp_path / "a", max_clamped=1.0)  # the limit is no part of the data
+    assert json.loads((tmp_path / "a" / CONFIG).read_text())["storage"]["max_clamped"] == 1.0
     assert report.clamped_share == share
     assert shard_bytes(tmp_path / "a") == shard_bytes(tmp_path / "free")
 
@@ -490,7 +512,7 @@ def test_no_flipped_bit_of_an_array_is_read_silently(copy, whole):
     rng = np.random.default_rng(5)
     places = []
     with h5py.File(whole / SHARDS[0]) as raw:
-        for name in FIELDS:
+        for name in (x for x in FIELDS if x in raw):
             info = raw[name].id.get_chunk_info(1)
             places += list(info.byte_offset + rng.integers(info.size, size=6))
     refused = 0
@@ -537,7 +559,7 @@ def test_the_virtual_file_shows_the_same_to_plain_hdf5(whole):
         assert set(first.attrs) <= set(raw.attrs)
         for key, value in first.attrs.items():
             assert raw.attrs[key] == value, key
-        for name in FIELDS:
+        for name in (x for x in FIELDS if x in raw):
             assert raw[name].is_virtual
             assert raw[name].shape == (SAMPLES, *first[name].shape[1:])
             assert raw[name].dtype == first[name].dtype

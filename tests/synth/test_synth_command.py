@@ -86,7 +86,7 @@ def refused(*arguments, code=2):
 def generate_arguments(photos, out, *more, samples=3):
     return (
         "generate", "--scenes", photos, "--samples", samples, "--seed", 5, "--size", "20x22", "--shard-size", 2,
-        "--model", "gather", "--out", out, *more,
+        "--model", "gather", "--max-clamped", 1, "--out", out, *more,
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def damage(path):
 def test_generate_is_the_call_with_the_same_arguments(made, photos, tmp_path):
     synth.generate(
         [photos], tmp_path / "call", camera=_small_preset(Camera, "canon-r6ii"), samples=3, seed=5, size=(20, 22),
-        model="gather", compression=None, shard_size=2,
+        model="gather", compression=None, shard_size=2, max_clamped=1.0,
     )  # fmt: skip
     for name in SHARDS:
         assert (made / name).read_bytes() == (tmp_path / "call" / name).read_bytes()
@@ -135,6 +135,7 @@ def test_generate_one_folder_layered_into_one_file(photos, tmp_path):
     good(
         "generate", "--scenes", photos / "first", "-n", 1, "--size", "16X18", "-o", tmp_path / "a.h5", "--split", "val",
         "--dtype", "float16", "--compression", 1, "--max-radius", 2, "--camera", "pixel4", "--depth-unit", "mm",
+        "--max-clamped", 1,
     )  # fmt: skip
     with synth.open(tmp_path / "a.h5") as data:
         assert data.shape == (16, 18)
@@ -156,11 +157,11 @@ def test_generate_fits_the_camera_to_the_first_scene(photos, tmp_path):
 def test_generate_draws_scenes_and_takes_several(photos, tmp_path):
     good(
         "generate", "--scenes", "dead-leaves:2", "--scenes", photos / "first", "--samples", 3, "--size", "20x22",
-        "--out", tmp_path / "a", "--pixel-pitch", 100,
+        "--out", tmp_path / "a", "--pixel-pitch", 200,
     )  # fmt: skip
     with synth.open(tmp_path / "a") as data:
         assert [scene["name"] for scene in data.configuration["scenes"]] == ["dead-leaves-0", "dead-leaves-1", "first"]
-        assert data.configuration["camera"]["lens"]["pixel_pitch_um"] == 100
+        assert data.configuration["camera"]["lens"]["pixel_pitch_um"] == 200
 
 
 @pytest.mark.parametrize("size", ["10by10", "10", "x10", "10x", "10x10x10", "-10x10", "10.5x10", "１0x10", ""])
@@ -186,12 +187,12 @@ def test_sizes_are_height_x_width(size, photos, tmp_path):
         (("--invalid", "error"), "12 pixels"),
         (("--dtype", "int8"), "expected dtype"),
         (("--compression", "12"), "compression None or 0 to 9"),
-        (("--shard-size", "0"), "shard_size >= 1"),
+        (("--shard-size", "0"), "--shard-size >= 1"),
         (("--workers", "0"), "at least one worker"),
         (("--size", "400x20"), "expected a size of at most 26 x 34 px, got 400 x 20"),
-        (("--size", "0x20"), "expected a size of at most"),
-        (("--max-radius", "-2"), "max_radius > 0"),
-        (("--max-clamped", "1.5"), "max_clamped from 0 to 1"),
+        (("--size", "0x20"), "expected a size of at least 1 x 1 px, got 0 x 20"),
+        (("--max-radius", "-2"), "--max-radius > 0"),
+        (("--max-clamped", "1.5"), "--max-clamped from 0 to 1"),
         (("--pixel-pitch", "0"), "pixel"),
         (("--depth-unit", "inch"), "inch"),
         (("--scheduler", "tcp://127.0.0.1:1"), "--scheduler"),
@@ -225,7 +226,9 @@ def test_what_is_there_is_not_touched(copy, photos, tmp_path):
     assert "exists" in refused(*generate_arguments(photos, tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "x"
     (tmp_path / "file.h5").write_text("x")
-    assert "exists already" in refused(*generate_arguments(photos, tmp_path / "file.h5"))
+    sentence = refused(*generate_arguments(photos, tmp_path / "file.h5"))
+    assert "exists already" in sentence
+    assert "overwrite=" not in sentence
     assert (tmp_path / "file.h5").read_text() == "x"
 
 
@@ -239,7 +242,9 @@ def test_targets_that_cannot_be_written(photos, tmp_path):
 
 def test_too_much_clamping_ends_with_2(photos, tmp_path):
     sentence = refused(*generate_arguments(photos, tmp_path / "a", "--max-radius", 0.5, "--max-clamped", 0.01))
-    assert "of the pixels were clamped to the camera's max_radius, more than the 1.0% allowed" in sentence
+    assert not (tmp_path / "a").exists()
+    assert "raise --max-radius" in sentence and sentence.endswith("or raise --max-clamped")
+    assert "of the pixels of known depth will be clamped to the camera's largest blur radius, more than" in sentence
 
 
 def test_published_kernels_choose_gather_by_themselves(photos, tmp_path, monkeypatch):
@@ -247,7 +252,17 @@ def test_published_kernels_choose_gather_by_themselves(photos, tmp_path, monkeyp
         Camera, "preset", classmethod(lambda cls, name: replace(_preset(cls, name), max_radius=2.0)), raising=True
     )
     result = good(
-        "generate", "--scenes", photos / "first", "--samples", 1, "--camera", "iccv2021-0", "--out", tmp_path / "a"
+        "generate",
+        "--scenes",
+        photos / "first",
+        "--samples",
+        1,
+        "--camera",
+        "iccv2021-0",
+        "--out",
+        tmp_path / "a",
+        "--max-clamped",
+        1,
     )
     assert "published kernels, rendered by model gather" in result.stdout
     with synth.open(tmp_path / "a") as data:
@@ -262,6 +277,10 @@ def test_a_whole_dataset_verifies_and_has_nothing_to_resume(copy):
     assert f"{copy}: 2 of 2 shards whole, 3 samples" in result.stdout
     result = good("resume", copy)
     assert "3 samples (3 of them were there already)" in result.stdout
+    assert json.loads((copy / CONFIG).read_text())["storage"]["max_clamped"] == 1
+    for arguments in (("--max-clamped", 0.01), ()):  # the second time it is the stored one
+        sentence = refused("resume", copy, *arguments)
+        assert "of the pixels of known depth were clamped" in sentence and "than the 1.0% allowed" in sentence
 
 
 @pytest.mark.parametrize("command", ["resume", "repair"])
@@ -280,6 +299,45 @@ def test_damage_is_found_named_and_made_good(command, copy, made):
     for name in SHARDS:
         assert (copy / name).read_bytes() == (made / name).read_bytes()
     assert good("verify", copy).exit_code == 0
+
+
+def test_a_single_file_is_verified_too(copy):
+    file = copy / SHARDS[0]
+    assert f"{file}: 1 of 1 files whole, 2 samples" in good("verify", file).stdout
+    assert "2 of 2" in good("verify", copy / "dataset.h5").stdout
+    damage(file)
+    result = run("verify", file)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{SHARDS[0]}: ")
+    assert "0 of 1 files whole" in result.stdout
+
+
+def test_views_and_angle(photos, tmp_path):
+    good(*generate_arguments(photos, tmp_path / "a.h5", "--views", "top,bottom", "--angle", 30, samples=1))
+    with synth.open(tmp_path / "a.h5") as data:
+        assert data.names == ("all_in_focus", "top", "bottom", "defocus_map", "depth_m", "valid")
+        assert data.configuration["camera"]["pupil"]["angle"] == 30
+    out = tmp_path / "sheet.png"
+    good("preview", tmp_path / "a.h5", "--out", out)
+    sentence = refused(*generate_arguments(photos, tmp_path / "b", "--views", "left,top"))
+    assert "expected views combined, or left+right, top+bottom, top_left+top_right+bottom_left+bottom_right" in sentence
+    assert "--pixel-pitch, got both" in refused(
+        *generate_arguments(photos, tmp_path / "b", "--fit", "--pixel-pitch", 9)
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "sheet.png"]
+
+
+def test_two_at_once_and_the_folders_that_were_taken(copy, photos, tmp_path):
+    from synth.shards import _locked
+
+    with _locked(copy):
+        assert "another process is making this dataset; wait for it" in refused(*generate_arguments(photos, copy))
+    (photos / "notes").mkdir()
+    try:
+        said = good(*generate_arguments(photos, tmp_path / "b", samples=1)).stderr
+    finally:
+        (photos / "notes").rmdir()
+    assert f"warning: {photos}: took first, second; skipped notes, in which no colour and depth pair was found" in said
 
 
 def test_repair_rebuilds_the_manifest(copy, made):
@@ -303,7 +361,8 @@ def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
         patch.setattr(shards, "make_shard", stopped)
         result = run(*generate_arguments(photos, tmp_path / "a"))
     assert result.exit_code == 130
-    assert result.stderr.endswith("blurphys synth: interrupted\n")
+    goes_on = f"`blurphys synth resume {tmp_path / 'a'}` goes on with it"
+    assert result.stderr.endswith(f"{goes_on}\nblurphys synth: interrupted\n")
     assert (tmp_path / "a" / SHARDS[0]).exists()
     assert run("verify", tmp_path / "a").exit_code == 1
     assert "(2 of them were there already)" in good("resume", tmp_path / "a").stdout
@@ -385,7 +444,8 @@ def test_preview(made, tmp_path):
     assert out.read_bytes() == before
     assert "at least one sample" in refused("preview", made, "--out", tmp_path / "b.png", "--samples", 0)
     assert "expected a name ending in .png" in refused("preview", made, "--out", tmp_path / "b.jpg")
-    assert "there is no f" in refused("preview", tmp_path / "none", "--out", tmp_path / "b.png")
+    assert "there is no folder or file" in refused("preview", tmp_path / "none", "--out", out)
+    assert "there is no f" in refused("preview", tmp_path / "none", "--out", tmp_path / "b.png", "--samples", 0)
     assert "there is no folder" in refused("preview", made, "--out", tmp_path / "no" / "b.png", "--samples", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
 
