@@ -31,8 +31,9 @@ import nets
 import solvers
 import synth
 from blurphys.colour import linear_to_srgb, srgb_to_linear
+from nets.blocks import ConvLSTM
 
-LENS = bp.ThinLens(focal_length_mm=50.0, f_number=2.8, focus_distance_m=2.0, pixel_pitch_um=60.0)
+LENS = bp.ThinLens(focal_length_mm=50.0, f_number=2.8, focus_distance_m=0.55, pixel_pitch_um=300.0)
 MAX_RADIUS = 4.0
 PHOTOGRAPHS = ("astronaut", "chelsea", "rocket", "retina", "hubble_deep_field", "immunohistochemistry")
 HELD_OUT = ("coffee",)
@@ -55,10 +56,10 @@ SHORT = Form(
     size=(96, 128),
     steps=250,
     batch=4,
-    crop=64,
+    crop=48,
     arguments={
-        "gkmnet": {"preset": "paper", "width": 8, "scales": 2},
-        "nrknet": {"width": 8, "scales": 2, "atoms": 8, "normalised": True},
+        "gkmnet": {"preset": "paper", "width": 6, "scales": 1},
+        "nrknet": {"width": 8, "scales": 2, "atoms": 8},
     },
 )
 LONG = Form(
@@ -67,7 +68,7 @@ LONG = Form(
     steps=200_000,
     batch=8,
     crop=128,
-    arguments={"gkmnet": {"preset": "paper"}, "nrknet": {"normalised": True}},
+    arguments={"gkmnet": {"preset": "paper"}, "nrknet": {}},
 )
 MEDIUM = Form(
     samples=256,
@@ -77,7 +78,7 @@ MEDIUM = Form(
     crop=96,
     arguments={
         "gkmnet": {"preset": "paper", "width": 16},
-        "nrknet": {"width": 16, "atoms": 12, "normalised": True},
+        "nrknet": {"width": 16, "atoms": 12},
     },
 )
 FORMS = {"short": SHORT, "medium": MEDIUM, "long": LONG}
@@ -110,9 +111,9 @@ def drawn() -> list[synth.Scene]:
 
 
 def camera() -> synth.Camera:
-    """A normal lens whose strongest blur over the scenes is about four pixels."""
+    """A normal lens focused in front of all scenes: the farther, the more blurred, one to three pixels."""
     pupil = bp.Pupil.disk(split=0.2)
-    return synth.Camera(lens=LENS, pupil=pupil, max_radius=MAX_RADIUS, focus_range_m=(1.3, 3.0), name="learn")
+    return synth.Camera(lens=LENS, pupil=pupil, max_radius=MAX_RADIUS, focus_range_m=(0.5, 0.6), name="learn")
 
 
 def rendered(out: Path, form: Form, seed: int) -> tuple[Path, Path]:
@@ -147,22 +148,32 @@ def restored(A: bp.Convolution, encoded: np.ndarray) -> np.ndarray:
 
 
 def begun(name: str, form: Form, out: Path, seed: int) -> Path:
-    """Write a network that starts near the identity, so that the first step is spent on deblurring.
+    """Write a network that starts at the identity with maps that are not small, so that it learns to deblur at once.
 
+    Maps are products of what the memory and the detail branch say. The memory starts at constants, drawn for each map.
     GKMNet of the preset "paper" adds the photograph to its sum over kernels, which starts at zero. The blur of NRKNet
-    starts as an average for each colour alone.
+    starts as the Dirac kernel alone, times the inverse of its map.
     """
     torch.manual_seed(seed)
     net = nets.create(name, **form.arguments[name])
     with torch.no_grad():
+        for memory in (m for m in net.modules() if isinstance(m, ConvLSTM)):
+            memory.conv.weight.mul_(0.2)
+            take, _, show, value = memory.conv.bias.chunk(4)
+            take.fill_(1.0)
+            show.fill_(2.0)
+            value.uniform_(-1.5, 1.5)
+            value[0] = 1.5
+            shown = torch.sigmoid(show[0]) * torch.tanh(torch.sigmoid(take[0]) * torch.tanh(value[0]))
         if isinstance(net, nets.GKMNet):
             for step in net.steps:
                 step.mix.weight.zero_()
                 step.mix.bias.zero_()
         else:
-            mix = net.blur.mix
-            mix.copy_(torch.eye(3)[:, :, None].expand_as(mix))
+            net.blur.mix.zero_()
+            net.blur.mix[:, :, 0] = torch.eye(3) / shown
             net.blur.bias.zero_()
+            net.coefficient_net.attention.detail_norm.weight[0] = 0
     path = out / f"{name}-start.safetensors"
     nets.save(net, path, overwrite=True)
     return path
@@ -183,9 +194,9 @@ def settings(name: str, form: Form, out: Path, seed: int, steps: int) -> dict[st
         "steps": steps,
         "batch": form.batch,
         "seed": seed,
-        "learning_rate": [[0, 2e-3], [int(0.5 * steps), 1e-3], [int(0.8 * steps), 2e-4]],
+        "learning_rate": [[0, 1e-3], [int(0.6 * steps), 5e-4], [int(0.85 * steps), 1e-4]],
         "optimiser": {"clip": 1.0},
-        "ema": 0.99,
+        "ema": 0.98,
         "log_every": max(1, steps // 20),
         "checkpoint_every": max(1, steps // 4),
     }

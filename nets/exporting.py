@@ -82,8 +82,8 @@ def export(
     left = foreign(program)
     if plain and left:
         raise RuntimeError(
-            f"export: expected operators of torch alone, got {', '.join(left)}; plain=False keeps them, and the program "
-            "then needs the packages they come from"
+            f"export: expected operators of torch alone, got {', '.join(left)}; plain=False keeps them, and "
+            "the program then needs the packages they come from"
         )
     return program
 

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.oracles import BOUNDARIES, extension_limit
@@ -18,6 +19,12 @@ NAMESPACES = ("numpy", "array_api_strict", "torch")
 GPU_NAMESPACES = ("cupy", "torch-cuda")
 DTYPES = ("float32", "float64")
 EPS = {"float32": float(np.finfo(np.float32).eps), "float64": float(np.finfo(np.float64).eps)}
+
+
+_PROMISED = {60: 200}  # examples of the profile "ci": what an operator and law get there
+
+laws = settings(max_examples=_PROMISED.get(settings().max_examples, settings().max_examples))
+"""For the laws of operators."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

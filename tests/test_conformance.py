@@ -12,7 +12,7 @@ import blurphys as bp
 from blurphys.algebra import Adjoint
 from tests.cases import CASES, FAMILIES, GATHER, OFF_FRAME, ROWS_ARE_PSFS, Built, build
 from tests.oracles import BOUNDARIES
-from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, Setup, setups, to_numpy
+from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, Setup, laws, setups, to_numpy
 
 every_case = pytest.mark.parametrize("name", CASES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -39,6 +39,7 @@ def matvec(matrix: np.ndarray, x: np.ndarray, shape) -> np.ndarray:
 
 
 @every_family
+@laws
 @given(s=setups(signed=(False, True)))
 @example(s=BEYOND)
 def test_linear(family, s):
@@ -53,6 +54,7 @@ def test_linear(family, s):
 
 
 @every_family
+@laws
 @given(s=setups(batches=((), (2,), (1,))))
 def test_batch(family, s):
     built = build(family, s)
@@ -78,6 +80,7 @@ def adjoint_bound(dtype: str, taps: int) -> float:
 
 
 @every_family
+@laws
 @given(s=setups())
 @example(s=BEYOND)
 @example(s=BEYOND.replace(boundary="replicate", dtype="float32"))
@@ -109,6 +112,7 @@ def check_twin(built: Built, s: Setup) -> None:
 
 
 @every_family
+@laws
 @given(s=setups(signed=(False, True), sides=4))
 @example(s=BEYOND)
 @example(s=BEYOND.replace(boundary="replicate"))
@@ -145,6 +149,7 @@ def test_to_dense_is_the_twin(name):
 
 
 @pytest.mark.parametrize("family", [f for f, names in FAMILIES.items() if set(names) & set(GATHER)])
+@laws
 @given(s=setups(boundaries=tuple(b for b in BOUNDARIES if b != "zero")))
 def test_constants_and_non_negativity_are_kept(family, s):
     built = build(family, s, GATHER)
@@ -155,6 +160,7 @@ def test_constants_and_non_negativity_are_kept(family, s):
     assert to_numpy(built.A(s.array(x))).min() >= 0.0
 
 
+@laws
 @given(s=setups(boundaries=("circular",)))
 def test_scatter_keeps_the_energy(s):
     built = build("PSFStack-scatter", s)
@@ -167,6 +173,7 @@ def test_scatter_keeps_the_energy(s):
 
 
 @every_family
+@laws
 @given(s=setups())
 def test_kind_of_array_is_kept_and_inputs_are_not_written(family, s):
     built = build(family, s)
@@ -189,6 +196,7 @@ def test_kind_of_array_is_kept_and_inputs_are_not_written(family, s):
 
 
 @every_family
+@laws
 @given(s=setups())
 def test_backends_agree_with_numpy_float64(family, s):
     reference = build(family, s.replace(namespace="numpy", dtype="float64"))
@@ -241,6 +249,7 @@ def test_memory_layouts_of_numpy_images():
 
 
 @every_family
+@laws
 @given(s=setups(namespaces=("torch",)))
 def test_gradient_in_the_image_is_the_adjoint(family, s):
     torch = importlib.import_module("torch")
@@ -257,6 +266,7 @@ def test_gradient_in_the_image_is_the_adjoint(family, s):
 
 
 @pytest.mark.parametrize("family", [f for f, names in FAMILIES.items() if set(names) & set(ROWS_ARE_PSFS)])
+@laws
 @given(s=setups(namespaces=("numpy", "torch"), sides=4), place=st.tuples(st.integers(0, 5), st.integers(0, 6)))
 def test_psf_at_is_the_row_of_the_matrix(family, s, place):
     """With the zero boundary a row of the matrix is the PSF itself, cut at the frame."""
@@ -305,6 +315,7 @@ def test_psf_at_belongs_to_the_output_pixel_of_each_view():
                 assert abs(D[v, 1, 2, 3, 1, 2 - (i - 1), 3 - (j - 2)] - psf[v, i, j]) <= 1e-14
 
 
+@laws
 @given(s=setups(namespaces=("numpy", "torch"), sides=4), place=st.tuples(st.integers(0, 3), st.integers(0, 4)))
 def test_psf_at_of_the_scatter_form_belongs_to_the_input_pixel(s, place):
     """Light leaves a pixel with that pixel's PSF: `psf_at` is the response to an impulse there."""
@@ -347,7 +358,7 @@ def test_halo_is_how_far_an_output_pixel_looks():
 
 
 @every_family
-@settings(max_examples=max(settings().max_examples // 4, 10))
+@settings(max_examples=max(laws.max_examples // 4, 10))
 @given(s=setups())
 def test_adjoint_operator(family, s):
     built = build(family, s)
@@ -378,6 +389,7 @@ ALGEBRA = {
 squares = st.sampled_from(("gkm", "rkr", "scatter", "defocus_blur", "pixel_psf", "convolution"))
 
 
+@laws
 @given(s=setups(), first=squares, second=squares, law=st.sampled_from(sorted(ALGEBRA)))
 def test_algebra(s, first, second, law):
     parts = CASES[first](s), CASES[second](s.replace(seed=s.seed + 1))
@@ -388,6 +400,7 @@ def test_algebra(s, first, second, law):
     assert np.abs(to_numpy(one.adjoint(x)) - to_numpy(other.adjoint(x))).max() <= 10.0 * s.tolerance
 
 
+@laws
 @given(s=setups(), names=st.lists(squares, min_size=1, max_size=3))
 def test_stack_concatenates_on_the_channel_axis(s, names):
     parts = [CASES[name](s).A for name in names]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from tests.oracles import BOUNDARIES
-from tests.strategies import simplex, unit_psfs
+from tests.strategies import laws, simplex, unit_psfs
 
 torch = pytest.importorskip("torch", reason="gradients need torch")
 
@@ -180,6 +180,7 @@ drawn = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@laws
 @given(**drawn)
 def test_gradient_along_a_random_direction(family, boundary, seed, adjoint, row):
     """Backward pass against the central difference, all parts moved together; third order in the step is left."""
@@ -199,7 +200,7 @@ def test_gradient_along_a_random_direction(family, boundary, seed, adjoint, row)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=max(settings().max_examples // 20, 3))
+@settings(max_examples=max(laws.max_examples // 20, 3))
 @given(**drawn)
 def test_gradcheck_and_gradgradcheck(family, boundary, seed, adjoint, row):
     torch.manual_seed(seed)

@@ -59,13 +59,11 @@ def test_names_and_shapes_are_those_of_the_authors(keys, kind):
     assert list(official_shapes(**CONFIGS[kind]).items()) == [(name, tuple(shape)) for name, shape in keys[kind]]
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
 @torch.no_grad()
-def test_reproduces_the_output_of_the_authors(formula, keys, kind):
-    net = network(formula, keys, kind)
-    x = images(formula, kind)
-    assert error(kind, net(*x)) <= 2e-5
-    assert error(kind, net.double()(*[image.double() for image in x])) <= 5e-6
+def test_reproduces_the_output_of_the_authors_in_double_precision(formula, keys):
+    """In single precision: `test_official`."""
+    x = [image.double() for image in images(formula, "dual")]
+    assert error("dual", network(formula, keys, "dual").double()(*x)) <= 5e-6
 
 
 @torch.no_grad()
