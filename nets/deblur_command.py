@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from .command_errors import without_owner
+
 if TYPE_CHECKING:
     from .net import Net
 
 __all__ = ["deblur"]
 
 
+@without_owner()
 def deblur(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The blurred photo: PNG, JPEG, TIFF, PFM or .npy.")],
     net: Annotated[
-        str, typer.Option("--net", help="File of nets.save, or the name of weights that come with the package.")
+        str,
+        typer.Option(
+            "--net", help="File of nets.save, folder of a training, or the name of weights that come with the package."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -107,7 +113,7 @@ def _read(network: Net, photo: Path, left: Path | None, right: Path | None, *, l
     given: dict[str, Path | None] = {"left": left, "right": right}
     views = [key for key in network.inputs if key in given]
     others = [key for key in network.inputs if key not in given]
-    if len(others) != 1 or others[0] not in ("image", "combined", "centre", "center"):
+    if not network.restores or len(others) != 1 or others[0] not in ("image", "combined", "centre", "center"):
         raise ValueError(f"--net: {network.name} does not deblur a photo, it takes {', '.join(network.inputs)}")
     for key, file in given.items():
         if key in views and file is None:

@@ -90,6 +90,8 @@ def deblur(
         raise TypeError(f"deblur: expected a network, got {type(net).__name__}; nets.load reads one from a file")
     if isinstance(image, str):
         raise TypeError(f"deblur: expected an array, got the text {image!r}; synth.io.read_image reads files")
+    if getattr(net, "restores", True) is False:
+        raise ValueError(f"deblur: {_name(net)} does not restore an image; what it returns is something else")
     given = list(image) if isinstance(image, Sequence) else [image]
     wanted: tuple[str, ...] = getattr(net, "inputs", ("image",))
     if len(given) != len(wanted):
@@ -138,6 +140,8 @@ def _tensor(image: Any) -> Tensor:
         if image.dtype.kind != "f":
             raise TypeError(f"deblur: expected floats in [0, 1], got {image.dtype}; divide 8-bit values by 255")
         image = torch.from_numpy(np.ascontiguousarray(image, image.dtype.newbyteorder("=")))
+    if not image.is_floating_point():
+        raise TypeError(f"deblur: expected floats in [0, 1], got {image.dtype}; divide 8-bit values by 255")
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
         hint = "; is it channels-last?" if image.ndim in (3, 4) and image.shape[-1] == 3 else ""
         raise ValueError(f"deblur: expected shape (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}{hint}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from .command_errors import without_owner
+
 if TYPE_CHECKING:
     from .evaluation import Sample
     from .protocols import Report
@@ -19,6 +21,7 @@ __all__ = ["evaluate"]
 _SETS = {"dpdd": "DPDD", "realdof": "RealDOF", "lfdof": "LFDOF", "rtf": "RTF"}
 
 
+@without_owner()
 def evaluate(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Folder of DPDD, RealDOF, LFDOF or RTF, or a dataset of synth.")
@@ -28,7 +31,10 @@ def evaluate(
     ],
     net: Annotated[
         list[str] | None,
-        typer.Option("--net", help="File of nets.save, or the name of weights in the package; may be repeated."),
+        typer.Option(
+            "--net",
+            help="File of nets.save, folder of a training, or the name of weights in the package; may be repeated.",
+        ),
     ] = None,
     solver: Annotated[
         list[str] | None,
@@ -54,7 +60,8 @@ def evaluate(
 ) -> None:
     """Measure networks on pairs of blurred and sharp images, image by image and in the mean.
 
-    The blurred image itself is the first row. Figures of different protocols cannot be compared, which is why one
+    The blurred image itself is the first row. Networks are called by their files, with the folder where names repeat
+    and where training chose them (net, net-best). Figures of different protocols cannot be compared, which is why one
     table has one protocol.
 
     Example: blurphys evaluate test.h5 --protocol synthetic --net gkmnet-synthetic --solver hqs --out scores.json
@@ -77,7 +84,8 @@ def evaluate(
     dataset = _dataset(data, protocol, split)
     rows: list[tuple[str | None, Any]] = [(None, None)]
     rows += [(method, _Solver(data, method)) for method in _checked_solvers(solver or [], protocol)]
-    rows += [(Path(name).stem, loaded(name, device)) for name in net or []]
+    named = _named(net or [], taken=["input", *(solver or [])])
+    rows += [(label, loaded(name, device)) for label, name in named.items()]
     lpips = _lpips(protocol, lpips_features, lpips_linear)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     report: Report | None = None
@@ -131,6 +139,21 @@ def _dataset(path: Path, protocol: str, split: str) -> Any:
     return getattr(synth.datasets, name)(path, **options, **views)
 
 
+def _named(nets: list[str], *, taken: list[str]) -> dict[str, str]:
+    """Give each network the name of its row: the stem of its file, the folder too where that tells too little."""
+    from .saving import ROLES, describe
+
+    files = [describe(name).path.resolve() for name in nets]
+    for file, name in zip(files, nets, strict=True):
+        if files.count(file) > 1:
+            raise ValueError(f"--net: {name} is given twice")
+    stems = [file.stem for file in files]
+    alike = {stem for stem in stems if stems.count(stem) > 1 or stem in taken or stem.removesuffix("-best") in ROLES}
+    short = [f"{file.parent.name}/{file.stem}" if file.stem in alike else file.stem for file in files]
+    labels = [str(file.with_suffix("")) if short.count(s) > 1 else s for file, s in zip(files, short, strict=True)]
+    return dict(zip(labels, nets, strict=True))
+
+
 def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
     from .protocols import EVALUATION_PROTOCOLS
 
@@ -161,6 +184,8 @@ def _checked_solvers(methods: list[str], protocol: str) -> list[str]:
     from .solve import METHODS
 
     for method in methods:
+        if methods.count(method) > 1:
+            raise ValueError(f"--solver: {method} is given twice")
         if method not in METHODS:
             raise ValueError(f"--solver: none is called {method!r}; {nearest(method, METHODS)}")
         if protocol != "synthetic":

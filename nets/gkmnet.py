@@ -206,7 +206,7 @@ class GKMNet(Net):
         return tuple(images[::-1]), tuple(maps[::-1])
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
-        check_images(_OWNER, image, least=self.multiple)
+        check_images(_OWNER, image, least=self.multiple, net=self)
         full = padded(image, self.multiple)
         self._check_statistics(full)
         with exact(full) as (wide,):  # torch has no antialiasing in less than float32
@@ -239,7 +239,7 @@ class GKMNet(Net):
         if len(images) != self._levels:
             raise ValueError(f"{_OWNER}.scales: expected {self._levels} images, one per scale, got {len(images)}")
         for t, image in enumerate(images):
-            check_images(f"{_OWNER}.scales", image)
+            check_images(f"{_OWNER}.scales", image, net=self)
             expected = (images[0].shape[0], COLOURS, images[0].shape[-2] >> t, images[0].shape[-1] >> t)
             if any(n % self.multiple for n in images[0].shape[-2:]) or tuple(image.shape) != expected:
                 raise ValueError(

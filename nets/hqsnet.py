@@ -166,7 +166,7 @@ class HQSNet(Net):
 
     def outputs(self, image: Tensor, sharp: Tensor | None = None) -> Outputs:
         """Return the estimates of all scales and, given the sharp image, what the predicted blur makes of it."""
-        check_images("HQSNet", image, *(() if sharp is None else (sharp,)), least=self.multiple)
+        check_images("HQSNet", image, *(() if sharp is None else (sharp,)), least=self.multiple, net=self)
         levels = pyramid(padded(image, self.multiple), self.scales)
         self._check_statistics(levels[0])
         truths = None if sharp is None else pyramid(padded(sharp, self.multiple), self.scales)

@@ -219,7 +219,7 @@ class KPACNet(Net):
         if not dual and (left is not None or right is not None):
             raise TypeError("KPACNet: expected one image, got more; KPACNet(dual=True) takes the dual-pixel views")
         images = [image, left, right] if dual else [image]
-        check_images("KPACNet", *images)
+        check_images("KPACNet", *images, net=self)
         views = [padded(view, self.multiple) for view in (images[1:] if dual else images)]
         h = 2 * torch.cat(views, dim=1) - 1
         weights = self._override(override, h)

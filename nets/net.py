@@ -53,12 +53,15 @@ class Net(nn.Module):
         Sizes it works on inside divide by this; others are extended by reflection and cropped.
     inputs : tuple of str
         The images it is called with, in order.
+    restores : bool
+        Whether what it returns is a sharper image of the same size.
     global_statistics : bool
         Whether far pixels matter everywhere, so that tiles change the result.
     """
 
     name: ClassVar[str]
     inputs: tuple[str, ...] = ("image",)
+    restores: ClassVar[bool] = True
     global_statistics: bool = False
     multiple: int = 1
 
@@ -84,7 +87,9 @@ class Net(nn.Module):
         return ", ".join(f"{key}={value!r}" for key, value in self._config.items())
 
 
-def check_images(owner: str, *images: Tensor, channels: int = 3, least: int = 1, low: float = 0.0) -> None:
+def check_images(
+    owner: str, *images: Tensor, channels: int = 3, least: int = 1, low: float = 0.0, net: nn.Module | None = None
+) -> None:
     """Check what a network is called with.
 
     Parameters
@@ -99,13 +104,15 @@ def check_images(owner: str, *images: Tensor, channels: int = 3, least: int = 1,
         Smallest height and width, px.
     low : float
         Least value expected; the largest is 1.
+    net : Module, optional
+        Whose parameters the images have to be like: another precision is refused, unless autocast is on.
 
     Raises
     ------
     TypeError
-        Something else than a tensor of floats.
+        Something else than a tensor of floats, or of another precision than the network.
     ValueError
-        Another number of axes or channels, an image that is too small, or images of different shapes.
+        Another number of axes or channels, an image that is too small, no image at all, or images of different shapes.
 
     Warns
     -----
@@ -123,6 +130,8 @@ def check_images(owner: str, *images: Tensor, channels: int = 3, least: int = 1,
             hint = "; add a batch axis with x[None]" if image.ndim == 3 else ""
             hint = "; the channel axis comes second" if image.ndim == 4 and image.shape[-1] == channels else hint
             raise ValueError(f"{owner}: expected shape (B, {channels}, H, W), got {tuple(image.shape)}{hint}")
+        if image.shape[0] == 0:
+            raise ValueError(f"{owner}: expected at least one image in the batch, got shape {tuple(image.shape)}")
         if min(image.shape[-2:]) < least:
             raise ValueError(
                 f"{owner}: expected at least {least} x {least} px, which its coarsest scale needs, got "
@@ -132,18 +141,24 @@ def check_images(owner: str, *images: Tensor, channels: int = 3, least: int = 1,
             raise ValueError(
                 f"{owner}: expected images of one shape, got {tuple(images[0].shape)} and {tuple(image.shape)}"
             )
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or any(image.is_meta for image in images):
         return
-    for image in images:
-        if image.numel() and not image.is_meta:
-            smallest, largest = (float(v) for v in torch.aminmax(image.detach()))
-            if smallest < low - FAR or largest > 1 + FAR:
-                warnings.warn(
-                    f"{owner}: made for values in [{low:g}, 1], got {smallest:.3g} to {largest:.3g}; was the image "
-                    "divided by its white level?",
-                    RangeWarning,
-                    stacklevel=3,
-                )
+    if net is not None and not torch.is_autocast_enabled(images[0].device.type):
+        own = next((p.dtype for p in net.parameters()), images[0].dtype)
+        if images[0].dtype != own:
+            raise TypeError(
+                f"{owner}: expected images of the network's {own}, got {images[0].dtype}; convert one of the two, with "
+                "image.to(dtype) or net.to(dtype)"
+            )
+    bounds = [torch.aminmax(image.detach()) for image in images]
+    smallest, largest = min(float(b.min) for b in bounds), max(float(b.max) for b in bounds)
+    if smallest < low - FAR or largest > 1 + FAR:
+        warnings.warn(
+            f"{owner}: made for values in [{low:g}, 1], got {smallest:.3g} to {largest:.3g}; was the image divided by "
+            "its white level?",
+            RangeWarning,
+            stacklevel=3,
+        )
 
 
 def padded(image: Tensor, multiple: int) -> Tensor:

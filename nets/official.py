@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -183,11 +184,12 @@ def _read_torch(file: Path) -> Mapping[str, Any]:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of unknown origin fails in any way, and each means the same
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it asks for {asked[1]}" if asked else "it is damaged or another kind of file"
         raise ValueError(
             f"load_official: {file} could not be read as tensors alone, and whatever else it may hold is not executed "
-            f"({reason})"
-        ) from error
+            f"({what})"
+        ) from None
     if not isinstance(loaded, Mapping):
         raise ValueError(f"load_official: expected {file} to hold tensors by name, got {type(loaded).__name__}")
     return loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,33 @@ from blurphys.publishing import PathLike, existing_file, publish
 from .net import Net
 from .registry import create, nearest, net_class
 
-__all__ = ["FORMAT", "PRETRAINED", "VERSION", "Saved", "describe", "load", "load_weights", "pretrained", "save"]
+__all__ = [
+    "FORMAT",
+    "PRETRAINED",
+    "VERSION",
+    "Saved",
+    "describe",
+    "load",
+    "load_weights",
+    "pretrained",
+    "save",
+    "write_tensors",
+]
 
 FORMAT, VERSION = "blurphys-net", 1
+
+TRAINING = "blurphys-training"
+"""Format of the state of a training."""
+
+ROLES = ("net", "generator")
+"""What trainings call the network that restores."""
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Folder of the weights that come with the package."""
 
-_PICKLES = (b"PK\x03\x04", b"\x80")
-"""How files of torch.save begin: a zip archive, or a bare pickle."""
+_PICKLES = (b"PK\x03\x04", *(bytes((0x80, version)) for version in range(2, 6)))
+"""How files of torch.save begin: a zip archive, or a bare pickle. The header of a safetensors file, whose length comes
+first, may begin the same way by chance, but its ninth byte opens a record of JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +130,23 @@ def save(
     }
     tensors = {key: _stored(key, tensor, half) for key, tensor in net.state_dict().items()}
     with publish(path, overwrite=overwrite) as part:
-        save_file(tensors, part, metadata)
+        write_tensors(tensors, part, metadata)
         _sort_metadata(part)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], part: Path, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file over the file that is there, with the mode that one has.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+    part : Path
+        From `publish`, so that its mode is what the umask leaves; safetensors alone would let only its owner read.
+    metadata : mapping of str to str
+    """
+    mode = stat.S_IMODE(part.stat().st_mode)
+    save_file(dict(tensors), part, dict(metadata))
+    part.chmod(mode)
 
 
 def load(path_or_name: PathLike) -> Net:
@@ -121,7 +155,8 @@ def load(path_or_name: PathLike) -> Net:
     Parameters
     ----------
     path_or_name : path or str
-        A file that `save` wrote, or the name of weights that come with the package, such as ``"gkmnet-synthetic"``.
+        A file that `save` wrote, or the name of weights that come with the package, such as ``"gkmnet-synthetic"``, or
+        the folder of a training: its best network by validation, otherwise its last.
 
     Returns
     -------
@@ -190,8 +225,8 @@ def describe(path_or_name: PathLike) -> Saved:
     """
     file = _found(path_or_name)
     with file.open("rb") as start:
-        first = start.read(4)
-    if file.suffix in (".pt", ".pth", ".pkl", ".npz") or first.startswith(_PICKLES):
+        first = start.read(9)
+    if file.suffix in (".pt", ".pth", ".pkl", ".npz") or (first.startswith(_PICKLES) and first[8:] != b"{"):
         raise ValueError(
             f"load: {file} is no safetensors file but may hold a pickle, which can run any program; for the authors' "
             "checkpoints there is nets.load_official, and tensors of your own come out by torch.load(..., "
@@ -205,6 +240,9 @@ def describe(path_or_name: PathLike) -> Saved:
             dtypes = {part.get_dtype() for part in slices.values()}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"load: {file} is no safetensors file, or it is damaged: {error}") from error
+    if metadata.get("format") == TRAINING:
+        beside = ", ".join(str(found) for found in _networks(file.parent)) or "a network that nets.save writes"
+        raise ValueError(f"load: {file} is the state of a training, for resuming alone; the network is {beside}")
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"load: expected a file of nets.save, with format {FORMAT!r}, got {metadata.get('format', 'no format')!r} "
@@ -242,7 +280,18 @@ def _found(path_or_name: PathLike) -> Path:
                 f"{nearest(path.name, pretrained())}"
             )
         return file
+    if path.is_dir():
+        networks = _networks(path)
+        if not networks:
+            raise ValueError(f"load: expected a file, got the folder {path}, which has no network of a training")
+        return networks[0]
     return existing_file(path)
+
+
+def _networks(folder: Path) -> list[Path]:
+    """The networks that a training left in a folder, the best first."""
+    files = [folder / f"{role}{best}.safetensors" for role in ROLES for best in ("-best", "")]
+    return [file for file in files if file.is_file()]
 
 
 def _put(net: Net, saved: Saved) -> None:

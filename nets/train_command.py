@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .command_errors import command_message, without_owner
+
 if TYPE_CHECKING:
     from .training import TrainReport
 
 __all__ = ["train"]
 
+_RECIPES = ", ".join(sorted(file.stem for file in (Path(__file__).parent / "recipes").glob("*.toml")))
 
+
+@without_owner()
 def train(
     config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A TOML file, or the name of a recipe that comes with blurphys.")
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help=f"A TOML file, the config.json of a training, or a recipe that comes with blurphys: {_RECIPES}.",
+        ),
     ],
     settings: Annotated[
         list[str] | None,
@@ -31,21 +40,28 @@ def train(
     Networks are written as safetensors for nets.load, beside a log in CSV and JSON lines and the state to resume from.
     Under torchrun each process takes its share of every batch: torchrun --nproc-per-node 4 -m blurphys train CONFIG.
 
+    The recipes named *-tiny need data that blurphys synth generate makes; without them the command says how. The others
+    need DPDD or LFDOF.
+
     Exit code: 0 when all steps are done, 1 if a loss became non-finite, 2 for bad input.
 
     Example: blurphys train kpac-tiny --set data.path=data/train --out runs/kpac
     """
     from . import training
 
-    values = training.with_settings(config, settings or [])
+    values, notes = training.changed_settings(config, settings or [])
     if out is not None:
         values["out"] = str(out)
+    first = training.started_first()
+    for note in notes if first else ():
+        typer.echo(f"note: {note}", err=True)
     try:
         report = training.train(values, resume=resume, quiet=quiet)
     except training.NonFiniteLossError as error:
-        print(f"blurphys train: {error}", file=sys.stderr)
+        print(f"blurphys train: {command_message(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
-    _say(report)
+    if first:
+        _say(report)
 
 
 def _say(report: TrainReport) -> None:
@@ -59,3 +75,18 @@ def _say(report: TrainReport) -> None:
     for name, text in rows:
         typer.echo(f"{name:<8}{text}")
     typer.echo(f"wrote {', '.join(str(file) for file in report.files)}")
+    _say_if_worse(report)
+
+
+def _say_if_worse(report: TrainReport) -> None:
+    """Say that the network makes images worse, where validation found so."""
+    if report.input_psnr is None or report.validation_psnr[-1][1] >= report.input_psnr:
+        return
+    what = "the sharp image as it is" if report.kind == "reblurring" else "the blurred input"
+    last, best = report.validation_psnr[-1][1], report.best_psnr
+    better = f" (the best before: {best:.2f} dB)" if best is not None and best - last >= 0.01 else ""
+    typer.echo(
+        f"note: in validation the network ends at {last:.2f} dB{better}, below {what} with {report.input_psnr:.2f} dB; "
+        "it may need more steps",
+        err=True,
+    )

@@ -108,6 +108,7 @@ class LearnableBlurKernel(Net):
     """
 
     name = "defocusgan_blur"
+    restores = False
     inputs = ("image", "radius_map")
 
     def __init__(

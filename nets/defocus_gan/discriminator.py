@@ -44,6 +44,7 @@ class PatchDiscriminator(Net):
     """
 
     name = "defocusgan_discriminator"
+    restores = False
     global_statistics = True
 
     def __init__(self, *, channels: int = 64, layers: int = 3) -> None:
@@ -60,7 +61,7 @@ class PatchDiscriminator(Net):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the scores, (B, 1, h, w), of an image (B, 3, H, W) with colours red, green, blue in [0, 1]."""
-        check_images("PatchDiscriminator", image, least=2)
+        check_images("PatchDiscriminator", image, least=2, net=self)
         *convs, last = self.convs
         for n, conv in enumerate(convs):
             image = conv(image)

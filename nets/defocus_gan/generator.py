@@ -198,7 +198,7 @@ class DefocusGenerator(Net):
         TypeError
             An image or map that is no tensor of floats.
         """
-        check_images("DefocusGenerator", image)
+        check_images("DefocusGenerator", image, net=self)
         if not 0.0 <= weight <= 1.0:
             raise ValueError(f"DefocusGenerator: expected a weight in [0, 1], got {weight}")
         if weight > 0.0 and guide is None:

@@ -43,6 +43,7 @@ class DefocusMapNet(Net):
     """
 
     name = "defocusgan_map"
+    restores = False
     inputs = ("left", "right")
     multiple = 16
     global_statistics = True
@@ -71,7 +72,7 @@ class DefocusMapNet(Net):
         Tensor of shape (B, 3, H, W)
             Signed CoC radius of each colour, px, within [-max_radius, max_radius].
         """
-        check_images("DefocusMapNet", image, right)
+        check_images("DefocusMapNet", image, right, net=self)
         views = torch.cat([padded(image, self.multiple), padded(right, self.multiple)], dim=1)
         features = torch.relu(self.head(views))
         found = self.tail(features + self.layers(features))

@@ -8,6 +8,16 @@
 from .config import TrainConfig
 from .loop import TrainReport, train
 from .optimisers import NonFiniteLossError
-from .reading import recipes, with_settings
+from .parallel import started_first
+from .reading import changed_settings, recipes, with_settings
 
-__all__ = ["NonFiniteLossError", "TrainConfig", "TrainReport", "recipes", "train", "with_settings"]
+__all__ = [
+    "NonFiniteLossError",
+    "TrainConfig",
+    "TrainReport",
+    "changed_settings",
+    "recipes",
+    "started_first",
+    "train",
+    "with_settings",
+]

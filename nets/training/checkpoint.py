@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from blurphys.publishing import publish
 
+from ..saving import TRAINING, write_tensors
 from .optimisers import NonFiniteLossError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "differing_setting", "read_state", "write_state"]
 
-FORMAT, VERSION = "blurphys-training", 1
+FORMAT, VERSION = TRAINING, 1
 
 FREE = ("out", "epochs", "steps", "workers", "device", "compile", "log_every", "checkpoint_every")
 """Settings that a resumed training may change: they do not change what a step computes, but for rounding."""
@@ -81,7 +81,7 @@ def write_state(path: Path, task: Task, progress: Progress, config: Mapping[str,
         "progress": json.dumps(vars(progress), allow_nan=False),
     }
     with publish(path, overwrite=True) as part:
-        save_file(tensors, part, metadata)
+        write_tensors(tensors, part, metadata)
 
 
 def _tensors(task: Task) -> dict[str, Tensor]:

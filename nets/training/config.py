@@ -19,7 +19,7 @@ from .fields import (
     require_whole,
 )
 from .kinds import AdversarialConfig, ReblurringConfig
-from .reading import read_toml
+from .reading import read_settings
 from .records import DataConfig, LossConfig, NetConfig, OptimiserConfig, ValidationConfig
 
 __all__ = ["TrainConfig"]
@@ -52,7 +52,8 @@ class TrainConfig:
         Summed.
     optimiser : OptimiserConfig
     ema : float, optional
-        Decay of an average of the weights, which is validated and published instead of them.
+        Decay of an average of the weights, which is validated and published instead of them. At step k the decay is
+        min(ema, (1 + k) / (10 + k)), so that the average leaves the start soon.
     amp : {"off", "bf16"}
         Whether networks run in bfloat16 autocast; losses are float32.
     checkpointing : bool
@@ -151,8 +152,8 @@ class TrainConfig:
 
         Parameters
         ----------
-        config : TrainConfig, mapping, path of a TOML file, or name of a recipe
-            Paths inside it are meant from the working folder.
+        config : TrainConfig, mapping, path of a TOML or JSON file, or name of a recipe
+            A JSON file is the ``config.json`` of a training. Paths inside it are meant from the working folder.
 
         Returns
         -------
@@ -167,10 +168,13 @@ class TrainConfig:
         """
         if isinstance(config, cls):
             return config
-        values = config if isinstance(config, Mapping) else read_toml(config)
+        values = config if isinstance(config, Mapping) else read_settings(config)
 
-        def data(value: object, where: str) -> DataConfig:
-            return build(DataConfig, value, where)
+        def data(value: object, where: str, table: str = "data") -> DataConfig:
+            return build(DataConfig, value, f"[{table}]", {"table": table})
+
+        def held_out(value: object, where: str) -> DataConfig:
+            return data(value, where, "validation.data")
 
         def net(value: object, where: str) -> NetConfig:
             return build(NetConfig, {"name": value} if isinstance(value, str) else value, where)
@@ -191,7 +195,7 @@ class TrainConfig:
             data=data,
             losses=losses,
             optimiser=lambda value, where: build(OptimiserConfig, value, where),
-            validation=lambda value, where: build(ValidationConfig, value, where, data=data),
+            validation=lambda value, where: build(ValidationConfig, value, where, data=held_out),
             adversarial=lambda value, where: build(AdversarialConfig, value, where, discriminator=net),
             reblurring=lambda value, where: build(ReblurringConfig, value, where, kernel=net),
         )

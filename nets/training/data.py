@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .reading import making
 from .records import DataConfig
 
 __all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]
@@ -211,6 +212,10 @@ class _Files:
         names, self._lengths, self._encode, self.upright = [], [], [], True
         middle = Draw(0, 0.5, 0.5, False, False, 0)
         for path in config.path:
+            if not os.path.exists(path):
+                commands = making(path)
+                hint = f"; make it with: {commands}" if commands else "; blurphys synth generate makes such data"
+                raise FileNotFoundError(f"train: there is no data set {path}{hint}")
             with synth.open(path) as reader:
                 names.append(set(reader.names))
                 self._lengths.append(len(reader))

@@ -29,7 +29,14 @@ Schedule = tuple[tuple[int, float], ...]
 """Pairs of (epoch or step from which, value), the first from 0."""
 
 
-def build(record: type[Record], values: object, where: str, **nested: Callable[[object, str], Any]) -> Record:
+def build(
+    record: type[Record],
+    values: object,
+    where: str,
+    more: Mapping[str, object] | None = None,
+    /,
+    **nested: Callable[[object, str], Any],
+) -> Record:
     """Make a record of settings from a mapping.
 
     Parameters
@@ -40,6 +47,8 @@ def build(record: type[Record], values: object, where: str, **nested: Callable[[
         The settings; one that is a record already is returned as it is.
     where : str
         What the settings belong to, for messages.
+    more : mapping, optional
+        What the record is told besides its settings.
     **nested : callable
         For settings that are records themselves: makes one of a value and its place.
 
@@ -72,7 +81,7 @@ def build(record: type[Record], values: object, where: str, **nested: Callable[[
         key: nested[key](value, f"[{key}]") if key in nested and value is not None else value
         for key, value in values.items()
     }
-    return record(**made)
+    return record(**made, **(more or {}))
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,17 @@ from typing import Any
 
 __all__ = ["COLUMNS", "Log", "psnr_text"]
 
-COLUMNS = ("step", "epoch", "learning_rate", "loss", "psnr", "gradient_norm", "seconds", "validation_psnr")
+COLUMNS = (
+    "step",
+    "epoch",
+    "learning_rate",
+    "loss",
+    "psnr",
+    "gradient_norm",
+    "seconds",
+    "validation_psnr",
+    "input_psnr",
+)
 """Of the table; the lines of JSON also have the parts of the loss."""
 
 

@@ -45,6 +45,9 @@ class TrainReport:
     validation_psnr : tuple of (int, float)
         Step and PSNR in dB of every validation of this call.
     best_psnr, best_step : float, int, optional
+    input_psnr : float, optional
+        What validation gives for an image that no network has touched: the blurred input, or in a ``"reblurring"``
+        training the sharp image. None if this call validated nothing.
     files : tuple of Path
         Networks, for `nets.load`.
     seconds : float
@@ -60,6 +63,7 @@ class TrainReport:
     validation_psnr: tuple[tuple[int, float], ...]
     best_psnr: float | None
     best_step: int | None
+    input_psnr: float | None
     files: tuple[Path, ...]
     seconds: float
 
@@ -71,7 +75,7 @@ def train(
 
     Parameters
     ----------
-    config : TrainConfig, mapping, path of a TOML file, or name of a recipe
+    config : TrainConfig, mapping, path of a TOML or JSON file, or name of a recipe
         See `TrainConfig`.
     resume : bool
         Go on with what is in the folder `out`. Without it a folder with a checkpoint is refused.
@@ -127,7 +131,10 @@ class _Run:
         self.config, self.machine, self.quiet = config, machine, quiet
         self.out = Path(config.out)
         if not resume and (self.out / STATE).exists():
-            raise FileExistsError(f"train: {self.out / STATE} exists already; resume goes on with it")
+            raise FileExistsError(
+                f"train: {self.out / STATE} exists already; resume (--resume) goes on with it, "
+                "another out folder (--out) leaves it alone"
+            )
         if resume and not (self.out / "config.json").exists():
             raise FileNotFoundError(f"train: there is nothing to resume in {self.out}")
         torch.manual_seed(config.seed % 2**63)
@@ -160,6 +167,7 @@ class _Run:
         start, began = self.progress.step, time.perf_counter()
         row: dict[str, Any] = {}
         history: list[tuple[int, float]] = []
+        unrestored: float | None = None
         for module in self.task.modules.values():
             module.train()
         shown = self.machine.first and not self.quiet
@@ -176,9 +184,11 @@ class _Run:
                 if done % self.config.log_every == 0 or last:
                     row = self._row(time.perf_counter() - began)
                     say = f"loss {row['loss']:.4g}, {psnr_text(row['psnr'])}"
-                if (psnr := self._validated(done, last)) is not None:
+                if (found := self._validated(done, last)) is not None:
+                    psnr, unrestored = found
                     history.append((done, psnr))
-                    row = (row if say else {"step": done, "epoch": done // self.per_epoch}) | {"validation_psnr": psnr}
+                    row = row if say else {"step": done, "epoch": done // self.per_epoch}
+                    row |= {"validation_psnr": psnr, "input_psnr": unrestored}
                     say = ", ".join(filter(None, (say, f"validation {psnr_text(psnr)}")))
                 if say and self.log is not None:
                     self.log.write(row)
@@ -186,7 +196,7 @@ class _Run:
                     self._write_state()
                 if advance is not None:
                     advance(say)
-        return self._report(start, row, history, time.perf_counter() - began)
+        return self._report(start, row, history, unrestored, time.perf_counter() - began)
 
     def _moment(self, step: int) -> Moment:
         epoch = step // self.per_epoch
@@ -216,25 +226,28 @@ class _Run:
         rate = scheduled(self.config.learning_rate, self._moment(step - 1).now)
         return {"step": step, "epoch": (step - 1) // self.per_epoch, "learning_rate": rate, "seconds": seconds, **means}
 
-    def _validated(self, done: int, last: bool) -> float | None:
+    def _validated(self, done: int, last: bool) -> tuple[float, float] | None:
+        """Return the PSNR of the network and that of its input, where a validation is due."""
         config = self.config.validation
         if config is None or self.validation is None or not (last or done % (config.every * self.per_unit) == 0):
             return None
         count = len(self.validation) if config.limit is None else min(config.limit, len(self.validation))
-        sums = torch.zeros(2, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64)
         for module in self.task.modules.values():  # running statistics are those of each process until now
             self.machine.broadcast(module.buffers())
         with self.task.measuring():
             for index in range(self.machine.rank, count, self.machine.world):
                 batch = stacked([self.validation.middle(index)], self.validation.place)
-                image, target = self.task.restored({k: v.to(self.machine.device) for k, v in batch.items()})
-                sums += torch.tensor([float(mean_psnr(image, target)), 1.0])
-            total, number = self.machine.total(sums.to(self.machine.device)).tolist()
-            psnr: float = total / number
+                batch = {name: tensor.to(self.machine.device) for name, tensor in batch.items()}
+                image, target = self.task.restored(batch)
+                before = mean_psnr(self.task.untouched(batch), target)
+                sums += torch.tensor([float(mean_psnr(image, target)), float(before), 1.0])
+            total, total_before, number = self.machine.total(sums.to(self.machine.device)).tolist()
+            psnr, unrestored = float(total / number), float(total_before / number)
             if self.progress.best_psnr is None or psnr > self.progress.best_psnr:
                 self.progress.best_psnr, self.progress.best_step = psnr, done
                 self._publish("-best", done)
-        return psnr
+        return psnr, unrestored
 
     def _publish(self, suffix: str, done: int) -> list[Path]:
         """Write the networks as they are now, for `nets.load`."""
@@ -267,7 +280,12 @@ class _Run:
             write_state(self.out / STATE, self.task, self.progress, self.config.to_dict())
 
     def _report(
-        self, start: int, row: Mapping[str, Any], history: list[tuple[int, float]], seconds: float
+        self,
+        start: int,
+        row: Mapping[str, Any],
+        history: list[tuple[int, float]],
+        unrestored: float | None,
+        seconds: float,
     ) -> TrainReport:
         with self.task.measuring():
             files = self._publish("", self.progress.step)
@@ -284,6 +302,7 @@ class _Run:
             validation_psnr=tuple(history),
             best_psnr=self.progress.best_psnr,
             best_step=self.progress.best_step,
+            input_psnr=unrestored,
             files=tuple(file for file in (*files, *best) if file.exists()),
             seconds=seconds,
         )

@@ -98,14 +98,20 @@ class Average:
     ----------
     net : nn.Module
     decay : float
-        Each step the average becomes decay x average + (1 - decay) x parameter.
+        At step k, from 0 on, the average becomes d x average + (1 - d) x parameter, d = min(decay, (1 + k) / (10 + k)).
+
+    Notes
+    -----
+    The second term lets the average forget the start soon: with a decay of 0.99 alone, 82 % of it would be the random
+    start after 20 steps.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
         self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in net.named_parameters()}
 
-    def update(self, net: nn.Module) -> None:
-        """Take in the parameters of now."""
+    def update(self, net: nn.Module, step: int) -> None:
+        """Take in the parameters of now, after `step` steps before this one."""
+        decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in net.named_parameters():
-            self.values[name].lerp_(parameter.detach(), 1.0 - self.decay)
+            self.values[name].lerp_(parameter.detach(), 1.0 - decay)

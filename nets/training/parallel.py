@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["Parallel", "parallel"]
+__all__ = ["Parallel", "parallel", "started_first"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class Parallel:
         """Wait for the others."""
         if self.world > 1:
             distributed.barrier()
+
+
+def started_first() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Where settings come from: TOML files, recipes that come with the package, and single settings of a command line."""
+"""Where settings come from: files, recipes that come with the package, and single settings of a command line."""
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from .fields import plain
 
-__all__ = ["RECIPES", "read_toml", "recipes", "with_settings"]
+__all__ = ["RECIPES", "changed_settings", "making", "read_settings", "recipes", "with_settings"]
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -20,8 +21,25 @@ def recipes() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in RECIPES.glob("*.toml")))
 
 
-def read_toml(path: object) -> dict[str, Any]:
-    """Read a TOML file, or a recipe by its name."""
+def making(path: str) -> str | None:
+    """Return the commands that make the data of a recipe, less those whose data are there, or None for other data.
+
+    Parameters
+    ----------
+    path : str
+        The data, as a recipe calls them.
+    """
+    for recipe in recipes():
+        lines = (RECIPES / f"{recipe}.toml").read_text(encoding="utf-8").splitlines()
+        commands = [line.removeprefix("#   ") for line in lines if line.startswith("#   ")]
+        targets = [command.rpartition(" --out ")[2] for command in commands]
+        if path in targets:
+            return " && ".join(c for c, target in zip(commands, targets, strict=True) if not Path(target).exists())
+    return None
+
+
+def read_settings(path: object) -> dict[str, Any]:
+    """Read a TOML file, the ``config.json`` of a training, or a recipe by its name."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"train: expected a TrainConfig, a mapping or the path of a TOML file, got {path!r}")
     file = Path(path)
@@ -31,10 +49,15 @@ def read_toml(path: object) -> dict[str, Any]:
         raise FileNotFoundError(
             f"train: there is no file {file} and no recipe of that name; recipes: {', '.join(recipes())}"
         )
+    kind = "JSON" if file.suffix.lower() == ".json" else "TOML"
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: not a TOML file ({error})") from None
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{file}: not a {kind} file ({error})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected the settings of a training, got {type(values).__name__}")
+    return values
 
 
 def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: Sequence[str]) -> dict[str, Any]:
@@ -42,10 +65,11 @@ def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: 
 
     Parameters
     ----------
-    config : mapping, path of a TOML file or name of a recipe
+    config : mapping, path of a TOML or JSON file, or name of a recipe
     settings : sequence of str
         ``"key=value"``; the key may lead through tables and lists, ``data.path`` or ``losses.0.weight``, the value is
-        read as TOML and taken as a text where it is none.
+        read as TOML and taken as a text where it is none. What a setting excludes goes: ``steps`` takes the place of
+        ``epochs``, a ``path`` of data that of a ``reader`` with its ``root`` and ``split``, and conversely.
 
     Returns
     -------
@@ -61,7 +85,28 @@ def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: 
     >>> with_settings({"batch": 4, "data": {"path": "a"}}, ["batch=2", "data.path=b"])
     {'batch': 2, 'data': {'path': 'b'}}
     """
-    values: dict[str, Any] = plain(config if isinstance(config, Mapping) else read_toml(config))
+    return changed_settings(config, settings)[0]
+
+
+READER = ("reader", "root", "split")
+
+EXCLUDES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("", "steps", ("epochs",)),
+    ("", "epochs", ("steps",)),
+    ("data.", "path", READER),
+    ("data.", "reader", ("path",)),
+    ("validation.data.", "path", READER),
+    ("validation.data.", "reader", ("path",)),
+)
+"""Tables, settings of theirs, and what these exclude."""
+
+
+def changed_settings(
+    config: Mapping[str, Any] | str | os.PathLike[str], settings: Sequence[str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Do as `with_settings`, and say in sentences which settings had to go."""
+    values: dict[str, Any] = plain(config if isinstance(config, Mapping) else read_settings(config))
+    told: set[str] = set()
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -71,6 +116,7 @@ def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: 
         except tomllib.TOMLDecodeError:
             value = text
         parts = key.strip().split(".")
+        told.add(".".join(parts))
         place: Any = values
         for depth, part in enumerate(parts, start=1):
             into: Any = int(part) if isinstance(place, list) and part.isdecimal() else part
@@ -82,4 +128,20 @@ def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: 
                 place[into] = value
             else:
                 place = place.setdefault(into, {}) if isinstance(place, dict) else place[into]
-    return values
+    return values, tuple(_exclude(values, told))
+
+
+def _exclude(values: dict[str, Any], told: set[str]) -> list[str]:
+    """Take out what the told settings exclude, unless some of that was told too; say so."""
+    notes = []
+    for table, new, old in EXCLUDES:
+        if table + new not in told or any(table + name in told for name in old):
+            continue
+        place: Any = values
+        for part in table.split(".")[:-1]:
+            place = place[part]
+        gone = [table + name for name in old if place.pop(name, None)]
+        if gone:
+            unit = "" if table else f"; schedules and validation.every count in {new} now"
+            notes.append(f"{table + new} takes the place of {', '.join(gone)}{unit}")
+    return notes

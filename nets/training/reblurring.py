@@ -65,3 +65,6 @@ class Reblurring(Task):
 
     def restored(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self._reblurred(batch)[0], batch["image"]
+
+    def untouched(self, batch: Batch) -> Tensor:
+        return batch["sharp"]

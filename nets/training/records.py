@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from .fields import as_arguments, as_paths, require_choice, require_flag, require_number, require_text, require_whole
@@ -57,6 +57,8 @@ class DataConfig:
     cache : bool
         Keep the images of a reader in memory, 16 bits a value: 8 GB for DPDD's training split with one view. Every
         worker keeps its own.
+    table : str
+        What the settings are called in messages; not kept.
     """
 
     path: tuple[str, ...] = ()
@@ -69,30 +71,34 @@ class DataConfig:
     augment: str = "none"
     repeats: int = 1
     cache: bool = False
+    table: InitVar[str] = "data"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", as_paths("data.path", self.path))
+    def __post_init__(self, table: str) -> None:
+        object.__setattr__(self, "path", as_paths(f"{table}.path", self.path))
         if bool(self.path) == (self.reader is not None):
-            raise ValueError("train: expected data to have either a path (a dataset of blurphys synth) or a reader")
+            raise ValueError(
+                f"train: expected [{table}] to have either a path (a dataset of blurphys synth) or a reader, got "
+                f"{'both' if self.path else 'neither'}"
+            )
         if self.reader is not None:
-            require_choice("data.reader", self.reader, READERS)
+            require_choice(f"{table}.reader", self.reader, READERS)
             if self.root is None:
-                raise ValueError(f"train: the reader {self.reader} needs data.root, the folder of the dataset")
-            object.__setattr__(self, "root", as_paths("data.root", self.root)[0])
+                raise ValueError(f"train: the reader {self.reader} needs {table}.root, the folder of the dataset")
+            object.__setattr__(self, "root", as_paths(f"{table}.root", self.root)[0])
         elif self.root is not None or self.split is not None:
-            raise ValueError("train: data.root and data.split belong to a reader; a path has its own split")
+            raise ValueError(f"train: {table}.root and {table}.split belong to a reader; a path has its own split")
         if self.split is not None:
-            require_text("data.split", self.split)
-        require_choice("data.view", self.view, VIEWS)
-        require_choice("data.transfer", self.transfer, ("display", "linear"))
-        require_choice("data.augment", self.augment, AUGMENTATIONS)
-        require_whole("data.repeats", self.repeats, 1)
-        require_flag("data.cache", self.cache)
+            require_text(f"{table}.split", self.split)
+        require_choice(f"{table}.view", self.view, VIEWS)
+        require_choice(f"{table}.transfer", self.transfer, ("display", "linear"))
+        require_choice(f"{table}.augment", self.augment, AUGMENTATIONS)
+        require_whole(f"{table}.repeats", self.repeats, 1)
+        require_flag(f"{table}.cache", self.cache)
         if self.crop is not None:
             given = self.crop if isinstance(self.crop, list | tuple) else (self.crop, self.crop)
             if len(given) != 2:
-                raise ValueError(f"train: expected data.crop to be a size or (height, width), got {self.crop!r}")
-            height, width = (require_whole("data.crop", side, 1) for side in given)
+                raise ValueError(f"train: expected {table}.crop to be a size or (height, width), got {self.crop!r}")
+            height, width = (require_whole(f"{table}.crop", side, 1) for side in given)
             object.__setattr__(self, "crop", (height, width))
             if height != width and self.augment not in ("none", "flips"):
                 raise ValueError(f"train: a crop of {height} x {width} px cannot be turned by 90 degrees; use a square")

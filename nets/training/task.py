@@ -108,6 +108,10 @@ class Task(ABC):
     def restored(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what validation compares: an image and its target."""
 
+    def untouched(self, batch: Batch) -> Tensor:
+        """Return the image that a network that does nothing would give, which validation measures too."""
+        return batch["image"]
+
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """Run networks in bfloat16 where the configuration says so."""
@@ -157,7 +161,7 @@ class Task(ABC):
         rate = scheduled(self.config.learning_rate, moment.now)
         size = update(optimiser, rate, self.config.optimiser.clip)
         if role in self.averages:
-            self.averages[role].update(module)
+            self.averages[role].update(module, moment.step)
         return loss.new_tensor(size)
 
 

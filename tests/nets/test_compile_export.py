@@ -61,7 +61,8 @@ def close(found, expected):
 
 
 def test_every_network_has_a_small_form():
-    assert set(SMALL) == set(NETS)
+    ours = {name for name, home in NETS.items() if home.startswith("nets.")}  # other tests register their own
+    assert set(SMALL) == ours
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "defocusgan_blur"])

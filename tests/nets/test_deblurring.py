@@ -303,7 +303,7 @@ def test_command_with_views(folder):
         (["y.png", "--net", "views.safetensors", "--left", "left.png", "--right", "small.png"], "views of one size"),
         (["y.png", "--net", "blur.safetensors"], "blur does not deblur a photo, it takes image, radius_map"),
         (["y.png", "--net", "no-such-net"], "neither a file no-such-net nor weights of that name in the package"),
-        (["y.png", "--net", "y.png"], "no safetensors file, or it is damaged"),
+        (["y.png", "--net", "y.png"], "deblur: y.png is no safetensors file, or it is damaged"),
     ],
 )
 def test_command_answers_bad_input_with_one_sentence(folder, monkeypatch, arguments, message):

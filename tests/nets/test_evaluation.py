@@ -276,6 +276,23 @@ def test_command_on_a_dataset_of_synth(made, tmp_path):
     assert means["hqs"]["psnr"] > means["input"]["psnr"] > means["half"]["psnr"]
 
 
+def test_command_tells_networks_of_equal_names_apart(made, tmp_path):
+    files = [tmp_path / folder / "net.safetensors" for folder in ("a", "b", "c/a")]
+    for number, file in enumerate(files):
+        file.parent.mkdir(parents=True)
+        save(Gain(gain=0.5 + 0.1 * number), file)
+    out = tmp_path / "scores.json"
+    common = (made / "data.h5", "--protocol", "synthetic", "--limit", 1, "--out", out, "--force")
+    code, said = run(*common, "--net", files[0], "--net", files[1].parent)
+    assert code == 0, said
+    assert list(json.loads(out.read_text())["means"]) == ["input", "a/net", "b/net"]
+    code, said = run(*common, "--net", files[0], "--net", files[2])
+    assert code == 0, said
+    assert len(json.loads(out.read_text())["means"]) == 3
+    code, said = run(*common, "--net", files[0], "--net", files[0].parent)
+    assert code == 2 and "--net: " in said and "is given twice" in said and "evaluate: 1/" not in said
+
+
 def test_command_on_a_published_set(made, tmp_path):
     save(Gain(), tmp_path / "gain.safetensors")
     options = ("--net", tmp_path / "gain.safetensors", "--out", tmp_path / "scores.csv")

@@ -1,6 +1,7 @@
 """A small network learns on rendered data: on scenes it has not seen it beats the photograph, and a wrong operator."""
 
 import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ MARGIN_DB = 0.15  # the short form itself gains half a decibel; here it takes fe
 def script():
     spec = importlib.util.spec_from_file_location("learn_to_deblur", SCRIPT)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules[spec.name]
 
 
 @pytest.mark.parametrize(("name", "steps"), [("gkmnet", 120), ("nrknet", 150)])

@@ -266,6 +266,9 @@ def test_runs_nothing_that_a_file_holds(tmp_path):
     torch.save({"x": Program(ran)}, tmp_path / "program.pth")
     with pytest.raises(ValueError, match="could not be read as tensors alone, and whatever else .* is not executed"):
         load_official("gkmnet", tmp_path / "program.pth")
+    with pytest.raises(ValueError, match=r"is not executed \(it asks for [\w.]+\)$") as caught:
+        load_official("gkmnet", tmp_path / "program.pth")
+    assert str(caught.value).isprintable() and "weights_only" not in str(caught.value)
     for protocol in range(2, 6):
         params = np.empty(1, dtype=object)
         params[0] = Program(ran)

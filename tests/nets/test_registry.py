@@ -63,3 +63,14 @@ def test_networks_are_imported_when_asked_for():
     code = "import sys, nets.registry; print([m for m in sys.modules if m in ('nets.gkmnet', 'nets.kpac')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["gkmnet", "hqsnet", "kpac", "defocusgan_generator", "defocusgan_map"])
+def test_another_precision_and_an_empty_batch_are_refused_in_a_sentence(name):
+    small = {"gkmnet": {"width": 2, "scales": 1}, "hqsnet": {"scales": 1, "denoiser": None}, "kpac": {"channels": 4}}
+    net = create(name, **small.get(name, {})).eval()
+    images = [torch.rand(1, 3, 32, 32)] * len(net.inputs)
+    with pytest.raises(TypeError, match=r"network's torch.float32, got torch.float64"):
+        net(*(image.double() for image in images))
+    with pytest.raises(ValueError, match="at least one image"):
+        net(*(image[:0] for image in images))

@@ -11,7 +11,7 @@ from torch import nn
 from nets import saving
 from nets.net import Net
 from nets.registry import NETS, create
-from nets.saving import describe, load, load_weights, pretrained, save
+from nets.saving import TRAINING, describe, load, load_weights, pretrained, save, write_tensors
 
 
 class Tiny(Net):
@@ -197,6 +197,27 @@ def test_other_files_are_refused(tmp_path):
         load(tmp_path)
 
 
+def test_folders_of_trainings(net, image, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    write_tensors({"x": torch.ones(1)}, _empty(run / "last.safetensors"), {"format": TRAINING})
+    with pytest.raises(ValueError, match=r"has no network of a training"):
+        load(run)
+    save(net, run / "net.safetensors")
+    assert torch.equal(load(run)(image), net(image))
+    with torch.no_grad():
+        net.last.bias[0] += 1
+    save(net, run / "net-best.safetensors")
+    assert torch.equal(load(run)(image), net(image))
+    with pytest.raises(ValueError, match=r"state of a training.*net-best.safetensors, .*net.safetensors"):
+        load(run / "last.safetensors")
+
+
+def _empty(path):
+    path.touch()
+    return path
+
+
 def test_a_truncated_file_is_refused(net, tmp_path):
     path = tmp_path / "net.safetensors"
     save(net, path)
@@ -266,3 +287,14 @@ def test_files_appear_whole_or_not_at_all(net, tmp_path, monkeypatch):
         save(net, path, overwrite=True)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_no_length_of_the_header_is_taken_for_a_pickle(tmp_path):
+    """The first byte of a safetensors file is the low byte of a length, 0x80 among others."""
+    net = create("gkmnet", width=1, scales=1)
+    seen = set()
+    for length in range(0, 256, 8):
+        save(net, tmp_path / "net.safetensors", notes={"a": "x" * length}, overwrite=True)
+        seen.add((tmp_path / "net.safetensors").read_bytes()[0])
+        describe(tmp_path / "net.safetensors")
+    assert 0x80 in seen

@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 from nets.saving import describe, load
 from nets.training import NonFiniteLossError, TrainConfig, train
 from nets.training.checkpoint import Progress, differing_setting, read_state, write_state
-from nets.training.optimisers import Moment, scheduled
+from nets.training.data import Samples
+from nets.training.optimisers import Average, Moment, scheduled
 from nets.training.parallel import Parallel
+from nets.training.records import DataConfig
 from nets.training.supervised import Supervised
 from tests.nets.training_cases import supervised, validation, write_dpdd
 
@@ -38,8 +40,6 @@ def test_the_average_of_the_weights_is_what_is_measured_and_published(data, tmp_
         assert torch.equal(parameter, state[f"averages/net/{name}"])
         assert not torch.equal(parameter, state[f"modules/net/{name}"])
     assert torch.equal(published.state_dict()["norm.running_mean"], state["modules/net/norm.running_mean"])
-    from nets.training.data import Samples
-
     samples = Samples(TrainConfig.of(config).validation.data, ("image", "sharp"))
     psnr = []
     with torch.no_grad():
@@ -59,16 +59,30 @@ def test_one_step_is_adam_on_the_loss_and_the_average_follows(data, tmp_path):
     batch = {name: torch.rand(2, 3, 12, 12) for name in ("image", "sharp")}
     before = {name: p.detach().clone() for name, p in task.net.named_parameters()}
     measured = task.step(batch, Moment(step=3, epoch=1, now=1, per_unit=3))
+    decay = 4 / 13  # below 0.75 so early
     own = torch.nn.functional.mse_loss
     for name, parameter in task.net.named_parameters():
         change = parameter.detach() - before[name]
         moved = parameter.grad.abs() > 1e-4
         # The first step of Adam has the length of the learning rate, that of epoch 1.
         torch.testing.assert_close(change[moved], -2e-3 * parameter.grad[moved].sign(), rtol=1e-3, atol=0.0)
-        average = 0.75 * before[name] + 0.25 * parameter.detach()
+        average = decay * before[name] + (1 - decay) * parameter.detach()
         torch.testing.assert_close(task.averages["net"].values[name], average)
     assert measured["loss"].item() == pytest.approx(3 * measured["l2"].item(), rel=1e-6)
     assert own(batch["image"], batch["sharp"]).item() == pytest.approx(measured["l2"].item(), rel=0.5)
+
+
+def test_the_average_forgets_the_start():
+    net = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(net.weight)
+    average = Average(net, 0.99)
+    torch.nn.init.ones_(net.weight)
+    for step in range(20):
+        average.update(net, step)
+    assert average.values["weight"].item() > 1 - 1e-6  # with the decay of 0.99 it would be 0.18
+    torch.nn.init.zeros_(net.weight)
+    average.update(net, 10_000)
+    assert average.values["weight"].item() == pytest.approx(0.99, abs=1e-5)
 
 
 def test_the_log_says_what_happened(data, tmp_path, capsys):
@@ -81,6 +95,11 @@ def test_the_log_says_what_happened(data, tmp_path, capsys):
     assert [line["epoch"] for line in lines if "loss" in line] == [0, 1, 1, 2, 2]
     assert all(line["l2"] == line["loss"] > 0 and line["psnr"] > 5 for line in lines if "loss" in line)
     assert [step for step, _ in report.validation_psnr] == [3, 6, 9]
+    held_out = Samples(DataConfig(reader="DPDD", root=str(data), split="val"), ("image", "sharp"))
+    pairs = [held_out.middle(index) for index in range(2)]
+    psnr = [-10 * np.log10(np.mean((pair["image"] - pair["sharp"]) ** 2)) for pair in pairs]
+    assert report.input_psnr == pytest.approx(np.mean(psnr), abs=1e-3)
+    assert lines[-1]["input_psnr"] == pytest.approx(report.input_psnr, abs=1e-4)
     assert report.loss == pytest.approx(lines[-1]["loss"], rel=1e-5)
     said = capsys.readouterr().err
     assert "train: 9/9 loss" in said and "dB" in said and "validation" in said
@@ -127,7 +146,7 @@ def test_a_network_that_broke_is_not_written(data, tmp_path):
 def test_checkpoints_of_others_are_refused(data, tmp_path):
     out = tmp_path / "a"
     train(supervised(data, out, epochs=1), quiet=True)
-    with pytest.raises(FileExistsError, match="exists already; resume goes on"):
+    with pytest.raises(FileExistsError, match=r"exists already; resume \(--resume\) goes on"):
         train(supervised(data, out, epochs=1), quiet=True)
     for changes, words in (
         ({"seed": 1}, "seed was 0 and is now 1"),

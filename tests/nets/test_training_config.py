@@ -54,7 +54,9 @@ def test_the_least_configuration_and_back():
         ({"optimiser": {"betas": [0.9]}}, "two numbers"),
         ({"optimiser": {"betas": [0.9, 1.0]}}, "betas"),
         ({"optimiser": {"clip": 0}}, "clip"),
-        ({"data": {}}, "either a path .* or a reader"),
+        ({"data": {}}, "expected \\[data\\] to have either a path .* or a reader, got neither"),
+        ({"validation": {"data": {}}}, "expected \\[validation.data\\] to have either a path .* or a reader"),
+        ({"validation": {"data": {"path": "a", "view": "middle"}}}, "expected validation.data.view"),
         ({"data": {"reader": "DPDD"}}, "needs data.root"),
         ({"data": {"reader": "DPD", "root": "a"}}, "did you mean 'DPDD'"),
         ({"data": {"path": "a", "split": "train"}}, "belong to a reader"),
@@ -88,6 +90,10 @@ def test_files_and_recipes_that_are_not_there(tmp_path):
     (tmp_path / "a.toml").write_text("batch = = 2")
     with pytest.raises(ValueError, match=r"a\.toml: not a TOML file"):
         train(tmp_path / "a.toml")
+    for text, words in (("{", r"a\.json: not a JSON file"), ("[]", "expected the settings of a training, got list")):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            train(tmp_path / "a.json")
 
 
 def test_single_settings_lead_through_tables_and_lists():
@@ -103,6 +109,16 @@ def test_single_settings_lead_through_tables_and_lists():
     for wrong, words in (("batch", "form key=value"), ("steps.x=1", "leads nowhere"), ("losses.3=l2", "leads nowhere")):
         with pytest.raises(ValueError, match=words):
             with_settings(LEAST, [wrong])
+
+
+def test_a_single_setting_takes_the_place_of_what_it_excludes():
+    config = TrainConfig.of(with_settings("gkmnet", ["steps=3", "data.path=a", "validation.data.path=b"]))
+    assert (config.steps, config.epochs, config.data.path, config.data.reader) == (3, None, ("a",), None)
+    assert config.validation is not None and config.validation.data.path == ("b",)
+    again = TrainConfig.of(with_settings(config.to_dict(), ["epochs=2", "data.reader=DPDD", "data.root=c"]))
+    assert (again.steps, again.epochs, again.data.path, again.data.reader) == (None, 2, (), "DPDD")
+    with pytest.raises(ValueError, match="either epochs or steps, got epochs=2, steps=3"):
+        TrainConfig.of(with_settings("gkmnet", ["steps=3", "epochs=2"]))
 
 
 @pytest.mark.parametrize("name", recipes())

@@ -9,7 +9,7 @@ from torch import multiprocessing
 
 from nets.training import train
 from nets.training.log import Log
-from nets.training.parallel import parallel
+from nets.training.parallel import parallel, started_first
 from tests.nets.training_cases import adversarial, reblurring, supervised, validation, write_dpdd
 
 WORLD = 2
@@ -72,3 +72,13 @@ def test_a_missing_gpu_is_said():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="torch finds no CUDA device"), parallel("cuda"):
         pass
+
+
+def test_the_first_process_is_known_before_they_meet(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert started_first()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, first in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert started_first() is first

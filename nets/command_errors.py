@@ -1,0 +1,33 @@
+"""Messages of functions as messages of commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["command_message", "without_owner"]
+
+OWNERS = re.compile(r"(train|load|load_weights|deblur|evaluate): ")
+
+
+def command_message(text: str) -> str:
+    """Return a message without the function it begins with, since the command's name stands before it.
+
+    Examples
+    --------
+    >>> command_message("train: expected batch to be a whole number")
+    'expected batch to be a whole number'
+    """
+    return OWNERS.sub("", text, count=1) if OWNERS.match(text) else text
+
+
+@contextmanager
+def without_owner() -> Iterator[None]:
+    """Let errors that leave the block, or the function decorated, begin with what is wrong."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (command_message(error.args[0]),)
+        raise
