@@ -131,6 +131,11 @@ def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int) 
             f"{metadata.get('format')!r}, version {metadata.get('version')}"
         )
     before = json.loads(metadata["config"])
+    if (before["epochs"] is None) != (config["epochs"] is None):
+        raise ValueError(
+            f"train: {path} counts in {'steps' if before['epochs'] is None else 'epochs'}, and so do its schedules; "
+            "give its duration in the same unit"
+        )
     if name := differing_setting(before, config):
         old, new = _at(before, name), _at(config, name)
         raise ValueError(

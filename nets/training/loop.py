@@ -170,6 +170,8 @@ class _Run:
         unrestored: float | None = None
         for module in self.task.modules.values():
             module.train()
+        if self.progress.best_step == start > 0 and not self._best_is_published():
+            self._publish_best()
         shown = self.machine.first and not self.quiet
         with shown_progress("train", max(self.total - start, 0)) if shown else nullcontext() as advance:
             pinned = bool(self.machine.gpus)
@@ -192,8 +194,11 @@ class _Run:
                     say = ", ".join(filter(None, (say, f"validation {psnr_text(psnr)}")))
                 if say and self.log is not None:
                     self.log.write(row)
-                if done % self.config.checkpoint_every == 0 or last:
+                better = self.progress.best_step == done
+                if done % self.config.checkpoint_every == 0 or last or (better and self.config.restarts):
                     self._write_state()
+                if better:
+                    self._publish_best()
                 if advance is not None:
                     advance(say)
         return self._report(start, row, history, unrestored, time.perf_counter() - began)
@@ -246,8 +251,23 @@ class _Run:
             psnr, unrestored = float(total / number), float(total_before / number)
             if self.progress.best_psnr is None or psnr > self.progress.best_psnr:
                 self.progress.best_psnr, self.progress.best_step = psnr, done
-                self._publish("-best", done)
         return psnr, unrestored
+
+    def _publish_best(self) -> None:
+        """Publish the network as it is as the best; where restarts need it, the state of this step is written before.
+
+        A run that ends between the two is found by `_best_is_published` and publishes when it is resumed, so that a
+        restart always loads what an uninterrupted run would have loaded.
+        """
+        with self.task.measuring():
+            self._publish("-best", self.progress.step)
+        self.machine.wait()
+
+    def _best_is_published(self) -> bool:
+        from ..saving import describe
+
+        files = [self.out / f"{role}-best.safetensors" for role in self.task.published]
+        return all(file.exists() and describe(file).notes["step"] == self.progress.best_step for file in files)
 
     def _publish(self, suffix: str, done: int) -> list[Path]:
         """Write the networks as they are now, for `nets.load`."""
@@ -262,12 +282,12 @@ class _Run:
 
     def _restart(self, step: int) -> None:
         """Go back to the best network and forget what the optimiser knows."""
-        from ..saving import describe, load_weights
+        from ..saving import load_weights
 
         self.machine.wait()
         for role in self.task.published:
             file = self.out / f"{role}-best.safetensors"
-            if not file.exists() or describe(file).notes["step"] > step:  # of steps that are done again after a crash
+            if not file.exists():  # no validation yet
                 continue
             load_weights(self.task.modules[role], file)
             if role in self.task.averages:

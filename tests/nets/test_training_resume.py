@@ -76,3 +76,34 @@ def test_resuming_is_exact_to_the_last_bit(kind, data, map_net, tmp_path, monkey
     for row in (*rows, *again):
         row.pop("seconds", None)
     assert rows == again
+
+
+@pytest.mark.parametrize("after", [5, 7, 8])
+def test_a_restart_loads_what_an_uninterrupted_run_loads(after, data, tmp_path, monkeypatch):
+    """The best network may have been found between the last checkpoint and the end of the interrupted run."""
+
+    def config(out):
+        kept = validation(data) | {"every": 1}
+        return supervised(data, out, epochs=None, steps=9, restarts=[6], checkpoint_every=4, validation=kept)
+
+    def validated(self, done, last):
+        psnr = {1: 10.0, 2: 20.0, 5: 25.0, 7: 30.0}.get(done, 1.0)
+        if self.progress.best_psnr is None or psnr > self.progress.best_psnr:
+            self.progress.best_psnr, self.progress.best_step = psnr, done
+        return psnr, 0.0
+
+    monkeypatch.setattr(loop._Run, "_validated", validated)
+    train(config(tmp_path / "whole"), quiet=True)
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=after)
+        with pytest.raises(StopHereError):
+            train(config(tmp_path / "parts"), quiet=True)
+    train(config(tmp_path / "parts"), resume=True, quiet=True)
+    assert_same(states(tmp_path / "parts"), states(tmp_path / "whole"))
+    assert_same(load_file(tmp_path / "parts/net-best.safetensors"), load_file(tmp_path / "whole/net-best.safetensors"))
+
+
+def test_the_unit_of_the_schedules_may_not_change(data, tmp_path):
+    train(supervised(data, tmp_path, epochs=1), quiet=True)
+    with pytest.raises(ValueError, match="counts in epochs"):
+        train(supervised(data, tmp_path, epochs=None, steps=9), resume=True, quiet=True)
