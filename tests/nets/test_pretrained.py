@@ -1,0 +1,38 @@
+"""The weights that come with the package: small, described, and better than the photograph where they were trained."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import blurphys as bp
+import nets
+from blurphys.colour import linear_to_srgb, srgb_to_linear
+
+FOLDER = Path(nets.__file__).parent / "pretrained"
+
+
+@pytest.mark.parametrize("name", nets.pretrained())
+def test_they_are_small_and_described(name):
+    assert (FOLDER / f"{name}.safetensors").stat().st_size < 2_000_000
+    assert f"## {name}" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_there_is_one():
+    assert "gkmnet-synthetic" in nets.pretrained()
+
+
+@pytest.mark.parametrize("radius", [1.0, 1.5, 2.0, 2.5])
+def test_it_sharpens_a_photograph_it_has_not_seen(radius):
+    """Coffee, which is held out, behind a lens that is out of focus by the same radius everywhere."""
+    from skimage import data
+
+    sharp = srgb_to_linear(data.coffee()[100:228, 200:360].astype(np.float64) / 255).transpose(2, 0, 1)
+    A = bp.Convolution(bp.psf.disk(radius), shape=sharp.shape, boundary="symmetric")
+    blurred, truth = (linear_to_srgb(np.clip(x, 0, 1)).astype(np.float32) for x in (A(sharp), sharp))
+    restored = nets.deblur(nets.load("gkmnet-synthetic"), blurred)
+    before, after = (
+        float(nets.metrics.psnr(torch.from_numpy(x)[None], torch.from_numpy(truth)[None])) for x in (blurred, restored)
+    )
+    assert after > before + 0.2
