@@ -16,7 +16,7 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 # Laws of operators take more examples than other tests: see `tests.strategies.laws`.
 settings.register_profile(
-    "ci", max_examples=60, derandomize=True, deadline=None, print_blob=True, database=None, suppress_health_check=SLOW
+    "ci", max_examples=40, derandomize=True, deadline=None, print_blob=True, database=None, suppress_health_check=SLOW
 )
 settings.register_profile("dev", max_examples=25, deadline=None, print_blob=True, suppress_health_check=SLOW)
 settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=SLOW)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,13 @@ DTYPES = ("float32", "float64")
 EPS = {"float32": float(np.finfo(np.float32).eps), "float64": float(np.finfo(np.float64).eps)}
 
 
-_PROMISED = {60: 200}  # examples of the profile "ci": what an operator and law get there
+_PROMISED = {40: 200}  # examples of the profile "ci": what an operator and law get there
 
 laws = settings(max_examples=_PROMISED.get(settings().max_examples, settings().max_examples))
 """For the laws of operators."""
+
+NIGHTLY = os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") == "nightly"
+"""Whether tests run that are too slow for every change."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

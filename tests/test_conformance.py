@@ -12,10 +12,11 @@ import blurphys as bp
 from blurphys.algebra import Adjoint
 from tests.cases import CASES, FAMILIES, GATHER, OFF_FRAME, ROWS_ARE_PSFS, Built, build
 from tests.oracles import BOUNDARIES
-from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, Setup, laws, setups, to_numpy
+from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, NIGHTLY, Setup, laws, setups, to_numpy
 
 every_case = pytest.mark.parametrize("name", CASES)
-every_family = pytest.mark.parametrize("family", FAMILIES)
+# More rows of the wrapper whose equality with what it wraps tests/blurphys/test_tiling.py checks for every operator.
+every_family = pytest.mark.parametrize("family", [f for f in FAMILIES if NIGHTLY or f != "Tiled-more"])
 BEYOND = Setup(boundary="circular", height=2, width=3, support=(8, 7), count=4, seed=3)  # PSF larger than the image
 
 

@@ -14,6 +14,7 @@ from nets.decompositions import PLAIN, decompositions
 from nets.exporting import export, foreign
 from nets.precision_report import difference, report
 from nets.registry import NETS, create
+from tests.strategies import NIGHTLY
 
 SMALL = {
     "gkmnet": {"scales": 1, "width": 2},
@@ -65,7 +66,13 @@ def test_every_network_has_a_small_form():
     assert set(SMALL) == ours
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "defocusgan_blur"])
+# Each takes seconds: every change tries the networks that unroll operators, the night all of them.
+chosen = pytest.mark.parametrize(
+    "name", [name for name in SMALL if name in ("gkmnet", "nrknet", "kpac") or (NIGHTLY and name != "defocusgan_blur")]
+)
+
+
+@chosen
 def test_compiles_as_one_graph(name):
     net, images = made(name)
     close(torch.compile(net, fullgraph=True, backend="eager")(*images), net(*images))
@@ -84,7 +91,7 @@ def test_compiles_as_one_graph_with_its_gradients():
         close(found, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "defocusgan_blur"])
+@chosen
 def test_exports_as_operators_of_torch_alone(name):
     net, images = made(name)
     program = export(net, images)

@@ -21,7 +21,7 @@ def script():
     del sys.modules[spec.name]
 
 
-@pytest.mark.parametrize(("name", "steps"), [("gkmnet", 120), ("nrknet", 150)])
+@pytest.mark.parametrize(("name", "steps"), [("gkmnet", 120), ("nrknet", 100)])
 def test_it_beats_the_photograph_and_the_wrong_operator(script, name, steps, tmp_path):
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
