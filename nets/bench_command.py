@@ -15,7 +15,7 @@ SMALLEST = 64
 
 
 def bench_nets(
-    size: Annotated[str, typer.Option("--size", help="Height x width of the photo, px.")] = "560x840",
+    size: Annotated[str, typer.Option("--size", help="Height x width of the photo, px.")] = "280x420",
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often everyone runs.")] = 3,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory too.")] = True,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file to write.")] = Path("bench-nets.json"),

@@ -38,6 +38,8 @@ def gaussian_products(
 ) -> Tensor:
     """Filter the images densely, multiply all maps, and sum them by a 1 x 1 convolution.
 
+    Images are channels-last for the dense filters: otherwise torch on processors takes several times as long.
+
     Parameters
     ----------
     images : two Tensors of shape (B, 3, H, W)
@@ -54,7 +56,8 @@ def gaussian_products(
     Tensor of shape (B, 3, H, W)
     """
     products = [
-        functional.conv2d(x, bank, padding=bank.shape[-1] // 2, groups=3) * m.repeat(1, 3, 1, 1)
+        functional.conv2d(x.contiguous(memory_format=torch.channels_last), bank, padding=bank.shape[-1] // 2, groups=3)
+        * m.repeat(1, 3, 1, 1)
         for x, m in zip(images, maps, strict=True)
     ]
     return functional.conv2d(torch.cat(products, dim=1), weight, bias)
