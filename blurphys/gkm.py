@@ -13,7 +13,7 @@ from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
 from .linop import LinearOperator, detached, require_same_kind, tracing, whole_numbers
 from .maps import check_maps, check_simplex
-from .mixing import check_channels, check_mix, flat_colours, mixed_psf
+from .mixing import check_channels, check_mix, flat_colours, symmetric_psf
 from .stored import stand_in
 from .types import Array, BoundaryName, Shape
 
@@ -239,14 +239,7 @@ class GKM(LinearOperator):
         return run(y, self.beta, self.taps(), self.half_widths, self.boundary, self.mix)
 
     def _psf_at(self, row: int, col: int) -> Array:
-        xp, taps = array_namespace(self.like), self.taps()
-        lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)  # (1 or C, K, size)
-        total: Array = None
-        for k in range(taps.shape[1]):
-            psf = lines[:, k, :, None] * lines[:, k, None, :]
-            part = self.beta[..., k, row, col][..., None, None, None] * mixed_psf(psf, self.mix, k)
-            total = part if total is None else total + part
-        return flat_colours(total)
+        return flat_colours(symmetric_psf(self.taps(), self.beta[..., :, row, col], self.mix))
 
     def validate(self) -> Self:
         check_simplex("GKM", "beta", self.beta)

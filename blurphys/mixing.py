@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device
 from .linop import require_same_kind
 from .types import Array
 
-__all__ = ["check_channels", "check_mix", "flat_colours", "mixed_psf", "padded_psf"]
+__all__ = ["check_channels", "check_mix", "flat_colours", "mixed_psf", "padded_psf", "symmetric_psf"]
 
 
 def check_channels(owner: str, channels: int) -> None:
@@ -50,3 +50,18 @@ def mixed_psf(psf: Array, mix: Array | None, k: int) -> Array:
     xp = array_namespace(psf)
     weights = mix[:, :, k]
     return xp.sum(weights[:, :, None, None] * psf[None, :, :, :], axis=1)
+
+
+def symmetric_psf(taps: Array, weights: Array, mix: Array | None) -> Array:
+    """Sum symmetric separable kernels at one pixel.
+
+    `taps`, (1 or C, K, h + 1), centre first; `weights`, (*B, K), the maps there; the result (*B, 1 or C, n, n).
+    """
+    xp = array_namespace(taps)
+    lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)  # (1 or C, K, size)
+    total: Array = None
+    for k in range(taps.shape[1]):
+        psf = lines[:, k, :, None] * lines[:, k, None, :]
+        part = weights[..., k][..., None, None, None] * mixed_psf(psf, mix, k)
+        total = part if total is None else total + part
+    return total

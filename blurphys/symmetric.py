@@ -11,7 +11,7 @@ from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
 from .linop import LinearOperator, detached, require_same_kind, whole_numbers
 from .maps import check_maps, check_simplex
-from .mixing import check_channels, check_mix, flat_colours, mixed_psf
+from .mixing import check_channels, check_mix, flat_colours, symmetric_psf
 from .stored import stand_in
 from .types import Array, BoundaryName, Shape
 
@@ -136,14 +136,7 @@ class SymmetricMixture(LinearOperator):
         return run(y, self.beta, self._used_taps(), self.half_widths, self.boundary, self.mix)
 
     def _psf_at(self, row: int, col: int) -> Array:
-        xp, taps = array_namespace(self.like), self._used_taps()
-        lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)
-        total: Array = None
-        for k in range(taps.shape[1]):
-            psf = lines[:, k, :, None] * lines[:, k, None, :]
-            part = self.beta[..., k, row, col][..., None, None, None] * mixed_psf(psf, self.mix, k)
-            total = part if total is None else total + part
-        return flat_colours(total)
+        return flat_colours(symmetric_psf(self._used_taps(), self.beta[..., :, row, col], self.mix))
 
     def validate(self) -> Self:
         """Check that beta lies on the simplex and the two-sided taps are finite, non-negative and sum to one."""
