@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ __all__ = [
     "double_conv",
     "layer_name",
     "on_meta",
+    "restorer_from_official",
+    "restorer_name",
     "reversed_colours",
 ]
 
@@ -230,3 +232,21 @@ def on_meta(network: type[nn.Module]) -> dict[str, Tensor]:
     with torch.device("meta"):
         state: dict[str, Tensor] = network().state_dict()
     return state
+
+
+def restorer_name(key: str, table: Mapping[str, str]) -> str:
+    """Return the authors' name of a parameter of the generator or the map network; `table` has those of no layer."""
+    for own, theirs in table.items():
+        if key.startswith(own):
+            return theirs + key.removeprefix(own)
+    return layer_name(key)
+
+
+def restorer_from_official(
+    kind: type[nn.Module], state: Mapping[str, Tensor], table: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Turn the authors' state of the generator or the map network into ours: own names, colours red, green, blue."""
+    own = {key: state[restorer_name(key, table)] for key in on_meta(kind)}
+    for key, axis in (("head.weight", 1), ("tail.weight", 0), ("tail.bias", 0)):
+        own[key] = reversed_colours(own[key], axis)
+    return own

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..net import Net, check_images, cropped, padded
-from .blocks import BranchLayers, check_branches, check_map, double_conv, layer_name, on_meta, reversed_colours
+from .blocks import BranchLayers, check_branches, check_map, double_conv, on_meta, restorer_from_official, restorer_name
 
 __all__ = [
     "BOUNDS",
@@ -254,10 +254,7 @@ OFFICIAL = {
 
 def official_name(key: str) -> str:
     """Return the authors' name of a parameter."""
-    for own, theirs in OFFICIAL.items():
-        if key.startswith(own):
-            return theirs + key.removeprefix(own)
-    return layer_name(key)
+    return restorer_name(key, OFFICIAL)
 
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
@@ -267,8 +264,4 @@ def official_shapes() -> dict[str, tuple[int, ...]]:
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn the authors' state into that of a `DefocusGenerator`: own names, colours red, green, blue."""
-    own = {key: state[official_name(key)] for key in on_meta(DefocusGenerator)}
-    own["head.weight"] = reversed_colours(own["head.weight"], 1)
-    own["tail.weight"] = reversed_colours(own["tail.weight"], 0)
-    own["tail.bias"] = reversed_colours(own["tail.bias"], 0)
-    return own
+    return restorer_from_official(DefocusGenerator, state, OFFICIAL)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..net import Net, check_images, cropped, padded
-from .blocks import BranchLayers, check_branches, layer_name, on_meta, reversed_colours
+from .blocks import BranchLayers, check_branches, on_meta, restorer_from_official, restorer_name
 
 __all__ = ["OFFICIAL", "DefocusMapNet", "from_official", "official_name", "official_shapes"]
 
@@ -87,10 +87,7 @@ OFFICIAL = {"head.": "head.0.", "tail.": "tail_hard.0."}
 
 def official_name(key: str) -> str:
     """Return the authors' name of a parameter."""
-    for own, theirs in OFFICIAL.items():
-        if key.startswith(own):
-            return theirs + key.removeprefix(own)
-    return layer_name(key)
+    return restorer_name(key, OFFICIAL)
 
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
@@ -100,8 +97,4 @@ def official_shapes() -> dict[str, tuple[int, ...]]:
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn the authors' state into that of a `DefocusMapNet`: own names, colours red, green, blue."""
-    own = {key: state[official_name(key)] for key in on_meta(DefocusMapNet)}
-    own["head.weight"] = reversed_colours(own["head.weight"], 1)
-    own["tail.weight"] = reversed_colours(own["tail.weight"], 0)
-    own["tail.bias"] = reversed_colours(own["tail.bias"], 0)
-    return own
+    return restorer_from_official(DefocusMapNet, state, OFFICIAL)
