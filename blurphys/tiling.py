@@ -19,6 +19,7 @@ from array_api_compat import array_namespace, device, is_numpy_array, is_torch_a
 
 from .algebra import _Combination
 from .linop import LinearOperator, require_same_kind, whole_numbers
+from .progress import watch
 from .stored import Span, is_stored, overlap, release, settle, stand_in, take
 from .types import Array, Shape
 from .windows import Plan, check_operator, chunk_sides, edge_rule, itemsize, leaves, margin_of, window_span
@@ -197,17 +198,19 @@ class Tiled(_Combination):
         if out is None and not join:
             out = xp.empty((*lead, *shape), dtype=kind.dtype, device=device(kind))
         strips = []
-        for top in range(0, height, rows):
-            strip = []
-            r = slice(top, min(top + rows, height))
-            for left in range(0, width, cols):
-                c = slice(left, min(left + cols, width))
-                if join:
-                    strip.append(self._tile(x, r, c, adjoint=adjoint))
-                else:
-                    out[..., r, c] = self._tile(x, r, c, adjoint=adjoint)  # type: ignore[index]
-                    release(out)
-            strips.append(xp.concat(strip, axis=-1) if join else None)
+        with watch("tiled", ceil(height / rows) * ceil(width / cols)) as advance:
+            for top in range(0, height, rows):
+                strip = []
+                r = slice(top, min(top + rows, height))
+                for left in range(0, width, cols):
+                    c = slice(left, min(left + cols, width))
+                    if join:
+                        strip.append(self._tile(x, r, c, adjoint=adjoint))
+                    else:
+                        out[..., r, c] = self._tile(x, r, c, adjoint=adjoint)  # type: ignore[index]
+                        release(out)
+                    advance()
+                strips.append(xp.concat(strip, axis=-1) if join else None)
         return xp.concat(strips, axis=-2) if join else out
 
     def _tile(self, x: Array, rows: slice, cols: slice, *, adjoint: bool) -> Array:
@@ -254,7 +257,8 @@ def tiled(A: LinearOperator, tile: int | tuple[int, int] | None = None, *, max_m
     computed up to four times: the cost grows by ``(1 + 2 (halo + 1) / side)`` in each direction. Tiles are as wide as
     the image where the memory allows; those of chunked HDF5 data follow the rows of chunks. Pages of memory-mapped
     files are given back after each window. An operator that mixes ``circular`` with other boundaries takes whole
-    axes at the frame's edges, and so is not bounded. `torch.compile` takes the operator itself, not the tiled one.
+    axes at the frame's edges, and so is not bounded. On a terminal, what takes longer than 5 s shows a bar on stderr.
+    `torch.compile` takes the operator itself, not the tiled one.
 
     Examples
     --------

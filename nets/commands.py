@@ -51,7 +51,7 @@ def demo(
     """
     import blurphys as bp
     import synth
-    from blurphys.commands.progress import progress
+    from blurphys.progress import progress
 
     from .demo import SMALLEST, figure, restore
 

@@ -66,7 +66,7 @@ def evaluate(
 
     Example: blurphys evaluate test.h5 --protocol synthetic --net gkmnet-synthetic --solver hqs --out scores.json
     """
-    from blurphys.commands.progress import progress
+    from blurphys.progress import progress
     from blurphys.publishing import publish
 
     from .deblur_command import loaded

@@ -33,7 +33,7 @@ def bench_solvers(
     files = [file for file in (out, markdown) if file is not None]
     if len(set(files)) < len(files):
         raise ValueError("--out and --markdown: expected different files")
-    from blurphys.commands.progress import progress
+    from blurphys.progress import progress
     from blurphys.publishing import publish, refuse_existing
 
     for file in files:

@@ -322,7 +322,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 @contextmanager
 def _counted(title: str, total: int) -> Iterator[Any]:
-    from blurphys.commands.progress import progress
+    from blurphys.progress import progress
 
     with progress(title, total) as advance:
         yield advance

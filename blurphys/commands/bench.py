@@ -164,7 +164,7 @@ def bench(
     from ..bench import plot as drawing
     from ..bench import report
     from ..bench.run import run
-    from .progress import progress
+    from ..progress import progress
 
     _warn_if_busy()
     with progress("bench", total=plan.steps) as advance:

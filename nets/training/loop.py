@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from blurphys.commands.progress import progress as shown_progress
+from blurphys.progress import progress as shown_progress
 from blurphys.publishing import publish
 
 from .checkpoint import Progress, read_state, write_state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import blurphys
 from blurphys import cli
 from blurphys.commands.doctor import Facts, diagnose
 from blurphys.commands.errors import run_safely, sentence
-from blurphys.commands.progress import progress
 
 OPERATORS = """
 import numpy as np
@@ -242,43 +240,6 @@ def test_sentence_names_a_missing_module_of_an_installed_package():
     error = ModuleNotFoundError("No module named 'numpy.nothing'", name="numpy.nothing")
     assert "numpy.nothing" in sentence(error)
     assert "pip install" not in sentence(error)
-
-
-# ---- progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_without_a_terminal_writes_a_line_now_and_then():
-    log = io.StringIO()
-    with progress("job", 100, stream=log) as advance:
-        for _ in range(99):
-            advance()
-        advance("last one")
-    assert log.getvalue() == "job: 100/100 last one\n"
-    log = io.StringIO()
-    with progress("job", 3, stream=log, interval=0.0) as advance:
-        advance(steps=2)
-        advance()
-    assert log.getvalue() == "job: 2/3\njob: 3/3\n"
-
-
-def test_progress_on_a_terminal_is_a_bar():
-    terminal = Terminal()
-    with progress("job", 2, stream=terminal) as advance:
-        advance("[first] part")
-        advance()
-    assert "2/2" in terminal.getvalue()
-    assert "[first] part" in terminal.getvalue()
-
-
-def test_progress_passes_errors_on():
-    for stream in (io.StringIO(), Terminal()):
-        with pytest.raises(ValueError, match="no"), progress("job", 2, stream=stream):
-            raise ValueError("no")
 
 
 # ---- check
