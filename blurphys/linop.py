@@ -4,88 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import prod
-from numbers import Real
-from operator import index
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import Any, ClassVar, Self, final
 
-from array_api_compat import array_namespace, device
-
+from .arithmetic import Arithmetic
+from .inputs import describe, detached, require_float, require_same_kind, tracing, whole_numbers
 from .stored import Span, is_stored, take
 from .types import Array, Shape
-
-if TYPE_CHECKING:
-    from .algebra import Adjoint, Composed, Scaled, Sum
 
 __all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
 
 
-def _describe(x: Array) -> str:
-    kind = type(x).__module__.split(".")[0]
-    return f"{kind} {x.dtype} on {device(x)}"
-
-
-def require_float(owner: str, name: str, x: Array) -> Any:
-    """Return the namespace of `x`; raise TypeError unless it is an array of float32 or float64."""
-    if is_stored(x):
-        raise TypeError(
-            f"{owner}: expected {name} in memory, got an HDF5 dataset; read it by dataset[...]: only the maps of an "
-            f"operator and the image of bp.tiled(A) may stay on disk"
-        )
-    try:
-        xp = array_namespace(x)
-    except TypeError:
-        raise TypeError(
-            f"{owner}: expected {name} to be a NumPy, torch or CuPy array, got {type(x).__name__}; convert it first"
-        ) from None
-    if hasattr(x, "mask") and hasattr(x, "filled"):
-        raise TypeError(f"{owner}: expected {name} to be a plain array, got a masked one; fill it with .filled(value)")
-    if x.dtype not in (xp.float32, xp.float64):
-        raise TypeError(
-            f"{owner}: expected {name} to be floating point, float32 or float64 in native byte order, got {x.dtype}; "
-            f"is it an integer image that still has to be scaled to [0, 1]?"
-        )
-    return xp
-
-
-def whole_numbers(owner: str, name: str, values: Any) -> tuple[int, ...]:
-    """Return `values` as a tuple of ints; raise ValueError where one is not a whole number or there is no sequence."""
-    try:
-        return tuple(index(n) for n in values)
-    except TypeError:
-        raise ValueError(f"{owner}: expected {name} as a tuple of whole numbers, got {values!r}") from None
-
-
-def detached(x: Array) -> Array:
-    """Return `x` cut from torch's graph, for checks of values; other arrays as they are."""
-    return x.detach() if hasattr(x, "detach") else x
-
-
-def tracing() -> bool:
-    """Whether `torch.compile` is tracing: values are not known then, so checks of values are left out."""
-    torch = sys.modules.get("torch")
-    return torch is not None and bool(torch.compiler.is_compiling())
-
-
-def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Array) -> None:
-    """Raise TypeError unless `x` has the namespace, dtype and device of `like`: nothing is cast or moved silently."""
-    xp = require_float(owner, name, x)
-    if xp is array_namespace(like) and device(x) == device(like) and x.dtype != like.dtype:
-        raise TypeError(
-            f"{owner}: expected {name} to have the dtype of {like_name}, {like.dtype}, got {x.dtype}; "
-            f"convert one of them, the operator by A.replace(...) with converted maps"
-        )
-    if xp is not array_namespace(like) or device(x) != device(like):
-        raise TypeError(
-            f"{owner}: expected {name} to live where {like_name} lives ({_describe(like)}), got {_describe(x)}; "
-            f"convert one of them"
-        )
-
-
-class LinearOperator(ABC):
+class LinearOperator(Arithmetic, ABC):
     """A linear map between images with its exact adjoint.
 
     A leaf supplies `in_shape`, `out_shape`, `_forward` and `_adjoint`; the latter two may trust their input.
@@ -95,8 +27,6 @@ class LinearOperator(ABC):
     Maps may carry leading axes *B, one operator for each item of a batch. An image then needs leading axes that end
     with *B (an axis of 1 in *B is shared by all items), and the operator is block-diagonal over them.
     """
-
-    __array_ufunc__ = None  # keeps NumPy from multiplying an array with an operator item by item
 
     _maps: ClassVar[str | None] = None
     """Name of the field that holds the maps (..., H, W), for windows of the frame; None if the leaf has none."""
@@ -248,16 +178,9 @@ class LinearOperator(ABC):
             require_same_kind(owner, "the image", x, "the operator", like)
         got = tuple(x.shape)
         if got[-3:] != tuple(shape):
-            hint = ""
-            if len(got) >= 3 and (got[-1], got[-3], got[-2]) == tuple(shape):
-                hint = "; is the image channels-last? Move the last axis to the front of H, W"
-            elif len(got) >= 3 and (got[-3], got[-1], got[-2]) == tuple(shape):
-                hint = "; are rows and columns swapped?"
-            elif got[-2:] == tuple(shape[-2:]):
-                hint = f"; is the operator built for channels={shape[0]}?"
-            elif len(got) < 3:
-                hint = "; an image needs a channel axis, x[None] adds one"
-            raise ValueError(f"{owner}: expected trailing shape {tuple(shape)} = (C, H, W), got {got}{hint}")
+            raise ValueError(
+                f"{owner}: expected trailing shape {tuple(shape)} = (C, H, W), got {got}{_shape_hint(got, shape)}"
+            )
         lead, batch = got[:-3], self.batch_shape
         fits = len(lead) >= len(batch) and all(
             b in (1, n) for n, b in zip(lead[len(lead) - len(batch) :], batch, strict=True)
@@ -270,7 +193,7 @@ class LinearOperator(ABC):
 
     def __repr__(self) -> str:
         batch = f", batch {self.batch_shape}" if self.batch_shape else ""
-        where = "" if self.like is None else f", {_describe(self.like)}"
+        where = "" if self.like is None else f", {describe(self.like)}"
         return f"{type(self).__name__}({self.in_shape} -> {self.out_shape}{batch}{where})"
 
     @property
@@ -279,38 +202,6 @@ class LinearOperator(ABC):
         from .algebra import Adjoint
 
         return Adjoint(self)
-
-    @final
-    def __matmul__(self, other: LinearOperator) -> Composed:
-        from .algebra import Composed
-
-        return Composed(self, other) if isinstance(other, LinearOperator) else NotImplemented
-
-    @final
-    def __add__(self, other: LinearOperator) -> Sum:
-        from .algebra import Sum
-
-        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
-
-    @final
-    def __sub__(self, other: LinearOperator) -> Sum:
-        from .algebra import Scaled, Sum
-
-        return Sum(self, Scaled(-1.0, other)) if isinstance(other, LinearOperator) else NotImplemented
-
-    @final
-    def __mul__(self, factor: float) -> Scaled:
-        from .algebra import Scaled
-
-        return Scaled(float(factor), self) if isinstance(factor, Real) else NotImplemented
-
-    __rmul__ = __mul__
-
-    @final
-    def __neg__(self) -> Scaled:
-        from .algebra import Scaled
-
-        return Scaled(-1.0, self)
 
     @final
     def psf_at(self, row: int, col: int) -> Array:
@@ -392,5 +283,17 @@ class LinearOperator(ABC):
         return as_deepinv(self)
 
 
-if TYPE_CHECKING:
-    _ = (Adjoint, Composed, Scaled, Sum)
+def _shape_hint(got: Shape, shape: Shape) -> str:
+    """Guess the slip behind an image of another shape."""
+    channels, size = shape[0], tuple(shape[-2:])
+    if len(got) < 3:
+        hint = "; an image needs a channel axis, x[None] adds one"
+        return hint if channels == 1 or got != size else f"{hint}, and a grey image an operator with channels=1"
+    if got[-1:] + got[-3:-1] == tuple(shape):
+        return "; is the image channels-last? Move the last axis to the front of H, W"
+    if got[-3] == channels and got[:-3:-1] == size:
+        return "; are rows and columns swapped?"
+    if got[-2:] == size:
+        grey = ", or are these grey images? x[:, None] adds their channel axis" if channels == 1 else ""
+        return f"; is the operator built for channels={channels}?{grey}"
+    return ""

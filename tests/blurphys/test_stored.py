@@ -150,7 +150,7 @@ def test_stored_arrays_where_they_cannot_be(tmp_path):
     torch = importlib.import_module("torch")
     with pytest.raises(TypeError, match="live where"):
         bp.tiled(B)(torch.tensor(x))
-    with pytest.raises(TypeError, match="native byte order"):
+    with pytest.raises(TypeError, match="foreign byte order"):
         bp.GKM(kept(A.beta.astype(">f4"), tmp_path, "hdf5", "swapped"), sigmas=(0.0, 0.5, 0.8))
     with pytest.raises(TypeError, match="int"):
         bp.GKM(kept(np.ones((2, 4, 4), dtype=np.int32), tmp_path, "hdf5", "whole"), sigmas=(0.0, 0.5))

@@ -1,0 +1,120 @@
+"""What may go into an operator: checks of arrays, each of which refuses with one sentence."""
+
+from __future__ import annotations
+
+import sys
+from operator import index
+from typing import Any
+
+from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
+
+from .stored import is_stored
+from .types import Array
+
+__all__ = ["describe", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
+
+
+def describe(x: Array) -> str:
+    """Name the package, dtype and device of an array."""
+    kind = type(x).__module__.split(".")[0]
+    return f"{kind} {x.dtype} on {device(x)}"
+
+
+def require_float(owner: str, name: str, x: Array) -> Any:
+    """Return the namespace of `x`; raise TypeError unless it is an array of float32 or float64."""
+    if is_stored(x):
+        raise TypeError(
+            f"{owner}: expected {name} in memory, got an HDF5 dataset; read it by dataset[...]: only the maps of an "
+            f"operator and the image of bp.tiled(A) may stay on disk"
+        )
+    try:
+        xp = array_namespace(x)
+    except TypeError:
+        hint = "numpy.asarray(x) makes one of a list or a picture" if _array_like(x) else "convert it first"
+        raise TypeError(
+            f"{owner}: expected {name} to be a NumPy, torch or CuPy array, got {type(x).__name__}; {hint}"
+        ) from None
+    if hasattr(x, "mask") and hasattr(x, "filled"):
+        raise TypeError(f"{owner}: expected {name} to be a plain array, got a masked one; fill it with .filled(value)")
+    if x.dtype not in (xp.float32, xp.float64):
+        raise TypeError(
+            f"{owner}: expected {name} to be floating point, float32 or float64, got {_kind(x)}; {_remedy(x)}"
+        )
+    return xp
+
+
+def _array_like(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__")
+
+
+def _kind(x: Array) -> str:
+    """The dtype in words; that of NumPy hides a foreign byte order in one character."""
+    if is_numpy_array(x) and x.dtype.kind in "fciu" and not x.dtype.isnative:
+        return f"{x.dtype.name} in foreign byte order ({x.dtype.str})"
+    return str(x.dtype)
+
+
+def _remedy(x: Array) -> str:
+    """What to do with an array of another dtype than float32 and float64."""
+    dtype = str(x.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
+    to_float = "x.float()" if is_torch_array(x) else "x.astype('float32')"
+    if is_numpy_array(x):
+        if x.dtype.kind in "fciu" and not x.dtype.isnative:
+            return "convert it by x.astype(x.dtype.newbyteorder('='))"
+        if x.dtype.kind == "O":
+            return "it holds Python objects; numpy.array(x.tolist(), dtype='float64') makes numbers of them"
+        if x.dtype.kind not in "fciub":
+            return "it holds no numbers"
+        dtype = x.dtype.name
+    if "complex" in dtype:
+        return (
+            "operators are real: apply it to the real and the imaginary part in two calls, A(x.real) + 1j * A(x.imag)"
+        )
+    if dtype == "bool":
+        return f"convert a mask by {to_float}"
+    if "int" in dtype:
+        return "is it an integer image that still has to be scaled to [0, 1]?" + _scale(dtype, to_float)
+    if "float" in dtype and not dtype.startswith("float8"):  # float16, bfloat16, and the long doubles of NumPy
+        wider = "x.astype('float64')" if dtype.startswith(("float96", "float128", "longdouble")) else to_float
+        return f"convert it by {wider}"
+    return "convert it first"
+
+
+def _scale(dtype: str, to_float: str) -> str:
+    """How an unsigned image of a common depth is scaled."""
+    top = {"uint8": 255, "uint16": 65535}.get(dtype)
+    return "" if top is None else f" {to_float} / {top}"
+
+
+def whole_numbers(owner: str, name: str, values: Any) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints; raise ValueError where one is not a whole number or there is no sequence."""
+    try:
+        return tuple(index(n) for n in values)
+    except TypeError:
+        raise ValueError(f"{owner}: expected {name} as a tuple of whole numbers, got {values!r}") from None
+
+
+def detached(x: Array) -> Array:
+    """Return `x` cut from torch's graph, for checks of values; other arrays as they are."""
+    return x.detach() if hasattr(x, "detach") else x
+
+
+def tracing() -> bool:
+    """Whether `torch.compile` is tracing: values are not known then, so checks of values are left out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
+
+
+def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Array) -> None:
+    """Raise TypeError unless `x` has the namespace, dtype and device of `like`: nothing is cast or moved silently."""
+    xp = require_float(owner, name, x)
+    if xp is array_namespace(like) and device(x) == device(like) and x.dtype != like.dtype:
+        raise TypeError(
+            f"{owner}: expected {name} to have the dtype of {like_name}, {like.dtype}, got {x.dtype}; "
+            f"convert one of them, the operator by A.to({str(x.dtype).split('.')[-1]!r})"
+        )
+    if xp is not array_namespace(like) or device(x) != device(like):
+        raise TypeError(
+            f"{owner}: expected {name} to live where {like_name} lives ({describe(like)}), got {describe(x)}; "
+            f"convert one of them"
+        )
