@@ -1,15 +1,15 @@
 # make demo   install into .venv and run the main job      make test   everything that CI runs
-# make setup  a ready checkout with tools and git hooks    make fmt / types / pytest / notebooks / test-gpu / bench / clean-kernels
+# make setup  a ready checkout with tools and git hooks    make fmt / types / pytest / notebooks / test-gpu / bench / pins / clean-kernels
 
 PYTHON ?= python3
-# Pins torch to a release with a small CPU wheel; `make CONSTRAINTS= ...` takes whatever pyproject.toml allows.
+# Pins every package, torch to a release with a small CPU wheel; `make CONSTRAINTS= ...` takes what pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PACKAGES := blurphys synth solvers nets
 
-.PHONY: setup demo test lint types layers pytest notebooks test-gpu fmt bench clean-kernels clean
+.PHONY: setup demo test lint types layers pytest notebooks test-gpu fmt bench pins clean-kernels clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -60,6 +60,19 @@ fmt: .venv/dev.stamp
 
 bench: .venv/runtime.stamp
 	$(BIN)/blurphys bench --force
+
+# What a fresh environment takes today, except torch, whose pin is moved by hand.
+pins:
+	rm -rf build/pins
+	$(PYTHON) -m venv build/pins
+	grep '^torch==' constraints.txt > build/pins/torch.txt
+	build/pins/bin/python -m pip install --quiet --disable-pip-version-check -c build/pins/torch.txt -e ".[dev]"
+	{ grep '^#' constraints.txt | grep -v '^# Written' && \
+		echo "# Written by \`make pins\` with $$($(PYTHON) --version)." && \
+		build/pins/bin/python -m pip freeze --disable-pip-version-check --exclude-editable; } \
+		| sed 's/+[a-z0-9.]*$$//' > build/pins/constraints.txt
+	mv build/pins/constraints.txt constraints.txt
+	rm -rf build/pins
 
 clean-kernels:
 	find blurphys -name '*.nbi' -delete -o -name '*.nbc' -delete

@@ -44,3 +44,27 @@ def rng():
     import numpy as np
 
     return np.random.default_rng(20240229)
+
+
+@pytest.fixture(scope="session")
+def deepinv():
+    """deepinv, also beside a torch for which its own requirement torchvision was not built.
+
+    Such a torchvision stops at its import, because two operators of its compiled half are unknown; deepinv calls
+    neither, so that their names are enough, as long as this fixture lives.
+    """
+    import importlib.util
+
+    import torch
+
+    if importlib.util.find_spec("deepinv") is None:
+        pytest.skip("deepinv is not installed")
+    names = torch.library.Library("torchvision", "FRAGMENT")
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in ("nms", "qnms"):
+            names.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import deepinv
+
+    yield deepinv

@@ -1,11 +1,15 @@
 """What an installed blurphys promises: light imports, the names it owns, and types for those who use them."""
 
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("blurphys", "synth", "solvers", "nets")
@@ -68,3 +72,15 @@ def test_every_public_name_is_documented():
 
     for name in bp.__all__:
         assert (getattr(bp, name).__doc__ or "").strip(), name
+
+
+def test_every_requirement_is_pinned_within_its_range():
+    """One set of versions is installed by default, so that a newer tool never decides whether the tests pass."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line) for line in lines)
+    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    assert len(pins) == len(lines) > 80  # what the requirements require is pinned too
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement

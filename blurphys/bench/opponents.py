@@ -210,7 +210,10 @@ def scipy_mixture(beta: Any, kernels: Sequence[Any]) -> Function:
 
 def deepinv_mixture(beta: Any, kernels: Sequence[Any], use_fft: bool) -> tuple[Function, Function]:
     """GKM by deepinv's product convolution, weights after the filter: forward and adjoint."""
-    from deepinv.physics.functional import product_convolution2d, product_convolution2d_adjoint
+    try:
+        from deepinv.physics.functional import product_convolution2d, product_convolution2d_adjoint
+    except RuntimeError as error:  # its torchvision was built for another torch
+        raise ImportError(f"deepinv is installed but does not load: {error}") from error
 
     lines = _padded(kernels)
     bank = (lines[:, :, None] * lines[:, None, :])[None, None]

@@ -71,8 +71,7 @@ def test_pylops(name):
 
 
 @every_case
-def test_deepinv(name):
-    deepinv = pytest.importorskip("deepinv", reason="deepinv is not installed", exc_type=ImportError)
+def test_deepinv(name, deepinv):
     s = Setup(namespace="torch", height=3, width=4)
     built = CASES[name](s)
     if name == "identity":
@@ -96,7 +95,6 @@ def test_missing_packages_are_named():
                 getattr(A, method)()
 
 
-def test_deepinv_needs_tensors():
-    pytest.importorskip("deepinv", reason="deepinv is not installed", exc_type=ImportError)
+def test_deepinv_needs_tensors(deepinv):
     with pytest.raises(TypeError, match="torch"):
         CASES["gkm"](Setup()).A.as_deepinv()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from dataclasses import replace
 from statistics import median
 
@@ -48,7 +50,9 @@ def quick(monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_opponent_computes_what_we_compute(name):
+def test_every_opponent_computes_what_we_compute(name, request):
+    if name == "gkm" and importlib.util.find_spec("deepinv"):
+        request.getfixturevalue("deepinv")
     task = problem(name, SHAPE)
     result = timing.measure(task, 1, silent)
     assert tuple(e.name for e in result.entries[:2]) == OURS
@@ -117,6 +121,17 @@ def test_an_opponent_that_fails_is_reported_not_raised(monkeypatch):
     result = timing.measure(problem("rkr", SHAPE), 1, silent)
     (entry,) = [e for e in result.entries if e.name == "torch depthwise"]
     assert "no kernel for this device" in entry.skipped
+
+
+def test_a_package_that_does_not_load_is_reported_not_raised(monkeypatch, tmp_path):
+    (tmp_path / "deepinv.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "deepinv"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    absent = {name: who for name, who in contestants(problem("gkm", SHAPE)) if name.startswith("deepinv")}
+    assert len(absent) == 2
+    for reason in absent.values():
+        assert reason == "deepinv is installed but does not load: operator torchvision::nms does not exist"
 
 
 def _task(entries=(), shape=(720, 1280), name="rkr", map_bytes=40, image_bytes=10):
