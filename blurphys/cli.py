@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from .commands.errors import run_safely, sentence
+from .notes import as_notes
 
 __all__ = ["GROUP", "application", "main", "run_safely"]
 
@@ -85,7 +86,7 @@ class _FrontDoor(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         name = next(iter(getattr(ctx, "_protected_args", None) or ctx.args or [""]))
-        with run_safely(name):
+        with run_safely(name), as_notes():
             return super().invoke(ctx)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import blurphys as bp
 import solvers
+from synth.io import Axes, Encoding, read_image
 
 __all__ = ["METHODS", "PRIORS", "Given", "Report", "from_dataset", "from_image", "solve"]
 
@@ -119,31 +120,38 @@ class Report:
         return asdict(self)
 
 
-def from_image(image: Path, operator: Any) -> Given:
+def from_image(image: Path, operator: Any, *, encoding: Encoding | None = None, layout: Axes | None = None) -> Given:
     """Read an observed image for an operator.
 
     Parameters
     ----------
     image : Path
-        What `synth.io.read_image` reads; encoded images become linear light.
+        What `synth.io.read_image` reads; encoded images become linear light. A ``.npy`` file may have any number of
+        channels.
     operator : LinearOperator
         Its blur, with NumPy arrays.
+    encoding, layout : str, optional
+        As for `synth.io.read_image`.
 
     Raises
     ------
     ValueError
         The image does not have the operator's output shape, or the operator is not one of ours on NumPy.
     """
-    from synth.io import read_image
-
     A = _on_numpy(operator)
-    y = read_image(image)
+    dtype = np.dtype(np.float64 if A.like is None else A.like.dtype)
+    y = read_image(
+        image, encoding=encoding, layout=layout, shape=A.out_shape, dtype=dtype if dtype.kind == "f" else np.float64
+    )
     if tuple(y.shape) != A.out_shape and y.shape[-2:] == A.out_shape[-2:] and A.out_shape[0] == 1:
-        raise ValueError(f"the operator is for one channel, but {image} has {y.shape[0]}; build it with channels=3")
-    if tuple(y.shape) != A.out_shape:
         raise ValueError(
-            f"the operator returns images of shape {A.out_shape} (C, H, W), but {image} has {tuple(y.shape)}; is it "
-            f"the operator of this photo, at this size?"
+            f"the operator is for one channel, but {image} has {y.shape[0]} that differ; build it with channels=3"
+        )
+    if tuple(y.shape) != A.out_shape:
+        turned = "; it was turned upright" if tuple(y.shape[:0:-1]) == A.out_shape[1:] else ""
+        raise ValueError(
+            f"the operator returns images of shape {A.out_shape} (C, H, W), but {image} has {tuple(y.shape)}{turned}; "
+            "is it the operator of this photo, at this size?"
         )
     return Given(A=A, y=_cast(y, A), truth=None, noise_level=None, source=str(image))
 

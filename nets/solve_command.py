@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from synth import options as o
+
 if TYPE_CHECKING:
     from .solve import Given, Report
 
@@ -68,7 +70,11 @@ def solve(
     max_iterations: Annotated[
         int | None, typer.Option("--max-iterations", help="Step limit. [default: that of the method]")
     ] = None,
-    mask: Annotated[Path | None, typer.Option("--mask", help="Image that is black where nothing was observed.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Image that is black where nothing was observed, white elsewhere.")
+    ] = None,
+    encoding: o.EncodingOption = None,
+    layout: o.LayoutOption = None,
     unknown_boundary: Annotated[
         bool,
         typer.Option("--unknown-boundary", help="Estimate the scene around the frame instead of assuming a boundary."),
@@ -104,7 +110,7 @@ def solve(
             raise FileExistsError(f"{file} exists already; --force replaces it")
         if not file.parent.is_dir():
             raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
-    given = _given(target, operator, sample, view)
+    given = _given(target, operator, sample, view, encoding, layout)
     options: dict[str, Any] = {
         "prior": prior,
         "strength": strength,
@@ -122,7 +128,7 @@ def solve(
         if "noise_level" in job.METHODS.get(method, ()):
             options["noise_level"] = noise_level
         given = job.Given(A=given.A, y=given.y, truth=given.truth, noise_level=noise_level, source=given.source)
-    hidden = None if mask is None else _mask(mask, given)
+    hidden = None if mask is None else _mask(mask, given, None if _is_dataset(target) else target)
     x, solution, result = job.solve(given, method, mask=hidden, unknown_boundary=unknown_boundary, **options)
     if suffix == ".png":
         write_image(out, x, bits=16 if bits == 16 else 8, overwrite=force)
@@ -136,21 +142,30 @@ def solve(
     raise typer.Exit(1 if result.status in ("DIVERGED", "NONFINITE") else 0)
 
 
-def _given(target: Path, operator: str | None, sample: int, view: str) -> Given:
+def _is_dataset(target: Path) -> bool:
+    return target.suffix.lower() in (".h5", ".hdf5")
+
+
+def _given(
+    target: Path, operator: str | None, sample: int, view: str, encoding: str | None, layout: str | None
+) -> Given:
     from blurphys.publishing import existing_file
 
     from .solve import from_dataset, from_image
 
     existing_file(target)
     made = None if operator is None else _operator(operator)
-    if target.suffix.lower() in (".h5", ".hdf5"):
+    meant, axes = o.encoding_named(encoding), o.layout_named(layout)
+    if _is_dataset(target):
+        if meant or axes:
+            raise ValueError("--encoding and --layout are for images; a dataset says what its numbers mean")
         return from_dataset(target, sample, view, made)
     if made is None:
         raise ValueError(
             "--operator: an image needs its blur: expected a file that bp.save wrote, or MODULE:FACTORY; only the "
             "samples of a dataset bring their own"
         )
-    return from_image(target, made)
+    return from_image(target, made, encoding=meant, layout=axes)
 
 
 def _operator(text: str) -> Any:
@@ -162,14 +177,16 @@ def _operator(text: str) -> Any:
     return load_operator(text)
 
 
-def _mask(path: Path, given: Given) -> np.ndarray:
-    from synth.io import read_image
+def _mask(path: Path, given: Given, picture: Path | None = None) -> np.ndarray:
+    from synth.io import read_mask
 
-    mask = np.asarray(read_image(path).max(axis=0) > 0)
+    mask = read_mask(path, belongs_to=picture)
     if mask.shape != given.y.shape[-2:]:
         raise ValueError(
             f"--mask: expected {given.y.shape[-2]} x {given.y.shape[-1]} px like the image, got {mask.shape}"
         )
+    if not mask.any():
+        raise ValueError(f"--mask: {path} is black everywhere, so that nothing would be observed")
     return mask
 
 

@@ -14,11 +14,11 @@ from .camera import Camera, Imperfections
 from .dataset import Dataset, open
 from .distortion import RadialDistortion
 from .generate import Report, generate, replay
-from .recipe import split_scenes
 from .render import Sample, render
 from .scenes import Layer, Scene
 from .sensor import Sensor, ToneCurve
 from .shards import merge, resume, verify
+from .splitting import split_scenes
 
 __all__ = [
     "Camera",

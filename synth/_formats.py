@@ -4,64 +4,161 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from blurphys.publishing import PathLike, existing_file
 
 from . import _png
+from ._colour import from_png
+from ._orientation import Layout, from_exif, of_companion, upright
+from ._raster import Stored, decode_jpeg, decode_tiff, decode_webp, is_tiff, is_webp, layout_of
 
-__all__ = ["encode_npy", "encode_pfm", "read_array"]
+__all__ = ["Stored", "encode_npy", "encode_pfm", "layout", "read_array", "read_stored", "turning"]
 
 DPT_SIGNATURE = b"PIEH"
 NPY_SIGNATURE = b"\x93NUMPY"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_EXPECTED = "a PNG, JPEG, TIFF, WebP, PFM, Sintel .dpt or .npy file"
 
 
-def read_array(path: PathLike) -> np.ndarray:
+def read_array(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarray:
     """Read the numbers of an image file as they stand in it.
 
     Parameters
     ----------
     path : path
-        PNG (every colour type, 1 to 16 bits, interlaced or not), JPEG, PFM, Sintel ``.dpt``, or ``.npy``.
+        PNG (every colour type, 1 to 16 bits, interlaced or not), JPEG, TIFF (one page; integers or floats), WebP, PFM,
+        Sintel ``.dpt``, or ``.npy``.
+    belongs_to : path, optional
+        The picture whose depth map, mask or other view this is, so that both end the same way up. See Notes.
 
     Returns
     -------
     ndarray of shape (H, W) or (H, W, C)
-        In the file's own type: uint8, uint16, float32, or what the ``.npy`` file holds. Top row first, R before G
-        before B, alpha last. PNG palettes are looked up and grey below 8 bits is scaled to 0..255; JPEG is turned
-        upright according to its EXIF orientation.
+        In the file's own type: uint8, uint16, float32, or what the ``.npy`` file holds, which keeps its shape. Top row
+        first, R before G before B, alpha last. PNG palettes are looked up and grey below 8 bits is scaled to 0..255;
+        what has an EXIF orientation is turned upright.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is of another format, damaged or cut short, or its header promises more than it can hold.
+        The file is of another format, damaged or cut short, holds several pictures, or its header promises more than
+        it can hold.
+
+    Warns
+    -----
+    PictureWarning
+        `belongs_to` is stored turned in a way that leaves its shape as it is, and `path` does not say how it lies.
 
     Notes
     -----
+    A companion with an orientation of its own is turned by that. One without is taken to lie as the pixels of its
+    picture are stored, and is turned with them, unless only the upright picture has its shape: then somebody has turned
+    it already.
+
     Pillow, imageio and scikit-image return the top eight bits of 16-bit colour PNG files; this reader returns all 16.
     Nothing is ever unpickled. Cost O(H W C); a 1680 x 1120 PNG of 16-bit colour takes about a second.
     """
+    stored = read_stored(path)
+    return upright(stored.values, turning(path, stored, belongs_to))
+
+
+def turning(path: PathLike, stored: Stored, belongs_to: PathLike | None) -> int | None:
+    """Return the orientation by which a file that was read is to be turned; as for `read_array`."""
+    if belongs_to is None:
+        return stored.orientation
+    return of_companion(path, Layout(stored.size, stored.orientation), belongs_to, layout(belongs_to))
+
+
+def read_stored(path: PathLike) -> Stored:
+    """Read the numbers of an image file, not turned, and what it says of its orientation and colour."""
     file = existing_file(path)
     data = file.read_bytes()
     try:
         if data.startswith(_png.SIGNATURE):
-            return _png.decode(data)
-        if data.startswith(b"\xff\xd8\xff"):
+            return decode_png(data)
+        if data.startswith(_JPEG_SIGNATURE):
             return decode_jpeg(data)
+        if is_webp(data):
+            return decode_webp(data)
+        if is_tiff(data):
+            return decode_tiff(data)
         if data.startswith((b"PF", b"Pf")):
-            return decode_pfm(data)
+            return Stored(decode_pfm(data))
         if data.startswith(DPT_SIGNATURE):
-            return decode_dpt(data)
+            return Stored(decode_dpt(data))
         if data.startswith(NPY_SIGNATURE):
-            return decode_npy(data)
+            return Stored(decode_npy(data), axes=None)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    raise ValueError(
-        f"{file}: expected a PNG, JPEG, PFM, Sintel .dpt or .npy file, got one that begins with {data[:8]!r}"
-    )
+    if not data:
+        raise ValueError(f"{file}: expected {_EXPECTED}, got an empty file")
+    raise ValueError(f"{file}: expected {_EXPECTED}, got {_foreign(data)}")
+
+
+def layout(path: PathLike) -> Layout:
+    """Return how a picture lies in its file, without reading its pixels; numbers without orientation have none."""
+    file = existing_file(path)
+    data = file.read_bytes()
+    try:
+        if data.startswith(_png.SIGNATURE):
+            return Layout(_png.size(data), _png_orientation(_png.ancillary(data)))
+        if data.startswith(_JPEG_SIGNATURE):
+            return layout_of(data, "JPEG")
+        if is_webp(data):
+            return layout_of(data, "WEBP")
+        if is_tiff(data):
+            return layout_of(data, "TIFF")
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return Layout((0, 0), None)
+
+
+def _foreign(data: bytes) -> str:
+    """Name a format that people have and that is not read here."""
+    if data[4:8] == b"ftyp":
+        kind = {b"avif": "AVIF", b"crx ": "Canon CR3"}.get(data[8:12], "HEIC" if data[8:11] in _HEIC else "a video")
+        return f"{kind}; convert it to PNG, TIFF or JPEG"
+    for signature, kind in _FOREIGN.items():
+        if data.startswith(signature):
+            return f"{kind}; convert it to PNG or TIFF"
+    return f"one that begins with {data[:8]!r}"
+
+
+_HEIC = (b"hei", b"hev", b"mif", b"msf")
+_FOREIGN = {
+    b"GIF8": "GIF", b"BM": "BMP", b"\x00\x00\x01\x00": "an icon", b"v/1\x01": "OpenEXR", b"#?RADIANCE": "Radiance HDR",
+    b"8BPS": "a Photoshop document", b"P5": "PGM", b"P6": "PPM", b"P4": "PBM", b"\x89HDF": "HDF5", b"%PDF": "PDF",
+    b"PK": "a ZIP archive or .npz file", b"\xff\x0a": "JPEG XL", b"\x00\x00\x00\x0cJXL": "JPEG XL",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000", b"<svg": "SVG", b"<?xml": "XML or SVG",
+}  # fmt: skip
+
+
+def decode_png(data: bytes) -> Stored:
+    """PNG of one picture, with its eXIf orientation and what it says about colour."""
+    values = _png.decode(data)
+    chunks = _png.ancillary(data)
+    frames = int.from_bytes(chunks.get(b"acTL", b"")[:4], "big")
+    if frames > 1:
+        raise ValueError(f"PNG: expected one picture, got an animation of {frames} frames; save the frame you want")
+    channels = 1 if values.ndim == 2 or values.shape[-1] == 2 else 3
+    return Stored(values, _png_orientation(chunks), from_png(chunks, channels))
+
+
+def _png_orientation(chunks: Mapping[bytes, bytes]) -> int | None:
+    """Read the orientation in the eXIf chunk; None where there is none, or it is damaged."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    try:
+        exif.load(b"Exif\0\0" + chunks.get(b"eXIf", b""))
+        return from_exif(exif)
+    except Exception:  # a foreign parser on bytes of unknown origin; the picture itself is whole
+        return None
 
 
 def decode_pfm(data: bytes) -> np.ndarray:
@@ -121,7 +218,7 @@ def decode_npy(data: bytes) -> np.ndarray:
         shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
     except Exception as error:  # the header is a Python literal, and its parser fails in many ways
         raise ValueError(f"npy file is damaged: its header cannot be read ({type(error).__name__})") from None
-    if dtype.kind not in "uif" or min(shape, default=0) < 1:
+    if dtype.kind not in "buif" or min(shape, default=0) < 1:
         raise ValueError(f"npy file: expected a non-empty array of numbers, got dtype {dtype} and shape {shape}")
     start = stream.tell()
     expected = math.prod(shape) * dtype.itemsize
@@ -136,19 +233,3 @@ def encode_npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
-
-
-def decode_jpeg(data: bytes) -> np.ndarray:
-    """JPEG through Pillow: uint8 of shape (H, W) or (H, W, 3), turned upright as its EXIF orientation says."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            if image.mode in ("L", "RGB"):
-                return np.array(ImageOps.exif_transpose(image))
-            mode = image.mode
-    except Image.DecompressionBombError:
-        raise ValueError("JPEG says it has more than 178 million pixels; this reader takes fewer") from None
-    except Exception as error:  # a foreign decoder on bytes of unknown origin: whatever it stumbles over is damage
-        raise ValueError(f"JPEG file is damaged or cut short ({error})") from None
-    raise ValueError(f"JPEG: expected a grey or RGB image, got colour mode {mode}; convert it first")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["SIGNATURE", "decode", "encode"]
+__all__ = ["SIGNATURE", "ancillary", "decode", "encode", "inflated", "size"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_BYTES = 1 << 30
@@ -78,8 +78,8 @@ def decode(data: bytes) -> np.ndarray:
 
     Notes
     -----
-    Interlaced files are supported. Colour-management chunks (``gAMA``, ``iCCP``, ...) are not interpreted: what the
-    numbers mean is the caller's statement. Cost O(H W C), memory three images.
+    Interlaced files are supported. What the file says about colour and orientation is in its `ancillary` chunks. Cost
+    O(H W C), memory three images.
 
     References
     ----------
@@ -97,6 +97,38 @@ def decode(data: bytes) -> np.ndarray:
         samples[across, along] = _samples(_unfilter(lines, max(1, header.pixel_bits // 8)), header, w)
         start += length
     return _colours(samples, header, palette, transparent)
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Height and width, as the header of a PNG file says; ValueError where it has none."""
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise ValueError("PNG file is cut short or damaged: it has no header")
+    header = _header(data[16:29])
+    return header.height, header.width
+
+
+def ancillary(data: bytes) -> dict[bytes, bytes]:
+    """Bodies of the chunks that may be left out, by name, the first of each; for a file that `decode` takes."""
+    found: dict[bytes, bytes] = {}
+    position = 8
+    while position + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        if name[0] & 32:
+            found.setdefault(name, data[position + 8 : position + 8 + length])
+        position += 12 + length
+    return found
+
+
+def inflated(body: bytes, limit: int = 1 << 24) -> bytes:
+    """Unpack what a chunk holds; ValueError where it is damaged or larger than `limit` bytes."""
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(body, limit)
+    except zlib.error as error:
+        raise ValueError(f"a packed chunk is damaged ({error})") from None
+    if not stream.eof:
+        raise ValueError("a packed chunk is cut short, or larger than it may be")
+    return text
 
 
 def _chunks(data: bytes) -> tuple[_Header, np.ndarray | None, bytes | None, bytes]:

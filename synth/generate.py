@@ -14,6 +14,7 @@ from blurphys.publishing import PathLike, refuse_existing
 from ._writing import writing
 from .camera import Camera
 from .dataset import open as open_dataset
+from .io import Encoding
 from .recipe import (
     MIN_VALID,
     SPLITS,
@@ -167,7 +168,8 @@ def generate(
     max_clamped: float | None = MAX_CLAMPED,
     min_valid: float = MIN_VALID,
     alpha: bool = True,
-    depth_unit: str | None = None,
+    depth_unit: str | float | None = None,
+    encoding: Encoding | None = None,
     shard_size: int = 256,
     workers: int = 1,
     executor: Any = None,
@@ -219,6 +221,8 @@ def generate(
         none: data sets of them alone are the same either way.
     depth_unit : str, optional
         Of all folders, overriding what their layout implies.
+    encoding : {"srgb", "linear"}, optional
+        What the numbers of all photographs in folders mean, overriding what the files say.
     shard_size : int
         Samples in a file of a folder.
     workers : int
@@ -269,9 +273,9 @@ def generate(
     if single:
         refuse_existing(out, overwrite=overwrite)
     recipe = make_recipe(
-        sources_of(scenes, depth_unit=depth_unit, size=size, on_note=on_note or _warn), camera=camera, samples=samples,
-        seed=seed, split=split, size=size, views=views, invalid=invalid, model=model, slabs=slabs, min_valid=min_valid,
-        alpha=alpha,
+        sources_of(scenes, depth_unit=depth_unit, encoding=encoding, size=size, on_note=on_note or _warn),
+        camera=camera, samples=samples, seed=seed, split=split, size=size, views=views, invalid=invalid, model=model,
+        slabs=slabs, min_valid=min_valid, alpha=alpha,
     )  # fmt: skip
     if compression == "auto":
         compression = 1 if single else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -11,24 +12,45 @@ from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.publishing import PathLike, publish, publish_together
 
 from . import _formats, _png
-from ._formats import read_array
+from ._colour import LINEAR, SRGB, Colour
+from ._formats import read_array, read_stored, turning
+from ._orientation import PictureWarning, upright
+from ._raster import Stored
 from .depth import Stereo, read_depth, to_metres
 
 __all__ = [
+    "Axes",
+    "Encoding",
+    "PictureWarning",
     "Stereo",
     "publish",
     "publish_together",
     "read_array",
     "read_depth",
     "read_image",
+    "read_mask",
     "to_metres",
     "write_array",
     "write_image",
     "write_images",
 ]
 
+Encoding: TypeAlias = Literal["srgb", "linear"]
+Axes: TypeAlias = Literal["hwc", "chw"]
+_VISIBLE = 0.5 / 255
+"""Beyond this, in linear light, a colour outside sRGB is worth a word."""
 
-def read_image(path: PathLike, *, linear: bool = True, encoding: Literal["srgb", "linear"] | None = None) -> np.ndarray:
+
+def read_image(
+    path: PathLike,
+    *,
+    linear: bool = True,
+    encoding: Encoding | None = None,
+    belongs_to: PathLike | None = None,
+    layout: Axes | None = None,
+    shape: tuple[int, ...] | None = None,
+    dtype: type[np.floating] | np.dtype = np.float32,
+) -> np.ndarray:
     """Read a photograph as linear light (or as its encoded values, divided by white).
 
     Parameters
@@ -38,13 +60,22 @@ def read_image(path: PathLike, *, linear: bool = True, encoding: Literal["srgb",
     linear : bool
         True returns linear light; False returns sRGB-encoded values.
     encoding : {"srgb", "linear"}, optional
-        What the numbers in the file mean. Without it, integers are sRGB-encoded and floats are linear light. Colour
-        profiles in the file are not consulted.
+        What the numbers in the file mean, whatever the file says. Without it: what the file says (see Notes); where it
+        says nothing, integers are sRGB-encoded and floats are linear light.
+    belongs_to : path, optional
+        The picture whose other view this is, as for `read_array`.
+    layout : {"hwc", "chw"}, optional
+        Of a ``.npy`` file with three axes: channels last, or first as in this package. Without it the shape decides.
+    shape : (int, int, int), optional
+        What (C, H, W) is wanted, if the file has it: one channel of a grey file, and of a ``.npy`` file any number.
+        Another size is returned as it is.
+    dtype : dtype
+        float32 or float64.
 
     Returns
     -------
     ndarray of shape (3, H, W)
-        float32; white is 1 (255 or 65535 in integer files). A grey image fills the three channels alike.
+        White is 1 (255 or 65535 in integer files). A grey image fills the three channels alike, unless `shape` has one.
 
     Raises
     ------
@@ -52,29 +83,138 @@ def read_image(path: PathLike, *, linear: bool = True, encoding: Literal["srgb",
         There is no such file.
     ValueError
         `encoding` is unknown; the file cannot be read, is neither grey nor RGB, has transparent pixels, holds values
-        that are not finite, or integers that are neither 8 nor 16 bits.
+        that are not finite, or integers that are neither 8 nor 16 bits; a ``.npy`` shape that may be read two ways.
+
+    Warns
+    -----
+    PictureWarning
+        The file says something about colour that cannot be used, and sRGB was assumed, or colours outside sRGB were
+        clipped; or as for `read_array`.
 
     Notes
     -----
-    The exact piecewise sRGB curve is used. Reading 8- or 16-bit RGB and writing it with `write_image` at the same depth
-    gives the same integers back. Cost O(H W).
+    ICC profiles of curves and a matrix (JPEG, PNG, TIFF, WebP), the chunks cICP, sRGB, gAMA and cHRM of PNG, and EXIF's
+    colour space are used: the light is that of sRGB's primaries in any case, and colours of integer files that these
+    cannot show are clipped. The exact piecewise sRGB curve is used. Reading 8- or 16-bit sRGB and writing it with
+    `write_image` at the same depth gives the same integers back. Cost O(H W).
     """
     if encoding not in (None, "srgb", "linear"):
         raise ValueError(f"read_image: expected encoding 'srgb' or 'linear', got {encoding!r}")
-    values = read_array(path)
+    if layout not in (None, "hwc", "chw"):
+        raise ValueError(f"read_image: expected layout 'hwc' or 'chw', got {layout!r}")
+    stored = read_stored(path)
+    stored = stored._replace(values=_channels_last(stored, layout, shape, path))
+    values = upright(stored.values, turning(path, stored, belongs_to))
     is_integer = values.dtype.kind in "ui"
-    if is_integer and values.dtype not in (np.uint8, np.uint16):
+    if values.dtype.kind != "f" and values.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: expected an image of uint8, uint16 or floats, got {values.dtype}")
     white = np.iinfo(values.dtype).max if is_integer else 1.0
-    planes = _three_channels(values, white, path) / np.float64(white)
+    anything = shape is not None and stored.axes is None and shape[0] not in (1, 3)
+    planes = (values.transpose(2, 0, 1) if anything else _three_channels(values, white, path)) / np.float64(white)
     if not is_integer and not np.isfinite(planes).all():
         raise ValueError(f"{path}: the image holds values that are not finite; is it a depth or disparity map?")
-    encoded = encoding == "srgb" if encoding is not None else is_integer
-    if encoded and linear:
-        planes = srgb_to_linear(planes)
-    elif linear is False and not encoded:
-        planes = linear_to_srgb(planes)
-    return np.ascontiguousarray(planes, np.float32)
+    planes = _meant(planes, _colour_of(stored, encoding, is_integer), path, linear=linear, clip=is_integer)
+    if shape is not None and shape[0] == 1 and (planes == planes[:1]).all():
+        planes = planes[:1]
+    return np.ascontiguousarray(planes, dtype)
+
+
+def _colour_of(stored: Stored, encoding: str | None, is_integer: bool) -> Colour:
+    if encoding is None and stored.colour is not None:
+        return stored.colour
+    return SRGB if (encoding == "srgb" if encoding is not None else is_integer) else LINEAR
+
+
+def _meant(planes: np.ndarray, colour: Colour, path: PathLike, *, linear: bool, clip: bool) -> np.ndarray:
+    """From the numbers of a file, white 1, to linear light or sRGB-encoded values."""
+    if colour.assumed:
+        warnings.warn(
+            f"{path}: sRGB is assumed, since the file has {colour.assumed}; say the encoding, srgb or linear, to "
+            "choose",
+            PictureWarning,
+            stacklevel=3,
+        )
+    if colour.is_srgb:
+        return srgb_to_linear(planes) if linear else planes
+    light = colour.light(planes)
+    if colour.matrix is not None:
+        if clip:
+            outside = np.mean((light < -_VISIBLE).any(axis=0) | (light > 1 + _VISIBLE).any(axis=0))
+            if outside > 0.001:
+                warnings.warn(
+                    f"{path}: {outside:.1%} of the pixels have colours of {colour.about} that sRGB cannot show, and "
+                    "were clipped",
+                    PictureWarning,
+                    stacklevel=3,
+                )
+        light = light.clip(0.0, 1.0 if clip else None)
+    return light if linear else linear_to_srgb(light)
+
+
+def _channels_last(stored: Stored, layout: str | None, shape: tuple[int, ...] | None, path: PathLike) -> np.ndarray:
+    """Bring an array of three axes to (H, W, C), by what is said, what is wanted, or what its shape can only be."""
+    values = stored.values
+    if stored.axes is not None or values.ndim != 3:
+        return values
+    first, last = values.transpose(1, 2, 0), values
+    if layout is None and shape is not None:
+        fits = [name for name, array in (("chw", first), ("hwc", last)) if array.shape == (*shape[1:], shape[0])]
+        layout = fits[0] if len(fits) == 1 else None
+    if layout is None:
+        may = [values.shape[0] in (1, 3), values.shape[-1] in (1, 2, 3, 4)]
+        if all(may):
+            raise ValueError(
+                f"{path}: an array of shape {values.shape} may be (channels, rows, columns) or (rows, columns, "
+                "channels); say which, layout chw or hwc"
+            )
+        layout = "chw" if may[0] else "hwc"
+    return first if layout == "chw" else last
+
+
+def read_mask(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarray:
+    """Read a mask: True where the file is white, False where it is black, with the threshold at half.
+
+    Parameters
+    ----------
+    path : path
+        As for `read_array`. Of colours the brightest channel counts. Files without lossy compression may hold 0 and
+        1 instead, as NumPy's booleans do.
+    belongs_to : path, optional
+        The picture it is the mask of, as for `read_array`.
+
+    Returns
+    -------
+    ndarray of shape (H, W)
+        bool.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file cannot be read, is no grey or colour image, has transparent pixels or values that are not finite.
+
+    Notes
+    -----
+    Half of the stored values, before any curve: ringing of JPEG beside an edge stays on its side. Cost O(H W).
+    """
+    stored = read_stored(path)
+    stored = stored._replace(values=_channels_last(stored, None, None, path))
+    values = upright(stored.values, turning(path, stored, belongs_to))
+    kind = values.dtype.kind
+    white = float(np.iinfo(values.dtype).max) if values.dtype in (np.uint8, np.uint16) else 1.0
+    planes = _three_channels(values, white, path).astype(np.float64)
+    if not np.isfinite(planes).all():
+        raise ValueError(f"{path}: expected a mask of black and white, got values that are not finite")
+    level = planes.max(axis=0)
+    if stored.exact and kind in "ui" and level.max() <= 1:
+        white = 1.0
+    if not -1e-3 <= level.min() <= level.max() <= white * (1 + 1e-3):
+        raise ValueError(
+            f"{path}: expected a mask of 0 and {white:g}, got {values.dtype} values from {level.min():g} to "
+            f"{level.max():g}"
+        )
+    return np.asarray(level > white / 2)
 
 
 def _three_channels(values: np.ndarray, white: float, path: PathLike) -> np.ndarray:

@@ -14,10 +14,20 @@ import blurphys as bp
 from . import scenes
 from .camera import Camera
 from .depth import Stereo
+from .io import Axes, Encoding
 from .noise import ShotReadNoise
 from .scenes import Scene
 
-__all__ = ["camera_from", "check_seed", "describe", "exposure", "policy", "scene_from"]
+__all__ = [
+    "camera_from",
+    "check_seed",
+    "describe",
+    "encoding_named",
+    "exposure",
+    "layout_named",
+    "policy",
+    "scene_from",
+]
 
 FULL_FRAME_MM = 36.0
 Policy: TypeAlias = Literal["nearest", "far", "error"]
@@ -37,7 +47,10 @@ FolderOption: TypeAlias = Annotated[
 UnitOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--depth-unit", help="m, mm, 0.2mm (TUM, ICL-NUIM: value / 5000) or disparity.", rich_help_panel=_SCENE
+        "--depth-unit",
+        help="m, mm, 0.2mm (TUM, ICL-NUIM: value / 5000), disparity, or the metres of one unit of the file: 1/256, "
+        "0.0001.",
+        rich_help_panel=_SCENE,
     ),
 ]
 StereoFocalOption: TypeAlias = Annotated[
@@ -53,6 +66,30 @@ DoffsOption: TypeAlias = Annotated[
 DisparityScaleOption: TypeAlias = Annotated[
     float,
     typer.Option("--disparity-scale", help="With disparity: px for one unit of the file.", rich_help_panel=_SCENE),
+]
+ZeroOption: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--zero-known/--zero-unknown",
+        help="With disparity: whether 0 in an integer file is the farthest or an unknown pixel. [default: unknown, but "
+        "known where focal length x baseline = 1, which is relative inverse depth]",
+        rich_help_panel=_SCENE,
+    ),
+]
+EncodingOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        help="What the numbers of pictures mean, whatever the files say: srgb or linear. [default: what the file says; "
+        "else srgb for integers, linear for floats]",
+    ),
+]
+LayoutOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        help="Of .npy pictures: hwc (channels last) or chw. [default: as the shape says]",
+    ),
 ]
 InvalidOption: TypeAlias = Annotated[
     str,
@@ -107,6 +144,20 @@ def check_seed(seed: int) -> int:
     return seed
 
 
+def encoding_named(name: str | None) -> Encoding | None:
+    """Return the encoding; ValueError for another name."""
+    if name not in (None, *get_args(Encoding)):
+        raise ValueError(f"--encoding: expected srgb or linear, got {name!r}")
+    return cast(Encoding | None, name)
+
+
+def layout_named(name: str | None) -> Axes | None:
+    """Return the layout; ValueError for another name."""
+    if name not in (None, *get_args(Axes)):
+        raise ValueError(f"--layout: expected hwc (rows, columns, channels) or chw, got {name!r}")
+    return cast(Axes | None, name)
+
+
 def scene_from(
     image: Path | None,
     depth: Path | None,
@@ -117,6 +168,9 @@ def scene_from(
     baseline_m: float | None,
     doffs: float,
     disparity_scale: float,
+    zero_known: bool | None = None,
+    encoding: str | None = None,
+    layout: str | None = None,
 ) -> Scene | None:
     """Read the scene that the options name.
 
@@ -133,13 +187,16 @@ def scene_from(
     """
     if (focal_px is None) != (baseline_m is None):
         raise ValueError("expected --stereo-focal-px and --baseline together, got one of them")
+    meant, axes = encoding_named(encoding), layout_named(layout)
     stereo = None
     if focal_px is not None and baseline_m is not None:
-        stereo = Stereo(focal_px=focal_px, baseline_m=baseline_m, doffs=doffs, scale=disparity_scale)
+        stereo = Stereo(
+            focal_px=focal_px, baseline_m=baseline_m, doffs=doffs, scale=disparity_scale, zero_known=zero_known
+        )
     if folder is not None:
         if image is not None or depth is not None:
             raise ValueError("expected either --scene or --image with --depth, got both")
-        return scenes.read_folder(folder, unit, stereo=stereo)
+        return scenes.read_folder(folder, unit, stereo=stereo, encoding=meant)
     if image is None and depth is None:
         return None
     if image is None or depth is None:
@@ -148,9 +205,10 @@ def scene_from(
     if unit == "disparity" and stereo is None:
         raise ValueError(
             "--depth-unit disparity: expected the stereo rig too, --stereo-focal-px and --baseline (with --doffs and "
-            "--disparity-scale where they apply)"
+            "--disparity-scale where they apply); for the inverse depth 1/z = A + B q that networks predict they are "
+            "--stereo-focal-px 1 --baseline 1 --doffs A --disparity-scale B"
         )
-    return scenes.from_files(image, depth, depth_unit=unit, stereo=stereo)
+    return scenes.from_files(image, depth, depth_unit=unit, stereo=stereo, encoding=meant, layout=axes)
 
 
 def camera_from(
@@ -227,6 +285,9 @@ def exposure(
     baseline_m: float | None,
     doffs: float,
     disparity_scale: float,
+    zero_known: bool | None = None,
+    encoding: str | None = None,
+    layout: str | None = None,
     least: int = 1,
     **camera: Any,
 ) -> tuple[Scene, Camera]:
@@ -243,6 +304,9 @@ def exposure(
         baseline_m=baseline_m,
         doffs=doffs,
         disparity_scale=disparity_scale,
+        zero_known=zero_known,
+        encoding=encoding,
+        layout=layout,
     )
     scene = scenes.stereo_motorcycle() if scene is None else scene
     if min(scene.shape) < least:

@@ -22,6 +22,7 @@ from blurphys.publishing import PathLike
 from . import scenes as scene_readers
 from .camera import Camera
 from .depth import Stereo
+from .io import Encoding
 from .render import VIEWS, Model, Sample, blurred, check_model, check_views, exposed
 from .scenes import Scene, with_background
 from .scenes.folders import holds_pair
@@ -41,7 +42,6 @@ __all__ = [
     "sample_of",
     "shoot",
     "sources_of",
-    "split_scenes",
     "stream",
 ]
 
@@ -135,7 +135,8 @@ class Source:
             return replace(cast(Scene, draw(**options)), name=self.name)
         stereo = options.pop("stereo", None)
         rig = None if stereo is None else Stereo(**dict(stereo))
-        return replace(scene_readers.read_folder(self.place, options.get("depth_unit"), stereo=rig), name=self.name)
+        scene = scene_readers.read_folder(self.place, stereo=rig, **options)
+        return replace(scene, name=self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the scene itself, ready for JSON."""
@@ -174,8 +175,9 @@ def _digest(scene: Scene) -> str:
 def sources_of(
     scenes: Scene | PathLike | Sequence[Scene | PathLike],
     *,
-    depth_unit: str | None = None,
+    depth_unit: str | float | None = None,
     stereo: Stereo | None = None,
+    encoding: Encoding | None = None,
     size: tuple[int, int] | None = None,
     on_note: Callable[[str, bool], None] | None = None,
 ) -> tuple[Source, ...]:
@@ -186,7 +188,7 @@ def sources_of(
     scenes : Scene, str, path, or a sequence of them
         A scene; an RGB-D folder (`synth.scenes.read_folder`) or a folder of such folders; "motorcycle"; or the name of
         a drawn scene, see `DRAWN`.
-    depth_unit, stereo
+    depth_unit, stereo, encoding
         Of all folders, see `synth.scenes.read_folder`.
     size : (int, int), optional
         Height and width of drawn scenes; 720 x 1280 without it.
@@ -218,7 +220,7 @@ def sources_of(
                 )
             )  # fmt: skip
         else:
-            found += _named(str(item), depth_unit, stereo, size or (720, 1280), say)
+            found += _named(str(item), depth_unit, stereo, encoding, size or (720, 1280), say)
     if not found:
         raise ValueError("generate: expected at least one scene, got none")
     found = _numbered(found)
@@ -255,59 +257,11 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
-def split_scenes(
-    scenes: Sequence[Scene | PathLike], shares: Mapping[str, float], *, seed: int
-) -> dict[str, list[Scene | PathLike]]:  # fmt: skip
-    """Divide scenes among splits, so that none is in two.
-
-    Parameters
-    ----------
-    scenes : sequence of Scene, str or path
-        What `synth.generate` takes, each of another name.
-    shares : mapping of split to float
-        Such as ``{"train": 0.8, "val": 0.1, "test": 0.1}``; they count relative to their sum.
-    seed : int
-        Which division.
-
-    Returns
-    -------
-    dict
-        The scenes of each split; every split with a positive share has at least one.
-
-    Raises
-    ------
-    ValueError
-        Unknown splits, a share that is negative or none that is positive, fewer scenes than splits, or two scenes of
-        one name.
-
-    Notes
-    -----
-    Scenes are ordered by a hash of the seed and their name, whatever their order in the list, and cut by the shares.
-    """
-    wanted = {split: float(share) for split, share in shares.items() if share != 0}
-    if not wanted or not set(wanted) <= set(SPLITS) or not all(0 < share < np.inf for share in wanted.values()):
-        raise ValueError(f"split_scenes: expected positive shares of {', '.join(SPLITS)}, got {dict(shares)}")
-    names = [scene.name if isinstance(scene, Scene) else str(scene) for scene in scenes]
-    if len(set(names)) < len(names) or len(names) < len(wanted):
-        raise ValueError(
-            f"split_scenes: expected at least {len(wanted)} scenes of different names, got {len(names)}"
-            f"{', some of one name' if len(set(names)) < len(names) else ''}"
-        )
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(f"{seed} {names[i]}".encode()).digest())
-    ends = np.cumsum(list(wanted.values())) / sum(wanted.values()) * len(names)
-    found: dict[str, list[Scene | PathLike]] = {}
-    start = 0
-    for number, (split, end) in enumerate(zip(wanted, ends, strict=True)):
-        stop = min(max(round(float(end)), start + 1), len(names) - (len(wanted) - 1 - number))
-        found[split] = [scenes[i] for i in order[start:stop]]
-        start = stop
-    return found
-
-
 def _named(
     text: str,
-    depth_unit: str | None,
+    depth_unit: str | float | None,
     stereo: Stereo | None,
+    encoding: Encoding | None,
     size: tuple[int, int],
     say: Callable[[str, bool], None],
 ) -> list[Source]:
@@ -344,8 +298,11 @@ def _named(
             f"there is no folder {folder}; a scene is an RGB-D folder, motorcycle, or one of {', '.join(DRAWN)}"
         )
     options = cast(dict[str, Any], {"depth_unit": depth_unit} if depth_unit else {})
+    if encoding is not None:
+        options["encoding"] = encoding
     if stereo is not None:
-        options["stereo"] = tuple(sorted(asdict(stereo).items()))  # hashable, as the rest of a source
+        rig = {key: value for key, value in asdict(stereo).items() if value is not None}
+        options["stereo"] = tuple(sorted(rig.items()))  # hashable, as the rest of a source
     places = [folder]
     if folder.is_dir():
         inner = sorted(path for path in folder.iterdir() if path.is_dir())

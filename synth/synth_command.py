@@ -14,6 +14,7 @@ import typer
 from . import options as o
 from .camera import Camera
 from .generate import MAX_CLAMPED
+from .io import Encoding
 from .recipe import MIN_VALID
 from .render import VIEWS, Model
 
@@ -76,6 +77,7 @@ def generate(
     workers: _WORKERS = 1,
     scheduler: _SCHEDULER = None,
     depth_unit: o.UnitOption = None,
+    encoding: o.EncodingOption = None,
     invalid: o.InvalidOption = "nearest",
     max_radius: Annotated[
         float | None, typer.Option("--max-radius", help="Largest blur radius, px; larger ones are clamped and counted.")
@@ -118,10 +120,12 @@ def generate(
         raise FileExistsError(f"{out} exists already; name another file, or delete it")
     if fit and pixel_pitch is not None:
         raise ValueError("expected --fit or --pixel-pitch, got both: --fit chooses the pitch")
-    shot, wanted = Camera.preset(camera), _size(size)
+    shot, wanted, meant = Camera.preset(camera), _size(size), o.encoding_named(encoding)
     with _as_options():
         if fit:
-            shot = _fitted(scenes, shot, depth_unit=depth_unit, size=wanted, max_radius=max_radius)
+            shot = _fitted(
+                scenes, shot, depth_unit=depth_unit, encoding=meant, size=wanted, max_radius=max_radius
+            )  # fmt: skip
         elif max_radius is not None:
             shot = replace(shot, max_radius=max_radius)
         if pixel_pitch is not None:
@@ -138,20 +142,26 @@ def generate(
         report = run(
             list(scenes), out, camera=shot, samples=samples, seed=o.check_seed(seed), split=part, size=wanted,
             views=chosen, invalid=o.policy(invalid), model=kind, dtype=number, compression=compression,
-            max_clamped=max_clamped, min_valid=min_valid, alpha=alpha, depth_unit=depth_unit, shard_size=shard_size,
-            workers=workers, executor=executor, resume=False, on_progress=on_progress,
+            max_clamped=max_clamped, min_valid=min_valid, alpha=alpha, depth_unit=depth_unit, encoding=meant,
+            shard_size=shard_size, workers=workers, executor=executor, resume=False, on_progress=on_progress,
             on_note=lambda sentence, warning: _say(f"{'warning: ' if warning else ''}{sentence}"),
         )  # fmt: skip
     typer.echo(str(report))
 
 
 def _fitted(
-    scenes: list[str], base: Camera, *, depth_unit: str | None, size: tuple[int, int] | None, max_radius: float | None
+    scenes: list[str],
+    base: Camera,
+    *,
+    depth_unit: str | None,
+    encoding: Encoding | None,
+    size: tuple[int, int] | None,
+    max_radius: float | None,
 ) -> Camera:
     """Fit a camera to these scenes, or to 64 of them."""
     from .recipe import sources_of
 
-    sources = sources_of(scenes, depth_unit=depth_unit, size=size)
+    sources = sources_of(scenes, depth_unit=depth_unit, encoding=encoding, size=size)
     looked_at = sources[:: -(-len(sources) // 64)]
     limit = 8.0 if max_radius is None else max_radius
     return Camera.for_scenes((source.load() for source in looked_at), base=base, max_radius=limit)

@@ -13,7 +13,7 @@ import numpy as np
 
 from blurphys.publishing import PathLike
 
-from ..io import read_array, read_image
+from ..io import Encoding, read_array, read_image
 
 __all__ = ["FolderDataset", "files_in", "found_root", "natural", "paired_by_key", "paired_by_order", "read_plane"]
 
@@ -40,8 +40,11 @@ class FolderDataset:
     ``torch.utils.data.DataLoader`` turns into tensors.
     """
 
-    _maps: ClassVar[Mapping[str, Callable[[Path], np.ndarray]]] = {}
-    """How the arrays that are no images are read."""
+    encoding: Encoding | None = "srgb"
+    """What the numbers of the images mean. Published figures were measured on the numbers as they stand in the files,
+    so that what these say of colour is not consulted."""
+    _maps: ClassVar[Mapping[str, Callable[[Path, Path], np.ndarray]]] = {}
+    """How the arrays that are no images are read, from their file and that of the image they belong to."""
     _slip: ClassVar[str] = "is one of them a resized or turned copy?"
     """What has likely happened when the files of a sample differ in size."""
 
@@ -55,7 +58,8 @@ class FolderDataset:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         files = self._files[self._row(index)]
-        sample = {name: self._read(name, file) for name, file in files.items()}
+        picture = files.get("combined") or next(iter(files.values()))
+        sample = {name: self._read(name, file, picture) for name, file in files.items()}
         (first, shape), *others = ((files[name], array.shape[-2:]) for name, array in sample.items())
         for other, size in others:
             if size != shape:
@@ -100,10 +104,10 @@ class FolderDataset:
             raise IndexError(f"{type(self).__name__}: sample {index} of {len(self)}")
         return row
 
-    def _read(self, name: str, file: Path) -> np.ndarray:
+    def _read(self, name: str, file: Path, picture: Path) -> np.ndarray:
         if name in self._maps:
-            return self._maps[name](file)
-        return read_image(file, linear=self.linear)
+            return self._maps[name](file, picture)
+        return read_image(file, linear=self.linear, encoding=self.encoding, belongs_to=picture)
 
 
 def found_root(owner: str, root: PathLike, spellings: Sequence[str], marks: Sequence[str]) -> Path:
@@ -268,13 +272,15 @@ def paired_by_key(owner: str, columns: Mapping[str, Sequence[Path]], key: Callab
     return [(k, {name: table[k] for name, table in tables.items()}) for k in next(iter(tables.values()))]
 
 
-def read_plane(file: Path) -> np.ndarray:
+def read_plane(file: Path, picture: Path | None = None) -> np.ndarray:
     """Read the integers of a map that is grey or holds the same values in red, green and blue.
 
     Parameters
     ----------
     file : Path
         An 8- or 16-bit image; an opaque alpha channel is dropped.
+    picture : Path, optional
+        The image it belongs to, with which it is turned: see `synth.io.read_array`.
 
     Returns
     -------
@@ -288,7 +294,7 @@ def read_plane(file: Path) -> np.ndarray:
     ValueError
         It cannot be read, holds no such integers, is coloured, or has transparent pixels.
     """
-    values = read_array(file)
+    values = read_array(file, belongs_to=picture)
     if values.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{file}: expected a map of uint8 or uint16, got {values.dtype}")
     if values.ndim == 3 and values.shape[-1] in (2, 4):

@@ -13,8 +13,8 @@ from ._folders import FolderDataset, files_in, found_root, paired_by_key, read_p
 __all__ = ["CUHK", "SYNDOF"]
 
 
-def _blurred(file: Path) -> np.ndarray:
-    values = read_plane(file)
+def _blurred(file: Path, picture: Path) -> np.ndarray:
+    values = read_plane(file, picture)
     brightest, white = int(values.max()), np.iinfo(values.dtype).max
     if 0 < brightest <= white // 2:
         raise ValueError(
@@ -24,8 +24,8 @@ def _blurred(file: Path) -> np.ndarray:
     return values > white // 2
 
 
-def _sigma(file: Path) -> np.ndarray:
-    return read_plane(file).astype(np.float32) / np.float32(10)
+def _sigma(file: Path, picture: Path) -> np.ndarray:
+    return read_plane(file, picture).astype(np.float32) / np.float32(10)
 
 
 def _stem(file: Path) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..depth import Stereo, read_depth
-from ..io import read_image
+from ..io import Axes, Encoding, read_image
 from .scene import Scene
 
 __all__ = ["from_files", "holds_pair", "read_folder"]
@@ -48,7 +48,13 @@ _LAYOUTS = (
 )  # fmt: skip
 
 
-def read_folder(path: str | Path, depth_unit: str | None = None, *, stereo: Stereo | None = None) -> Scene:
+def read_folder(
+    path: str | Path,
+    depth_unit: str | float | None = None,
+    *,
+    stereo: Stereo | None = None,
+    encoding: Encoding | None = None,
+) -> Scene:
     """Read the RGB-D pair in a folder, recognised by its file names.
 
     Parameters
@@ -57,10 +63,12 @@ def read_folder(path: str | Path, depth_unit: str | None = None, *, stereo: Ster
         The folder. Known pairs: ``rgb.jpg`` + ``depth_mm.png`` (NYU), ``NAME.png`` + ``NAME.dpt`` (Sintel),
         ``color.png`` + ``depth.png`` (ICL-NUIM, TUM), ``im2.png`` + ``disp2.png`` (Middlebury 2003), ``l.png``,
         ``r.png`` + ``d.png`` (dual pixel with depth camera).
-    depth_unit : {"m", "mm", "0.2mm", "disparity"}, optional
-        Overrides the unit that the layout implies.
+    depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
+        Overrides the unit that the layout implies, see `synth.depth.to_metres`.
     stereo : Stereo, optional
         Overrides the rig that turns disparity into depth.
+    encoding : {"srgb", "linear"}, optional
+        What the numbers of the photograph mean, see `synth.io.read_image`.
 
     Returns
     -------
@@ -89,9 +97,11 @@ def read_folder(path: str | Path, depth_unit: str | None = None, *, stereo: Ster
     layout, image, depth = found[0]
     unit = depth_unit or layout.unit
     rig = (stereo or layout.stereo) if unit == "disparity" else stereo
-    scene = from_files(image, depth, depth_unit=unit, stereo=rig, name=folder.name, source=layout.source)
+    scene = from_files(
+        image, depth, depth_unit=unit, stereo=rig, encoding=encoding, name=folder.name, source=layout.source
+    )
     if layout.second is not None:
-        other = read_image(folder / layout.second)
+        other = read_image(folder / layout.second, encoding=encoding, belongs_to=image)
         if other.shape != scene.all_in_focus.shape:
             raise ValueError(f"{folder}: {image.name} and {layout.second} differ in size")
         scene = replace(scene, all_in_focus=(scene.all_in_focus + other) / np.float32(2))
@@ -117,8 +127,10 @@ def from_files(
     image: str | Path,
     depth: str | Path,
     *,
-    depth_unit: str | None = None,
+    depth_unit: str | float | None = None,
     stereo: Stereo | None = None,
+    encoding: Encoding | None = None,
+    layout: Axes | None = None,
     name: str | None = None,
     source: str | None = None,
 ) -> Scene:
@@ -128,17 +140,22 @@ def from_files(
     ----------
     image, depth : path
         What `synth.io.read_image` and `synth.io.read_depth` read.
-    depth_unit : {"m", "mm", "0.2mm", "disparity"}, optional
-        Unit of the depth file; only ``.dpt`` files need none.
+    depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
+        Unit of the depth file, see `synth.depth.to_metres`; only ``.dpt`` files need none.
     stereo : Stereo, optional
         The rig, with ``depth_unit="disparity"``.
+    encoding : {"srgb", "linear"}, optional
+        What the numbers of the photograph mean, see `synth.io.read_image`.
+    layout : {"hwc", "chw"}, optional
+        Of a photograph in a ``.npy`` file.
     name, source : str, optional
         Default to the stem of the image file and to both file names.
 
     Returns
     -------
     Scene
-        Image as float32 linear light, depth in metres with NaN where unknown.
+        Image as float32 linear light, depth in metres with NaN where unknown. A depth file without an orientation of
+        its own is turned with the photograph, see `synth.io.read_array`.
 
     Raises
     ------
@@ -148,8 +165,8 @@ def from_files(
         A file cannot be read, the unit is missing, or the sizes differ.
     """
     return Scene(
-        all_in_focus=read_image(image),
-        depth_m=read_depth(depth, unit=depth_unit, stereo=stereo),
+        all_in_focus=read_image(image, encoding=encoding, layout=layout),
+        depth_m=read_depth(depth, unit=depth_unit, stereo=stereo, belongs_to=image),
         name=Path(image).stem if name is None else name,
         source=f"{Path(image).name} with {Path(depth).name}" if source is None else source,
     )

@@ -75,7 +75,7 @@ def middlebury(folder: PathLike) -> Scene:
     except ValueError as error:
         raise ValueError(f"{calibration}: {error}") from None
     image = read_image(where / "im0.png")
-    disparity = read_array(where / "disp0.pfm")
+    disparity = read_array(where / "disp0.pfm", belongs_to=where / "im0.png")
     for name, shape in (("im0.png", image.shape[1:]), ("disp0.pfm", disparity.shape)):
         if shape != size:
             raise ValueError(
@@ -236,7 +236,7 @@ def synthia(image: PathLike, depth: PathLike, *, farthest_m: float = 250.0) -> S
     """
     if not (math.isfinite(farthest_m) and farthest_m > 0):
         raise ValueError(f"synthia: expected farthest_m > 0, got {farthest_m}")
-    code = read_array(depth)
+    code = read_array(depth, belongs_to=image)
     if code.dtype == np.uint8 and code.ndim == 3 and code.shape[-1] == 4 and (code[..., 3] == 255).all():
         code = code[..., :3]
     if code.dtype != np.uint8 or code.ndim != 3 or code.shape[-1] != 3:

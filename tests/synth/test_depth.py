@@ -1,5 +1,7 @@
 """Depth files: units, stereo disparity and unknown pixels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,53 @@ def test_units(unit, value):
     assert depth[0, 0] == pytest.approx(2.5, rel=1e-15)
     assert np.isnan(depth[0, 1])
     assert depth.dtype == np.float64
+
+
+@pytest.mark.parametrize("unit", ["1/256", " 1 / 256 ", "0.00390625", "3.90625e-3", 1 / 256])
+def test_any_factor_is_a_unit(unit):
+    depth = to_metres(np.array([[640, 0]], np.uint16), unit=unit)
+    assert depth[0, 0] == 2.5
+    assert np.isnan(depth[0, 1])
+
+
+def test_fractions_and_decimals_are_the_same_number():
+    values = np.arange(1, 5000, 7, dtype=np.uint16)[None]
+    assert np.array_equal(to_metres(values, unit="1/10000"), to_metres(values, unit="0.0001"))
+    assert np.array_equal(to_metres(values, unit="1/5000"), to_metres(values, unit="0.2mm"))
+    assert np.array_equal(to_metres(values, unit="1/10000"), values / 10000)
+    assert to_metres(np.array([[3]], np.uint16), unit="2/3")[0, 0] == pytest.approx(2.0)
+
+
+def test_units_in_a_metre_for_metres_in_a_unit():
+    """Trap 3, the other way round: 256 for 1/256."""
+    with pytest.raises(ValueError, match="with 256 m for each unit the median .* 163840 m away; is the unit 1/256"):
+        to_metres(np.full((3, 4), 640, np.uint16), unit="256")
+
+
+@pytest.mark.parametrize("unit", ["cm", "0", "-1", "1/0", "nan", "inf", "1/256/2", "", "1e999", "1e-999", "1/-3", None])
+def test_units_that_are_none(unit):
+    with pytest.raises(ValueError, match="expected a unit among m, mm, 0.2mm, disparity, or the metres of one unit"):
+        to_metres(np.ones((2, 2)), unit=unit)
+
+
+def test_relative_inverse_depth_knows_its_zero():
+    """1 / z = A + B q of 16 bits: q = 0 is the farthest pixel and no hole."""
+    A, B, z = 0.01, 3e-4, np.array([[1.0, 2.0, 5.0, 50.0, 100.0]])
+    inverse = Stereo(focal_px=1, baseline_m=1, scale=B, doffs=A)
+    np.testing.assert_allclose(to_metres((1 / z - A) / B, unit="disparity", stereo=inverse), z, rtol=1e-12)
+    whole = np.rint((1 / z - A) / B).astype(np.uint16)
+    assert whole[0, -1] == 0
+    assert to_metres(whole, unit="disparity", stereo=inverse)[0, -1] == 100.0
+    no_offset = Stereo(focal_px=1, baseline_m=1, scale=B)
+    assert np.isnan(to_metres(whole, unit="disparity", stereo=no_offset)[0, -1]), "infinitely far is unknown"
+
+
+@pytest.mark.parametrize("rig", [RIG, Stereo(focal_px=2.0, baseline_m=0.5, doffs=10.0)])
+def test_what_a_zero_means_can_be_said(rig):
+    values = np.array([[40, 0]], np.uint16)
+    for known in (True, False):
+        told = dataclasses.replace(rig, zero_known=known)
+        assert np.isnan(to_metres(values, unit="disparity", stereo=told)[0, 1]) != known
 
 
 def test_whole_metres_that_are_millimetres():

@@ -17,7 +17,7 @@ from PIL import Image
 from blurphys.publishing import publish, publish_together, uninterrupted
 from synth import io
 
-KINDS = {"png8": "a.png", "png16": "b.png", "jpeg": "c.jpg", "pfm": "d.pfm", "dpt": "e.dpt", "npy": "f.npy"}
+KINDS = ("png8", "png16", "jpeg", "webp", "tiff", "pfm", "dpt", "npy")
 
 
 def file_bytes(kind):
@@ -26,9 +26,9 @@ def file_bytes(kind):
     if kind in ("png8", "png16"):
         dtype = np.uint8 if kind == "png8" else np.uint16
         return io._png.encode(rng.integers(0, np.iinfo(dtype).max, (6, 7, 3)).astype(dtype))
-    if kind == "jpeg":
+    if kind in ("jpeg", "webp", "tiff"):
         stream = bytes_io.BytesIO()
-        Image.fromarray(rng.integers(0, 255, (16, 24, 3), dtype=np.uint8)).save(stream, "JPEG")
+        Image.fromarray(rng.integers(0, 255, (16, 24, 3), dtype=np.uint8)).save(stream, kind.upper())
         return stream.getvalue()
     values = rng.random((5, 6)).astype("<f4")
     if kind == "pfm":

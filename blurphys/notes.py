@@ -1,0 +1,32 @@
+"""Warnings that are sentences for people: the command line prints them as ``note: ...``, on one line of stderr."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["NoteWarning", "as_notes"]
+
+
+class NoteWarning(UserWarning):
+    """A warning about what was given, not about the program: what was assumed, and what would say otherwise."""
+
+
+@contextmanager
+def as_notes() -> Iterator[None]:
+    """Print each `NoteWarning` of the block once, as a line ``note: ...`` on stderr; other warnings are as ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NoteWarning)
+        show, told = warnings.showwarning, set[str]()
+
+        def note(message, category, filename, lineno, file=None, line=None):  # type: ignore[no-untyped-def]
+            if not issubclass(category, NoteWarning):
+                show(message, category, filename, lineno, file, line)
+            elif (text := " ".join(str(message).split())) not in told:
+                told.add(text)
+                print(f"note: {text}", file=sys.stderr)
+
+        warnings.showwarning = note
+        yield

@@ -1,0 +1,249 @@
+"""JPEG, WebP and TIFF through Pillow and tifffile: the numbers as stored, and what the file says about them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from . import _colour
+from ._colour import Colour
+from ._orientation import TAG, Layout, from_exif, upright
+
+__all__ = ["MAX_BYTES", "Stored", "decode_jpeg", "decode_tiff", "decode_webp", "is_tiff", "is_webp", "layout_of"]
+
+MAX_BYTES = 1 << 30
+"""Largest decoded picture, in bytes; a header that promises more is refused before anything is allocated."""
+
+_PILLOW = {"JPEG": ("L", "RGB"), "WEBP": ("RGB", "RGBA")}
+_COLOUR_SPACE, _INTEROP_FOLDER, _INTEROP_INDEX, _PHOTO_FOLDER = 0xA001, 0xA005, 0x0001, 0x8769
+_UNUSUAL = {
+    4: "a transparency mask", 5: "ink (CMYK)", 8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab",
+    32803: "a colour filter array (raw)", 34892: "linear raw",
+}  # fmt: skip
+_DNG_VERSION = 50706
+
+
+class Stored(NamedTuple):
+    """A picture as it lies in its file.
+
+    Attributes
+    ----------
+    values : ndarray of shape (H, W) or (H, W, C)
+        Not turned.
+    orientation : int or None
+        EXIF 1 to 8, None where the file has none.
+    colour : Colour or None
+        None where the file says nothing.
+    exact : bool
+        Whether no lossy compression stood between the numbers and the file.
+    axes : str or None
+        "hwc" where the format has channels last, None where an array may have them first.
+    """
+
+    values: np.ndarray
+    orientation: int | None = None
+    colour: Colour | None = None
+    exact: bool = True
+    axes: str | None = "hwc"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width as stored; of an array without them (0, 0)."""
+        return (0, 0) if self.values.ndim < 2 else (self.values.shape[0], self.values.shape[1])
+
+
+def decode_jpeg(data: bytes) -> Stored:
+    """JPEG: uint8 of shape (H, W) or (H, W, 3)."""
+    return _by_pillow(data, "JPEG")
+
+
+def decode_webp(data: bytes) -> Stored:
+    """WebP of one frame: uint8 of shape (H, W, 3) or (H, W, 4)."""
+    return _by_pillow(data, "WEBP")
+
+
+def is_webp(data: bytes) -> bool:
+    """Whether the file begins as WebP does."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether the file begins as TIFF, or BigTIFF, does."""
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _by_pillow(data: bytes, kind: str) -> Stored:
+    from PIL import Image
+
+    name = {"WEBP": "WebP"}.get(kind, kind)
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            frames = 1 if kind == "JPEG" else getattr(image, "n_frames", 1)  # of a stereo JPEG the first is the picture
+            mode = image.mode
+            if frames == 1 and mode in _PILLOW[kind]:
+                exif = image.getexif()
+                profile = image.info.get("icc_profile")
+                values = np.array(image)
+                said = _colour_of(exif, profile, 1 if mode == "L" else 3)
+                return Stored(values, from_exif(exif), said, exact=False)
+    except Image.DecompressionBombError:
+        raise ValueError(f"{name} says it has more than 178 million pixels; this reader takes fewer") from None
+    except Exception as error:  # a foreign decoder on bytes of unknown origin: whatever it stumbles over is damage
+        raise ValueError(f"{name} file is damaged or cut short ({error})") from None
+    if frames > 1:
+        raise ValueError(f"{name}: expected one picture, got an animation of {frames} frames; save the frame you want")
+    raise ValueError(f"{name}: expected a grey or RGB image, got colour mode {mode}; convert it first")
+
+
+def _colour_of(exif: Any, profile: bytes | None, channels: int) -> Colour | None:
+    """What the profile says, else what the camera wrote, else None."""
+    if profile:
+        return _colour.from_icc(profile, channels)
+    if channels == 3 and exif.get_ifd(_INTEROP_FOLDER).get(_INTEROP_INDEX) == "R03":
+        return _colour.ADOBE_RGB
+    space = exif.get_ifd(_PHOTO_FOLDER).get(_COLOUR_SPACE)
+    if space == 2 and channels == 3:
+        return _colour.ADOBE_RGB
+    if space == 0xFFFF:
+        return _colour.unknown("an uncalibrated colour space and no profile")
+    return _colour.SRGB if space == 1 else None
+
+
+def layout_of(data: bytes, kind: Literal["JPEG", "WEBP", "TIFF"]) -> Layout:
+    """Stored size and orientation, from the header alone."""
+    from PIL import Image
+
+    try:
+        if kind == "TIFF":
+            import tifffile
+
+            with tifffile.TiffFile(io.BytesIO(data)) as file:
+                page = _only_page(file)
+                return Layout((page.imagelength, page.imagewidth), from_exif({TAG: page.tags.valueof(TAG)}))
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            return Layout(image.size[::-1], from_exif(image.getexif()))
+    except _TiffError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{kind} file is damaged or cut short ({error})") from None
+
+
+# ---- TIFF ---------------------------------------------------------------------------------------------------------
+
+
+def decode_tiff(data: bytes) -> Stored:
+    """TIFF of one picture: uint8, uint16 or floats of shape (H, W) or (H, W, C), grey or RGB, alpha last.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, holds several pictures, or one of another kind; its compression needs imagecodecs.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = _only_page(file)
+            _check_kind(page)
+            orientation = from_exif({TAG: page.tags.valueof(TAG)})
+            profile = page.tags.valueof(34675)
+            values = _tiff_values(page, data)
+    except _TiffError:
+        raise
+    except Exception as error:  # as above
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"TIFF file is damaged or cut short ({reason})") from None
+    channels = 1 if values.ndim == 2 or values.shape[-1] == 2 else 3
+    said = _colour.from_icc(bytes(profile), channels) if profile else None
+    return Stored(values, orientation, said, exact=page.compression not in (6, 7))
+
+
+class _TiffError(ValueError):
+    """The file can be read, but is not what this reader takes."""
+
+
+def _only_page(file: Any) -> Any:
+    """Return the one page that is no reduced copy of another."""
+    pages = [page for page in file.pages if not page.is_reduced]
+    if any(_DNG_VERSION in page.tags for page in file.pages) or not pages:
+        raise _TiffError("TIFF: expected a finished picture, got a camera's raw file; develop it first")
+    if len(pages) > 1:
+        raise _TiffError(f"TIFF: expected one picture, got {len(pages)} pages; save the one you want by itself")
+    return pages[0]
+
+
+def _check_kind(page: Any) -> None:
+    kind, bits, form = int(page.photometric), page.bitspersample, int(page.sampleformat)
+    if kind in _UNUSUAL:
+        raise _TiffError(f"TIFF: expected a grey or RGB picture, got {_UNUSUAL[kind]}; convert it first")
+    if kind not in (0, 1, 2, 3, 6):
+        raise _TiffError(f"TIFF: expected a grey or RGB picture, got photometric interpretation {kind}")
+    if not (form == 1 and bits in (1, 2, 4, 8, 16)) and not (form == 3 and bits in (16, 32, 64)):
+        name = {1: "unsigned", 2: "signed", 3: "float"}.get(form, "complex or other")
+        raise _TiffError(f"TIFF: expected unsigned integers of 8 or 16 bits or floats, got {name} of {bits} bits")
+    colours = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}[kind]
+    if page.imagedepth != 1 or page.samplesperpixel not in (colours, colours + 1):
+        raise _TiffError(
+            f"TIFF: expected {colours} channel{'s' if colours > 1 else ''}, perhaps with alpha, got "
+            f"{page.samplesperpixel}; is it a stack or a multispectral image?"
+        )
+    if page.samplesperpixel * page.imagelength * page.imagewidth * max(1, bits // 8) > MAX_BYTES:
+        raise _TiffError("TIFF says it has more than 1 GiB of pixels; this reader takes less")
+
+
+def _tiff_values(page: Any, data: bytes) -> np.ndarray:
+    kind, bits = int(page.photometric), page.bitspersample
+    try:
+        values = np.asarray(page.asarray())
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        return _without_codecs(page, data)
+    values = values.reshape(page.shape)
+    if kind == 3:
+        return _looked_up(values, np.asarray(page.colormap))
+    if values.ndim == 3 and page.planarconfig == 2:
+        values = np.moveaxis(values, 0, -1)
+    white = 2**bits - 1
+    if values.dtype.kind in "bu":
+        full = 65535 if bits == 16 else 255
+        values = (values.astype(np.uint32) * (full // white)).astype(np.uint16 if bits == 16 else np.uint8)
+        if kind == 0:
+            inverted = full - (values[..., :1] if values.ndim == 3 else values)
+            values = inverted if values.ndim == 2 else np.concatenate([inverted, values[..., 1:]], axis=-1)
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+
+
+def _looked_up(index: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Colours of a palette (3, n) of 16 bits, of which most writers fill the upper eight, or both alike."""
+    if int(index.max()) >= table.shape[1]:
+        raise ValueError("a colour beyond its palette")
+    narrow = bool((table % 256 == 0).all() or (table % 257 == 0).all())
+    colours = (table >> 8).astype(np.uint8) if narrow else table.astype(np.uint16)
+    found: np.ndarray = np.ascontiguousarray(colours.T)[index]
+    return found
+
+
+def _without_codecs(page: Any, data: bytes) -> np.ndarray:
+    """Decode by Pillow what tifffile alone cannot (LZW, JPEG), as far as Pillow keeps every bit."""
+    from PIL import Image
+
+    method = getattr(page.compression, "name", page.compression)
+    with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+        image.load()
+        kept = {"1": (1,), "L": (1, 2, 4, 8), "RGB": (8,), "RGBA": (8,), "I;16": (16,), "I;16B": (16,), "F": (32,)}
+        kind, bits = int(page.photometric), page.bitspersample
+        if bits in kept.get(image.mode, ()) and kind != 3 and not (kind == 0 and bits == 16):
+            values = np.array(image.convert("L") if image.mode == "1" else image)
+            told = from_exif({TAG: page.tags.valueof(TAG)})
+            if from_exif(image.getexif()) is None and told is not None:  # newer releases turn what they load
+                values = upright(values, {6: 8, 8: 6}.get(told, told))
+            return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    raise _TiffError(
+        f"TIFF: {page.bitspersample}-bit pixels packed by {method} need the package imagecodecs; install it, or save "
+        "the picture without compression or with ZIP (deflate)"
+    )

@@ -1,0 +1,161 @@
+"""Every kind of picture is read right or refused in a sentence; masks; arrays of either layout."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from blurphys.notes import NoteWarning, as_notes
+from synth import io
+
+GREY = np.add.outer(np.arange(5) * 9, np.arange(7) * 11).astype(np.uint8)
+COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
+
+
+def planes(values):
+    return np.broadcast_to(values[..., None] if values.ndim == 2 else values, (*values.shape[:2], 3)).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("values", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "zlib", "predictor": True}, {"byteorder": ">"}, {"tile": (16, 16)}]
+)
+def test_tiff_of_every_depth(values, dtype, options, tmp_path):
+    if np.dtype(dtype).kind == "f" and "predictor" in options:
+        options = {"compression": "zlib"}
+    white = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
+    stored = (values.astype(np.float64) / 255 * white).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb" if values.ndim == 3 else "minisblack", **options)
+    assert np.array_equal(io.read_array(tmp_path / "a.tif"), stored)
+    encoded = white > 1
+    found = io.read_image(tmp_path / "a.tif", linear=not encoded)
+    assert np.array_equal(found, planes((stored / np.float64(white)).astype(np.float32)))
+
+
+def test_other_tiffs_that_are_pictures(tmp_path):
+    Image.fromarray(COLOUR).quantize(16).save(tmp_path / "palette.tif")
+    with Image.open(tmp_path / "palette.tif") as picture:
+        expected = np.array(picture.convert("RGB"))
+    assert np.array_equal(io.read_array(tmp_path / "palette.tif"), expected)
+    Image.fromarray(GREY > 40).save(tmp_path / "bits.tif")
+    assert np.array_equal(io.read_array(tmp_path / "bits.tif"), (GREY > 40) * np.uint8(255))
+    tifffile.imwrite(tmp_path / "white.tif", 255 - GREY, photometric="miniswhite")
+    assert np.array_equal(io.read_array(tmp_path / "white.tif"), GREY)
+    tifffile.imwrite(tmp_path / "planes.tif", COLOUR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    assert np.array_equal(io.read_array(tmp_path / "planes.tif"), COLOUR)
+    opaque = np.concatenate([COLOUR, np.full_like(GREY, 255)[..., None]], axis=-1)
+    tifffile.imwrite(tmp_path / "alpha.tif", opaque, photometric="rgb", extrasamples=["unassalpha"])
+    assert np.array_equal(io.read_image(tmp_path / "alpha.tif", linear=False), planes(np.float32(COLOUR / 255)))
+    for name, values in (("lzw", COLOUR), ("grey", GREY), ("grey16", GREY * np.uint16(257))):
+        picture = Image.fromarray(values)
+        picture.save(tmp_path / f"{name}.tif", compression="tiff_lzw")
+        assert np.array_equal(io.read_array(tmp_path / f"{name}.tif"), values)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_lzw_tiffs_are_turned_once(orientation, tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={274: orientation})
+    turned = COLOUR[::-1, ::-1] if orientation == 3 else np.rot90(COLOUR, -1)
+    assert np.array_equal(io.read_array(tmp_path / "a.tif"), turned)
+
+
+def animated(path):
+    frames = [Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1].copy())]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("empty.png", lambda f: f.write_bytes(b""), "got an empty file"),
+        ("a.gif", lambda f: Image.fromarray(GREY).save(f), "got GIF; convert it"),
+        ("a.bmp", lambda f: Image.fromarray(GREY).save(f), "got BMP; convert it"),
+        ("a.ppm", lambda f: Image.fromarray(COLOUR).save(f), "got PPM; convert it"),
+        ("a.heic", lambda f: f.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0"), "got HEIC; convert it"),
+        ("moving.png", animated, "animation of 2 frames"),
+        ("moving.webp", animated, "animation of 2 frames"),
+        ("cmyk.jpg", lambda f: Image.new("CMYK", (8, 8)).save(f), "colour mode CMYK"),
+        ("cmyk.tif", lambda f: Image.new("CMYK", (8, 8)).save(f), r"ink \(CMYK\)"),
+        ("lab.tif", lambda f: Image.new("LAB", (8, 8)).save(f), "CIE Lab"),
+        ("signed.tif", lambda f: tifffile.imwrite(f, GREY.astype(np.int16)), "signed of 16 bits"),
+        ("wide.tif", lambda f: tifffile.imwrite(f, GREY.astype(np.uint32)), "unsigned of 32 bits"),
+        ("pages.tif", animated, "got 2 pages"),
+        ("many.tif", lambda f: tifffile.imwrite(f, np.zeros((5, 7, 6), np.uint8), photometric="minisblack",
+                                                planarconfig="contig"), "stack or a multispectral"),
+        ("raw.dng", lambda f: tifffile.imwrite(f, GREY, extratags=[(50706, 1, 4, b"\1\4\0\0", True)]), "raw file"),
+        ("cut.jpg", lambda f: (Image.fromarray(COLOUR).save(f), f.write_bytes(f.read_bytes()[:300])), "damaged or cut"),
+        ("cut.webp", lambda f: (Image.fromarray(COLOUR).save(f), f.write_bytes(f.read_bytes()[:40])), "damaged or cut"),
+        ("cut.tif", lambda f: (tifffile.imwrite(f, COLOUR), f.write_bytes(f.read_bytes()[:-50])), "damaged or cut"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(name, make, words, tmp_path):
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=words) as caught:
+        io.read_image(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["m.png", "m95.jpg", "m60.jpg", "m30.jpg", "m.webp", "m.tif"])
+def test_masks_have_their_threshold_at_half(name, tmp_path):
+    """Ringing of lossy compression around a black square, and its near-blacks, are no observations."""
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[20:40, 20:40] = 0
+    quality = int("".join(c for c in name if c.isdigit()) or 80)
+    Image.fromarray(mask).convert("RGB" if name.endswith("webp") else "L").save(tmp_path / name, quality=quality)
+    if "jpg" in name:
+        stored = io.read_array(tmp_path / name)
+        assert ((stored != 0) & (stored != 255)).any(), "this file does ring"
+    assert np.array_equal(io.read_mask(tmp_path / name), mask == 255)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, np.uint16])
+def test_masks_of_zero_and_one(dtype, tmp_path):
+    mask = GREY > 40
+    np.save(tmp_path / "m.npy", mask.astype(dtype))
+    assert np.array_equal(io.read_mask(tmp_path / "m.npy"), mask)
+    if dtype is np.uint8:
+        io.write_array(tmp_path / "m.png", mask.astype(dtype))
+        assert np.array_equal(io.read_mask(tmp_path / "m.png"), mask)
+
+
+@pytest.mark.parametrize("bad", [np.full((3, 4), np.nan), np.full((3, 4), 7.0), np.full((3, 4), -1)])
+def test_masks_that_are_none(bad, tmp_path):
+    np.save(tmp_path / "m.npy", bad)
+    with pytest.raises(ValueError, match=r"m\.npy: expected a mask of"):
+        io.read_mask(tmp_path / "m.npy")
+
+
+def test_arrays_of_either_layout(tmp_path, rng):
+    image = rng.random((3, 5, 7))
+    for name, values in (("chw", image), ("hwc", image.transpose(1, 2, 0))):
+        np.save(tmp_path / f"{name}.npy", values)
+        assert np.array_equal(io.read_image(tmp_path / f"{name}.npy"), image.astype(np.float32))
+        assert np.array_equal(io.read_image(tmp_path / f"{name}.npy", dtype=np.float64, layout=name), image)
+    np.save(tmp_path / "grey.npy", image[:1])
+    assert np.array_equal(io.read_image(tmp_path / "grey.npy", dtype=np.float64), np.repeat(image[:1], 3, axis=0))
+    assert np.array_equal(io.read_image(tmp_path / "grey.npy", dtype=np.float64, shape=(1, 5, 7)), image[:1])
+    six = rng.random((6, 5, 7))
+    np.save(tmp_path / "six.npy", six)
+    assert np.array_equal(io.read_image(tmp_path / "six.npy", dtype=np.float64, shape=(6, 5, 7)), six)
+
+
+def test_a_shape_that_may_be_both_is_asked_about(tmp_path, rng):
+    image = rng.random((3, 5, 3))
+    np.save(tmp_path / "a.npy", image)
+    with pytest.raises(ValueError, match=r"shape \(3, 5, 3\) may be \(channels, rows, columns\).* layout chw or hwc"):
+        io.read_image(tmp_path / "a.npy")
+    assert io.read_image(tmp_path / "a.npy", layout="chw").shape == (3, 5, 3)
+    assert io.read_image(tmp_path / "a.npy", layout="hwc").shape == (3, 3, 5)
+    assert io.read_image(tmp_path / "a.npy", shape=(3, 3, 5)).shape == (3, 3, 5)
+
+
+def test_notes_are_one_line_each_and_said_once(capsys):
+    with as_notes():
+        for text in ("one\ntwo", "one two", "three"):
+            warnings.warn(text, NoteWarning, stacklevel=1)
+        with pytest.raises(DeprecationWarning):
+            warnings.warn("other", DeprecationWarning, stacklevel=1)
+    assert capsys.readouterr().err.splitlines() == ["note: one two", "note: three"]
