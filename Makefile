@@ -1,5 +1,6 @@
 # make demo   install into .venv and run the main job      make test   everything that CI runs
-# make setup  a ready checkout with tools and git hooks    make fmt / types / pytest / notebooks / test-gpu / bench / pins / clean-kernels
+# make setup  a ready checkout with tools and git hooks    make nightly  search every property at random
+# make fmt / types / pytest / notebooks / test-gpu / bench / pins / clean-kernels
 
 PYTHON ?= python3
 # Pins every package, torch to a release with a small CPU wheel; `make CONSTRAINTS= ...` takes what pyproject.toml allows.
@@ -9,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PACKAGES := blurphys synth solvers nets
 
-.PHONY: setup demo test lint types layers pytest notebooks test-gpu fmt bench pins clean-kernels clean
+.PHONY: setup demo test lint types layers pytest nightly notebooks test-gpu fmt bench pins clean-kernels clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,6 +47,13 @@ layers: .venv/dev.stamp
 
 pytest: .venv/dev.stamp
 	$(BIN)/python -m pytest -n auto --doctest-modules --nbmake tests examples $(PACKAGES)
+
+# Every property, at random, with other numbers each time; ends with the commands that repeat what failed.
+EXAMPLES ?= 2000
+SEED ?= $(shell $(PYTHON) -c 'import secrets; print(secrets.randbelow(2**32))')
+nightly: .venv/dev.stamp
+	BLURPHYS_HYPOTHESIS_PROFILE=nightly BLURPHYS_EXAMPLES=$(EXAMPLES) \
+		$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-seed=$(SEED) tests
 
 notebooks: .venv/dev.stamp
 	$(BIN)/python -m pytest --nbmake examples

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,30 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per worker, or the workers
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
-# Laws of operators take more examples than other tests: see `tests.strategies.laws`.
-settings.register_profile(
-    "ci", max_examples=40, derandomize=True, deadline=None, print_blob=True, database=None, suppress_health_check=SLOW
-)
-settings.register_profile("dev", max_examples=25, deadline=None, print_blob=True, suppress_health_check=SLOW)
-settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=SLOW)
-settings.load_profile(os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+# Everywhere the same examples; `make nightly` searches at random. Some tests take more or fewer: `strategies.examples`.
+COMMON = {"deadline": None, "print_blob": True, "database": None, "suppress_health_check": SLOW}
+settings.register_profile("fixed", max_examples=40, derandomize=True, **COMMON)
+settings.register_profile("nightly", max_examples=int(os.environ.get("BLURPHYS_EXAMPLES") or 2000), **COMMON)
+settings.load_profile(os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") or "fixed")
 
 
 def pytest_collection_finish():
     """Take all that importing and collecting has made out of the garbage collector's sight."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say how each failure of a search at random is found again."""
+    seed, failed = config.getoption("--hypothesis-seed"), terminalreporter.stats.get("failed", [])
+    if seed is None or not failed:
+        return
+    environment = f"BLURPHYS_HYPOTHESIS_PROFILE=nightly BLURPHYS_EXAMPLES={settings().max_examples}"
+    terminalreporter.section("failures of the search: the same search again, or one example as a decorator")
+    for report in failed:
+        terminalreporter.line(f"{environment} .venv/bin/python -m pytest --hypothesis-seed={seed} '{report.nodeid}'")
+        for blob in dict.fromkeys(re.findall(r"@reproduce_failure\(.*\)", report.longreprtext)):
+            terminalreporter.line(f"    {blob}")
 
 
 @pytest.fixture(scope="session")

@@ -22,13 +22,17 @@ DTYPES = ("float32", "float64")
 EPS = {"float32": float(np.finfo(np.float32).eps), "float64": float(np.finfo(np.float64).eps)}
 
 
-_PROMISED = {40: 200}  # examples of the profile "ci": what an operator and law get there
-
-laws = settings(max_examples=_PROMISED.get(settings().max_examples, settings().max_examples))
-"""For the laws of operators."""
-
 NIGHTLY = os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") == "nightly"
 """Whether tests run that are too slow for every change."""
+
+
+def examples(count: int) -> settings:
+    """Settings of a test that takes `count` examples by default, and more in proportion in a search at random."""
+    return settings(max_examples=max(1, count * settings().max_examples // settings.get_profile("fixed").max_examples))
+
+
+laws = examples(200)
+"""For the laws of operators."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from blurphys.algebra import Adjoint
 from tests.cases import CASES, FAMILIES, GATHER, OFF_FRAME, ROWS_ARE_PSFS, Built, build
 from tests.oracles import BOUNDARIES
-from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, NIGHTLY, Setup, laws, setups, to_numpy
+from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, NIGHTLY, Setup, examples, laws, setups, to_numpy
 
 every_case = pytest.mark.parametrize("name", CASES)
 # More rows of the wrapper whose equality with what it wraps tests/blurphys/test_tiling.py checks for every operator.
@@ -359,7 +359,7 @@ def test_halo_is_how_far_an_output_pixel_looks():
 
 
 @every_family
-@settings(max_examples=max(laws.max_examples // 4, 10))
+@examples(50)
 @given(s=setups())
 def test_adjoint_operator(family, s):
     built = build(family, s)

@@ -5,12 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from tests.oracles import BOUNDARIES
-from tests.strategies import simplex, unit_psfs
+from tests.strategies import examples, simplex, unit_psfs
 
 torch = pytest.importorskip("torch")
 autograd = pytest.importorskip("blurphys.engines.autograd")
@@ -59,7 +59,7 @@ def test_opcheck(family, mixed):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=max(settings().max_examples // 20, 3), deadline=None)
+@examples(3)
 @given(boundary=st.sampled_from(BOUNDARIES), mixed=st.booleans(), seed=st.integers(0, 2**16), adjoint=st.booleans())
 def test_first_and_second_derivatives(family, boundary, mixed, seed, adjoint):
     """Of the operators themselves, gradients in every argument; numerical differences are the oracle."""

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -17,7 +17,7 @@ import blurphys as bp
 import solvers
 from blurphys.certificate import certificate
 from tests.cases import CASES
-from tests.strategies import Setup, simplex, to_namespace
+from tests.strategies import Setup, examples, simplex, to_namespace
 
 BOUNDARIES = ("reflect", "symmetric", "replicate", "circular", "zero")
 FAMILIES = ("gkm", "gkm_supports", "rkr", "psf_stack", "scatter", "pixel_psf", "defocus_blur", "nested")
@@ -155,7 +155,7 @@ def operators(draw):
     return CASES[name](setup).A if not (setup.batch and name == "pixel_psf") else CASES["gkm"](setup).A
 
 
-@settings(max_examples=min(200, max(6, settings.default.max_examples // 4)))
+@examples(10)
 @given(operators(), st.sampled_from((1.0, 0.6, 1.5)))
 def test_against_dense_eigenvalues(A, damping):
     D = np.asarray(bp.to_dense(A))
@@ -177,7 +177,7 @@ def test_against_dense_eigenvalues(A, damping):
         assert inside.imaginary >= np.abs(eigenvalues.imag).max() - 0.05
 
 
-@settings(max_examples=min(100, max(6, settings.default.max_examples // 4)))
+@examples(10)
 @given(st.integers(0, 2**16))
 def test_safe_damping_is_where_the_radius_reaches_one(seed):
     """Just below it the dense radius is below 1, just above it is not."""

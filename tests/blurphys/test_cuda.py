@@ -13,15 +13,16 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from blurphys.engines import cuda, cuda_floor, cuda_mixture, cuda_recursive, reference
 from blurphys.engines.cuda_launch import program, sizes
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.cuda_shim.problems import assert_close, problems
+from tests.strategies import examples
 
 FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
-FEW = 3  # divides the examples of the profile: a block of 256 fibers takes milliseconds
+few = examples(13)  # a block of 256 fibers takes milliseconds
 
 PROGRAMS = {
     "gaussian": program(
@@ -62,11 +63,6 @@ def gpu_on_cpu(tmp_path_factory):
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cuda_programs"
     folder.mkdir(exist_ok=True)
     return CpuDevice(folder)
-
-
-def few(test):
-    """Fewer examples than the profile asks for, in proportion."""
-    return settings(max_examples=max(10, settings().max_examples // FEW))(test)
 
 
 def run(device, name, *arguments):

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from scipy.ndimage import gaussian_filter
 
 import blurphys as bp
 import solvers
 from blurphys.decay import measure_decay
-from tests.strategies import simplex
+from tests.strategies import NIGHTLY, simplex
 
 BOUNDARIES = ("reflect", "symmetric", "replicate", "circular", "zero")
 
@@ -85,7 +84,7 @@ def prediction_hits(draws, *, height=36, width=40, limit=200):
 
 
 def test_predicted_iterations_agree_with_the_iteration():
-    draws = 400 if settings.default.max_examples >= 2000 else 32
+    draws = 400 if NIGHTLY else 32
     share, early, late = prediction_hits(draws)
     assert share >= 0.9
     assert early >= draws // 4 and late >= draws // 20  # measured ones and extrapolated ones both occur

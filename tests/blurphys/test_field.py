@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from blurphys.field import FieldDefocus
 from tests import oracles
-from tests.strategies import Setup, to_namespace, unit_psfs
+from tests.strategies import Setup, examples, to_namespace, unit_psfs
 
 RADII = (-2.5, -1.0, 0.0, 0.75, 2.0)
 VIEWS = ("left", "right", "combined")
@@ -65,7 +65,7 @@ def defocus_of(rng, shape):
     cols=st.integers(1, 4), boundary=st.sampled_from(oracles.BOUNDARIES), nodes=st.sampled_from(["corners", "centres"]),
     views=st.sampled_from([("combined",), ("left", "right"), VIEWS[::-1]]), coloured=st.booleans(),
 )  # fmt: skip
-@settings(max_examples=8)
+@examples(8)
 def test_dense_twin(namespace, seed, height, width, rows, cols, boundary, nodes, views, coloured):
     rng = np.random.default_rng(seed)
     size = Setup(height=height, width=width, boundary=boundary, support=(3, 4)).supports()

@@ -4,12 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from tests.oracles import BOUNDARIES
-from tests.strategies import laws, simplex, unit_psfs
+from tests.strategies import examples, laws, simplex, unit_psfs
 
 torch = pytest.importorskip("torch", reason="gradients need torch")
 
@@ -200,7 +200,7 @@ def test_gradient_along_a_random_direction(family, boundary, seed, adjoint, row)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=max(laws.max_examples // 20, 3))
+@examples(10)
 @given(**drawn)
 def test_gradcheck_and_gradgradcheck(family, boundary, seed, adjoint, row):
     torch.manual_seed(seed)

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 import blurphys.layered
 from tests.oracles import BOUNDARIES
+from tests.strategies import examples
 
 PUPIL = bp.Pupil.disk(split=0.4)
 BANK = bp.PSFBank(PUPIL, max_radius=3.0, step=0.5)
@@ -29,7 +30,7 @@ def layers(rng, count, height, width):
     seed=st.integers(0, 2**16), count=st.integers(1, 4), height=st.integers(7, 60), width=st.integers(7, 300),
     views=st.sampled_from([1, 2, 3, 4]), per_layer=st.booleans(), normalize=st.booleans(), coloured=st.booleans(),
 )  # fmt: skip
-@settings(max_examples=12)
+@examples(12)
 def test_the_fused_engine_is_the_reference(boundary, seed, count, height, width, views, per_layer, normalize, coloured):
     rng = np.random.default_rng(seed)
     bank = BANK
@@ -71,7 +72,7 @@ def test_one_layer_everywhere_is_a_convolution():
 
 
 @given(st.integers(0, 2**16), st.sampled_from(BOUNDARIES))
-@settings(max_examples=20)
+@examples(20)
 def test_a_constant_stays_where_the_background_is_closed(seed, boundary):
     alphas = layers(np.random.default_rng(seed), 3, 15, 18)
     A = bp.LayeredDefocus(alphas, radii=(-2.0, 0.0, 3.0), bank=BANK, boundary=boundary, views=("combined",))

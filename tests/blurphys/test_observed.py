@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
 
 import blurphys as bp
 import solvers
 from tests.oracles import BOUNDARIES
-from tests.strategies import NAMESPACES, simplex, to_namespace, to_numpy, unit_psfs
+from tests.strategies import NAMESPACES, examples, simplex, to_namespace, to_numpy, unit_psfs
 
 HEIGHT, WIDTH, CHANNELS = 11, 14, 2
 SHAPE = (CHANNELS, HEIGHT, WIDTH)
@@ -101,7 +101,7 @@ def test_no_boundary_rule_is_left(name, boundary, seed):
     assert np.allclose(U(scene[..., 3:-3]), wide(scene), atol=1e-12)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**16))
 def test_a_convolution_becomes_the_valid_one(h, w, seed):
     rng = np.random.default_rng(seed)
@@ -114,7 +114,7 @@ def test_a_convolution_becomes_the_valid_one(h, w, seed):
         assert np.allclose(y, valid[top : top + HEIGHT, left : left + WIDTH])
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(0, 2**16), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2, 4]))
 def test_each_pixel_keeps_its_psf(seed, h, w):
     rng = np.random.default_rng(seed)

@@ -4,16 +4,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from tests.cases import FAMILIES, build
-from tests.strategies import setups, to_numpy
+from tests.strategies import examples, setups, to_numpy
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=10)
+@examples(10)
 @given(data=st.data())
 def test_round_trip(family, data, tmp_path_factory):
     s = data.draw(setups(namespaces=("numpy", "torch")))

@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from tests import oracles
+from tests.strategies import examples
 
 ROUNDING = 4e-13  # "exact" for sums over some 10^5 cells of the pupil
-fewer = settings(max_examples=max(settings().max_examples // 8, 10))  # pupils take tens of milliseconds
+fewer = examples(10)  # pupils take tens of milliseconds
 
 
 def centroid_x(psf):

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from tests import oracles
+from tests.strategies import examples
 
 GOLDEN = {  # radius: kernel size, |centroid| of the left view for the two published settings
     1: (3, 0.486, 0.462),
@@ -128,7 +129,7 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 @every_family
-@settings(max_examples=max(settings().max_examples // 8, 10))
+@examples(10)
 @given(radius=st.floats(0.05, 9.0))
 def test_kernels_have_unit_sum_and_are_not_negative(family, radius):
     psf = FAMILIES[family](radius)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import solvers
@@ -11,7 +11,7 @@ from solvers import Status
 from solvers.admm import ADMMState, admm, admm_init, admm_step
 from solvers.fista import fista
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 
 def shrink(x, strength):
@@ -92,7 +92,7 @@ def test_a_fixed_point_satisfies_the_optimality_conditions():
 
 
 @given(st.floats(0.05, 5), st.floats(0, 2), st.integers(0, 2**16))
-@settings(max_examples=10)
+@examples(10)
 def test_the_distance_to_the_solution_never_grows(rho, strength, seed):
     """||z - z*||^2 + ||u - u*||^2 falls in every step for exact data steps; u is the scaled multiplier."""
     p = problems.rectangular(columns=(1, 2, 4))

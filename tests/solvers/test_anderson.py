@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import blurphys as bp
@@ -11,7 +11,7 @@ import solvers
 from solvers import Status
 from solvers.anderson import GROWTH, AndersonState, anderson_init, anderson_step
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 SHAPE = (2, 3, 4)
 
@@ -222,7 +222,7 @@ def blurs(draw):
     return A, A.forward(rng.uniform(0.1, 1.0, (1, 9, 10)))
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(blurs(), st.sampled_from([1e-2, 1e-3, 1e-4]), st.integers(1, 8))
 def test_it_never_costs_more_than_a_step_above_the_plain_iteration(blur, tol, memory):
     A, y = blur

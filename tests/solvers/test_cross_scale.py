@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -11,7 +11,7 @@ import solvers
 from solvers import Status
 from solvers.cross_scale import cross_scale_init, cross_scale_step, neumann_cross_scale, pyramid, upsampled
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 SHAPE = (2, 4, 8)
 
@@ -48,7 +48,7 @@ def reduced(x, rule):
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-@settings(max_examples=15)
+@examples(15)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), st.sampled_from([(), (2,)]), st.sampled_from([32, 64]))
 def test_upsampling_is_that_of_torch(namespace, height, width, factor, batch, bits):
     x = np.random.default_rng(height + 7 * width).normal(size=(*batch, 2, height, width)).astype(f"float{bits}")

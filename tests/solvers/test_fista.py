@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import solvers
@@ -13,7 +13,7 @@ from solvers.fista import FISTAState, fista, fista_init, fista_step
 from solvers.prox import nonnegative
 from solvers.wavelet import l1_wavelet
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 
 def shrink(x, strength):
@@ -42,7 +42,7 @@ def test_a_quadratic_prior_gives_tikhonov(namespace, batch, restart):
 
 
 @given(st.integers(0, 2**16), st.floats(0.01, 3))
-@settings(max_examples=8)
+@examples(8)
 def test_the_lasso_satisfies_its_optimality_conditions(seed, strength):
     p = problems.rectangular(seed=seed % 11)
     y = np.random.default_rng(seed).normal(size=p.y.shape)
@@ -54,7 +54,7 @@ def test_the_lasso_satisfies_its_optimality_conditions(seed, strength):
 
 
 @given(st.integers(0, 2**16))
-@settings(max_examples=8)
+@examples(8)
 def test_non_negative_least_squares_of_scipy(seed):
     p = problems.rectangular(seed=seed % 11)
     y = np.random.default_rng(seed).normal(size=p.y.shape)
@@ -84,7 +84,7 @@ def test_the_objective_is_within_the_promised_distance():
 
 
 @given(st.integers(0, 2**16), st.booleans())
-@settings(max_examples=8)
+@examples(8)
 def test_residuals_by_linearity_are_the_true_ones(seed, restart):
     p = problems.varying()
     y = np.random.default_rng(seed).normal(size=p.y.shape)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg as sl
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers import Status
 from solvers.gmres import gmres, gmres_init, gmres_step
 from tests import problems
-from tests.strategies import NAMESPACES, to_numpy
+from tests.strategies import NAMESPACES, examples, to_numpy
 
 SHAPE = (1, 3, 4)
 ROTATION = np.kron(np.eye(6), np.array([[0.0, 1.0], [-1.0, 0.0]]))
@@ -26,7 +26,7 @@ def image(seed, batch=()):
 
 
 @given(st.integers(0, 2**16), st.integers(1, 12), st.sampled_from([2.0, 0.0]), st.booleans())
-@settings(max_examples=40)
+@examples(40)
 def test_the_smallest_residual_over_the_space(seed, steps, shift, preconditioned):
     """Also where the numerical range holds zero (shift 0), and with a preconditioner: span{M r, M A M r, ...}."""
     M, P = matrix(seed, shift), matrix(seed + 1) if preconditioned else np.eye(12)
@@ -57,7 +57,7 @@ def test_the_iterates_of_scipy_through_restarts(seed, restart, cycles):
 
 
 @given(st.integers(0, 2**16))
-@settings(max_examples=20)
+@examples(20)
 def test_the_residuals_are_those_of_the_iterates(seed):
     M, b, seen = matrix(seed), image(seed), []
     A = problems.Matrix(M, SHAPE)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers.hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 EXPONENTS = (1 / 2, 2 / 3)
 
@@ -113,7 +113,7 @@ def test_shrink_takes_a_weight_per_number():
     st.sampled_from(EXPONENTS),
     st.integers(0, 2**16),
 )
-@settings(max_examples=8)
+@examples(8)
 def test_it_beats_what_is_at_hand(shape, exponent, p, seed):
     """The result is better than the image itself, its mean, and small changes of the result on average."""
     rng = np.random.default_rng(seed)
@@ -139,7 +139,7 @@ def test_two_pixels_have_an_exact_answer(p):
 
 
 @given(st.floats(-3, -1), st.sampled_from(EXPONENTS), st.floats(0.1, 10), st.integers(0, 2**16))
-@settings(max_examples=8)
+@examples(8)
 def test_symmetries(exponent, p, scale, seed):
     x, strength = np.random.default_rng(seed).random((2, 5, 6)), 10.0**exponent
     z = hyper_laplacian(x, strength, p=p)
@@ -207,7 +207,7 @@ def test_gradients(p):
     assert v.grad[4] == pytest.approx(1)
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(st.integers(0, 2**16))
 def test_a_batch_is_its_images(seed):
     x = np.random.default_rng(seed).random((2, 1, 4, 5))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
 
 import blurphys as bp
 import solvers
-from tests.strategies import NAMESPACES, to_namespace, to_numpy, unit_psfs
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy, unit_psfs
 
 RNG = np.random.default_rng(3)
 sizes = st.integers(0, 3).map(lambda n: 2 * n + 1)
@@ -26,7 +26,7 @@ def response(kernel, u, v):
     return np.exp(-2j * np.pi * u * rows) @ kernel @ np.exp(-2j * np.pi * v * cols)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(
     st.integers(1, 6),
     st.integers(1, 7),
@@ -130,7 +130,7 @@ def test_whole_scales_keep_the_sum(n, scale, interpolation, seed):
         assert np.allclose(found, np.pad(kernel, pad))
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3), st.booleans(), st.integers(0, 99))
 def test_scaled_inverse_is_a_weighted_sum_of_filters(scales, dilated, seed):
     rng = np.random.default_rng(seed)
@@ -150,7 +150,7 @@ def test_scaled_inverse_is_a_weighted_sum_of_filters(scales, dilated, seed):
     assert np.allclose(found, expected)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.integers(0, 99))
 def test_maps_pick_the_scale_of_each_pixel(seed):
     rng = np.random.default_rng(seed)
@@ -187,7 +187,7 @@ def test_maps_that_know_the_blur_restore_more_than_any_one_scale():
     assert best[1] < 0.85 * one[1]
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(1, 4), st.integers(0, 999))
 def test_nnls_weights_satisfy_the_optimality_conditions(count, seed):
     rng = np.random.default_rng(seed)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg as sl
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 import solvers
 from solvers import Status
 from tests import problems
-from tests.strategies import NAMESPACES, to_numpy
+from tests.strategies import NAMESPACES, examples, to_numpy
 
 SQUARE = ("gmres", "bicgstab")
 SHAPE = (1, 3, 4)
@@ -40,7 +40,7 @@ def test_square_systems(name, seed):
 
 
 @given(st.integers(0, 2**16), st.integers(1, 8))
-@settings(max_examples=40)
+@examples(40)
 def test_gmres_has_the_residuals_of_scipy(seed, steps):
     M = matrix(seed)
     b, x0 = np.random.default_rng(seed).normal(size=(2, *SHAPE))
@@ -144,7 +144,7 @@ def test_nan_on_the_way(name):
     st.sampled_from([((2, 4, 5), (1, 4, 5)), ((1, 3, 4), (2, 3, 4))]),
     st.sampled_from([0.0, 0.3]),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_lsqr_is_the_least_squares_solution(seed, shapes, damp):
     rows, columns = shapes
     p = problems.rectangular(rows=rows, columns=columns, seed=seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers import Status
@@ -16,7 +16,7 @@ from solvers.landweber import (
     nesterov_step,
 )
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 BOTH = (None, "nesterov")
 
@@ -46,7 +46,7 @@ def test_the_residual_of_a_diagonal_shrinks_as_it_should(seed, damping, steps):
 
 
 @pytest.mark.parametrize("accelerate", BOTH)
-@settings(max_examples=8)
+@examples(8)
 @given(st.integers(0, 2**16))
 def test_it_finds_the_least_squares_solution(accelerate, seed):
     p = problems.rectangular(seed=seed % 5)
@@ -59,7 +59,7 @@ def test_it_finds_the_least_squares_solution(accelerate, seed):
 
 
 @pytest.mark.parametrize("accelerate", BOTH)
-@settings(max_examples=8)
+@examples(8)
 @given(st.integers(0, 2**16))
 def test_it_finds_the_non_negative_solution(accelerate, seed):
     p = problems.rectangular(seed=seed % 5)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 import solvers
 from solvers.tiles import Tiles
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 
 def smooth(height, width, low=0.6, high=1.6, channels=2, dtype=float):
@@ -169,7 +169,7 @@ def test_gradients():
     st.integers(0, 9),
     st.sampled_from(["reflect", "symmetric", "replicate", "circular", "zero"]),
 )
-@settings(max_examples=50)
+@examples(50)
 def test_tiles(size, tile, overlap, margin, boundary):
     tiles = Tiles(*size, tile, min(overlap, tile), margin, boundary)
     rng = np.random.default_rng(0)

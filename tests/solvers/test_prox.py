@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.restoration import denoise_tv_chambolle
 
 import solvers
 from solvers.prox import denoiser, nonnegative
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 
 def total_variation(z, joint=False, smooth=0.0):
@@ -62,7 +62,7 @@ def test_it_minimises_the_stated_objective(joint):
     st.booleans(),
     st.integers(0, 2**16),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_laws_of_a_proximal_map(shape, strength, joint, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=shape), rng.normal(size=shape)
@@ -161,7 +161,7 @@ def test_one_line_has_no_direction():
 
 
 @given(st.floats(0, 1), st.booleans(), st.integers(0, 2**16))
-@settings(max_examples=8)
+@examples(8)
 def test_no_other_image_has_a_lower_objective(strength, joint, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2, 3, 4))
@@ -208,7 +208,7 @@ def test_gradients_of_the_anisotropic_variation(joint):
 
 
 @given(st.floats(0, 1), st.integers(0, 2**16))
-@settings(max_examples=8)
+@examples(8)
 def test_nonnegative_is_exact_for_the_anisotropic_variation(strength, seed):
     """No other image without negative values has a lower objective."""
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.restoration import richardson_lucy as skimage_richardson_lucy
 
@@ -17,7 +17,7 @@ from solvers.richardson_lucy import (
     richardson_lucy_step,
 )
 from tests import problems
-from tests.strategies import NAMESPACES, to_numpy
+from tests.strategies import NAMESPACES, examples, to_numpy
 
 
 def photons(seed, shape=(2, 5, 6), mean=30.0):
@@ -171,7 +171,7 @@ def test_images_of_a_batch_are_solved_alone():
 
 
 @given(st.integers(0, 2**16))
-@settings(max_examples=15)
+@examples(15)
 def test_only_observed_pixels_count(seed):
     p = problems.varying()
     y = photons(seed, p.y.shape)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from tests import problems
-from tests.strategies import NAMESPACES, to_namespace, to_numpy
+from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
 
 NAMES = ("haar", "db2", "db3", "db8")
 ROOT = np.sqrt(3.0)
@@ -109,7 +109,7 @@ def test_no_other_image_has_a_lower_objective(wavelet, strength, shape, seed):
 
 
 @given(st.floats(0, 1), st.integers(1, 3), st.sampled_from(NAMES), st.integers(0, 2**16))
-@settings(max_examples=20)
+@examples(20)
 def test_it_is_firmly_non_expansive(strength, translations, wavelet, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(1, 6, 7)), rng.normal(size=(1, 6, 7))

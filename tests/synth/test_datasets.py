@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blurphys.colour import srgb_to_linear
 from synth import datasets, io
 from synth.datasets import CUHK, DPDD, LFDOF, RTF, SYNDOF, PixelDP, RealDOF
 from synth.datasets._folders import natural
+from tests.strategies import examples
 
 H, W = 4, 6
 SHARP = ["1P0A0918", "1P0A0919", "1P0A0924"]  # the first and third a shot after, the second a shot before the source
@@ -475,7 +476,7 @@ def test_syndof_maps_are_a_tenth_of_the_integer(bits, tmp_path):
 # The order of names, and the weight of the import
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.lists(st.integers(0, 99999), unique=True), st.sampled_from(["IMG_{}.png", "{}.png", "a{}_ap1_2.png"]))
 def test_numbers_sort_by_value(numbers, pattern):
     names = sorted((pattern.format(number) for number in numbers), key=natural)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -13,12 +13,13 @@ from synth import Camera, Layer, Scene, render
 from synth.layering import layers_of
 from synth.noise import ShotReadNoise
 from synth.scenes import with_background
+from tests.strategies import examples
 
 LENS = bp.ThinLens(focal_length_mm=50, f_number=4, focus_distance_m=1, pixel_pitch_um=46.875)
 CAMERA = Camera(lens=LENS, pupil=bp.Pupil.disk(split=0.3), noise=ShotReadNoise(), max_radius=4.0)
 BANK = CAMERA.bank()
 H, W = 24, 30
-SEVERAL = settings(max_examples=60)
+SEVERAL = examples(60)
 
 
 def photograph(depth, seed=0, name="made"):

@@ -4,12 +4,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from blurphys.field import FieldDefocus
 from synth import optics
+from tests.strategies import examples
 
 PUPIL = bp.Pupil.disk(split=0.4)
 
@@ -34,7 +35,7 @@ def moments(psf):
 @given(
     scale=st.tuples(*[st.floats(0.8, 1.2)] * 3), shift=st.tuples(*[st.floats(-1.5, 1.5)] * 3), step=st.floats(0.6, 2)
 )
-@settings(max_examples=3)
+@examples(3)
 def test_each_colour_has_the_pupils_psf_of_its_own_radius(scale, shift, step):
     bank = optics.chromatic_bank(PUPIL, max_radius=3.0, step=step, scale=scale, shift_px=shift)
     assert np.diff(bank.radii).max() <= step + 1e-12 and bank.max_radius == 3.0
@@ -147,7 +148,7 @@ def test_cat_eyes_where_the_nodes_lie():
 
 
 @given(height=st.integers(1, 9), width=st.integers(2, 9), corner=st.floats(-3, 3))
-@settings(max_examples=20)
+@examples(20)
 def test_curvature_is_quadratic_in_the_image_radius(height, width, corner):
     defocus = np.linspace(-1, 1, height * width, dtype=np.float32).reshape(height, width)
     bent = optics.field_curvature(defocus, radius_px_at_corner=corner)
@@ -169,7 +170,7 @@ def test_vignetting_is_the_fourth_power_of_the_cosine():
 
 
 @given(left=st.floats(0.5, 2), right=st.floats(0.5, 2), width=st.integers(2, 50))
-@settings(max_examples=20)
+@examples(20)
 def test_shading_keeps_the_mean_and_has_the_ratios(left, right, width):
     gains = optics.view_shading((3, width), ratio_left=left, ratio_right=right)
     assert np.allclose((gains["left"] + gains["right"]) / 2, 1)
@@ -206,7 +207,7 @@ def test_measured_banks_give_back_what_was_measured(rng, n):
 
 
 @given(seed=st.integers(0, 999), scale=st.floats(0.5, 2.5))
-@settings(max_examples=10)
+@examples(10)
 def test_measured_banks_scale_centroid_and_width(seed, scale):
     """The pixels' own boxes come on top: the scaled ones of the measurement and those of the result."""
     fine = np.random.default_rng(seed).random((21, 21))

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from synth import scenes
 from synth.scenes import dead_leaves, highlights, resized, slanted_planes, text_chart, thin_occluders
 from synth.scenes._drawing import Canvas, cloth, disc, strand
+from tests.strategies import examples
 
 KINDS = [dead_leaves, slanted_planes, thin_occluders, highlights, text_chart]
 every = pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
@@ -18,7 +19,7 @@ every = pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
 
 @every
 @given(height=st.integers(16, 60), width=st.integers(16, 60), seed=st.integers(0, 2**64))
-@settings(max_examples=12)
+@examples(12)
 def test_the_image_is_what_the_layers_show(make, height, width, seed):
     scene = make(height, width, seed=seed)
     assert scene.shape == (height, width)
@@ -172,7 +173,7 @@ def test_what_is_drawn_first_lies_over():
 
 
 @given(coverage=st.floats(0.2, 0.7), exponent=st.floats(1, 4))
-@settings(max_examples=10)
+@examples(10)
 def test_dead_leaves_cover_what_was_asked_for(coverage, exponent):
     scene = dead_leaves(128, 128, layers=4, coverage=coverage, exponent=exponent, radius_px=(2, 8), textured=False)
     shares = [layer.alpha.mean() for layer in scene.layers[:-1]]
@@ -189,7 +190,7 @@ def test_plain_dead_leaves_have_plain_colours():
 
 
 @given(seed=st.integers(0, 99), planes=st.integers(1, 5))
-@settings(max_examples=20)
+@examples(20)
 def test_planes_are_planes_and_their_defocus_is_linear(seed, planes):
     scene = slanted_planes(24, 40, planes=planes, seed=seed)
     assert len(scene.layers) == planes

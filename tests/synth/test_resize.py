@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from synth import Scene, scenes
 from synth.scenes import Layer, resized, scaled_pitch
+from tests.strategies import examples
 
 
 def make(H, W, seed=0, unknown=0.0):
@@ -32,7 +33,7 @@ def sizes(draw):
 
 
 @given(size=sizes(), seed=st.integers(0, 99))
-@settings(max_examples=50)
+@examples(50)
 def test_light_is_the_average_over_the_area(size, seed):
     H, W, height, width = size
     scene = make(H, W, seed)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from blurphys.colour import srgb_to_linear
 from synth import io, scenes
+from tests.strategies import examples
 
 CALIBRATION = """cam0=[3979.911 0 1244.772; 0 3979.911 1019.507; 0 0 1]
 cam1=[3979.911 0 1369.115; 0 3979.911 1019.507; 0 0 1]
@@ -220,7 +221,7 @@ def wall(H, W, f, z):
 
 
 @given(H=st.integers(1, 9), W=st.integers(1, 9), f=st.floats(2, 2000), z=st.floats(0.1, 100))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hypersim_sees_a_wall_as_flat(H, W, f, z, tmp_path):
     colour, depth = hypersim(tmp_path, np.ones((H, W, 3), np.float16), wall(H, W, f, z))
     assert np.allclose(scenes.hypersim(colour, depth, focal_px=f).depth_m, z, rtol=1e-12)
