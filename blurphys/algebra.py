@@ -34,6 +34,12 @@ def _common_batch(owner: str, parts: Sequence[LinearOperator]) -> Shape:
     return batch
 
 
+def _widest(parts: Sequence[LinearOperator]) -> int | None:
+    """The largest halo; None where one is not known."""
+    halos = [part.halo for part in parts]
+    return None if None in halos else max(h for h in halos if h is not None)
+
+
 class _Combination(LinearOperator):
     """What the combinations share: the place, the batch and the validation of their parts."""
 
@@ -91,7 +97,7 @@ class Adjoint(_Combination):
         return self.operator.in_shape
 
     @property
-    def halo(self) -> int:
+    def halo(self) -> int | None:
         return self.operator.halo
 
     @property
@@ -134,8 +140,9 @@ class Composed(_Combination):
         return self.left.out_shape
 
     @property
-    def halo(self) -> int:
-        return self.left.halo + self.right.halo
+    def halo(self) -> int | None:
+        halos = (self.left.halo, self.right.halo)
+        return None if None in halos else sum(h for h in halos if h is not None)
 
     def _forward(self, x: Array) -> Array:
         return self.left._forward(self.right._forward(x))
@@ -173,8 +180,8 @@ class Sum(_Combination):
         return self.left.out_shape
 
     @property
-    def halo(self) -> int:
-        return max(self.left.halo, self.right.halo)
+    def halo(self) -> int | None:
+        return _widest(self.parts)
 
     def _forward(self, x: Array) -> Array:
         return self.left._forward(x) + self.right._forward(x)
@@ -204,7 +211,7 @@ class Scaled(_Combination):
         return self.operator.out_shape
 
     @property
-    def halo(self) -> int:
+    def halo(self) -> int | None:
         return self.operator.halo
 
     def _forward(self, x: Array) -> Array:
@@ -252,8 +259,8 @@ class Stacked(_Combination):
         return (sum(a.out_shape[0] for a in self.operators), *self.operators[0].out_shape[1:])
 
     @property
-    def halo(self) -> int:
-        return max(a.halo for a in self.operators)
+    def halo(self) -> int | None:
+        return _widest(self.parts)
 
     def _forward(self, x: Array) -> Array:
         return array_namespace(x).concat([a._forward(x) for a in self.operators], axis=-3)
@@ -322,6 +329,10 @@ class Identity(LinearOperator):
     @property
     def out_shape(self) -> Shape:
         return self.shape
+
+    @property
+    def halo(self) -> int:
+        return 0
 
     @property
     def H(self) -> LinearOperator:

@@ -13,7 +13,8 @@ from .bank import PSFBank
 from .boundary import check_boundary, check_extension
 from .defocus import _check_defocus_map
 from .engines.registry import kernel
-from .linop import LinearOperator, require_same_kind
+from .inputs import require_same_kind, whole_numbers
+from .linop import LinearOperator
 from .maps import interpolation_index
 from .mixing import check_channels
 from .psf_stack import _check_unit_sum, _reach
@@ -66,12 +67,17 @@ class FieldDefocus(LinearOperator):
     nodes : {"corners", "centres"}
         Where the nodes lie: evenly spaced from border to border, the outermost on the border pixels; or at the centres
         of equal patches, as measured grids are, with the nearest node's PSFs between an outer centre and the border.
+    frame : (int, int), optional
+        Rows and columns of the frame over which the nodes lie, where the map shows a window of it; by default the map
+        is the whole frame.
+    origin : (int, int)
+        Row and column of the frame at which the map begins. `crop` sets both.
 
     Raises
     ------
     ValueError
         Banks that are no grid or differ in their radii, radii outside the banks, NaN or inf in the map, an unknown,
-        repeated or missing view, an extension beyond the limit.
+        repeated or missing view, an extension beyond the limit, a window outside of the frame.
     TypeError
         Something else than a PSFBank in the grid, or banks of tensors that do not live where the map lives.
 
@@ -114,6 +120,8 @@ class FieldDefocus(LinearOperator):
     boundary: BoundaryName = "reflect"
     views: tuple[str | float, ...] = ("combined",)
     nodes: Placement = "corners"
+    frame: tuple[int, int] | None = None
+    origin: tuple[int, int] = (0, 0)
     _design: Array | None = field(init=False, default=None)  # the PSFs, where they are not learned
     _axes: tuple[_Axis, _Axis] = field(init=False)
 
@@ -137,8 +145,26 @@ class FieldDefocus(LinearOperator):
             raise ValueError(f"{owner}: expected banks for {self.channels} colours, got one for {psfs.shape[-3]}")
         check_extension(self.in_shape, *_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         counts = (1, 1) if self._uniform else (len(self.banks), len(self.banks[0]))
-        axes = (_axis(n, size, self.nodes, self.like) for n, size in zip(counts, self.in_shape[-2:], strict=True))
-        object.__setattr__(self, "_axes", tuple(axes))
+        object.__setattr__(self, "_axes", self._placed(counts))
+
+    def _placed(self, counts: tuple[int, int]) -> tuple[_Axis, ...]:
+        """Check the place of the map in the frame, and find the nodes around its lines."""
+        sizes = tuple(self.in_shape[-2:])
+        frame = sizes if self.frame is None else whole_numbers("FieldDefocus", "frame", self.frame)
+        origin = whole_numbers("FieldDefocus", "origin", self.origin)
+        if len(frame) != 2 or min(frame) < 1 or len(origin) != 2:
+            raise ValueError(
+                f"FieldDefocus: expected frame and origin as (rows, columns), got frame {self.frame} and origin "
+                f"{self.origin}"
+            )
+        inside = all(o < whole and o + n > 0 for o, n, whole in zip(origin, sizes, frame, strict=True))
+        if not inside or (self.frame is None and any(origin)):
+            raise ValueError(
+                f"FieldDefocus: expected a map that lies in the frame, got {sizes[0]} x {sizes[1]} px from origin "
+                f"{origin} in frame {self.frame}; frame is the size of the whole picture"
+            )
+        places = zip(counts, sizes, frame, origin, strict=True)
+        return tuple(_axis(n, o + np.arange(size), whole, self.nodes, self.like) for n, size, whole, o in places)
 
     @property
     def _first(self) -> PSFBank:
@@ -190,8 +216,11 @@ class FieldDefocus(LinearOperator):
         return max(self._psfs.shape[-2:]) // 2
 
     def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        axes = (self._axes[0].cut(rows), self._axes[1].cut(cols))
-        return self._with(defocus_map=take(self.defocus_map, rows, cols), _axes=axes)
+        sizes, axes = self.in_shape[-2:], (self._axes[0].cut(rows), self._axes[1].cut(cols))
+        frame = sizes if self.frame is None else self.frame
+        starts = (_start(span, size) for span, size in zip((rows, cols), sizes, strict=True))
+        origin = tuple(first + start for first, start in zip(self.origin, starts, strict=True))
+        return self._with(defocus_map=take(self.defocus_map, rows, cols), _axes=axes, frame=frame, origin=origin)
 
     def _located(self) -> tuple[Array, Array]:
         """Level below each pixel's radius, and the weight of the next one."""
@@ -269,8 +298,15 @@ def _grid(owner: str, banks: object) -> tuple[tuple[PSFBank, ...], ...]:
     return grid
 
 
-def _axis(count: int, size: int, nodes: Placement, like: Array) -> _Axis:
-    lines = np.arange(size)
+def _start(span: Span, size: int) -> int:
+    """First line of a window on an axis of `size` lines; negative where the outermost lines go on beyond it.
+
+    A window that wraps around the frame has no place in it; only `tiled` cuts such, and keeps none.
+    """
+    return span[0].start - len(span) // 2 if len(span) > 2 else span[0].start
+
+
+def _axis(count: int, lines: np.ndarray, size: int, nodes: Placement, like: Array) -> _Axis:
     place = lines * ((count - 1) / max(size - 1, 1)) if nodes == "corners" else (lines + 0.5) * (count / size) - 0.5
     place = np.clip(place, 0, count - 1)
     lower = np.clip(np.floor(place), 0, max(count - 2, 0)).astype(np.int64)

@@ -52,9 +52,15 @@ class LinearOperator(Arithmetic, ABC):
         return None
 
     @property
-    def halo(self) -> int:
-        """How far (px) an output pixel looks in any direction."""
-        return 0
+    def halo(self) -> int | None:
+        """How far an output pixel looks, px: no pixel further away, along rows or along columns, has a part in it.
+
+        A promise on which windows rely (`tiled`, `crop`, `unknown_boundary`): too small is silently wrong, larger is
+        safe and slower. Under ``circular`` the distance goes around the frame; for the adjoint it is the same. None,
+        the default of an operator of your own, means that it is not known, and what needs it refuses; `bp.check`
+        measures it.
+        """
+        return None
 
     @abstractmethod
     def _forward(self, x: Array) -> Array: ...
@@ -233,6 +239,54 @@ class LinearOperator(Arithmetic, ABC):
                 f"got ({row}, {col}); are row and column swapped?"
             )
         return self._psf_at(row % height, col % width)
+
+    @final
+    def crop(self, rows: slice, cols: slice) -> LinearOperator:
+        """Return the operator of a part of the picture: the same PSFs at the same points of the scene.
+
+        Parameters
+        ----------
+        rows, cols : slice
+            Which part, as for indexing (negative and missing bounds too), without a step; at least one pixel.
+
+        Returns
+        -------
+        LinearOperator
+            Of the same kind, on images (..., C, h, w). Its maps are those of the window, views of the ones here where
+            they are in memory, and read where they lie on disk. PSFs that depend on the place in the frame stay where
+            they are.
+
+        Raises
+        ------
+        ValueError
+            An empty part, a step, or a part so small that the boundary rule cannot extend it by the halo.
+        TypeError
+            Something else than slices; an operator (or one under it) that does not say what it does on a window: an
+            own one has to name its maps, see `LinearOperator`.
+
+        Notes
+        -----
+        With ``x`` a whole image, ``A.crop(rows, cols)(x[..., rows, cols])`` equals ``A(x)[..., rows, cols]`` further
+        than `halo` px from those outermost rows and columns of the part that are not the frame's; so does the adjoint.
+        Nearer, the boundary rule acts at edges that the scene does not have: crop wider by the halo and one, and cut
+        the result. The edges of the frame stay what they were, but under ``circular``, where only a whole axis wraps
+        around. An operator that observes a window of a larger scene (`unknown_boundary`) is cropped in what is
+        observed, and takes the scene that belongs to it.
+
+        Examples
+        --------
+        >>> import numpy as np, blurphys as bp
+        >>> A = bp.GKM(np.full((2, 60, 80), 0.5), sigmas=(0.0, 1.5))
+        >>> x = np.random.default_rng(0).random((3, 60, 80))
+        >>> part = A.crop(slice(20, 50), slice(-40, None))
+        >>> part.in_shape, part.halo
+        ((3, 30, 40), 5)
+        >>> bool(np.allclose(part(x[:, 20:50, -40:])[:, 5:-5, 5:], A(x)[:, 25:45, 45:], rtol=0, atol=1e-14))
+        True
+        """
+        from .cropping import crop
+
+        return crop(self, rows, cols)
 
     def validate(self) -> Self:
         """Check the values that promise a PSF: maps finite, non-negative, summing to one at every pixel.

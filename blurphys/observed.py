@@ -18,7 +18,7 @@ from .boundary import extend
 from .linop import LinearOperator, require_float, whole_numbers
 from .stored import Span
 from .types import Array, Shape
-from .windows import leaves
+from .windows import known_halo, leaves
 
 __all__ = ["Window", "extended", "unknown_boundary"]
 
@@ -73,6 +73,11 @@ class Window(LinearOperator):
     @property
     def out_shape(self) -> Shape:
         return self.shape
+
+    @property
+    def halo(self) -> int:
+        """0: a pixel of the window is a pixel of the scene."""
+        return 0
 
     def _forward(self, x: Array) -> Array:
         (_, height, width), (rows, cols) = self.shape, self._sides
@@ -142,14 +147,15 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
                 f"{owner}: expected an operator of blurphys that can be moved to a larger frame, or a combination of "
                 f"them, got {type(leaf).__name__}; build it for the larger scene and take bp.Window(shape, margin) @ A"
             )
+    halo = known_halo(owner, A)
     _check_form(owner, A, transposed=False)
     height, width = A.out_shape[-2:]
     if tuple(A.in_shape[-2:]) != (height, width):
         raise ValueError(f"{owner}: expected an operator that keeps H, W, got {A.in_shape} -> {A.out_shape}")
-    rows, cols = _pair(owner, A.halo if margin is None else margin)
-    if min(rows, cols) < A.halo:
+    rows, cols = _pair(owner, halo if margin is None else margin)
+    if min(rows, cols) < halo:
         raise ValueError(
-            f"{owner}: expected a margin of at least the halo, {A.halo} px, got ({rows}, {cols}): a pixel at the edge "
+            f"{owner}: expected a margin of at least the halo, {halo} px, got ({rows}, {cols}): a pixel at the edge "
             f"of the frame would see the edge of the scene"
         )
     taller = A._window(_replicated(height, rows), (slice(0, width),), {})

@@ -192,7 +192,7 @@ def _get_operator(group: h5py.Group, convert: Convert) -> LinearOperator:
     if name not in _KINDS:
         raise ValueError(f"unknown operator {name!r}")
     fields = [field.name for field in _given(_KINDS[name])]
-    given = {key: _get(group, key, convert) for key in fields}
+    given = {key: _get(group, key, convert) for key in fields if key in group or key in group.attrs}
     return _KINDS[name](**given)
 
 

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace, device, is_torch_array
 from .adapters import wrap
 from .linalg import dot, full_shapes, namespace_of, norm, random_image, to_numpy
 from .linop import LinearOperator, require_float, require_same_kind
+from .reach import measured_reach
 from .types import Array, Shape
 
 __all__ = ["CheckReport", "Law", "check"]
@@ -69,8 +70,16 @@ class CheckReport:
             figure = "" if row.figure is None else f"{row.figure:.2e}"
             bound = "" if row.tolerance is None else f"{row.tolerance:.2e}"
             lines.append(f"{row.name:<18}{verdict:<7}{figure:>11}{bound:>11}  {row.detail}")
-        lines.append("all laws hold" if self.passed else "NOT a linear operator with this adjoint")
+        lines.append(self._verdict())
         return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        broken = {row.name for row in self.rows if row.passed is False}
+        if not broken:
+            return "all laws hold"
+        if broken == {"halo"}:
+            return "a linear operator with this adjoint, but it looks further than A.halo tells"
+        return "NOT a linear operator with this adjoint"
 
 
 def _relative(a: Array, b: Array) -> float:
@@ -174,6 +183,7 @@ class _Trial:
             ("linearity", self.linearity),
             ("adjoint", self.adjoint),
             ("dense twin", self.dense_twin),
+            ("halo", self.halo),
             ("dtype and device", self.kind),
             ("gradient", self.gradient),
         ]
@@ -254,6 +264,18 @@ class _Trial:
         backward = np.stack([self.response(self.A.adjoint, self.shape_out, i)[columns] for i in rows], axis=0)
         scale = max(float(np.abs(forward).max()), float(np.abs(backward).max())) or 1.0
         return float(np.abs(forward - backward).max()) / scale
+
+    def halo(self) -> Law:
+        """`A.halo` is a promise on which windows rely; unknown is no fault, too small is."""
+        reach = measured_reach(self.A, like=self.like, seed=self.seed)
+        if reach is None:
+            return Law("halo", None, None, None, "not an operator from an image to an image around it")
+        if self.A.halo is None:
+            return Law(
+                "halo", None, float(reach), None, "px, as measured; A.halo is None, which windows (tiled) refuse"
+            )
+        detail = f"px that a pixel looks; A.halo is {self.A.halo}"
+        return Law("halo", reach <= self.A.halo, float(reach), float(self.A.halo), detail)
 
     def kind(self) -> Law:
         for image, method in ((self.x(), self.A.forward), (self.u(), self.A.adjoint)):

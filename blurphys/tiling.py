@@ -83,7 +83,7 @@ class Tiled(_Combination):
         return self.operator.out_shape
 
     @property
-    def halo(self) -> int:
+    def halo(self) -> int | None:
         return self.operator.halo
 
     @property

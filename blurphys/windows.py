@@ -27,6 +27,7 @@ __all__ = [
     "chunk_sides",
     "edge_rule",
     "itemsize",
+    "known_halo",
     "leaves",
     "margin_of",
     "smallest_memory",
@@ -47,16 +48,30 @@ def leaves(A: LinearOperator) -> dict[int, LinearOperator]:
     return {key: leaf for part in A.parts for key, leaf in leaves(part).items()}
 
 
-def check_operator(A: LinearOperator) -> None:
+def check_operator(A: LinearOperator, owner: str = "tiled") -> None:
     """Raise TypeError unless every operator under `A` can be cut to a window."""
     if not isinstance(A, LinearOperator):
-        raise TypeError(f"tiled: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
+        raise TypeError(f"{owner}: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
     for leaf in leaves(A).values():
         if leaf._maps is None and type(leaf)._cut is LinearOperator._cut:
             raise TypeError(
-                f"tiled: expected an operator of blurphys or a combination of them, got {type(leaf).__name__}, which "
+                f"{owner}: expected an operator of blurphys or a combination of them, got {type(leaf).__name__}, which "
                 f"does not say what it does on a window of the frame"
             )
+    known_halo(owner, A)
+
+
+def known_halo(owner: str, A: LinearOperator) -> int:
+    """Return the halo of an operator (px); raise TypeError where one under it does not tell."""
+    for leaf in leaves(A).values():
+        if leaf.halo is None:
+            raise TypeError(
+                f"{owner}: expected operators whose halo is known, but {type(leaf).__name__} does not tell how far a "
+                f"pixel looks; override `halo`, in px (bp.check(A) measures it)"
+            )
+    halo = A.halo
+    assert halo is not None  # a combination knows it where its parts do
+    return halo
 
 
 def margin_of(A: LinearOperator) -> int:

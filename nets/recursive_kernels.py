@@ -196,7 +196,7 @@ class ColourPairs(bp.LinearOperator):
         return self.blur.like
 
     @property
-    def halo(self) -> int:
+    def halo(self) -> int | None:
         return self.blur.halo
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from scipy.sparse.linalg import aslinearoperator
 
 import blurphys as bp
+from blurphys.reach import measured_reach
+from tests.cases import CASES
+from tests.strategies import Setup
 
 
 def broken(report):
@@ -87,3 +90,82 @@ def test_an_adjoint_that_fails_is_a_broken_law():
 
     report = bp.check((lambda x: 2 * x, fail), in_shape=(2, 3, 4))
     assert not report.passed and any("boom" in row.detail for row in report.rows)
+
+
+# ---- halo
+
+
+class Blur(bp.LinearOperator):
+    """A convolution that says of itself what it is told to say."""
+
+    def __init__(self, halo, boundary="reflect", said=None):
+        self.inner = bp.Convolution(bp.psf.gaussian(1.5, 9), shape=(2, 24, 30), boundary=boundary)
+        self.said = halo
+        if said is not None:
+            self.boundary = said
+
+    in_shape = property(lambda self: self.inner.in_shape)
+    out_shape = property(lambda self: self.inner.out_shape)
+    halo = property(lambda self: self.said)
+
+    def _forward(self, x):
+        return self.inner(x)
+
+    def _adjoint(self, y):
+        return self.inner.adjoint(y)
+
+
+class Silent(Blur):
+    halo = bp.LinearOperator.halo
+
+
+def halo_row(A):
+    return next(row for row in bp.check(A).rows if row.name == "halo")
+
+
+def test_an_operator_that_looks_further_than_it_tells():
+    for halo, passed in ((4, True), (9, True), (3, False), (0, False)):
+        report = bp.check(Blur(halo))
+        assert broken(report) == (set() if passed else {"halo"})
+        assert bool(report) is passed
+    assert "it looks further than A.halo tells" in str(report)
+    assert "NOT a linear operator" not in str(report)
+    assert broken(bp.check(3.0 * Blur(4) @ Blur(4))) == set()
+    assert broken(bp.check(bp.stack([Blur(4), Blur(2)]).H)) == set()  # the larger one of the two is enough
+    assert broken(bp.check(Blur(4) @ Blur(3))) == {"halo"}
+
+
+def test_an_unknown_halo_is_measured_and_no_fault():
+    A = Silent(None)
+    assert A.halo is None
+    assert (2 * A).halo is (A.H @ A).halo is (A + bp.Identity(A.in_shape)).halo is bp.stack([A, A]).halo is None
+    row = halo_row(A)
+    assert (row.passed, row.figure, row.tolerance) == (None, 4.0, None)
+    assert halo_row(A.H @ A).figure == 8.0
+    pair = (lambda x: np.roll(x, 3, -1), lambda y: np.roll(y, -3, -1))
+    report = bp.check(pair, in_shape=(1, 20, 30))
+    assert next(row.figure for row in report.rows if row.name == "halo") == 3.0  # around the frame
+
+
+def test_distances_go_around_the_frame_only_where_the_operator_does():
+    assert halo_row(Blur(4, "circular", said="circular")).passed
+    assert halo_row(Blur(4, "circular")).passed  # who does not tell a boundary may wrap around
+    assert halo_row(Blur(4, "circular", said="reflect")).figure == 29.0
+    flipped = bp.check((lambda x: x[..., ::-1].copy(), lambda y: y[..., ::-1].copy()), in_shape=(1, 20, 30))
+    assert next(row.figure for row in flipped.rows if row.name == "halo") >= 10
+
+
+def test_where_a_halo_has_no_meaning():
+    for A in (np.eye(6), np.ones((3, 5))):
+        assert next(row for row in bp.check(aslinearoperator(A)).rows if row.name == "halo").passed is None
+
+
+@pytest.mark.parametrize("boundary", ("zero", "circular"))
+@pytest.mark.parametrize("name", CASES)
+def test_every_operator_keeps_the_promise_of_its_halo(name, boundary):
+    s = Setup(boundary=boundary, height=27, width=30, support=(5, 6), batch=(2,), seed=2)
+    built = CASES[name](s)
+    reach = measured_reach(built.A)
+    assert isinstance(built.A.halo, int)
+    assert reach <= built.A.halo
+    assert 2 * reach >= built.A.halo  # and it is no idle one: narrow Gaussians end early, layers see their own shares

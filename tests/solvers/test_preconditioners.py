@@ -105,6 +105,40 @@ def test_three_times_fewer_steps():
     assert np.abs(quick.x - plain.x).max() < 0.05
 
 
+class Own(bp.LinearOperator):
+    """An operator of somebody's own: it tells neither its halo nor its boundary."""
+
+    def __init__(self, boundary):
+        self.inner = bp.Convolution(bp.psf.gaussian(1.5, 9), shape=(1, 64, 96), boundary=boundary)
+
+    in_shape = out_shape = (1, 64, 96)
+
+    def _forward(self, x):
+        return self.inner(x)
+
+    def _adjoint(self, y):
+        return self.inner.adjoint(y)
+
+
+@pytest.mark.parametrize("boundary", ("circular", "reflect", "zero", "replicate"))
+def test_an_operator_that_tells_nothing_of_itself_is_helped_too(boundary):
+    A = Own(boundary)
+    b = np.random.default_rng(0).random(A.in_shape)
+    normal = A.H @ A + 1e-3 * bp.Identity(A.in_shape)
+    plain = solvers.cg(normal, b, tol=1e-4, max_iterations=500)
+    M = solvers.local_fourier(A, rho=1e-3)
+    helped = solvers.cg(normal, b, preconditioner=M, tol=1e-4, max_iterations=500)
+    assert helped.converged
+    assert helped.iterations < 0.5 * plain.iterations
+
+
+def test_combinations_have_the_boundary_of_their_parts():
+    A = bp.Convolution(bp.psf.gaussian(1.5, 9), shape=(1, 64, 96), boundary="circular")
+    r = np.random.default_rng(1).random(A.in_shape)
+    M, twice = solvers.local_fourier(A, rho=1e-3), solvers.local_fourier(1.0 * A, rho=1e-3)
+    np.testing.assert_allclose(twice(r), M(r), rtol=0, atol=1e-12 * np.abs(M(r)).max())
+
+
 @pytest.mark.parametrize("name", ["gmres", "bicgstab"])
 def test_the_local_wiener_filter_for_methods_without_an_adjoint(name):
     A = smooth(40, 60)
