@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from warnings import WarningMessage
 
-__all__ = ["command_message", "without_owner"]
+from blurphys.notes import NoteWarning
+
+__all__ = ["command_message", "say_notes", "without_owner"]
 
 OWNERS = re.compile(r"(train|load|load_weights|deblur|evaluate): ")
 
@@ -31,3 +35,13 @@ def without_owner() -> Iterator[None]:
         if len(error.args) == 1 and isinstance(error.args[0], str):
             error.args = (command_message(error.args[0]),)
         raise
+
+
+def say_notes(raised: Sequence[WarningMessage]) -> None:
+    """Print warnings as lines ``note: ...``: each `NoteWarning`, and of other kinds, which each tile may raise, one."""
+    told: dict[object, str] = {}
+    for warning in raised:
+        text = " ".join(str(warning.message).split())
+        told.setdefault(text if issubclass(warning.category, NoteWarning) else warning.category, text)
+    for text in told.values():
+        print(f"note: {text}", file=sys.stderr)

@@ -1,26 +1,36 @@
-"""`blurphys deblur`: a photo through a network."""
+"""`blurphys deblur`: a photo, or a folder of them, through a network."""
 
 from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import typer
 
-from .command_errors import without_owner
+from synth import options as o
+from synth.io import Axes, Encoding
+
+from .command_errors import say_notes, without_owner
 
 if TYPE_CHECKING:
     from .net import Net
 
-__all__ = ["deblur"]
+__all__ = ["Job", "check_views", "deblur", "loaded", "restored"]
 
 
 @without_owner()
 def deblur(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The blurred photo: PNG, JPEG, TIFF, PFM or .npy.")],
+    photo: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTO|FOLDER", help="The blurred photo (PNG, JPEG, TIFF, WebP, PFM or .npy), or a folder of them."
+        ),
+    ],
     net: Annotated[
         str,
         typer.Option(
@@ -29,10 +39,16 @@ def deblur(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="PNG, or .npy (linear light, not clipped). [default: PHOTO_deblurred.png]"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="PNG, or .npy (linear light, not clipped); of a folder the folder of the results. [default: "
+            "PHOTO_deblurred.png, FOLDER_deblurred]",
+        ),
     ] = None,
     left: Annotated[
-        Path | None, typer.Option("--left", help="Left dual-pixel view, for networks that take it.")
+        Path | None,
+        typer.Option("--left", help="Left dual-pixel view, for networks that take it; of a folder a folder of them."),
     ] = None,
     right: Annotated[Path | None, typer.Option("--right", help="Right dual-pixel view.")] = None,
     tile: Annotated[
@@ -44,51 +60,81 @@ def deblur(
     linear: Annotated[
         bool, typer.Option("--linear", help="The network was trained on linear light instead of display values.")
     ] = False,
+    encoding: o.EncodingOption = None,
+    layout: o.LayoutOption = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     bits: Annotated[int, typer.Option("--bits", help="Bits per channel of the PNG: 8 or 16.")] = 8,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
 ) -> None:
-    """Deblur a photo with a network: any size, in tiles where it is large.
+    """Deblur a photo, or every photo of a folder, with a network: any size, in tiles where it is large.
 
     Networks with statistics over the whole image (triplet or shape attention) give another result in tiles; the
     command says so.
 
+    Of a folder every picture is read and NAME.png written into the folder of the results. What goes wrong with one
+    photo does not keep the others from it: it is named at the end, with exit code 1.
+
     Example: blurphys deblur photo.png --net gkmnet-synthetic --out sharp.png
     """
-    from blurphys.colour import srgb_to_linear
-    from synth.io import write_array, write_image
+    from .deblur_folder import deblur_folder
 
-    target = photo.with_name(f"{photo.stem}_deblurred.png") if out is None else out
-    suffix = target.suffix.lower()
-    if suffix not in (".png", ".npy"):
-        raise ValueError(f"--out: expected a name ending in .png or .npy, got {target}")
     if bits not in (8, 16):
         raise ValueError(f"--bits: expected 8 or 16, got {bits}")
+    meant, axes = o.encoding_named(encoding), o.layout_named(layout)
+    job = Job(tile, overlap, linear, meant, axes, 16 if bits == 16 else 8, force)
+    if photo.is_dir():
+        folder = photo.resolve().with_name(f"{photo.resolve().name}_deblurred") if out is None else out
+        raise typer.Exit(deblur_folder(lambda: loaded(net, device), job, photo, folder, left, right))
+    target = photo.with_name(f"{photo.stem}_deblurred.png") if out is None else out
+    if target.suffix.lower() not in (".png", ".npy"):
+        raise ValueError(f"--out: expected a name ending in .png or .npy, got {target}")
     if target.exists() and not force:
         raise FileExistsError(f"{target} exists already; --force replaces it")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: there is no folder {target.parent}")
     network = loaded(net, device)
-    images = _read(network, photo, left, right, linear=linear)
+    for line in restored(network, job, {"photo": photo, "left": left, "right": right}, target):
+        typer.echo(line)
+    typer.echo(f"wrote {target}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """How every photo of a command is read, restored and written."""
+
+    tile: int | None
+    overlap: int | None
+    linear: bool
+    encoding: Encoding | None
+    layout: Axes | None
+    bits: Literal[8, 16]
+    force: bool
+
+
+def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: Path) -> list[str]:
+    """Restore one photo, given with its views, into a file; return what there is to say about it."""
+    from blurphys.colour import srgb_to_linear
+    from synth.io import write_array, write_image
+
+    from .deblurring import deblur as run
+
+    images = _read(network, job, files)
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        from .deblurring import deblur as run
-
-        result = run(network, images, tile=tile, overlap=overlap)
+        result = run(network, images, tile=job.tile, overlap=job.overlap)
     seconds = time.perf_counter() - started
-    for text in {w.category: str(w.message) for w in reversed(raised)}.values():  # each tile may raise its own
-        typer.echo(f"note: {text}", err=True)
+    say_notes(raised)
     if not np.isfinite(result).all():
-        raise ValueError(f"{net}: the result is not finite; was this network trained to the end?")
-    if suffix == ".png":
-        write_image(target, result, bits=16 if bits == 16 else 8, linear=linear, overwrite=force)
+        raise ValueError(f"{network.name}: the result is not finite; was this network trained to the end?")
+    is_png = target.suffix.lower() == ".png"
+    if is_png:
+        write_image(target, result, bits=job.bits, linear=job.linear, overwrite=job.force)
     else:
-        write_array(target, result if linear else np.asarray(srgb_to_linear(result)), overwrite=force)
+        write_array(target, result if job.linear else np.asarray(srgb_to_linear(result)), overwrite=job.force)
     outside = float(np.mean((result < 0) | (result > 1)))
-    clipped = f", {outside:.2%} of the values clipped" if outside and suffix == ".png" else ""
-    typer.echo(f"{network.name}: {result.shape[-2]} x {result.shape[-1]} px in {seconds:.1f} s{clipped}")
-    typer.echo(f"wrote {target}")
+    clipped = f", {outside:.2%} of the values clipped" if outside and is_png else ""
+    return [f"{network.name}: {result.shape[-2]} x {result.shape[-1]} px in {seconds:.1f} s{clipped}"]
 
 
 def loaded(path_or_name: str, device: str) -> Net:
@@ -105,25 +151,33 @@ def loaded(path_or_name: str, device: str) -> Net:
     return network
 
 
-def _read(network: Net, photo: Path, left: Path | None, right: Path | None, *, linear: bool) -> list[np.ndarray]:
+def check_views(network: Net, given: Mapping[str, Path | None]) -> None:
+    """Refuse a network that is no deblurring network, or takes other views than those that are given."""
+    views = [key for key in network.inputs if key in ("left", "right")]
+    others = [key for key in network.inputs if key not in views]
+    if not network.restores or len(others) != 1 or others[0] not in ("image", "combined", "centre", "center"):
+        raise ValueError(f"--net: {network.name} does not deblur a photo, it takes {', '.join(network.inputs)}")
+    for key in ("left", "right"):
+        if key in views and given.get(key) is None:
+            raise ValueError(f"--{key}: {network.name} takes {', '.join(network.inputs)}; give the {key} view too")
+        if key not in views and given.get(key) is not None:
+            raise ValueError(f"--{key}: {network.name} takes no {key} view, only {', '.join(network.inputs)}")
+
+
+def _read(network: Net, job: Job, files: Mapping[str, Path | None]) -> list[np.ndarray]:
     """Read one image for each input of the network."""
     from blurphys.publishing import existing_file
     from synth.io import read_image
 
-    given: dict[str, Path | None] = {"left": left, "right": right}
-    views = [key for key in network.inputs if key in given]
-    others = [key for key in network.inputs if key not in given]
-    if not network.restores or len(others) != 1 or others[0] not in ("image", "combined", "centre", "center"):
-        raise ValueError(f"--net: {network.name} does not deblur a photo, it takes {', '.join(network.inputs)}")
-    for key, file in given.items():
-        if key in views and file is None:
-            raise ValueError(f"--{key}: {network.name} takes {', '.join(network.inputs)}; give the {key} view too")
-        if key not in views and file is not None:
-            raise ValueError(f"--{key}: {network.name} takes no {key} view, only {', '.join(network.inputs)}")
+    check_views(network, files)
+    photo = files["photo"]
     images: list[Any] = []
     for key in network.inputs:
-        file = existing_file(given.get(key) or photo)
-        images.append(read_image(file, linear=linear))
+        file = existing_file(files.get(key) or cast(Path, photo))
+        companion = None if file == photo else photo
+        images.append(
+            read_image(file, linear=job.linear, encoding=job.encoding, layout=job.layout, belongs_to=companion)
+        )
         if images[-1].shape != images[0].shape:
             sizes = " and ".join(f"{i.shape[-2]} x {i.shape[-1]}" for i in (images[0], images[-1]))
             raise ValueError(f"expected views of one size, got {sizes} px in {file}")

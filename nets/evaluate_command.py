@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from .command_errors import without_owner
+from synth import options as o
+
+from .command_errors import say_notes, without_owner
 
 if TYPE_CHECKING:
     from .evaluation import Sample
@@ -24,11 +26,19 @@ _SETS = {"dpdd": "DPDD", "realdof": "RealDOF", "lfdof": "LFDOF", "rtf": "RTF"}
 @without_owner()
 def evaluate(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Folder of DPDD, RealDOF, LFDOF or RTF, or a dataset of synth.")
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder of DPDD, RealDOF, LFDOF or RTF, of pictures in blurred/ and sharp/, or a dataset of synth.",
+        ),
     ],
     protocol: Annotated[
-        str, typer.Option("--protocol", help="dpdd-8bit, dpdd-16bit, realdof, lfdof, rtf or synthetic.")
-    ],
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="dpdd-8bit, dpdd-16bit, realdof, lfdof, rtf, synthetic or pairs [the last two by themselves].",
+        ),
+    ] = None,
     net: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,7 +52,10 @@ def evaluate(
             "--solver", help="For a dataset of synth: a classical method with the blur of the sample, such as hqs."
         ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Of DPDD and LFDOF.")] = "test",
+    split: Annotated[
+        str | None, typer.Option("--split", help="Of DPDD and LFDOF [test], and of pairs in such folders.")
+    ] = None,
+    encoding: o.EncodingOption = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Only so many images, from the first on.")] = None,
     tile: Annotated[int | None, typer.Option("--tile", help="As for blurphys deblur.")] = None,
     overlap: Annotated[int | None, typer.Option("--overlap", help="As for blurphys deblur.")] = None,
@@ -81,7 +94,8 @@ def evaluate(
             raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
     if limit is not None and limit < 1:
         raise ValueError(f"--limit: expected at least 1, got {limit}")
-    dataset = _dataset(data, protocol, split)
+    protocol = _protocol_of(data) if protocol is None else protocol
+    dataset = _dataset(data, protocol, split, encoding)
     rows: list[tuple[str | None, Any]] = [(None, None)]
     rows += [(method, _Solver(data, method)) for method in _checked_solvers(solver or [], protocol)]
     named = _named(net or [], taken=["input", *(solver or [])])
@@ -108,8 +122,7 @@ def evaluate(
             )
             report = found if report is None else report + found
     assert report is not None
-    for text in {w.category: str(w.message) for w in reversed(raised)}.values():
-        typer.echo(f"note: {text}", err=True)
+    say_notes(raised)
     if out is not None:
         text = report.to_csv() if out.suffix.lower() == ".csv" else _json(report)
         with publish(out, overwrite=force) as part:
@@ -120,7 +133,26 @@ def evaluate(
         typer.echo(f"wrote {out}")
 
 
-def _dataset(path: Path, protocol: str, split: str) -> Any:
+def _protocol_of(path: Path) -> str:
+    """The protocol of data that are no published set."""
+    from synth.dataset import CONFIG
+    from synth.datasets import Pairs
+
+    from .protocols import EVALUATION_PROTOCOLS
+
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    if path.is_file() or (path / CONFIG).exists():
+        return "synthetic"
+    if Pairs.lie_in(path) or Pairs.lie_in(path / "test"):
+        return "pairs"
+    raise ValueError(
+        f"--protocol: {path} is no dataset of synth and no folder of blurred/ and sharp/; for a published set say "
+        f"which of {', '.join(EVALUATION_PROTOCOLS)}"
+    )
+
+
+def _dataset(path: Path, protocol: str, split: str | None, encoding: str | None) -> Any:
     import synth
     import synth.datasets
 
@@ -131,9 +163,17 @@ def _dataset(path: Path, protocol: str, split: str) -> Any:
         raise ValueError(f"--protocol: none is called {protocol!r}; {nearest(protocol, EVALUATION_PROTOCOLS)}")
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
+    meant = o.encoding_named(encoding)
+    if protocol == "pairs":
+        pairs = synth.datasets.Pairs
+        chosen = "test" if split is None and not pairs.lie_in(path) and pairs.lie_in(path / "test") else split
+        return pairs(path, chosen, encoding=meant)
+    if meant is not None:
+        raise ValueError(f"--encoding is for pairs of pictures; the protocol {protocol} knows what its numbers mean")
     if protocol == "synthetic":
         return synth.open(path)
     name = _SETS[protocol.partition("-")[0]]
+    split = "test" if split is None else split
     options = {"split": split} if name in ("DPDD", "LFDOF") else {}
     views = {"views": ("combined", "left", "right")} if name == "DPDD" and (path / f"{split}_l").is_dir() else {}
     return getattr(synth.datasets, name)(path, **options, **views)

@@ -83,6 +83,13 @@ EVALUATION_PROTOCOLS: Mapping[str, EvaluationProtocol] = {
             encodes=True,
             about="datasets of synth: sRGB-encoded, clipped to [0, 1], nothing rounded, SSIM as in scikit-image",
         ),
+        EvaluationProtocol(
+            name="pairs",
+            datasets=("Pairs",),
+            convention=_SYNTHETIC,
+            about="pairs of pictures of one's own: sRGB-encoded, clipped to [0, 1], nothing rounded, SSIM as in "
+            "scikit-image",
+        ),
     )
 }
 """All protocols by name. Figures of different protocols cannot be compared, not even on one dataset."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from synth import options as o
 
 from .command_errors import command_message, without_owner
 
@@ -31,6 +34,14 @@ def train(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE in place of a setting, such as data.path=data/train; repeatable."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Instead of the data in CONFIG: a dataset of synth, or a folder of blurred/ and sharp/.",
+        ),
+    ] = None,
+    encoding: o.EncodingOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for checkpoints and logs.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress line.")] = False,
@@ -39,6 +50,9 @@ def train(
 
     Networks are written as safetensors for nets.load, beside a log in CSV and JSON lines and the state to resume from.
     Under torchrun each process takes its share of every batch: torchrun --nproc-per-node 4 -m blurphys train CONFIG.
+
+    Pictures of your own, blurred/NAME and sharp/NAME in PNG, JPEG or TIFF, are read by --data FOLDER, or in a file of
+    settings by reader = "pairs" and root = "FOLDER".
 
     The recipes named *-tiny need data that blurphys synth generate makes; without them the command says how. The others
     need DPDD or LFDOF.
@@ -49,7 +63,8 @@ def train(
     """
     from . import training
 
-    values, notes = training.changed_settings(config, settings or [])
+    told = [*_data_settings(data, o.encoding_named(encoding)), *(settings or [])]
+    values, notes = training.changed_settings(config if data is None else _without_data(config), told)
     if out is not None:
         values["out"] = str(out)
     first = training.started_first()
@@ -62,6 +77,31 @@ def train(
         raise typer.Exit(1) from None
     if first:
         _say(report)
+
+
+def _without_data(config: str) -> dict[str, Any]:
+    """The settings less what they say of where the data are."""
+    from .training.reading import READER, read_settings
+
+    values = read_settings(config)
+    if isinstance(table := values.get("data"), dict):
+        values["data"] = {key: value for key, value in table.items() if key not in ("path", *READER)}
+    return values
+
+
+def _data_settings(data: Path | None, encoding: str | None) -> list[str]:
+    """What --data and --encoding stand for."""
+    from synth.datasets import Pairs
+
+    settings = []
+    if data is not None:
+        split = "train" if not Pairs.lie_in(data) and Pairs.lie_in(data / "train") else None
+        if split or Pairs.lie_in(data):
+            settings = ["data.reader=pairs", f"data.root={json.dumps(str(data))}"]
+            settings += [f"data.split={split}"] if split else []
+        else:
+            settings = [f"data.path={json.dumps(str(data))}"]
+    return settings + ([f"data.encoding={encoding}"] if encoding else [])
 
 
 def _say(report: TrainReport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +16,7 @@ from ._colour import from_png
 from ._orientation import Layout, from_exif, of_companion, upright
 from ._raster import Stored, decode_jpeg, decode_tiff, decode_webp, is_tiff, is_webp, layout_of
 
-__all__ = ["Stored", "encode_npy", "encode_pfm", "layout", "read_array", "read_stored", "turning"]
+__all__ = ["Stored", "encode_npy", "encode_pfm", "layout", "read_array", "read_stored", "turning", "upright_size"]
 
 DPT_SIGNATURE = b"PIEH"
 NPY_SIGNATURE = b"\x93NUMPY"
@@ -101,21 +102,38 @@ def read_stored(path: PathLike) -> Stored:
 
 
 def layout(path: PathLike) -> Layout:
-    """Return how a picture lies in its file, without reading its pixels; numbers without orientation have none."""
+    """Return how a picture lies in its file, from its header; what is no picture has size (0, 0).
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The header is damaged.
+    """
     file = existing_file(path)
-    data = file.read_bytes()
-    try:
-        if data.startswith(_png.SIGNATURE):
-            return Layout(_png.size(data), _png_orientation(_png.ancillary(data)))
-        if data.startswith(_JPEG_SIGNATURE):
-            return layout_of(data, "JPEG")
-        if is_webp(data):
-            return layout_of(data, "WEBP")
-        if is_tiff(data):
-            return layout_of(data, "TIFF")
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
+    if file.stat().st_size == 0:
+        return Layout((0, 0), None)
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        head = data[:16]
+        try:
+            if head.startswith(_png.SIGNATURE):
+                return Layout(_png.size(data[:33]), _png_orientation(_png.ancillary(data)))
+            for told, kind in ((head.startswith(_JPEG_SIGNATURE), "JPEG"), (is_webp(head), "WEBP")):
+                if told:
+                    return layout_of(stream, kind)
+            if is_tiff(head):
+                return layout_of(stream, "TIFF")
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
     return Layout((0, 0), None)
+
+
+def upright_size(path: PathLike, *, belongs_to: PathLike | None = None) -> tuple[int, int]:
+    """Height and width with which `read_array` would return a picture, from its header; as for `layout`."""
+    own = layout(path)
+    turned = own.orientation if belongs_to is None else of_companion(path, own, belongs_to, layout(belongs_to))
+    return own.size[::-1] if turned in (5, 6, 7, 8) else own.size
 
 
 def _foreign(data: bytes) -> str:

@@ -6,6 +6,7 @@ this module exists for that case and then serves all others too. Only zlib and N
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from typing import NamedTuple
@@ -107,7 +108,7 @@ def size(data: bytes) -> tuple[int, int]:
     return header.height, header.width
 
 
-def ancillary(data: bytes) -> dict[bytes, bytes]:
+def ancillary(data: bytes | mmap.mmap) -> dict[bytes, bytes]:
     """Bodies of the chunks that may be left out, by name, the first of each; for a file that `decode` takes."""
     found: dict[bytes, bytes] = {}
     position = 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -111,18 +111,18 @@ def _colour_of(exif: Any, profile: bytes | None, channels: int) -> Colour | None
     return _colour.SRGB if space == 1 else None
 
 
-def layout_of(data: bytes, kind: Literal["JPEG", "WEBP", "TIFF"]) -> Layout:
-    """Stored size and orientation, from the header alone."""
+def layout_of(stream: BinaryIO, kind: str) -> Layout:
+    """Stored size and orientation of an open JPEG, WEBP or TIFF file, from its header alone."""
     from PIL import Image
 
     try:
         if kind == "TIFF":
             import tifffile
 
-            with tifffile.TiffFile(io.BytesIO(data)) as file:
+            with tifffile.TiffFile(stream) as file:
                 page = _only_page(file)
                 return Layout((page.imagelength, page.imagewidth), from_exif({TAG: page.tags.valueof(TAG)}))
-        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        with Image.open(stream, formats=(kind,)) as image:
             return Layout(image.size[::-1], from_exif(image.getexif()))
     except _TiffError:
         raise

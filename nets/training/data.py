@@ -272,9 +272,11 @@ class _Folder:
     def __init__(self, config: DataConfig, wanted: set[str]) -> None:
         import synth.datasets
 
-        kind = getattr(synth.datasets, str(config.reader))
+        kind = getattr(synth.datasets, "Pairs" if config.reader == "pairs" else str(config.reader))
         takes = inspect.signature(kind).parameters
         options: dict[str, Any] = {"linear": config.transfer == "linear"}
+        if config.encoding is not None:
+            options["encoding"] = config.encoding
         if config.split is not None:
             if "split" not in takes:
                 raise ValueError(f"train: {config.reader} has no splits; leave data.split out")
@@ -295,10 +297,8 @@ class _Folder:
             fresh: dict[str, np.ndarray] = self._set[index]
             return fresh
         if index not in self._kept:
-            # 8- and 16-bit files survive this without loss.
             self._kept[index] = {
-                name: np.round(array * 65535).astype(np.uint16) if array.ndim == 3 else array
-                for name, array in self._set[index].items()
+                name: _packed(array) if array.ndim == 3 else array for name, array in self._set[index].items()
             }
         return self._kept[index]
 
@@ -311,6 +311,12 @@ class _Folder:
             name: crop / np.float32(65535) if crop.dtype == np.uint16 else np.asarray(crop)
             for name, crop in crops.items()
         }
+
+
+def _packed(image: np.ndarray) -> np.ndarray:
+    """Keep an image in 16 bits a value where nothing is lost, as of 8- and 16-bit files that are not decoded."""
+    narrow = np.round(np.clip(image, 0.0, 1.0) * 65535).astype(np.uint16)
+    return narrow if np.array_equal(narrow / np.float32(65535), image) else image
 
 
 class Batches:

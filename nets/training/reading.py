@@ -88,7 +88,7 @@ def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: 
     return changed_settings(config, settings)[0]
 
 
-READER = ("reader", "root", "split")
+READER = ("reader", "root", "split", "encoding")
 
 EXCLUDES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "steps", ("epochs",)),

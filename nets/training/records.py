@@ -12,7 +12,7 @@ __all__ = ["DataConfig", "LossConfig", "NetConfig", "OptimiserConfig", "Validati
 
 VIEWS = ("combined", "left", "right")
 AUGMENTATIONS = ("none", "flips", "dihedral", "half-dihedral")
-READERS = ("DPDD", "LFDOF", "RTF", "RealDOF")
+READERS = ("DPDD", "LFDOF", "RTF", "RealDOF", "pairs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,11 @@ class DataConfig:
     ----------
     path : tuple of str
         Files or folders that `synth.generate` wrote, one behind the other; or none, with `reader`.
-    reader : {"DPDD", "LFDOF", "RTF", "RealDOF"}, optional
-        A reader of `synth.datasets`, with its `root` and, for those that have one, its `split`.
+    reader : {"DPDD", "LFDOF", "RTF", "RealDOF", "pairs"}, optional
+        A reader of `synth.datasets`, with its `root` and, for those that have one, its `split`. ``"pairs"`` is for
+        blurred and sharp pictures of your own, see `synth.datasets.Pairs`.
+    encoding : {"srgb", "linear"}, optional
+        With ``"pairs"``: what the numbers of the files mean, whatever these say.
     view : {"combined", "left", "right"}
         What the network calls its image. Other views it asks for by name.
     transfer : {"display", "linear"}
@@ -55,8 +58,8 @@ class DataConfig:
     repeats : int
         Crops of each sample in one epoch.
     cache : bool
-        Keep the images of a reader in memory, 16 bits a value: 8 GB for DPDD's training split with one view. Every
-        worker keeps its own.
+        Keep the images of a reader in memory, 16 bits a value where nothing is lost by it, which is 8 GB for DPDD's
+        training split with one view. Every worker keeps its own.
     table : str
         What the settings are called in messages; not kept.
     """
@@ -65,6 +68,7 @@ class DataConfig:
     reader: str | None = None
     root: str | None = None
     split: str | None = None
+    encoding: str | None = None
     view: str = "combined"
     transfer: str = "display"
     crop: tuple[int, int] | None = None
@@ -89,6 +93,10 @@ class DataConfig:
             raise ValueError(f"train: {table}.root and {table}.split belong to a reader; a path has its own split")
         if self.split is not None:
             require_text(f"{table}.split", self.split)
+        if self.encoding is not None:
+            if self.reader != "pairs":
+                raise ValueError(f"train: {table}.encoding belongs to the reader pairs; other data say what they are")
+            require_choice(f"{table}.encoding", self.encoding, ("srgb", "linear"))
         require_choice(f"{table}.view", self.view, VIEWS)
         require_choice(f"{table}.transfer", self.transfer, ("display", "linear"))
         require_choice(f"{table}.augment", self.augment, AUGMENTATIONS)

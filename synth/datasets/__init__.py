@@ -9,10 +9,12 @@
 Arrays have the names they have everywhere in `synth`: what the lens recorded is ``combined``, its dual-pixel views are
 ``left`` and ``right``, and the sharp photograph is ``all_in_focus``. Images are handed out as they are stored, that is
 sRGB-encoded, because the papers measure on encoded values; ``linear=True`` gives linear light. Nothing is downloaded.
+`Pairs` reads any other blurred and sharp pictures that are matched by their names.
 """
 
 from ._folders import FolderDataset
 from .deblurring import DPDD, LFDOF, RTF, PixelDP, RealDOF
 from .estimation import CUHK, SYNDOF
+from .pairs import Pairs
 
-__all__ = ["CUHK", "DPDD", "LFDOF", "RTF", "SYNDOF", "FolderDataset", "PixelDP", "RealDOF"]
+__all__ = ["CUHK", "DPDD", "LFDOF", "RTF", "SYNDOF", "FolderDataset", "Pairs", "PixelDP", "RealDOF"]

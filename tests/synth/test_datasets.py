@@ -510,5 +510,5 @@ def test_a_loader_takes_them_as_they_are(tmp_path):
 
 
 def test_all_names_are_there():
-    assert set(datasets.__all__) == {*SETS, "FolderDataset"}
+    assert set(datasets.__all__) == {*SETS, "FolderDataset", "Pairs"}
     assert Path(datasets.__file__).parent.name == "datasets"
