@@ -52,7 +52,6 @@ def demo(
     Example: blurphys demo --image rgb.png --depth depth.png --depth-unit mm --focal-length 50 --f-number 2.8
     --focus-distance 2
     """
-    import blurphys as bp
     import synth
     from blurphys.progress import progress
 
@@ -98,9 +97,8 @@ def demo(
             source, data_part, camera=shot, samples=1, seed=seed, invalid=policy, model="gather", overwrite=True
         )  # fmt: skip
         with synth.open(data_part) as data:
-            sample = data[0]
+            sample, A = data[0], synth.operator_of(data, 0, "combined")
         truth, y = sample["all_in_focus"], sample["combined"]
-        A = bp.DefocusBlur(sample["defocus_map"], bank=shot.bank())
         variance = float(shot.noise.combined.variance(np.maximum(y, 0.0)).mean())
         results = restore(A, y, truth, noise_variance=variance, on_start=lambda name: advance(f"deblurring: {name}"))
         advance("drawing the picture")

@@ -211,12 +211,15 @@ class _Solver:
         self.path, self.method = path, method
 
     def __call__(self, sample: Sample) -> np.ndarray:
-        from blurphys.colour import linear_to_srgb
+        from synth import OperatorWarning
 
         from .solve import from_dataset, solve
 
-        x, _, _ = solve(from_dataset(self.path, sample.index, "combined"), self.method)
-        return np.asarray(linear_to_srgb(x))
+        given = from_dataset(self.path, sample.index, "combined")
+        for note in given.notes:
+            warnings.warn(f"{self.method}: {note}", OperatorWarning, stacklevel=2)
+        x, _, _ = solve(given, self.method)
+        return np.asarray(given.encode(x))
 
 
 def _checked_solvers(methods: list[str], protocol: str) -> list[str]:

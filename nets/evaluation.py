@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, Subset
 
 from blurphys.colour import linear_to_srgb
 from synth.datasets import FolderDataset
@@ -65,8 +67,11 @@ def evaluate(
         A network; any other method, called with a `Sample` and returning an encoded image (3, H, W); or None for the
         blurred image as it is.
     dataset : sequence of mappings of str to ndarray
-        With ``all_in_focus`` and the inputs: a dataset of `synth.datasets`, `synth.Dataset`, what `synth.open` returns,
-        or your own, with encoded images (3, H, W) in [0, 1].
+        With ``all_in_focus`` and the inputs, images (3, H, W) in [0, 1]: a dataset of `synth.datasets`,
+        `synth.Dataset`, what `synth.open` returns (also as ``torch.utils.data.Subset`` or ``ConcatDataset``), or your
+        own. Methods and metrics see *encoded* images, as a screen shows them (sRGB). The first ones know of each sample
+        whether it is encoded or linear light, and what is linear is encoded here, where the protocol allows it. Your
+        own is taken to be encoded already: give linear light through `blurphys.colour.linear_to_srgb`, not as it is.
     protocol : str
         A key of `EVALUATION_PROTOCOLS`.
     name : str, optional
@@ -97,7 +102,7 @@ def evaluate(
     count = len(dataset) if limit is None else min(limit, len(dataset))
     if count < 1:
         raise ValueError(f"evaluate: expected at least one image, got {len(dataset)} samples and limit={limit}")
-    linear = _check_dataset(dataset, rules)
+    _check_dataset(dataset, count, rules)
     wanted = _wanted(net)
     method = name or (INPUT if net is None else str(getattr(net, "name", getattr(net, "__name__", type(net).__name__))))
     scores = []
@@ -105,7 +110,7 @@ def evaluate(
         arrays = dict(dataset[index])
         if index == 0:
             _check_fields(method, wanted, arrays)
-        sample, truth = _prepared(index, _image_name(dataset, index), arrays, rules, linear)
+        sample, truth = _prepared(index, _image_name(dataset, index), arrays, rules, _is_linear(dataset, index))
         result = _result(net, sample, wanted, rules, tile=tile, overlap=overlap)
         if result.shape != truth.shape:
             raise ValueError(f"{method}: expected a result of shape {truth.shape}, got {result.shape}")
@@ -118,32 +123,32 @@ def evaluate(
 # ---- what goes in -------------------------------------------------------------------------------------------------
 
 
-def _check_dataset(dataset: Any, rules: EvaluationProtocol) -> bool:
-    """Refuse a set of another protocol; return whether its images are linear light."""
+def _check_dataset(dataset: Any, count: int, rules: EvaluationProtocol) -> None:
+    """Refuse a set of another protocol, and linear light where the protocol is for encoded images."""
     kind = type(dataset).__name__
     if isinstance(dataset, FolderDataset) and kind not in rules.datasets:
         fitting = [p.name for p in EVALUATION_PROTOCOLS.values() if kind in p.datasets]
         hint = f"; for {kind} there is {' or '.join(fitting)}" if fitting else ""
         raise ValueError(f"evaluate: the protocol {rules.name!r} is not for {kind}{hint}")
-    linear = _is_linear(dataset)
-    if linear and not rules.encodes:
-        raise ValueError(
-            f"evaluate: the protocol {rules.name!r} is for encoded images, and this dataset is linear light; open it "
-            "with linear=False, or measure by the protocol 'synthetic'"
-        )
-    return linear
+    for index in range(0 if rules.encodes else count):
+        if _is_linear(dataset, index):
+            raise ValueError(
+                f"evaluate: the protocol {rules.name!r} is for encoded images, and this dataset is linear light "
+                f"(sample {index}); open it with linear=False, or measure by the protocol 'synthetic'"
+            )
 
 
-def _is_linear(dataset: Any) -> bool:
+def _is_linear(dataset: Any, index: int) -> bool:
+    """Whether a sample's own dataset says that it is linear light."""
     if isinstance(dataset, FolderDataset):
         return dataset.linear
-    attributes = getattr(dataset, "attrs", None)
-    if attributes is None and hasattr(dataset, "path"):  # synth.Dataset
-        import synth
-
-        with synth.open(dataset.path) as reader:
-            attributes = dict(reader.attrs)
-    return attributes is not None and attributes.get("transfer_function") == "linear"
+    if isinstance(dataset, Subset):
+        return _is_linear(dataset.dataset, dataset.indices[index])
+    if isinstance(dataset, ConcatDataset):
+        part = bisect_right(dataset.cumulative_sizes, index)
+        return _is_linear(dataset.datasets[part], index - (dataset.cumulative_sizes[part - 1] if part else 0))
+    attributes = dataset.attrs_of(index) if hasattr(dataset, "attrs_of") else {}
+    return bool(attributes.get("transfer_function") == "linear")
 
 
 def _image_name(dataset: Any, index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 import blurphys as bp
 import solvers
+from blurphys.colour import linear_to_srgb
+from blurphys.pupil import DIRECTIONS
 from synth.io import Axes, Encoding, read_image
 
 __all__ = ["METHODS", "PRIORS", "Given", "Report", "from_dataset", "from_image", "solve"]
@@ -71,6 +74,10 @@ class Given:
         Standard deviation of the noise in y, where it is known.
     source : str
         Where it comes from.
+    notes : tuple of str
+        Sentences on what A leaves out of what made y.
+    encode : callable
+        From linear light to the values that y was stored with, or that a screen shows.
     """
 
     A: bp.LinearOperator
@@ -78,6 +85,8 @@ class Given:
     truth: Image | None
     noise_level: float | None
     source: str
+    notes: tuple[str, ...] = ()
+    encode: Callable[[Image], Image] = linear_to_srgb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +166,7 @@ def from_image(image: Path, operator: Any, *, encoding: Encoding | None = None, 
 
 
 def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Given:
-    """Read one sample of a dataset, and build its blur from its defocus map and camera.
+    """Read one sample of a dataset as linear light, and build its blur, `synth.operator_of`.
 
     Parameters
     ----------
@@ -166,7 +175,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     sample : int
         Which sample.
     view : str
-        combined, left, right, or dual: left and right together.
+        A view that is stored (combined, left, right, ...), or dual: left and right together.
     operator : LinearOperator, optional
         Another operator than the one the sample was made with.
 
@@ -176,31 +185,35 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
         No such file, sample or view; no dataset.
     """
     import synth
+    from synth.operators import noise_of
 
     views = ("left", "right") if view == "dual" else (view,)
     with synth.open(path) as data:
-        missing = [name for name in views if name not in data.names or name not in ("combined", "left", "right")]
-        if missing:
-            raise ValueError(f"--view: expected combined, left, right or dual, as far as stored, got {view!r}")
+        stored = [name for name in data.names if name in ("combined", *DIRECTIONS)]
+        if not set(views) <= set(stored):
+            dual = " or dual" if {"left", "right"} <= set(stored) else ""
+            raise ValueError(f"--view: expected {', '.join(stored)}{dual}, which {path} has, got {view!r}")
         if not -len(data) <= sample < len(data):
             raise ValueError(f"--sample: expected one of the {len(data)} samples of {path}, got {sample}")
-        fields = data[sample]
-        camera, model = data.camera(sample), data.attrs["model"]
-        encoded = data.attrs["transfer_function"] != "linear"
-    if encoded:
-        raise ValueError(f"{path}: its images are not linear light, and blur is linear in light only")
-    y = np.concatenate([fields[name] for name in views])
-    if operator is None:
-        A: bp.LinearOperator = bp.DualPixel(fields["defocus_map"], bank=camera.bank(), views=views)
-    else:
-        A = _on_numpy(operator)
-    noise = camera.noise.combined
-    level = float(np.sqrt(noise.variance(np.maximum(y, 0.0)).mean()))
-    truth = fields["all_in_focus"].astype(y.dtype)
-    source = f"{path}, sample {sample}"
-    if operator is None and model != "gather":
-        source += f" (model {model}: the operator is right inside surfaces, not at their edges)"
-    return Given(A=A, y=_cast(y, A), truth=truth, noise_level=level if level > 0 else None, source=source)
+        fields = data.read(sample, names=("all_in_focus", *views))
+        camera, curve = data.camera(sample), data.attrs_of(sample)["transfer_function"]
+        noises = [noise_of(data, sample, name) for name in views]
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            A = synth.operator_of(data, sample, views) if operator is None else _on_numpy(operator)
+    # Blur is linear in light only, and so is the noise.
+    light = {name: camera.tone.invert(image) if curve != "linear" else image for name, image in fields.items()}
+    y = np.concatenate([light[name] for name in views])
+    variances = [noise.variance(np.maximum(light[name], 0.0)).mean() for noise, name in zip(noises, views, strict=True)]
+    level = float(np.sqrt(np.mean(variances)))
+    truth = light["all_in_focus"].astype(y.dtype)
+    source = f"{path}, sample {sample}" + (f", decoded from the curve {curve!r}" if curve != "linear" else "")
+    notes = tuple(str(warning.message) for warning in raised)
+    source += f" ({'; '.join(notes)})" if notes else ""
+    return Given(
+        A=A, y=_cast(y, A), truth=truth, noise_level=level if level > 0 else None, source=source, notes=notes,
+        encode=linear_to_srgb if curve == "linear" else camera.tone.apply,
+    )  # fmt: skip
 
 
 def solve(

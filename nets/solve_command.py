@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,10 @@ def solve(
     ),
     sample: Annotated[int, typer.Option("--sample", help="Which sample of a dataset.")] = 0,
     view: Annotated[
-        str, typer.Option("--view", help="Of a dataset: combined, left, right, or dual (left and right together).")
+        str,
+        typer.Option(
+            "--view", help="Of a dataset: combined, left, right or another view it has, or dual (left and right)."
+        ),
     ] = "combined",
     prior: Annotated[
         str | None,
@@ -111,6 +115,8 @@ def solve(
         if not file.parent.is_dir():
             raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
     given = _given(target, operator, sample, view, encoding, layout)
+    for note in given.notes:
+        typer.echo(f"note: {note}", err=True)
     options: dict[str, Any] = {
         "prior": prior,
         "strength": strength,
@@ -127,7 +133,7 @@ def solve(
             raise ValueError(f"--noise-level: expected a positive number, got {noise_level}")
         if "noise_level" in job.METHODS.get(method, ()):
             options["noise_level"] = noise_level
-        given = job.Given(A=given.A, y=given.y, truth=given.truth, noise_level=noise_level, source=given.source)
+        given = replace(given, noise_level=noise_level)
     hidden = None if mask is None else _mask(mask, given, None if _is_dataset(target) else target)
     x, solution, result = job.solve(given, method, mask=hidden, unknown_boundary=unknown_boundary, **options)
     if suffix == ".png":

@@ -11,20 +11,24 @@
 
 from . import datasets, io, noise, optics, scenes
 from .camera import Camera, Imperfections
-from .dataset import Dataset, open
 from .distortion import RadialDistortion
+from .folder_reader import open
 from .generate import Report, generate, replay
+from .merging import merge
+from .operators import OperatorWarning, operator_of
 from .render import Sample, render
 from .scenes import Layer, Scene
 from .sensor import Sensor, ToneCurve
-from .shards import merge, resume, verify
+from .shards import resume, verify
 from .splitting import split_scenes
+from .training_set import Dataset
 
 __all__ = [
     "Camera",
     "Dataset",
     "Imperfections",
     "Layer",
+    "OperatorWarning",
     "RadialDistortion",
     "Report",
     "Sample",
@@ -37,6 +41,7 @@ __all__ = [
     "merge",
     "noise",
     "open",
+    "operator_of",
     "optics",
     "render",
     "replay",

@@ -29,10 +29,8 @@ stamps. Readers ignore datasets, columns and attributes they do not know, and re
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -41,8 +39,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blurphys.publishing import PathLike, existing_file
-from blurphys.pupil import DIRECTIONS
 
+from ._index import row_of
 from ._window import inside
 
 if TYPE_CHECKING:
@@ -58,13 +56,10 @@ __all__ = [
     "FORMAT",
     "VERSION",
     "VIRTUAL",
-    "Dataset",
-    "FolderReader",
     "Reader",
     "VersionError",
     "config_sum",
     "digest_of",
-    "open",
     "read_config",
     "shard_name",
 ]
@@ -97,12 +92,7 @@ FIELDS: dict[str, tuple[str, str, str]] = {  # name: axes, units, description
         "share of the pixel that each layer covers, also where nearer ones hide it",
     ),
 }
-_INHERITED: list[
-    Reader | FolderReader
-] = []  # files that a fork brought along: the parent's, to be neither used nor closed here
 MOST_SAMPLES = 1 << 40
-OPEN_SHARDS = 16
-"""Shards of a folder that are open at a time."""
 CACHE = {"rdcc_nbytes": 16 << 20, "rdcc_nslots": 2003}
 """Chunk cache of each array: some twenty chunks, and a prime number of slots about a hundred times larger."""
 
@@ -165,7 +155,7 @@ class VersionError(ValueError):
 
 
 class Reader:
-    """A dataset file, read sample by sample; see `open`.
+    """A dataset file, read sample by sample; made by `open`.
 
     Attributes
     ----------
@@ -238,10 +228,7 @@ class Reader:
         return (self.read(index) for index in range(len(self)))
 
     def _row(self, index: int) -> int:
-        row = index + len(self) if index < 0 else index
-        if not 0 <= row < len(self):
-            raise IndexError(f"{self.path}: sample {index} of {len(self)}")
-        return row
+        return row_of(str(self.path), index, len(self))
 
     def read(
         self, index: int, *, names: Sequence[str] | None = None, window: tuple[int, int, int, int] | None = None
@@ -265,8 +252,8 @@ class Reader:
 
         Raises
         ------
-        IndexError
-            No such sample.
+        IndexError, TypeError
+            No such sample; `index` no whole number.
         ValueError
             Unknown name, window outside the image, or stored data whose checksum fails.
         """
@@ -294,6 +281,21 @@ class Reader:
     def digest(self) -> str:
         """A hash of all arrays, by their checksums, and of all parameters."""
         return digest_of(self._sums, self._columns)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The first sample of each part that was made alike; a file is one part."""
+        return (0,)
+
+    def attrs_of(self, index: int) -> dict[str, Any]:
+        """Attributes of the file that holds sample `index`, such as its model and transfer function."""
+        self._row(index)
+        return self.attrs
+
+    def fingerprints(self) -> list[bytes]:
+        """For each sample the checksums of all its arrays; two samples with equal ones hold the same."""
+        columns = [self._sums[name] for name in self.names if name in self._sums]
+        return [b"".join(column[row].tobytes() for column in columns) for row in range(len(self))] if columns else []
 
     def configuration_of(self, index: int) -> dict[str, Any]:
         """How sample `index` was made."""
@@ -331,232 +333,3 @@ class Reader:
 
 def _plain(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
-
-
-class FolderReader:
-    """A folder of shards, read sample by sample as if it were one file; see `open`.
-
-    The number of samples is what was asked for when the folder was begun, whatever became of its shards: reading a
-    sample of a missing or damaged one raises an error that names it.
-
-    Attributes
-    ----------
-    attrs, configuration, names, shape
-        As of `Reader`, from the first shard that can be read.
-    """
-
-    def __init__(self, path: PathLike):
-        self.path = Path(path)
-        self.config = read_config(self.path)
-        self._ends = np.cumsum(self.config["shards"])
-        self._readers: dict[int, Reader] = {}
-        first = self._any()
-        self.attrs, self.configuration = first.attrs, first.configuration
-        self.names, self.shape = first.names, first.shape
-
-    def _any(self) -> Reader:
-        problem: Exception = ValueError(f"{self.path}: no shard is there yet; `blurphys synth resume` goes on")
-        for number in range(len(self._ends)):
-            try:
-                return self._shard(number)
-            except (OSError, ValueError) as error:
-                problem = problem if "is not there" in str(error) else error
-        raise problem
-
-    def _shard(self, number: int) -> Reader:
-        if number not in self._readers:
-            path = self.path / shard_name(number)
-            if not path.is_file():
-                raise ValueError(f"{path} is not there; `blurphys synth resume {self.path}` makes it")
-            while len(self._readers) >= OPEN_SHARDS:
-                self._readers.pop(next(iter(self._readers))).close()
-            reader = Reader(path)
-            if len(reader) != self.config["shards"][number]:
-                reader.close()
-                raise ValueError(f"{path}: expected {self.config['shards'][number]} samples, got {len(reader)}")
-            self._readers[number] = reader
-        return self._readers[number]
-
-    def _find(self, index: int) -> tuple[Reader, int]:
-        row = index + len(self) if index < 0 else index
-        if not 0 <= row < len(self):
-            raise IndexError(f"{self.path}: sample {index} of {len(self)}")
-        number = int(np.searchsorted(self._ends, row, side="right"))
-        return self._shard(number), row - int(self._ends[number]) + self.config["shards"][number]
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.read(index)
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return (self.read(index) for index in range(len(self)))
-
-    def read(
-        self, index: int, *, names: Sequence[str] | None = None, window: tuple[int, int, int, int] | None = None
-    ) -> dict[str, np.ndarray]:
-        """As `Reader.read`; ValueError also for a missing or damaged shard."""
-        reader, row = self._find(index)
-        return reader.read(row, names=names, window=window)
-
-    def parameters(self, index: int) -> dict[str, float | int]:
-        """Parameters of one sample: what was drawn for it and what was counted."""
-        reader, row = self._find(index)
-        return reader.parameters(row)
-
-    def camera(self, index: int) -> Camera:
-        """Return the camera that sample `index` was rendered with."""
-        reader, row = self._find(index)
-        return reader.camera(row)
-
-    def configuration_of(self, index: int) -> dict[str, Any]:
-        """How sample `index` was made; the parts of a merged folder differ in it."""
-        return self._find(index)[0].configuration
-
-    def stored_dtype(self, name: str) -> np.dtype[Any]:
-        """Type in which an array is stored."""
-        return self._any().stored_dtype(name)
-
-    def close(self) -> None:
-        """Close the files; reading afterwards opens them again."""
-        while self._readers:
-            self._readers.popitem()[1].close()
-
-    def __enter__(self) -> FolderReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def open(path: PathLike) -> Reader | FolderReader:
-    """Open a dataset for reading.
-
-    Parameters
-    ----------
-    path : path
-        A file or a folder that `synth.generate` wrote.
-
-    Returns
-    -------
-    Reader or FolderReader
-        ``len(data)`` samples; ``data[i]`` maps names to arrays; ``data.attrs``; usable in a ``with`` statement.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file or folder.
-    ValueError
-        Not HDF5, not a dataset of ours, damaged, of another version, or a folder without a readable shard.
-    """
-    place = Path(path)
-    if place.is_dir():
-        return FolderReader(place)
-    if place.name == VIRTUAL and (place.parent / CONFIG).is_file():
-        return FolderReader(place.parent)  # HDF5 shows zeros where a shard is missing
-    return Reader(place)
-
-
-class Dataset:
-    """Samples of a dataset for training: a torch-style map dataset.
-
-    Parameters
-    ----------
-    path : path
-        A file or folder that `synth.generate` wrote.
-    crop : int or (int, int), optional
-        Height and width of the part to return, px. The middle without `augment`, a random place with it.
-    augment : bool
-        Random place of the crop, random mirroring left-right and up-down. A left-right mirror exchanges the left and
-        right views, as a mirrored world does, an up-down one top and bottom; with a pupil turned by a multiple of 90
-        degrees it is those that lie opposite. Where the mirror image of a view would be none of the stored ones (views
-        turned by other angles), the sample is not mirrored that way.
-    seed : int
-        Root of the augmentation: what is drawn depends on (seed, epoch, index) and on nothing else.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        The file is no dataset, or the crop is larger than its samples.
-
-    Notes
-    -----
-    Items are dictionaries of NumPy arrays, which a ``torch.utils.data.DataLoader`` turns into tensors. The file is
-    opened when first needed and once in each process, so instances may be pickled and cross a fork or spawn; crops
-    read only the chunks they touch. Call `set_epoch` before an epoch begins; workers kept alive between epochs
-    (``persistent_workers=True``) do not hear of it.
-    """
-
-    def __init__(
-        self, path: PathLike, *, crop: int | tuple[int, int] | None = None, augment: bool = False, seed: int = 0
-    ):
-        self.path = Path(path).absolute()
-        self.augment, self.seed, self.epoch = augment, seed, 0
-        with open(self.path) as reader:
-            self._length, (H, W), self._names = len(reader), reader.shape, reader.names
-        self.crop = (H, W) if crop is None else (crop, crop) if isinstance(crop, int) else (int(crop[0]), int(crop[1]))
-        if not (0 < self.crop[0] <= H and 0 < self.crop[1] <= W):
-            raise ValueError(f"Dataset: expected a crop of at most {H} x {W} px, got {self.crop[0]} x {self.crop[1]}")
-        self._spare = (H - self.crop[0], W - self.crop[1])
-        self._opened: tuple[int, Reader | FolderReader] | None = None
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the augmentation of the following items is drawn for."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
-
-    def _reader(self) -> Reader | FolderReader:
-        if self._opened is None or self._opened[0] != os.getpid():
-            if self._opened is not None:
-                _INHERITED.append(self._opened[1])
-            self._opened = (os.getpid(), open(self.path))
-        return self._opened[1]
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        row = index + len(self) if index < 0 else index
-        if not 0 <= row < len(self):
-            raise IndexError(f"Dataset: sample {index} of {len(self)}")
-        top, left = self._spare[0] // 2, self._spare[1] // 2
-        flips = np.zeros(2, bool)
-        if self.augment:
-            key = np.random.SeedSequence(self.seed, spawn_key=(self.epoch, row))
-            rng = np.random.Generator(np.random.Philox(key))
-            top, left = int(rng.integers(self._spare[0] + 1)), int(rng.integers(self._spare[1] + 1))
-            flips = rng.integers(2, size=2).astype(bool)
-        reader = self._reader()
-        sample = reader.read(row, window=(top, left, *self.crop))
-        if flips.any():
-            angle = float(reader.configuration_of(row)["camera"]["pupil"].get("angle", 0.0))
-            for flip, axis in zip(flips, (-2, -1), strict=True):
-                exchanged = _mirrored(self._names, angle, axis) if flip else None
-                if exchanged is not None:
-                    sample = {exchanged.get(name, name): np.flip(array, axis) for name, array in sample.items()}
-        return {name: np.ascontiguousarray(sample[name]) for name in self._names}
-
-
-@lru_cache(maxsize=16)
-def _mirrored(names: tuple[str, ...], angle: float, axis: int) -> dict[str, str] | None:
-    """What each view is called after the image was mirrored along an axis; None where one would be none of them."""
-    turned = {
-        name: frozenset(round((angle + direction) % 360, 6) % 360 for direction in DIRECTIONS[name])
-        for name in names
-        if name in DIRECTIONS
-    }
-    known = {directions: name for name, directions in turned.items()}
-    seen = {
-        name: frozenset(round(((180 if axis == -1 else 0) - direction) % 360, 6) % 360 for direction in directions)
-        for name, directions in turned.items()
-    }
-    if not set(seen.values()) <= set(known):
-        return None
-    return {name: known[directions] for name, directions in seen.items()}

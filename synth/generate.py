@@ -13,7 +13,7 @@ from blurphys.publishing import PathLike, refuse_existing
 
 from ._writing import writing
 from .camera import Camera
-from .dataset import open as open_dataset
+from .folder_reader import open as open_dataset
 from .io import Encoding
 from .recipe import (
     MIN_VALID,

@@ -11,7 +11,7 @@ import numpy as np
 from blurphys.colour import linear_to_srgb
 from blurphys.publishing import PathLike, publish
 
-from .dataset import open as open_dataset
+from .folder_reader import open as open_dataset
 
 __all__ = ["preview"]
 
@@ -65,7 +65,8 @@ def preview(path: PathLike, out: PathLike, *, samples: int = 6, overwrite: bool 
             _row(figure, row, data, int(index))
         for axis, title in zip(axes[0], columns, strict=True):
             axis.set_title(title, fontsize=10)
-        figure.suptitle(f"{len(data)} samples of {height} x {width} px, model {data.attrs.get('model')}", fontsize=10)
+        models = ", ".join(dict.fromkeys(str(data.attrs_of(index).get("model")) for index in data.parts))
+        figure.suptitle(f"{len(data)} samples of {height} x {width} px, model {models}", fontsize=10)
     with publish(out, overwrite=overwrite) as part:
         figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
 
@@ -77,12 +78,13 @@ def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
-    sharp.imshow(_shown(sample["all_in_focus"]))
+    linear = data.attrs_of(index)["transfer_function"] == "linear"
+    sharp.imshow(_shown(sample["all_in_focus"], linear))
     sharp.set_ylabel(f"{index}: {scene}", fontsize=8)
     first, second = _sides(data.names)
     both = [_side(sample, side) for side in (first, second)]
     seen = sample["combined"] if "combined" in sample else sum(both) / 2
-    recorded.imshow(_shown(seen))
+    recorded.imshow(_shown(seen, linear))
     recorded.set_xlabel(f"focus {parameters['focus_distance_m']:.2f} m, f/{parameters['f_number']:.1f}", fontsize=8)
     if both[0] is not None:
         signed = (both[0] - both[1]).mean(axis=0)
@@ -101,8 +103,10 @@ def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
     mosaic.set_xlabel(f"c = {low:+.1f} to {high:+.1f} px", fontsize=8)
 
 
-def _shown(image: np.ndarray) -> np.ndarray:
-    shown: np.ndarray = linear_to_srgb(image.clip(0, 1)).transpose(1, 2, 0)
+def _shown(image: np.ndarray, linear: bool) -> np.ndarray:
+    """Return an image (H, W, 3) to be looked at: linear light encoded, what has a tone curve as it is."""
+    values = image.clip(0, 1)
+    shown: np.ndarray = (linear_to_srgb(values) if linear else values).transpose(1, 2, 0)
     return shown
 
 

@@ -29,6 +29,9 @@ __all__ = [
     "check_model",
     "check_views",
     "exposed",
+    "gains_of",
+    "gathered",
+    "parts_of",
     "render",
 ]
 
@@ -196,11 +199,11 @@ def blurred(
     limit = min(camera.max_radius, bank.max_radius)
     defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
     valid = scene.valid & (np.abs(exact) <= limit)
-    seen = _parts_of(chosen) or chosen
+    seen = parts_of(chosen) or chosen
     model = check_model(model)
     if model == "gather":
         defocus_map = camera.settled_map(defocus_map)
-        light = _light(_gathered(defocus_map, camera, seen, bank, banks)(image))
+        light = _light(gathered(defocus_map, camera, seen, bank, banks)(image))
     else:
         light = _light(_layered(scene, camera, seen, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
     recorded: dict[str, Any] = {view: light[3 * i : 3 * i + 3] for i, view in enumerate(seen)}
@@ -240,10 +243,10 @@ def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
     if flaws.distortion is not None:
         kinds: dict[str, Any] = {"depth_m": "depth", "defocus_map": "radius", "valid": "mask"}  # the rest are images
         arrays = flaws.distortion.apply_all(arrays, {name: kinds.get(name, "image") for name in arrays})
-    gains = _gains(arrays["valid"].shape, camera)
+    gains = gains_of(arrays["valid"].shape, camera)
     light = {name: arrays[name] for name in gains if name in arrays}
     light = {name: np.maximum(array * gains[name], 0).astype(array.dtype) for name, array in light.items()}
-    if parts := _parts_of(tuple(light)):
+    if parts := parts_of(tuple(light)):
         # A quarter collects half of what a half does, and is scaled up to the same exposure.
         sensor = replace(camera.sensor, noise=camera.noise.scaled(2)) if parts == QUARTERS else camera.sensor
         recorded = sensor.views({name: light[name] for name in parts}, generator)
@@ -260,7 +263,7 @@ def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
     return replace(sample, **changes)
 
 
-def _gains(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | float]:
+def gains_of(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | float]:
     """What the lens and the microlenses let through, for each view."""
     flaws, frame = camera.imperfections, (shape[0], shape[1])
     fall: np.ndarray | float = 1.0 if flaws.vignetting == 1 else optics.vignetting(frame, corner=flaws.vignetting)
@@ -275,13 +278,14 @@ def _gains(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | flo
     return gains
 
 
-def _gathered(
+def gathered(
     defocus_map: np.ndarray,
     camera: Camera,
     views: Sequence[str],
     bank: bp.PSFBank,
     banks: Sequence[Sequence[bp.PSFBank]] | None,
 ) -> bp.LinearOperator:
+    """Return the blur of model "gather": one bank for the frame, or with cat eyes one for each of its nodes."""
     if banks is None:
         banks = camera.field_banks(defocus_map.shape[1] / defocus_map.shape[0], views)
     if banks is None:
@@ -328,13 +332,13 @@ def check_model(model: str) -> Model:
 def check_views(views: Sequence[str]) -> tuple[str, ...]:
     """Return the views as a tuple; ValueError unless they are one of the sets that `render` knows."""
     chosen = () if isinstance(views, str) else tuple(views)
-    if len(set(chosen)) != len(chosen) or (chosen != ("combined",) and not _parts_of(chosen)):
+    if len(set(chosen)) != len(chosen) or (chosen != ("combined",) and not parts_of(chosen)):
         known = ", ".join("+".join(part) for part in PARTS)
         raise ValueError(f"render: expected views combined, or {known}, each with or without combined, got {views!r}")
     return chosen
 
 
-def _parts_of(views: Sequence[str]) -> tuple[str, ...]:
+def parts_of(views: Sequence[str]) -> tuple[str, ...]:
     """The set of `PARTS` among these views; empty where there is none."""
     apart = set(views) - {"combined"}
     return next((part for part in PARTS if apart == set(part)), ())

@@ -21,27 +21,23 @@ import json
 import operator
 import os
 import secrets
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from blurphys.publishing import PathLike, publish, refusal, uninterrupted
 
-from ._writing import library_version, put_text, writing
+from ._virtual import make_virtual
+from ._workers import elsewhere
+from ._writing import library_version, writing
 from .dataset import (
-    CHECKSUMS,
     CONFIG,
-    FIELDS,
     FOLDER_FORMAT,
     FOLDER_VERSION,
     VIRTUAL,
-    FolderReader,
     Reader,
     VersionError,
     config_sum,
@@ -57,13 +53,14 @@ __all__ = [
     "Storage",
     "Verdict",
     "check_shard",
-    "difference",
+    "config_text",
+    "difference_of",
     "fill",
     "make_shard",
-    "merge",
     "read_manifest",
     "rebuild",
     "resume",
+    "sync",
     "verify",
 ]
 
@@ -171,10 +168,10 @@ def make_shard(
         digest = check_shard(part, samples=count, recipe=recipe, first=first)
         if digest != writer.digest:
             raise ValueError(f"{target}: what was read back is not what was written; is the disk failing?")
-        _sync(part)
+        sync(part)
         with uninterrupted():
             os.replace(part, target)
-            _sync(target.parent)
+            sync(target.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -206,7 +203,7 @@ def check_shard(
     with Reader(path) as data:
         if samples is not None and len(data) != samples:
             raise ValueError(f"{path}: expected {samples} samples, got {len(data)}")
-        if recipe is not None and (field := _difference(recipe.to_dict(), data.configuration)):
+        if recipe is not None and (field := difference_of(recipe.to_dict(), data.configuration)):
             raise _ForeignError(f"{path}: it was made with another {field} than the folder's")
         for row in range(len(data)):
             data.read(row)
@@ -216,7 +213,8 @@ def check_shard(
         return data.digest
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
     if path.is_dir() and os.name != "posix":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -240,23 +238,24 @@ def _config(recipe: Recipe, storage: Storage) -> dict[str, Any]:
     }
 
 
-def _config_text(config: Mapping[str, Any]) -> str:
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return what stands in a folder's `config.json`, its checksum included."""
     return json.dumps({**config, "sha256": config_sum(config)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _difference(ours: Any, theirs: Any, name: str = "") -> str:
+def difference_of(ours: Any, theirs: Any, name: str = "") -> str:
     """Name the first field in which two descriptions differ; empty if they agree."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for key in sorted({*ours, *theirs}):
             inner = f"{name}.{key}" if name else str(key)
             if key not in ours or key not in theirs:
                 return inner
-            if found := _difference(ours[key], theirs[key], inner):
+            if found := difference_of(ours[key], theirs[key], inner):
                 return found
         return ""
     if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
         for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            if found := _difference(one, other, f"{name}[{i}]"):
+            if found := difference_of(one, other, f"{name}[{i}]"):
                 return found
         return ""
     return "" if ours == theirs else f"{name} ({theirs!r} there, {ours!r} now)"
@@ -342,10 +341,10 @@ def fill(
                 published(make_shard(root, number, recipe, storage, seen))
                 allowed()
         elif missing:
-            for line in _elsewhere(root, missing, recipe, storage, workers, executor):
+            for line in elsewhere(make_shard, root, missing, recipe, storage, workers, executor):
                 published(line)
                 allowed()
-        _make_virtual(root, counts)
+        make_virtual(root, counts)
         tally.check(storage.max_clamped)
     return tally.report(root, time.perf_counter() - started, recipe.samples - kept)
 
@@ -364,8 +363,8 @@ def _begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], 
         try:
             root.mkdir(exist_ok=True)
             with contextlib.suppress(FileExistsError), publish(root / CONFIG, overwrite=False) as part:
-                part.write_text(_config_text(config))
-                _sync(root)
+                part.write_text(config_text(config))
+                sync(root)
                 return True
         except PermissionError as error:
             raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
@@ -378,12 +377,12 @@ def _begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], 
             f"{root} is a dataset already; `blurphys synth resume {root}` goes on with it, another name begins anew"
         )
     there = read_config(root)
-    if field := _difference(_without_limit(config), _without_limit(there)):
+    if field := difference_of(_without_limit(config), _without_limit(there)):
         raise ValueError(f"{root} was begun with another {field}; resume it as it was, or name another folder")
     if config["storage"].get("max_clamped") != (there["storage"] or {}).get("max_clamped"):
         with publish(root / CONFIG, overwrite=True) as part:
             limit = {"max_clamped": config["storage"]["max_clamped"]}
-            part.write_text(_config_text({**there, "storage": {**there["storage"], **limit}}))
+            part.write_text(config_text({**there, "storage": {**there["storage"], **limit}}))
     return False
 
 
@@ -435,61 +434,6 @@ def _is_locked(root: Path) -> bool:
         return False
     except ValueError:
         return True
-
-
-def _elsewhere(
-    root: Path, missing: Sequence[int], recipe: Recipe, storage: Storage, workers: int, executor: Any
-) -> Iterator[dict[str, Any]]:
-    """Yield the lines of shards that other processes make, as they finish; few are under way at a time."""
-    if executor is not None:
-        yield from _collected(executor, root, missing, recipe, storage, max(2 * workers, 8))
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(
-        min(workers, len(missing)),
-        mp_context=get_context("spawn"),
-        initializer=_begin_worker,
-        initargs=(max(1, cores // workers), os.getpid()),
-    ) as pool:
-        try:
-            yield from _collected(pool, root, missing, recipe, storage, 2 * workers)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _begin_worker(threads: int, parent: int) -> None:
-    """Take a share of the threads, and end when the process that asked for the work does."""
-    os.environ["BLURPHYS_NUM_THREADS"] = str(threads)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _collected(
-    executor: Any, root: Path, missing: Sequence[int], recipe: Recipe, storage: Storage, ahead: int
-) -> Iterator[dict[str, Any]]:
-    """Work for any executor whose futures have `done()` and `result()`: concurrent.futures, dask.distributed."""
-    waiting, under_way = list(missing)[::-1], list[Any]()
-    keep = {"pure": False} if type(executor).__module__.partition(".")[0] == "distributed" else {}
-    while waiting or under_way:
-        while waiting and len(under_way) < ahead:
-            under_way.append(
-                executor.submit(make_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
-            )  # fmt: skip
-        ready = [future for future in under_way if future.done()]
-        under_way = [future for future in under_way if future not in ready]
-        for future in ready:
-            yield future.result()
-        if not ready:
-            time.sleep(0.02)
 
 
 def resume(
@@ -616,42 +560,6 @@ def rebuild(folder: PathLike) -> int:
     return len(lines)
 
 
-def _make_virtual(root: Path, counts: Sequence[int]) -> None:
-    """Make the one file in which all shards appear as one; only readers other than ours need it."""
-    import h5py
-
-    with publish(root / VIRTUAL, overwrite=True) as part, h5py.File(part, "w", libver=("v110", "v110")) as whole:
-        with h5py.File(root / shard_name(0), "r") as first:
-            for key, value in first.attrs.items():
-                if isinstance(value, bytes):
-                    put_text(whole, key, value.decode())
-                else:
-                    whole.attrs[key] = value
-            names = [
-                *(n for n in FIELDS if n in first),
-                *(f"{g}/{n}" for g in ("parameters", "crc32") for n in first[g]),
-            ]
-            shapes = {name: (first[name].shape[1:], first[name].dtype, dict(first[name].attrs)) for name in names}
-        whole.attrs["virtual"] = 1
-        for group in ("parameters", CHECKSUMS):
-            whole.create_group(group)
-        for name, (inner, dtype, attributes) in shapes.items():
-            shape, start = (sum(counts), *inner), 0
-            kept = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            kept.set_layout(h5py.h5d.VIRTUAL)
-            kept.set_obj_track_times(False)  # equal data, equal bytes; the high-level interface has no word for it
-            for number, count in enumerate(counts):
-                place, source = h5py.h5s.create_simple(shape), h5py.h5s.create_simple((count, *inner))
-                place.select_hyperslab((start, *(0 for _ in inner)), (count, *inner))
-                kept.set_virtual(place, shard_name(number).encode(), name.encode(), source)
-                start += count
-            made = h5py.h5d.create(
-                whole.id, name.encode(), h5py.h5t.py_create(dtype, logical=1), h5py.h5s.create_simple(shape), dcpl=kept
-            )
-            for key, value in attributes.items():
-                put_text(h5py.Dataset(made), key, value.decode())
-
-
 # ---- looking after --------------------------------------------------------------------------------------------------
 
 
@@ -703,88 +611,3 @@ def _verdict_of(file: Path, on_progress: Callable[[int, int], None] | None) -> V
     if on_progress is not None:
         on_progress(1, 1)
     return Verdict(shard=0, name=file.name, samples=samples, problem=problem)
-
-
-def merge(folders: Sequence[PathLike], out: PathLike) -> int:
-    """Put whole datasets behind each other in a new folder, by copying their shards; returns the number of samples.
-
-    Raises
-    ------
-    FileExistsError
-        `out` exists.
-    FileNotFoundError
-        There is no such dataset.
-    ValueError
-        Fewer than two datasets, a shard that is not whole, or arrays of other names or sizes.
-    """
-    import shutil
-
-    if len(folders) < 2:
-        raise ValueError(f"merge: expected at least two datasets, got {len(folders)}")
-    root = Path(out)
-    if root.exists():
-        raise FileExistsError(f"{root} exists already; name a new folder")
-    configs = [read_config(Path(folder)) for folder in folders]
-    shapes: list[Any] = []
-    for folder in folders:
-        for verdict in verify(folder):
-            if verdict.problem == "missing":
-                raise ValueError(f"merge: {folder}: {verdict.name} is missing; resume it first")
-            if verdict.problem:
-                raise ValueError(f"merge: {verdict.problem}; repair it first")
-        with FolderReader(folder) as data:
-            shapes.append((data.names, data.shape, [str(data.stored_dtype(name)) for name in data.names]))
-        if shapes[-1] != shapes[0]:
-            raise ValueError(f"merge: {folder} has other arrays than {folders[0]}: {shapes[-1]} and {shapes[0]}")
-    counts: list[int] = [count for config in configs for count in config["shards"]]
-    config: dict[str, Any] = {
-        "format": FOLDER_FORMAT, "version": FOLDER_VERSION, "generator": f"blurphys {library_version()}",
-        "recipe": None, "storage": None, "merged": [{"from": c["recipe"], "storage": c["storage"]} for c in configs],
-        "shards": counts,
-    }  # fmt: skip
-    half_done = root.with_name(f"{root.name}.{secrets.token_hex(4)}.part")
-    half_done.mkdir()
-    try:
-        number = 0
-        for folder, part in zip(folders, configs, strict=True):
-            for i in range(len(part["shards"])):
-                shutil.copyfile(Path(folder) / shard_name(i), half_done / shard_name(number))
-                _sync(half_done / shard_name(number))
-                number += 1
-        (half_done / CONFIG).write_text(_config_text(config))
-        rebuild(half_done)
-        _make_virtual(half_done, counts)
-        os.replace(half_done, root)
-    except BaseException:
-        shutil.rmtree(half_done, ignore_errors=True)
-        raise
-    return sum(counts)
-
-
-def difference(one: PathLike, other: PathLike, *, limit: int = 20) -> list[str]:
-    """Compare two datasets array by array; returns sentences, none if they hold the same."""
-    from .dataset import open as open_dataset
-
-    found: list[str] = []
-    with open_dataset(one) as a, open_dataset(other) as b:
-        if len(a) != len(b):
-            found.append(f"{len(a)} samples in {one}, {len(b)} in {other}")
-        if a.names != b.names or a.shape != b.shape:
-            return [*found, f"arrays {a.names} of {a.shape} px in {one}, {b.names} of {b.shape} px in {other}"]
-        if field := _difference(a.configuration, b.configuration):
-            found.append(f"configuration: {field}")
-        for index in range(min(len(a), len(b))):
-            left, right = a.read(index), b.read(index)
-            for name in a.names:
-                if not np.array_equal(left[name], right[name], equal_nan=True):
-                    worst = np.nanmax(np.abs(left[name].astype(np.float64) - right[name].astype(np.float64)))
-                    found.append(f"sample {index}: {name} differs by up to {worst:.3g}")
-            ours, theirs = a.parameters(index), b.parameters(index)
-            found += [
-                f"sample {index}: {name} is {ours.get(name)} and {theirs.get(name)}"
-                for name in sorted({*ours, *theirs})
-                if ours.get(name) != theirs.get(name)
-            ]
-            if len(found) >= limit:
-                return [*found[:limit], "and perhaps more"]
-    return found

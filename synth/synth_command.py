@@ -237,7 +237,7 @@ def merge(
 
     Example: blurphys synth merge photos leaves --out both
     """
-    from .shards import merge as run
+    from .merging import merge as run
 
     total = run(list(folders), out)
     typer.echo(f"wrote {out}: {total} samples of {len(folders)} datasets")
@@ -251,7 +251,7 @@ def diff(
 
     Example: blurphys synth diff data copy
     """
-    from .shards import difference
+    from .merging import difference
 
     found = difference(one, other)
     for line in found:
@@ -377,7 +377,7 @@ def _client(scheduler: str | None) -> Iterator[Any]:
     except ImportError:
         raise ValueError("--scheduler needs dask.distributed; pip install 'blurphys[dask]'") from None
     try:
-        client = Client(scheduler, timeout=10)
+        client: Any = cast(Any, Client)(scheduler, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"--scheduler: no dask scheduler answers at {scheduler} ({error})") from None
     with client:

@@ -209,7 +209,7 @@ class _Files:
         self._config = config
         self._paths = [os.path.abspath(path) for path in config.path]
         self._opened: tuple[int, list[Any]] | None = None
-        names, self._lengths, self._encode, self.upright = [], [], [], True
+        names, self._lengths, self.upright, curves = [], [], True, set[str]()
         middle = Draw(0, 0.5, 0.5, False, False, 0)
         for path in config.path:
             if not os.path.exists(path):
@@ -219,16 +219,19 @@ class _Files:
             with synth.open(path) as reader:
                 names.append(set(reader.names))
                 self._lengths.append(len(reader))
-                curve = str(reader.attrs.get("transfer_function", "linear"))
-                self.upright &= reader.configuration["camera"]["pupil"].get("angle", 0.0) % 180 == 0
+                own = {_curve(reader, part) for part in reader.parts}
+                for part in reader.parts:
+                    self.upright &= reader.configuration_of(part)["camera"]["pupil"].get("angle", 0.0) % 180 == 0
                 _window(path, config, middle, reader.shape)
-            if config.transfer == "linear" and curve != "linear":
-                raise ValueError(f"train: data.transfer = 'linear', but {path} is encoded with the curve {curve!r}")
-            self._encode.append(config.transfer == "display" and curve == "linear")
+            if config.transfer == "linear" and own != {"linear"}:
+                encoded = ", ".join(repr(curve) for curve in sorted(own - {"linear"}))
+                some = "is" if len(own) == 1 else "is in part"
+                raise ValueError(f"train: data.transfer = 'linear', but {path} {some} encoded with the curve {encoded}")
+            curves |= own
         self.names = frozenset(set.intersection(*names))
         # The mean of the views is the ordinary image in linear light only.
         views = {"left", "right"} <= self.names and "combined" not in self.names
-        self.averages = views and (config.transfer == "linear" or all(self._encode))
+        self.averages = views and curves == {"linear"}
         self._ends = np.cumsum(self._lengths)
 
     def __len__(self) -> int:
@@ -256,11 +259,16 @@ class _Files:
         arrays: dict[str, np.ndarray] = reader.read(row, names=stored, window=window)
         if mean:
             arrays["combined"] = (arrays["left"] + arrays["right"]) / 2
-        if self._encode[number]:
+        if self._config.transfer == "display" and _curve(reader, row) == "linear":
             for name, array in arrays.items():
                 if array.ndim == 3:
                     arrays[name] = linear_to_srgb(np.clip(array, 0.0, 1.0))
         return arrays
+
+
+def _curve(reader: Any, index: int) -> str:
+    """Return the tone curve that a sample is stored with."""
+    return str(reader.attrs_of(index).get("transfer_function", "linear"))
 
 
 class _Folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from blurphys.publishing import PathLike
 
+from .._index import row_of
 from ..io import Encoding, read_array, read_image
 
 __all__ = ["FolderDataset", "files_in", "found_root", "natural", "paired_by_key", "paired_by_order", "read_plane"]
@@ -98,11 +98,7 @@ class FolderDataset:
         return dict(self._files[self._row(index)])
 
     def _row(self, index: int) -> int:
-        index = operator.index(index)
-        row = index + len(self) if index < 0 else index
-        if not 0 <= row < len(self):
-            raise IndexError(f"{type(self).__name__}: sample {index} of {len(self)}")
-        return row
+        return row_of(type(self).__name__, index, len(self))
 
     def _read(self, name: str, file: Path, picture: Path) -> np.ndarray:
         if name in self._maps:

@@ -105,7 +105,7 @@ def one_round(
 ) -> tuple[Counter[str], list[str]]:
     """Kill up to `kills` times on the way to one whole dataset."""
     import synth
-    from synth.shards import difference
+    from synth.merging import difference
 
     workers, everyone = MODES[mode]
     seen: Counter[str] = Counter()

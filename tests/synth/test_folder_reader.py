@@ -3,17 +3,20 @@
 import json
 import multiprocessing
 import pickle
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 import synth
-from synth import dataset as module
+from synth import folder_reader as module
 from synth._writing import writing
-from synth.dataset import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, FolderReader, Reader, read_config, shard_name
+from synth.dataset import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, Reader, read_config, shard_name
+from synth.folder_reader import FolderReader
 
 COUNTS, H, W = [2, 1, 3, 2], 24, 30
 N = sum(COUNTS)
@@ -122,6 +125,31 @@ def test_the_virtual_file_of_a_folder_is_the_folder(copy):
     with synth.open(copy / shard_name(1)) as data:
         assert isinstance(data, Reader)
         assert len(data) == COUNTS[1]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "training", "published"])
+def test_what_is_no_number_of_a_sample_is_said(folder, kind, tmp_path):
+    for name in ("image_7.png", "sharp_7.png", "image_8.png", "sharp_8.png"):
+        synth.io.write_image(tmp_path / name, np.zeros((3, 4, 5)))
+    makers = {
+        "folder": lambda: synth.open(folder), "file": lambda: synth.open(folder / shard_name(0)),
+        "training": lambda: synth.Dataset(folder), "published": lambda: synth.datasets.RTF(tmp_path),
+    }  # fmt: skip
+    data = makers[kind]()
+    name = "all_in_focus"
+    for index in (np.int64(1), np.uint8(1), np.array(1), torch.tensor(1), 1 - len(data), np.int8(1 - len(data))):
+        assert np.array_equal(data[index][name], data[1][name])
+    for index, hint in (
+        ("left", r"data\[0\]\['left'\]"), (slice(0, 2), "Subset"), (slice(None), "for i in range"), (1.0, "got 1.0"),
+        (True, "got True"), (np.bool_(True), "True"), (None, "got None"), ([0, 1], r"got \[0, 1\]"),
+        ((0, "left"), "a part of a sample"), (np.float64(1), "1.0"), (..., "got Ellipsis"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=f"expected the number of a sample, 0 to {len(data) - 1}, got.*") as said:
+            data[index]
+        assert re.search(hint, str(said.value)), str(said.value)
+    for index in (len(data), -len(data) - 1, np.int64(99)):
+        with pytest.raises(IndexError, match=f"sample {index} of {len(data)}"):
+            data[index]
 
 
 # ---- damage ---------------------------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """Folders that are put together, and shards that are not where they belong."""
 
 import shutil
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
 import blurphys as bp
 import synth
+from synth.merging import merge
 from synth.noise import ShotReadNoise
-from synth.shards import merge, rebuild, resume, verify
+from synth.shards import rebuild, resume, verify
 
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=90.0)
 CAMERA = synth.Camera(
@@ -77,3 +80,136 @@ def test_what_a_kill_leaves_beside_the_shards_goes(tmp_path):
     (folder / "dataset.h5.12ab.part").write_text("half")
     synth.generate(ONE, folder, camera=CAMERA, samples=2, seed=1, shard_size=1, model="gather", max_clamped=None)
     assert not list(folder.glob("*.part"))
+
+
+# ---- what does not go together --------------------------------------------------------------------------------------
+
+
+def test_a_folder_counts_once_under_whatever_path(parts, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(parts / "a")
+    monkeypatch.chdir(parts)
+    for one, other, told in (
+        ("a", "a", "a is given twice"),
+        (parts / "a", "a", "a and .*a are one folder"),
+        ("a", tmp_path / "link", "link and a are one folder"),
+        ("b/../a", "a", "a and b/../a are one folder"),
+    ):
+        with pytest.raises(ValueError, match=f"{told}, so that each of its samples would count twice"):
+            merge([one, other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_samples_count_once_whoever_holds_them(parts, tmp_path):
+    """A copy, a longer run of the same seed in other shards, and a folder that holds the other one."""
+    shutil.copytree(parts / "a", tmp_path / "copy")
+    synth.generate(
+        ONE, tmp_path / "longer", camera=CAMERA, samples=5, seed=1, shard_size=3, model="gather", max_clamped=None
+    )
+    for other, told in (
+        (tmp_path / "copy", "3 of the 3 samples of .*copy are in .*a too .sample 0 is sample 0 there."),
+        (tmp_path / "longer", "3 of the 5 samples of .*longer are in .*a too"),
+        (parts / "both", "3 of the 6 samples of .*both are in .*a too"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            merge([parts / "a", other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def drawn(folder, samples=1, **options):
+    layers = synth.scenes.slanted_planes(24, 30, seed=options.pop("scene", 0))
+    camera = synth.Camera.for_scene(layers, base=CAMERA, max_radius=2)
+    synth.generate(layers, folder, camera=camera, samples=samples, seed=0, max_clamped=None, slabs=4, **options)
+    return folder
+
+
+def test_a_refusal_says_what_differs_and_which_option_changes_it(tmp_path):
+    with_masks, without = drawn(tmp_path / "masks"), drawn(tmp_path / "plain", alpha=False)
+    told = (
+        f"{without} does not fit {with_masks}: it has no alpha masks, the other alpha masks of 4 layers; .*--no-alpha"
+    )
+    with pytest.raises(ValueError, match=told) as refused:
+        merge([with_masks, without], tmp_path / "out")
+    assert not set("()[]'") & set(str(refused.value).replace("(--no-alpha, alpha=False)", ""))
+    dead_leaves = synth.scenes.dead_leaves(24, 30, seed=0)
+    camera = synth.Camera.for_scene(dead_leaves, base=CAMERA, max_radius=2)
+    synth.generate(dead_leaves, tmp_path / "six", camera=camera, samples=1, seed=0, slabs=4, max_clamped=None)
+    with pytest.raises(ValueError, match="it has alpha masks of 6 layers, the other alpha masks of 4 layers"):
+        merge([with_masks, tmp_path / "six"], tmp_path / "out")
+
+
+def test_one_path_is_no_list_of_them(parts):
+    with pytest.raises(ValueError, match="expected a list of two or more datasets, got the one path"):
+        merge(str(parts / "a"), parts / "out")
+
+
+# ---- facts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Parts that differ in tone curve, model, camera and seed."""
+    root = tmp_path_factory.mktemp("mixed")
+    for number, (folder, model, curve) in enumerate((("a", "gather", "linear"), ("b", "layered", "srgb"))):
+        camera = replace(CAMERA, tone=synth.ToneCurve(curve), name=folder)
+        synth.generate(
+            ONE, root / folder, camera=camera, samples=2, seed=number, shard_size=1, model=model, max_clamped=None
+        )
+    merge([root / "b", root / "a"], root / "both")
+    return root
+
+
+def test_what_the_parts_do_not_share_is_a_fact_of_the_sample(mixed):
+    with synth.open(mixed / "both") as data:
+        assert data.parts == (0, 2)
+        for key in ("transfer_function", "model", "seed", "configuration"):
+            with pytest.raises(ValueError, match=f"differ in '{key}'.*ask for that of a sample, attrs_of"):
+                data.attrs[key]
+            with pytest.raises(ValueError, match="differ in"):
+                data.attrs.get(key)
+        with pytest.raises(ValueError, match="differ in 'camera'.*configuration_of"):
+            data.configuration["camera"]
+        with pytest.raises(ValueError, match="differ in"):
+            dict(data.attrs)
+        assert data.attrs["format"] == "blurphys-dataset"
+        assert data.attrs.get("nothing") is None
+        assert data.configuration["split"] == "train"
+        curves = [data.attrs_of(index)["transfer_function"] for index in range(4)]
+        assert curves == ["srgb", "srgb", "linear", "linear"]
+        assert [data.attrs_of(index - 4)["model"] for index in range(4)] == ["layered"] * 2 + ["gather"] * 2
+        assert [data.configuration_of(index)["camera"]["name"] for index in (1, 2)] == ["b", "a"]
+    dataset = synth.Dataset(mixed / "both")
+    assert [dataset.attrs_of(index)["transfer_function"] for index in range(4)] == curves
+    assert dataset.configuration_of(3)["camera"]["name"] == "a"
+
+
+def test_parts_pass_over_shards_that_are_gone(mixed, tmp_path):
+    shutil.copytree(mixed / "both", tmp_path / "both")
+    (tmp_path / "both" / "shard-00002.h5").unlink()
+    with synth.open(tmp_path / "both") as data:
+        assert data.parts == (0, 3)
+        with pytest.raises(ValueError, match="shard-00002.h5 is not there"):
+            data.attrs_of(2)
+
+
+def test_one_recipe_has_one_set_of_facts(mixed):
+    with synth.open(mixed / "a") as data, synth.open(mixed / "a" / "shard-00000.h5") as one:
+        assert data.parts == one.parts == (0,)
+        assert data.attrs == one.attrs_of(0) == data.attrs_of(1)
+        with pytest.raises(IndexError):
+            one.attrs_of(1)
+
+
+def test_the_virtual_file_keeps_what_is_true_of_all(mixed):
+    with h5py.File(mixed / "both" / "dataset.h5") as raw:
+        assert raw.attrs["format"] == b"blurphys-dataset"
+        assert not {"transfer_function", "model", "seed", "configuration"} & set(raw.attrs)
+
+
+def test_a_shard_of_other_arrays_is_named(mixed, tmp_path):
+    shutil.copytree(mixed / "a", tmp_path / "a")
+    synth.generate(
+        scene("other", 3), tmp_path / "other.h5", camera=CAMERA, samples=1, seed=0, size=(20, 20), max_clamped=None
+    )
+    shutil.copyfile(tmp_path / "other.h5", tmp_path / "a" / "shard-00001.h5")
+    with synth.open(tmp_path / "a") as data, pytest.raises(ValueError, match=r"shard-00001\.h5: it has other arrays"):
+        data[1]

@@ -20,8 +20,9 @@ import blurphys as bp
 import synth
 from synth import Camera, Scene, _writing
 from synth.dataset import CONFIG, FIELDS, VIRTUAL
+from synth.merging import difference, merge
 from synth.noise import ShotReadNoise
-from synth.shards import MANIFEST, Storage, check_shard, difference, merge, read_manifest, rebuild, verify
+from synth.shards import MANIFEST, Storage, check_shard, read_manifest, rebuild, verify
 
 SAMPLES, SHARD, H, W = 5, 2, 24, 30
 SHARDS = ["shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
@@ -590,23 +591,30 @@ def test_merging_puts_datasets_behind_each_other(whole, tmp_path):
         assert np.array_equal(raw["left"][6], both[6]["left"])
     with synth.open(tmp_path / "both") as data, synth.open(tmp_path / "b") as b:
         assert data.camera(6).to_dict() == b.camera(1).to_dict()
-    merge([tmp_path / "both", whole], tmp_path / "three")
-    assert equal(samples_of(tmp_path / "three")[8:], samples_of(whole))
+    make(tmp_path / "c", scenes=[scene("four", 4)], samples=2, seed=5)
+    merge([tmp_path / "both", tmp_path / "c"], tmp_path / "three")
+    assert equal(samples_of(tmp_path / "three")[8:], samples_of(tmp_path / "c"))
 
 
 def test_merging_refuses_what_does_not_fit(whole, copy, tmp_path):
     make(tmp_path / "views", samples=1, views=("combined",))
     make(tmp_path / "small", samples=1, size=(20, 20))
     make(tmp_path / "half", samples=1, dtype="float16")
-    for other in ("views", "small", "half"):
-        with pytest.raises(ValueError, match="has other arrays than"):
+    for other, told in (
+        ("views", "it lacks left, right; make both with the same --views"),
+        ("small", "its samples have 20 x 20 px, those of the other 24 x 30; make both with one --size"),
+        ("half", "it stores all_in_focus in float16, the other in float32; make both with one --dtype"),
+    ):
+        with pytest.raises(ValueError, match=f"{other} does not fit .*: {told}"):
             merge([whole, tmp_path / other], tmp_path / "out")
     with pytest.raises(ValueError, match="at least two"):
         merge([whole], tmp_path / "out")
     with pytest.raises(FileNotFoundError):
         merge([whole, tmp_path / "no"], tmp_path / "out")
     with pytest.raises(FileExistsError, match="name a new folder"):
-        merge([whole, whole], tmp_path / "half")
+        merge([whole, copy], tmp_path / "half")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        merge([whole, copy], tmp_path / "no" / "out")
     flipped(copy / SHARDS[1])
     with pytest.raises(ValueError, match=rf"{SHARDS[1]}.*; repair it first"):
         merge([whole, copy], tmp_path / "out")

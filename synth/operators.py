@@ -1,0 +1,177 @@
+"""The operator of a stored sample: what made its views from its sharp image, as far as an operator can say it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import blurphys as bp
+
+from .camera import Camera
+from .dataset import Reader
+from .folder_reader import FolderReader
+from .recipe import Optics, Recipe, optics_of
+from .render import QUARTERS, gains_of, gathered, parts_of
+
+__all__ = ["OperatorWarning", "noise_of", "operator_of"]
+
+
+class OperatorWarning(UserWarning):
+    """The operator of a sample is not all that made it."""
+
+
+def operator_of(
+    reader: Reader | FolderReader, index: int, views: Sequence[str] | str | None = None
+) -> bp.LinearOperator:
+    """Return the operator that made the views of a stored sample from its sharp image.
+
+    Parameters
+    ----------
+    reader : Reader or FolderReader
+        What `synth.open` returns.
+    index : int
+        Which sample.
+    views : sequence of str, or str
+        Which of the stored views, in this order, "combined" also where it is not stored; the stored ones without it.
+
+    Returns
+    -------
+    blurphys.LinearOperator
+        From the sharp image (3, H, W) to the views (3 len(views), H, W), all colours of the first view, then of the
+        second; linear light, float32. It knows the PSFs of the sample's camera (pupil, colours, diffraction, cat eyes,
+        published kernels) at the stored radii, and what lens and microlenses let through (vignetting, shading).
+
+    Raises
+    ------
+    IndexError, TypeError
+        No such sample.
+    ValueError
+        A view that the sample does not have; a sample whose configuration does not tell how it was made.
+
+    Warns
+    -----
+    OperatorWarning
+        What made the sample is not an operator of this kind. Occlusion (``model`` "layered" or "aperture"): this one is
+        the gather form, right inside surfaces, not at their edges. A distorting lens: blur is applied after the
+        distortion, as if its shape did not change with it. A colour mosaic: what demosaicing changed is left out.
+
+    Notes
+    -----
+    For noiseless data of ``model="gather"`` ``operator_of(data, i, v)(data[i]["all_in_focus"])`` is what is stored, to
+    rounding (and the steps of a converter), but for the rim where light from outside the frame came in: as wide as the
+    widest PSF on the sides where the scene goes on, see the columns ``top`` and ``left``. Where the tone curve is not
+    "linear", decode both images with ``data.camera(i).tone.invert`` first. Noise has no part in it, see `noise_of`.
+
+    Cost: the PSFs are made at the first call and kept for the following ones of the same camera.
+
+    Examples
+    --------
+    >>> import synth
+    >>> with synth.open("data") as data:  # doctest: +SKIP
+    ...     A = synth.operator_of(data, 0, ("left", "right"))
+    ...     x = solvers.cgls(A, np.concatenate([data[0]["left"], data[0]["right"]])).x
+    """
+    told = reader.configuration_of(index)
+    recipe, parameters, camera = Recipe.from_dict(told), reader.parameters(index), reader.camera(index)
+    chosen = _chosen(recipe.views, views)
+    if shortcoming := _shortcoming(recipe):
+        warnings.warn(shortcoming, OperatorWarning, stacklevel=2)
+    defocus_map = reader.read(index, names=("defocus_map",))["defocus_map"]
+    optics = optics_of(recipe)
+    if recipe.camera.imperfections.distortion is not None:  # its radii may exceed what was rendered
+        defocus_map = np.clip(defocus_map, float(optics.bank.radii[0]), float(optics.bank.radii[-1]))
+    frame = _Frame(defocus_map, camera, recipe, optics, _margins(recipe, optics, parameters))
+    gains, seen = gains_of(recipe.size, camera), parts_of(recipe.views)
+    if len({id(gains[view]) for view in seen or chosen}) > 1:
+        return bp.stack([_one_view(frame, view, gains, seen) for view in chosen])
+    return _dimmed(frame.blur(chosen), gains["combined"])
+
+
+def noise_of(reader: Reader | FolderReader, index: int, view: str = "combined") -> Any:
+    """Return the noise of one view of a stored sample: a `synth.noise.ShotReadNoise`.
+
+    That of the camera is one half pixel's; the combined image has half its variance, a quarter has twice its shot and
+    four times its read noise.
+    """
+    noise = reader.camera(index).noise
+    if view == "combined":
+        return noise.combined
+    return noise.scaled(2) if view in QUARTERS else noise
+
+
+def _chosen(stored: Sequence[str], views: Sequence[str] | str | None) -> tuple[str, ...]:
+    chosen = tuple(stored) if views is None else (views,) if isinstance(views, str) else tuple(views)
+    known = dict.fromkeys((*stored, "combined"))
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
+        raise ValueError(f"operator_of: expected views among {', '.join(known)}, each once, got {views!r}")
+    return chosen
+
+
+def _shortcoming(recipe: Recipe) -> str:
+    """Say what the operator leaves out of what made the samples; empty for nothing."""
+    found = []
+    if recipe.model != "gather":
+        found.append(
+            f"the data were rendered with model {recipe.model!r}, this operator is the gather form: right inside "
+            "surfaces, not at their edges, where a restoration may get worse than the blurred image"
+        )
+    if recipe.camera.imperfections.distortion is not None:
+        found.append("the lens distorts, and the operator blurs after the distortion instead of before it")
+    if recipe.camera.readout.mosaic is not None:
+        found.append("the sensor has a colour mosaic, and the operator leaves out what demosaicing changed")
+    return "; ".join(found)
+
+
+def _margins(recipe: Recipe, optics: Optics, parameters: dict[str, float | int]) -> tuple[tuple[int, int], ...]:
+    """How much more was rendered than stored: rows above and below, columns left and right."""
+    source = recipe.sources[int(parameters["scene"])]
+    reach = optics.bank.psfs(recipe.views[0]).shape[-1] // 2
+    return tuple(
+        (min(reach, start), min(reach, whole - start - size))
+        for start, whole, size in zip(
+            (int(parameters["top"]), int(parameters["left"])), source.shape, recipe.size, strict=True
+        )
+    )
+
+
+class _Frame:
+    """The blur of one sample for any of its views."""
+
+    def __init__(
+        self, defocus_map: np.ndarray, camera: Camera, recipe: Recipe, optics: Optics, margins: Sequence[Sequence[int]]
+    ) -> None:
+        self.map, self.camera, self.size, self.optics, self.margins = defocus_map, camera, recipe.size, optics, margins
+
+    def blur(self, views: tuple[str, ...]) -> bp.LinearOperator:
+        bank, banks = self.optics
+        if banks is None:
+            return gathered(self.map, self.camera, views, bank, None)
+        # Cat eyes lie on the frame that was rendered, of which the stored image is a window.
+        (above, below), (before, after) = self.margins
+        canvas = np.pad(self.map, ((above, below), (before, after)), mode="edge")
+        A = gathered(canvas, self.camera, views, bank, banks)
+        return A._window((slice(above, above + self.size[0]),), (slice(before, before + self.size[1]),), {})
+
+
+def _one_view(frame: _Frame, view: str, gains: dict[str, Any], parts: tuple[str, ...]) -> bp.LinearOperator:
+    """Blur and gain of a view; combined is the mean of the views, each with its gain."""
+    if view != "combined" or not parts:
+        return _dimmed(frame.blur((view,)), gains[view])
+    total: Any = None
+    for part in parts:
+        one = _dimmed(frame.blur((part,)), gains[part])
+        total = one if total is None else total + one
+    mean: bp.LinearOperator = (1 / len(parts)) * total
+    return mean
+
+
+def _dimmed(blur: bp.LinearOperator, gain: np.ndarray | float) -> bp.LinearOperator:
+    """Multiply what an operator returns, pixel by pixel."""
+    if not isinstance(gain, np.ndarray):
+        return blur if math.isclose(gain, 1.0) else gain * blur
+    spot = np.ones((1, 1, 1), np.float32)
+    return bp.PSFStack(spot, weights=gain.astype(np.float32)[None], channels=blur.out_shape[0]) @ blur

@@ -1,0 +1,236 @@
+"""Samples for training: a torch-style map dataset with crops and mirror images."""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+from collections.abc import Sequence
+from copy import copy
+from functools import lru_cache
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blurphys.publishing import PathLike
+from blurphys.pupil import DIRECTIONS
+
+from ._index import row_of
+from .dataset import Reader
+from .folder_reader import FolderReader, open
+
+__all__ = ["Dataset"]
+
+_INHERITED: list[Reader | FolderReader] = []
+"""Files that a fork brought along: the parent's, to be neither used nor closed here."""
+
+
+class Dataset:
+    """Samples of a dataset for training: a torch-style map dataset.
+
+    ::
+
+        data = synth.Dataset("data", crop=256, augment=True, seed=0)
+        for epoch in range(100):
+            for batch in DataLoader(data, batch_size=8, shuffle=True, num_workers=4):
+                ...  # other crops and mirror images in every epoch
+
+    Parameters
+    ----------
+    path : path
+        A file or folder that `synth.generate` wrote.
+    crop : int or (int, int), optional
+        Height and width of the part to return, px. The middle without `augment`, a random place with it.
+    augment : bool
+        Random place of the crop, random mirroring left-right and up-down. A left-right mirror exchanges the left and
+        right views, as a mirrored world does, an up-down one top and bottom; with a pupil turned by a multiple of 90
+        degrees it is those that lie opposite. Where the mirror image of a view would be none of the stored ones (views
+        turned by other angles), the sample is not mirrored that way.
+    seed : int
+        Root of the augmentation, at least 0; see Notes.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    IndexError, TypeError
+        On reading: no such sample, no whole number.
+    ValueError
+        The file is no dataset, the crop is larger than its samples, or a negative seed.
+
+    Notes
+    -----
+    Items are dictionaries of NumPy arrays, which a ``torch.utils.data.DataLoader`` turns into tensors. Images are as
+    they are stored, see `attrs_of`. The file is opened when first needed and once in each process, so instances may be
+    pickled and cross a fork or spawn; crops read only the chunks they touch.
+
+    What is drawn for a sample depends on (seed, epoch, index) and nothing else once `set_epoch` was called. Without it
+    every pass draws anew: in a ``DataLoader`` from torch's random numbers, in the main process or those of its workers,
+    persistent ones too, so that ``torch.manual_seed`` (or the loader's ``generator``, with workers) and `seed` repeat a
+    run; elsewhere the n-th time that a sample is asked for is its epoch n, from 0.
+    """
+
+    def __init__(
+        self, path: PathLike, *, crop: int | tuple[int, int] | None = None, augment: bool = False, seed: int = 0
+    ):
+        self.path = Path(path).absolute()
+        self.augment, self.seed = augment, _whole("seed", seed)
+        with open(self.path) as reader:
+            self._length, (H, W), self._names = len(reader), reader.shape, reader.names
+        self.crop = (H, W) if crop is None else (crop, crop) if isinstance(crop, int) else (int(crop[0]), int(crop[1]))
+        if not (0 < self.crop[0] <= H and 0 < self.crop[1] <= W):
+            raise ValueError(f"Dataset: expected a crop of at most {H} x {W} px, got {self.crop[0]} x {self.crop[1]}")
+        self._spare = (H - self.crop[0], W - self.crop[1])
+        self._opened: tuple[int, Reader | FolderReader] | None = None
+        self._epoch = _Epoch()
+        self._visits: dict[int, int] = {}
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that `set_epoch` chose last; None before."""
+        return self._epoch.value
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the augmentation of the following items is drawn for.
+
+        Parameters
+        ----------
+        epoch : int
+            At least 0. The same epoch gives the same crops and mirror images, whatever the number of workers; this is
+            how a training that was interrupted goes on as it would have.
+
+        Raises
+        ------
+        ValueError
+            A negative number, or no whole one.
+
+        Notes
+        -----
+        Call it before each epoch, before the loop over the loader begins. Workers that are kept alive between epochs
+        (``persistent_workers=True``) hear of it too: the number lies in memory that they share. Without any call every
+        epoch is drawn anew by itself.
+        """
+        self._epoch.value = _whole("epoch", epoch)
+
+    def attrs_of(self, index: int) -> dict[str, Any]:
+        """Attributes of the file that holds sample `index`; ``["transfer_function"]`` is "linear" or a tone curve."""
+        return self._reader().attrs_of(row_of("Dataset", index, len(self)))
+
+    def configuration_of(self, index: int) -> dict[str, Any]:
+        """How sample `index` was made: camera, scenes, arguments."""
+        return self._reader().configuration_of(row_of("Dataset", index, len(self)))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None, "_epoch": copy(self._epoch), "_visits": dict(self._visits)}
+
+    def _reader(self) -> Reader | FolderReader:
+        if self._opened is None or self._opened[0] != os.getpid():
+            if self._opened is not None:
+                _INHERITED.append(self._opened[1])
+            self._opened = (os.getpid(), open(self.path))
+        return self._opened[1]
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self._item(row_of("Dataset", index, len(self)), loading=_in_a_worker())
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        """Read a batch; a ``DataLoader`` calls this."""
+        return [self._item(row_of("Dataset", index, len(self)), loading=True) for index in indices]
+
+    def _item(self, row: int, *, loading: bool) -> dict[str, np.ndarray]:
+        top, left = self._spare[0] // 2, self._spare[1] // 2
+        flips = np.zeros(2, bool)
+        if self.augment:
+            key = np.random.SeedSequence(self.seed, spawn_key=(*self._pass(row, loading), row))
+            rng = np.random.Generator(np.random.Philox(key))
+            top, left = int(rng.integers(self._spare[0] + 1)), int(rng.integers(self._spare[1] + 1))
+            flips = rng.integers(2, size=2).astype(bool)
+        reader = self._reader()
+        sample = reader.read(row, window=(top, left, *self.crop))
+        if flips.any():
+            angle = float(reader.configuration_of(row)["camera"]["pupil"].get("angle", 0.0))
+            for flip, axis in zip(flips, (-2, -1), strict=True):
+                exchanged = _mirrored(self._names, angle, axis) if flip else None
+                if exchanged is not None:
+                    sample = {exchanged.get(name, name): np.flip(array, axis) for name, array in sample.items()}
+        return {name: np.ascontiguousarray(sample[name]) for name in self._names}
+
+    def _pass(self, row: int, loading: bool) -> tuple[int, ...]:
+        """Which pass over the data an item belongs to, as a key of its random numbers."""
+        epoch = self._epoch.value
+        if epoch is not None:
+            return (epoch,)
+        if loading:  # the only thing that tells one epoch of a loader from the next, in all its workers
+            import torch
+
+            return 0, int(torch.randint(1 << 62, ()))
+        number = self._visits.get(row, 0)
+        self._visits[row] = number + 1
+        return (number,)
+
+
+class _Epoch:
+    """A number, or None, that worker processes see change; a copy that goes elsewhere has its own."""
+
+    _NONE = -1
+
+    def __init__(self, value: int = _NONE):
+        self._memory = RawValue("q", value)
+
+    @property
+    def value(self) -> int | None:
+        return None if self._memory.value == self._NONE else int(self._memory.value)
+
+    @value.setter
+    def value(self, epoch: int) -> None:
+        self._memory.value = epoch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if get_spawning_popen() is None:  # an ordinary copy or pickle
+            return _Epoch, (int(self._memory.value),)
+        return _attached, (self._memory,)
+
+
+def _attached(memory: Any) -> _Epoch:
+    made = _Epoch.__new__(_Epoch)
+    made._memory = memory
+    return made
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 1 << 63:
+        raise ValueError(f"Dataset: expected {name} as a whole number >= 0, got {value!r}")
+    return number
+
+
+def _in_a_worker() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.utils.data.get_worker_info() is not None
+
+
+@lru_cache(maxsize=16)
+def _mirrored(names: tuple[str, ...], angle: float, axis: int) -> dict[str, str] | None:
+    """What each view is called after the image was mirrored along an axis; None where one would be none of them."""
+    turned = {
+        name: frozenset(round((angle + direction) % 360, 6) % 360 for direction in DIRECTIONS[name])
+        for name in names
+        if name in DIRECTIONS
+    }
+    known = {directions: name for name, directions in turned.items()}
+    seen = {
+        name: frozenset(round(((180 if axis == -1 else 0) - direction) % 360, 6) % 360 for direction in directions)
+        for name, directions in turned.items()
+    }
+    if not set(seen.values()) <= set(known):
+        return None
+    return {name: known[directions] for name, directions in seen.items()}
