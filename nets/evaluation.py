@@ -132,9 +132,10 @@ def _check_dataset(dataset: Any, count: int, rules: EvaluationProtocol) -> None:
         raise ValueError(f"evaluate: the protocol {rules.name!r} is not for {kind}{hint}")
     for index in range(0 if rules.encodes else count):
         if _is_linear(dataset, index):
+            what = f"sample {index} of this dataset" if index else "this dataset"
             raise ValueError(
-                f"evaluate: the protocol {rules.name!r} is for encoded images, and this dataset is linear light "
-                f"(sample {index}); open it with linear=False, or measure by the protocol 'synthetic'"
+                f"evaluate: the protocol {rules.name!r} is for encoded images, and {what} is linear light; open it "
+                "with linear=False, or measure by the protocol 'synthetic'"
             )
 
 

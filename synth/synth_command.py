@@ -377,7 +377,7 @@ def _client(scheduler: str | None) -> Iterator[Any]:
     except ImportError:
         raise ValueError("--scheduler needs dask.distributed; pip install 'blurphys[dask]'") from None
     try:
-        client: Any = cast(Any, Client)(scheduler, timeout=10)
+        client = Client(scheduler, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"--scheduler: no dask scheduler answers at {scheduler} ({error})") from None
     with client:

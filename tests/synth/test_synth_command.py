@@ -420,8 +420,13 @@ def test_diff(made, copy, photos, tmp_path):
     assert SHARDS[0] in refused("diff", made, copy)
 
 
-def test_merge(made, copy, tmp_path):
-    result = good("merge", made, copy, "--out", tmp_path / "both")
+def test_merge(made, copy, photos, tmp_path):
+    assert "would count twice" in refused("merge", made, copy, "--out", tmp_path / "both")
+    other = tmp_path / "other"
+    good(
+        *(arguments := generate_arguments(photos, other))[: arguments.index(5)], 6, *arguments[arguments.index(5) + 1 :]
+    )
+    result = good("merge", made, other, "--out", tmp_path / "both")
     assert f"wrote {tmp_path / 'both'}: 6 samples of 2 datasets" in result.stdout
     assert len(synth.open(tmp_path / "both")) == 6
     good("verify", tmp_path / "both")
