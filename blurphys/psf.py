@@ -1,8 +1,9 @@
 """Single-image PSFs and the published dual-pixel kernels: NumPy float64, unit sum, area-sampled.
 
-Every function returns a convolution kernel of odd size with its centre at ``h // 2, w // 2``; radii are real-valued
-and kernels are continuous in them. A pupil (`blurphys.Pupil`) is the consistent source of all views; the functions
-here are the field's closed forms.
+`gaussian`, `disk`, `generalized_gaussian` and `butterworth` return a convolution kernel of odd size with its centre at
+``h // 2, w // 2``; radii are real-valued and kernels are continuous in them. A pupil (`blurphys.Pupil`) is the
+consistent source of all views; these are the field's closed forms. `clean`, `center`, `resample` and `normalize` make
+such a kernel of a recorded point.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["butterworth", "disk", "gaussian", "generalized_gaussian"]
+from .psf_sampling import center, clean, normalize, resample
+
+__all__ = ["butterworth", "center", "clean", "disk", "gaussian", "generalized_gaussian", "normalize", "resample"]
 
 Kernel = NDArray[np.floating]
 

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 import blurphys as bp
+from blurphys.psf_sampling import fitted, scaled, without_floor
 
 __all__ = [
     "cat_eye_banks",
@@ -96,7 +97,7 @@ def chromatic_bank(
 
     size = max(psf(views[0], float(r)).shape[0] for line in by_colour for r in line)
     psfs = {
-        view: np.stack([[_padded(psf(view, float(r)), size) for r in line] for line in by_colour], axis=1)
+        view: np.stack([[fitted(psf(view, float(r)), size) for r in line] for line in by_colour], axis=1)
         for view in views
     }
     if not {"left", "right"} <= set(psfs):
@@ -479,10 +480,10 @@ def measured_banks(
     radii = _levels("measured_banks", max_radius, step)
 
     def bank(i: int, j: int) -> bp.PSFBank:
-        pair = _trimmed(np.stack([_without_floor(view[i, j], cut) for view in (left, right)]))
-        scaled = [_scaled(pair, abs(float(r)) / float(nominal[i, j])) for r in radii]
-        size = max(level.shape[-1] for level in scaled)
-        levels = np.stack([_padded(level, size) for level in scaled])
+        pair = _trimmed(np.stack([without_floor(view[i, j], cut) for view in (left, right)]))
+        made = [[scaled(psf, abs(float(r)) / float(nominal[i, j])) for psf in pair] for r in radii]
+        size = max(len(psf) for level in made for psf in level)
+        levels = bp.psf.normalize([[fitted(psf, size) for psf in level] for level in made])
         levels[radii < 0] = levels[radii < 0, :, ::-1, ::-1]
         return bp.PSFBank(psfs={"left": levels[:, 0], "right": levels[:, 1]}, radii=radii.tolist())
 
@@ -545,21 +546,6 @@ def _levels(owner: str, max_radius: float, step: float) -> np.ndarray:
     return np.linspace(-max_radius, max_radius, 2 * ceil(max_radius / step - 1e-9) + 1)
 
 
-def _padded(psf: np.ndarray, size: int) -> np.ndarray:
-    pad = (size - psf.shape[-1]) // 2
-    return np.pad(psf, [(0, 0)] * (psf.ndim - 2) + [(pad, pad)] * 2)
-
-
-def _without_floor(psf: np.ndarray, cut: float) -> np.ndarray:
-    """Keep the connected region around the peak where the PSF is at least `cut` times as high."""
-    if cut == 0:
-        return psf
-    from scipy.ndimage import label
-
-    regions, _ = label(psf >= cut * psf.max())
-    return np.where(regions == regions.flat[psf.argmax()], psf, 0.0)
-
-
 def _trimmed(psfs: np.ndarray) -> np.ndarray:
     """Cut to an odd square around the centre ``h // 2, w // 2`` that holds all light."""
     used = (psfs > 0).any(axis=tuple(range(psfs.ndim - 2)))
@@ -569,21 +555,6 @@ def _trimmed(psfs: np.ndarray) -> np.ndarray:
     wide = np.pad(psfs, [(0, 0)] * (psfs.ndim - 2) + [(half, half)] * 2)
     cut: np.ndarray = wide[..., row : row + 2 * half + 1, col : col + 2 * half + 1]
     return cut
-
-
-def _scaled(psfs: np.ndarray, scale: float) -> np.ndarray:
-    """Scale odd square kernels about their centre, light shared out by area, and divide each by its sum."""
-    n = psfs.shape[-1]
-    reach = scale * n / 2
-    half = ceil(max(0.0, reach - 0.5))
-    edges = np.linspace(-reach, reach, n + 1)
-    pixels = np.arange(-half, half + 1)[:, None]
-    width = np.diff(np.clip(edges[None, :], pixels - 0.5, pixels + 0.5), axis=1)
-    if reach <= 0.5:  # all in the central pixel, at a scale of 0 too, where cells have no width
-        width = np.ones((1, n))
-    scaled = width @ psfs @ width.T
-    unit: np.ndarray = scaled / scaled.sum(axis=(-2, -1), keepdims=True)
-    return unit
 
 
 def _check_shape(owner: str, shape: tuple[int, ...]) -> tuple[int, int]:

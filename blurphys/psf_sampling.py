@@ -1,0 +1,299 @@
+"""From a recorded PSF to a convolution kernel: cleaned of its background, centred, at the image's pixel size, unit sum."""
+
+from __future__ import annotations
+
+from math import ceil, isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["center", "clean", "normalize", "resample"]
+
+Kernel = NDArray[np.floating]
+
+
+def normalize(psf: Any) -> Kernel:
+    """Divide each PSF by its sum.
+
+    Parameters
+    ----------
+    psf : array of shape (..., h, w)
+        PSFs in any unit, integers too.
+
+    Returns
+    -------
+    ndarray of shape (..., h, w)
+        float64, each of unit sum.
+
+    Raises
+    ------
+    ValueError
+        No PSF, NaN or inf, or a sum that is not positive.
+
+    Examples
+    --------
+    >>> normalize([[0, 2, 0], [2, 4, 2], [0, 2, 0]])[1].round(3).tolist()
+    [0.167, 0.333, 0.167]
+    """
+    values = _recorded("psf.normalize", psf)
+    total = values.sum(axis=(-2, -1), keepdims=True)
+    if not (total > 0).all():
+        raise ValueError(
+            f"psf.normalize: expected PSFs with a positive sum, got {float(total.min()):g}; was the dark level "
+            f"subtracted twice?"
+        )
+    return values / total
+
+
+def clean(psf: Any, *, background: float | None = None, cut: float = 0.0) -> Kernel:
+    """Remove what is not the PSF from a recording of a point: the background, noise around the PSF, hot pixels.
+
+    Parameters
+    ----------
+    psf : array of shape (..., h, w)
+        Recordings in any unit, integers too.
+    background : float, optional
+        Level without light, in the unit of the recording; None takes the median of each one's outermost pixels. It
+        is subtracted, and what falls below zero becomes zero.
+    cut : float
+        Values below this share of the peak become zero, and so does what hangs together with the peak only by them; 0
+        to 1 (not included). 0 keeps everything.
+
+    Returns
+    -------
+    ndarray of shape (..., h, w)
+        float64, not negative, in the unit of the recording: `normalize` comes next.
+
+    Raises
+    ------
+    ValueError
+        No PSF, NaN or inf, a background that is not finite, a cut out of range, or nothing above the background.
+
+    Examples
+    --------
+    >>> recorded = [[9, 10, 11, 10], [10, 30, 60, 10], [10, 20, 30, 10], [10, 12, 9, 10]]
+    >>> clean(recorded, cut=0.1).astype(int).tolist()
+    [[0, 0, 0, 0], [0, 20, 50, 0], [0, 10, 20, 0], [0, 0, 0, 0]]
+    """
+    values = _recorded("psf.clean", psf)
+    if background is not None and not isfinite(background):
+        raise ValueError(f"psf.clean: expected a finite background, got {background}")
+    if not 0 <= cut < 1:
+        raise ValueError(f"psf.clean: expected cut from 0 to below 1, a share of the peak, got {cut}")
+    cleaned = np.empty_like(values)
+    for place in np.ndindex(values.shape[:-2]):
+        one = values[place]
+        level = float(np.median(_rim(one))) if background is None else background
+        light = np.maximum(one - level, 0.0)
+        if not light.any():
+            raise ValueError(f"psf.clean: expected light above the background of {level:g}, got none")
+        cleaned[place] = without_floor(light, cut)
+    return cleaned
+
+
+def without_floor(psf: Kernel, cut: float) -> Kernel:
+    """Keep the connected region around the peak where the PSF is at least `cut` times as high."""
+    if cut == 0:
+        return psf
+    from scipy.ndimage import label
+
+    regions, _ = label(psf >= cut * psf.max())
+    return np.where(regions == regions.flat[psf.argmax()], psf, 0.0)
+
+
+def center(psf: Any, size: int | None = None) -> Kernel:
+    """Move the centroid of each PSF to the centre pixel of an odd kernel.
+
+    Parameters
+    ----------
+    psf : array of shape (..., h, w)
+        PSFs in any unit; `clean` first: a background pulls the centroid to the middle.
+    size : int, optional
+        Odd width of the result, px; by default what holds every array. Light beyond it is an error.
+
+    Returns
+    -------
+    ndarray of shape (..., size, size)
+        Of the same sums, centroid at ``size // 2``.
+
+    Raises
+    ------
+    ValueError
+        As `resample`.
+
+    Notes
+    -----
+    A shift by a fraction f of a pixel shares each pixel's light between two: the variance along that axis grows by
+    f (1 - f), 1/4 px^2 at most. `resample` moves and scales at once, which costs less width than one after the other.
+
+    Examples
+    --------
+    >>> center([[0, 0, 0, 0], [0, 0, 3, 1], [0, 0, 0, 0]], size=5)[2].tolist()
+    [0.0, 0.75, 2.5, 0.75, 0.0]
+    """
+    return _resampled("psf.center", psf, 1.0, True, size)
+
+
+def resample(
+    psf: Any,
+    scale: float | None = None,
+    *,
+    oversampling: float | None = None,
+    centered: bool = False,
+    size: int | None = None,
+) -> Kernel:
+    """Bring PSFs that were sampled finer or coarser than the image to the image's pixel size.
+
+    Parameters
+    ----------
+    psf : array of shape (..., h, w)
+        PSFs in any unit, centre ``h // 2, w // 2``.
+    scale : float
+        Pixel size of the PSF over that of the image, both in the same unit: 0.25 for a PSF of 1 um samples and an
+        image of 4 um pixels. Above 0.
+    oversampling : float
+        Instead of `scale`: samples of the PSF on a pixel of the image, 1 / scale.
+    centered : bool
+        Whether the centroid moves to the centre pixel; otherwise the centre of the given array does.
+    size : int, optional
+        Odd width of the result, px; by default what holds every array. Light beyond it is an error.
+
+    Returns
+    -------
+    ndarray of shape (..., size, size)
+        float64, each of the sum it had, the centroid `scale` times as far from the centre.
+
+    Raises
+    ------
+    ValueError
+        No PSF, NaN or inf, neither or both of scale and oversampling, one that is not positive, an even size or one
+        that does not hold the PSF, or with ``centered`` a sum that is not positive.
+
+    Notes
+    -----
+    The light of each sample, even over its square, is shared out to the pixels by exact overlap, two small matrix
+    products. The pixels stand for their centres, which alone would move the centroid and narrow a PSF that is rough on
+    the scale of a pixel, by some hundredths of a px^2. Where it does, the least possible kernel of three taps along
+    each axis brings the centroid back to ``scale`` times the old one and the variance up to ``scale^2`` times the old
+    one: never is a PSF narrower than what was measured. At scale 1 an odd square PSF comes back to the last bit.
+
+    Examples
+    --------
+    >>> import blurphys as bp
+    >>> fine = bp.psf.disk(6.0)  # three samples on a pixel
+    >>> coarse = resample(fine, oversampling=3)
+    >>> coarse.shape, round(float(coarse.sum()), 12)
+    ((5, 5), 1.0)
+    """
+    owner = "psf.resample"
+    if (scale is None) == (oversampling is None):
+        raise ValueError(f"{owner}: expected either scale or oversampling, got {scale} and {oversampling}")
+    name, value = ("scale", scale) if scale is not None else ("oversampling", oversampling)
+    if not (isfinite(value) and value > 0):  # type: ignore[arg-type]
+        raise ValueError(f"{owner}: expected {name} > 0, got {value}")
+    return _resampled(owner, psf, value if scale is not None else 1.0 / value, centered, size)  # type: ignore
+
+
+def _resampled(owner: str, psf: Any, scale: float, centered: bool, size: int | None) -> Kernel:
+    values = _recorded(owner, psf)
+    if size is not None and (size != int(size) or size < 1 or size % 2 == 0):
+        raise ValueError(f"{owner}: expected an odd whole size >= 1 px (the kernel has a centre pixel), got {size}")
+    flat = values.reshape(-1, *values.shape[-2:])
+    made = [_one(owner, one, scale, centered) for one in flat]
+    wanted = max(len(one) for one in made) if size is None else int(size)
+    for one in made:
+        over = (len(one) - wanted) // 2
+        if over > 0 and np.abs(one).sum() > np.abs(one[over:-over, over:-over]).sum():
+            raise ValueError(
+                f"{owner}: expected a size that holds the PSF, {len(one)} px, got {wanted}; crop or clean the PSF first"
+            )
+    return np.stack([fitted(one, wanted) for one in made]).reshape(*values.shape[:-2], wanted, wanted)
+
+
+def _one(owner: str, psf: Kernel, scale: float, centered: bool) -> Kernel:
+    shift = (0.0, 0.0)
+    if centered:
+        if not psf.sum() > 0:
+            raise ValueError(f"{owner}: expected a PSF with a positive sum, it has no centroid otherwise")
+        shift = tuple(-scale * mean for mean, _ in moments(psf))
+    return scaled(psf, scale, shift)
+
+
+def scaled(psf: Kernel, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -> Kernel:
+    """Scale a kernel (h, w) about its centre, then move it by (down, right) px, to an odd square; the sum is kept.
+
+    The mean along an axis becomes ``scale mean + shift``, the variance at least ``scale^2`` times what it was.
+    """
+    shares = [_shares(n, scale, move) for n, move in zip(psf.shape, shift, strict=True)]
+    half = max(len(share) // 2 for share in shares)
+    rows, cols = (np.pad(share, ((half - len(share) // 2,) * 2, (0, 0))) for share in shares)
+    result = rows @ psf @ cols.T
+    if not psf.sum() > 0:
+        return result
+    for axis, (before, after) in enumerate(zip(moments(psf), moments(result), strict=True)):
+        result = _mended(result, axis, scale * before[0] + shift[axis] - after[0], scale**2 * before[1] - after[1])
+    return fitted(result, max(result.shape))
+
+
+def _shares(n: int, scale: float, shift: float) -> Kernel:
+    """Share of each of n samples on each pixel of -half..half: (2 half + 1, n), columns of unit sum."""
+    edges = (np.arange(n + 1) - n // 2 - 0.5) * scale + shift
+    half = max(0, ceil(max(-edges[0], edges[-1]) - 0.5))
+    pixels = np.arange(-half, half + 1)[:, None]
+    share = np.diff(np.clip(edges[None, :], pixels - 0.5, pixels + 0.5), axis=1)
+    width = np.diff(edges)
+    if width.min() < 1e-9:  # a point; the width of a sample is no longer known to all digits
+        middle = 0.5 * (edges[1:] + edges[:-1])
+        return np.where(np.abs(pixels - middle) < 0.5, 1.0, 0.0) if scale else np.ones((2 * half + 1, n))
+    return share / share.sum(axis=0)
+
+
+def moments(psf: Kernel) -> list[tuple[float, float]]:
+    """Mean (from ``size // 2``) and variance along the rows' and the columns' axis, px and px^2."""
+    found = []
+    for axis, n in enumerate(psf.shape):
+        line = psf.sum(axis=1 - axis) / psf.sum()
+        place = np.arange(n) - n // 2
+        mean = float(line @ place)
+        found.append((mean, float(line @ (place - mean) ** 2)))
+    return found
+
+
+def _mended(psf: Kernel, axis: int, move: float, missing: float) -> Kernel:
+    """Move the mean by `move` and raise the variance by at least `missing`, with the three taps that change the least."""
+    moved, wider = abs(move) > 1e-12, missing > 1e-12
+    if not (moved or wider):
+        return psf
+    spread = max(abs(move), missing + move * move)
+    before, after = 0.5 * (spread - move), 0.5 * (spread + move)
+    wide = np.pad(psf, [(1, 1) if a == axis else (0, 0) for a in (0, 1)])
+    return np.asarray((1 - spread) * wide + before * np.roll(wide, -1, axis) + after * np.roll(wide, 1, axis))
+
+
+def fitted(psf: Kernel, size: int) -> Kernel:
+    """Pad or crop an odd kernel about its centre to an odd square."""
+    for axis, n in enumerate(psf.shape):
+        grow = (size - n) // 2
+        if grow > 0:
+            psf = np.pad(psf, [(grow, grow) if a == axis else (0, 0) for a in (0, 1)])
+        elif grow < 0:
+            psf = np.take(psf, np.arange(-grow, n + grow), axis=axis)
+    return psf
+
+
+def _rim(psf: Kernel) -> Kernel:
+    inner = np.zeros(psf.shape, dtype=bool)
+    inner[1:-1, 1:-1] = True
+    return psf[~inner]
+
+
+def _recorded(owner: str, psf: Any) -> Kernel:
+    if np.iscomplexobj(psf):
+        raise ValueError(f"{owner}: expected real values, got complex ones; a PSF is the squared modulus of an amplitude")
+    values = np.array(psf, dtype=np.float64)
+    if values.ndim < 2 or 0 in values.shape:
+        raise ValueError(f"{owner}: expected an array of PSFs (..., h, w), got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{owner}: expected finite values, got {int((~np.isfinite(values)).sum())} NaN or inf")
+    return values
