@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
 from .linop import require_float, require_same_kind, tracing
+from .psf_stack import check_psfs
 from .pupil import Pupil
 from .types import Array
 
@@ -28,15 +29,17 @@ class PSFBank:
     step : float
         Largest distance of two levels, px. At 0.5 px contour lines are invisible.
     psfs : array of shape (L, h, w) or (L, C, h, w), or mapping of view name to such arrays, optional
-        Measured or learned kernels instead of a pupil. A plain array is the combined view. With "left" and "right"
-        but no "combined", combined is their mean.
+        Measured or learned kernels instead of a pupil, ``psfs[l]`` the PSF at ``radii[l]``. A plain array is the
+        combined view. With "left" and "right" but no "combined", combined is their mean.
     radii : sequence of L increasing floats, optional
-        Signed radius of each level of `psfs`, px.
+        Signed CoC radius at which each level of `psfs` was measured, px, negative in front of the plane of focus. May
+        be left out for L = 1: one PSF that every radius means, for a lens at one focus.
 
     Raises
     ------
     ValueError
-        Neither or both sources given; max_radius or step not positive; radii that do not increase or do not match.
+        Neither or both sources given; max_radius or step not positive; radii that do not increase or do not match; PSFs
+        with NaN or inf, or non-negative ones that are far from unit sum (`blurphys.psf.normalize`).
 
     Notes
     -----
@@ -50,6 +53,13 @@ class PSFBank:
     >>> bank = PSFBank(bp.Pupil.disk(), max_radius=2.0, step=0.5)
     >>> bank.radii.tolist(), bank.psfs("left").shape
     ([-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0], (9, 5, 5))
+
+    From pictures of a point in front of, on and behind the plane of focus:
+
+    >>> recorded = [bp.psf.disk(r, 9) * 200 + 10 for r in (2.0, 0.0, 4.0)]
+    >>> measured = bp.psf.normalize(bp.psf.clean(recorded))
+    >>> PSFBank(psfs=measured, radii=[-2.0, 0.0, 4.0]).psfs().shape
+    (3, 9, 9)
     """
 
     def __init__(
@@ -83,7 +93,9 @@ class PSFBank:
                 raise ValueError("PSFBank: expected max_radius only together with a pupil, got it with psfs")
             self._take(psfs, radii)
         self.radii.setflags(write=False)
-        self.nodes = tuple(float(r) for r in self.radii)
+        # One level stands for every radius: the operators see it twice and interpolate between equals.
+        places = self.radii if self.radii.size > 1 else (self.radii[0] - 1.0, self.radii[0] + 1.0)
+        self.nodes = tuple(float(r) for r in places)
 
     def _take(self, psfs: Array | Mapping[str, Array], radii: Sequence[float] | None) -> None:
         given = dict(psfs) if isinstance(psfs, Mapping) else {"combined": psfs}
@@ -98,13 +110,15 @@ class PSFBank:
                     f"PSFBank: expected psfs of shape (L, h, w) or (L, C, h, w), the same for each view, got "
                     f"{tuple(array.shape)} for {name!r}"
                 )
+            check_psfs("PSFBank", f"psfs[{name!r}]", array)
+        if radii is None and first.shape[0] == 1:
+            radii = [0.0]
         if radii is None:
-            raise ValueError("PSFBank: expected the radii (px) of the psfs, got None")
+            raise ValueError(f"PSFBank: expected the radii (px) of the L = {first.shape[0]} psfs, got None")
         self.radii = np.array([float(r) for r in radii])
-        if self.radii.size != first.shape[0] or self.radii.size < 2:
+        if self.radii.size != first.shape[0]:
             raise ValueError(
-                f"PSFBank: expected one radius for each of the L = {first.shape[0]} psfs and at least two, got "
-                f"{self.radii.size}"
+                f"PSFBank: expected one radius for each of the L = {first.shape[0]} psfs, got {self.radii.size}"
             )
         if not np.all(np.isfinite(self.radii)) or np.any(np.diff(self.radii) <= 0):
             raise ValueError("PSFBank: expected finite radii that increase; sort the psfs by signed radius")
@@ -119,6 +133,11 @@ class PSFBank:
     def max_radius(self) -> float:
         """Largest absolute radius of a level, px."""
         return float(np.max(np.abs(self.radii)))
+
+    def holds(self, low: float, high: float) -> bool:
+        """Whether the bank has PSFs for radii from low to high, px, give or take rounding; one level has all."""
+        slack = 1e-6 * self.max_radius
+        return self.radii.size == 1 or bool(low >= self.radii[0] - slack and high <= self.radii[-1] + slack)
 
     @property
     def fixed(self) -> bool:
@@ -179,4 +198,5 @@ class PSFBank:
         else:
             require_same_kind("PSFBank", "the psfs", chosen[0], "the defocus_map", like)
         stack = xp.stack(chosen, axis=0)
+        stack = xp.concat([stack, stack], axis=1) if self.radii.size == 1 else stack
         return stack if stack.ndim == 5 else stack[:, :, None, :, :]

@@ -41,8 +41,7 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
     nodes = bank.radii.astype(np.float32 if defocus_map.dtype == xp.float32 else np.float64)
     if np.any(np.diff(nodes) <= 0):
         raise ValueError(f"{owner}: expected radii that differ in {defocus_map.dtype}, got {bank.radii.tolist()}")
-    slack = 1e-6 * bank.max_radius
-    if low < bank.radii[0] - slack or high > bank.radii[-1] + slack:
+    if not bank.holds(low, high):
         raise ValueError(
             f"{owner}: expected radii within the bank's [{bank.radii[0]:g}, {bank.radii[-1]:g}] px, got "
             f"[{low:g}, {high:g}]; build PSFBank with a larger max_radius, or clip the map. Is it a diameter?"

@@ -13,7 +13,7 @@ from .bank import PSFBank
 from .boundary import check_boundary, check_extension
 from .defocus import _check_defocus_map
 from .engines.registry import kernel
-from .inputs import require_same_kind, whole_numbers
+from .inputs import require_float, require_same_kind, whole_numbers
 from .linop import LinearOperator
 from .maps import interpolation_index
 from .mixing import check_channels
@@ -57,7 +57,7 @@ class FieldDefocus(LinearOperator):
         Signed CoC radius, px; positive farther than the plane of focus (`ThinLens.defocus_map`).
     banks : sequence of sequences of PSFBank
         A bank for each node of a grid over the frame, rows (top to bottom) of columns (left to right), all with the
-        same radii. One bank everywhere makes it `DualPixel`.
+        same radii. One bank everywhere makes it `DualPixel`. Banks of one level are PSFs at one focus: see `from_psfs`.
     channels : int
         C of the images.
     boundary : str
@@ -65,8 +65,10 @@ class FieldDefocus(LinearOperator):
     views : tuple of str
         Any of "left", "right", "combined", in the order of the output; with banks from pupils any view of `Pupil.seen`.
     nodes : {"corners", "centres"}
-        Where the nodes lie: evenly spaced from border to border, the outermost on the border pixels; or at the centres
-        of equal patches, as measured grids are, with the nearest node's PSFs between an outer centre and the border.
+        Where in the frame the places of `banks` lie; between four of them a pixel interpolates. "corners": evenly
+        spaced from border to border, the outermost on the border pixels, as banks computed for given field positions
+        are. "centres": at the centres of equal patches, as a chart of points cut into rows x cols patches gives them;
+        between an outer centre and the border the nearest bank holds.
     frame : (int, int), optional
         Rows and columns of the frame over which the nodes lie, where the map shows a window of it; by default the map
         is the whole frame.
@@ -165,6 +167,51 @@ class FieldDefocus(LinearOperator):
             )
         places = zip(counts, sizes, frame, origin, strict=True)
         return tuple(_axis(n, o + np.arange(size), whole, self.nodes, self.like) for n, size, whole, o in places)
+
+    @classmethod
+    def from_psfs(
+        cls,
+        psfs: Array,
+        *,
+        shape: Shape,
+        boundary: BoundaryName = "reflect",
+        nodes: Placement = "corners",
+    ) -> FieldDefocus:
+        """Build the blur of a lens at one focus, from a grid of measured PSFs: no defocus, only the place counts.
+
+        Parameters
+        ----------
+        psfs : array of shape (rows, cols, h, w)
+            Convolution kernels over the frame, centre ``h // 2, w // 2``; `blurphys.psf.resample` brings them to the
+            image's pixel size, `blurphys.psf.normalize` to unit sum. The operator takes their namespace and dtype.
+        shape : (int, int, int)
+            (C, H, W) of the images.
+        boundary, nodes : str
+            As in the constructor.
+
+        Raises
+        ------
+        ValueError
+            PSFs that are no grid, with NaN or inf, or far from unit sum; a shape that is none.
+
+        Examples
+        --------
+        >>> import numpy as np, blurphys as bp
+        >>> grid = np.stack([bp.psf.gaussian(s, 9) for s in (1.2, 0.8, 1.2)])[None]
+        >>> FieldDefocus.from_psfs(grid, shape=(3, 30, 40), nodes="centres")
+        FieldDefocus((3, 30, 40) -> (3, 30, 40), numpy float64 on cpu)
+        """
+        owner = "FieldDefocus.from_psfs"
+        xp = require_float(owner, "psfs", psfs)
+        sizes = whole_numbers(owner, "shape", shape)
+        if len(sizes) != 3 or min(sizes) < 1:
+            raise ValueError(f"{owner}: expected shape (C, H, W) of positive sizes, got {sizes}")
+        if psfs.ndim != 4 or 0 in tuple(psfs.shape):
+            raise ValueError(f"{owner}: expected psfs of shape (rows, cols, h, w), got {tuple(psfs.shape)}")
+        rows, cols = psfs.shape[:2]
+        banks = [[PSFBank(psfs=psfs[i, j, ...][None, ...]) for j in range(cols)] for i in range(rows)]
+        in_focus = xp.zeros(sizes[1:], dtype=psfs.dtype, device=device(psfs))
+        return cls(in_focus, banks=banks, channels=sizes[0], boundary=boundary, nodes=nodes)  # type: ignore[arg-type]
 
     @property
     def _first(self) -> PSFBank:

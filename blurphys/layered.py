@@ -297,11 +297,11 @@ def _check_radii(owner: str, radii: Any, count: int, bank: PSFBank) -> tuple[flo
         raise ValueError(f"{owner}: expected a sequence of radii (px), one for each layer, got {radii!r}") from None
     if len(values) != count:
         raise ValueError(f"{owner}: expected one radius for each of the {count} layers, got {len(values)}")
-    low, high, slack = bank.radii[0], bank.radii[-1], 1e-6 * bank.max_radius
     for value in values:
-        if not (isfinite(value) and low - slack <= value <= high + slack):
+        if not (isfinite(value) and bank.holds(value, value)):
             raise ValueError(
-                f"{owner}: expected radii within the bank's [{low:g}, {high:g}] px, got {value:g}; is it a diameter?"
+                f"{owner}: expected radii within the bank's [{bank.radii[0]:g}, {bank.radii[-1]:g}] px, got {value:g}; "
+                f"is it a diameter?"
             )
     return values
 

@@ -1,4 +1,4 @@
-"""From a recorded PSF to a convolution kernel: cleaned of its background, centred, at the image's pixel size, unit sum."""
+"""From a recorded PSF to a convolution kernel: cleaned, centred, at the image's pixel size, of unit sum."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def moments(psf: Kernel) -> list[tuple[float, float]]:
 
 
 def _mended(psf: Kernel, axis: int, move: float, missing: float) -> Kernel:
-    """Move the mean by `move` and raise the variance by at least `missing`, with the three taps that change the least."""
+    """Move the mean by `move` and raise the variance by at least `missing`, with the least three taps."""
     moved, wider = abs(move) > 1e-12, missing > 1e-12
     if not (moved or wider):
         return psf
@@ -290,7 +290,9 @@ def _rim(psf: Kernel) -> Kernel:
 
 def _recorded(owner: str, psf: Any) -> Kernel:
     if np.iscomplexobj(psf):
-        raise ValueError(f"{owner}: expected real values, got complex ones; a PSF is the squared modulus of an amplitude")
+        raise ValueError(
+            f"{owner}: expected real values, got complex ones; a PSF is the squared modulus of an amplitude"
+        )
     values = np.array(psf, dtype=np.float64)
     if values.ndim < 2 or 0 in values.shape:
         raise ValueError(f"{owner}: expected an array of PSFs (..., h, w), got shape {values.shape}")

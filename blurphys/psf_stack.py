@@ -9,10 +9,10 @@ from array_api_compat import array_namespace, device
 
 from .boundary import check_boundary, check_extension, extend, fold
 from .engines.registry import kernel
-from .linop import LinearOperator, detached, require_float, require_same_kind, whole_numbers
+from .linop import LinearOperator, detached, require_float, require_same_kind, tracing, whole_numbers
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, flat_colours
-from .stored import Span, row_blocks, span_length, stand_in, take
+from .stored import Span, is_stored, row_blocks, span_length, stand_in, take
 from .types import Array, BoundaryName, Shape
 
 __all__ = ["Convolution", "PSFStack", "PixelPSF"]
@@ -22,6 +22,28 @@ def _reach(support: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Pixels a kernel of this support needs (above, left) and (below, right) of the image; the centre is size // 2."""
     h, w = support
     return (h - 1 - h // 2, w - 1 - w // 2), (h // 2, w // 2)
+
+
+def check_psfs(owner: str, name: str, psfs: Array) -> None:
+    """Raise ValueError for PSFs (..., h, w) with NaN or inf, and for non-negative ones far from unit sum.
+
+    What makes no image is a slip: counts of a camera, a peak of one. PSFs with negative values (eigenvectors of a set
+    of PSFs, derivatives) have any sum, and those that torch learns have any value.
+    """
+    if tracing() or getattr(psfs, "requires_grad", False):
+        return
+    values = detached(psfs)
+    xp = array_namespace(values)
+    if not bool(xp.all(xp.isfinite(values))):
+        raise ValueError(f"{owner}: expected finite PSFs, got NaN or inf in {name}")
+    total = xp.sum(values, axis=(-2, -1))
+    largest = float(xp.max(total))
+    if bool(xp.any(values < 0)) or 0.5 <= largest <= 2.0:
+        return
+    raise ValueError(
+        f"{owner}: expected {name} near unit sum, got a sum of {largest:.6g}: a white image would become "
+        f"{largest:.6g}; bp.psf.normalize(...) divides by it, a scale of the whole is 2 * A"
+    )
 
 
 def _check_unit_sum(owner: str, psfs: Array) -> None:
@@ -61,7 +83,8 @@ class PSFStack(LinearOperator):
     Raises
     ------
     ValueError
-        L of psfs and weights disagree, a PSF axis is missing, an unknown form, an extension beyond the limit.
+        L of psfs and weights disagree, a PSF axis is missing, an unknown form, an extension beyond the limit, PSFs with
+        NaN or inf or non-negative ones far from unit sum.
     TypeError
         Arrays of different namespaces, dtypes or devices.
 
@@ -102,6 +125,7 @@ class PSFStack(LinearOperator):
                 f"{levels} weights {tuple(self.weights.shape)}, got {shape}"
             )
         check_extension(self.in_shape, *_reach((shape[-2], shape[-1])), self.boundary, "PSFStack")
+        check_psfs("PSFStack", "psfs", self.psfs)
 
     @property
     def in_shape(self) -> Shape:
@@ -163,7 +187,7 @@ class PixelPSF(LinearOperator):
     Raises
     ------
     ValueError
-        If psfs does not have four axes, or the extension is beyond the limit.
+        If psfs does not have four axes, has NaN or inf or sums far from one, or the extension is beyond the limit.
 
     Notes
     -----
@@ -185,6 +209,8 @@ class PixelPSF(LinearOperator):
         if self.psfs.ndim != 4 or 0 in tuple(self.psfs.shape):
             raise ValueError(f"PixelPSF: expected psfs of shape (H, W, h, w), got {tuple(self.psfs.shape)}")
         check_extension(self.in_shape, *_reach(self._support), self.boundary, "PixelPSF")
+        if not is_stored(self.psfs):  # on disk it may be larger than memory; `validate` reads it through
+            check_psfs("PixelPSF", "psfs", self.psfs)
 
     @property
     def _support(self) -> tuple[int, int]:
@@ -255,7 +281,8 @@ class Convolution(LinearOperator):
     Raises
     ------
     ValueError
-        If the PSF or the shape has the wrong axes, or the extension is beyond the limit.
+        If the PSF or the shape has the wrong axes, the extension is beyond the limit, or the PSF has NaN or inf or,
+        being non-negative, is far from unit sum.
 
     Notes
     -----
@@ -284,6 +311,7 @@ class Convolution(LinearOperator):
         if 0 in got or not (len(got) == 2 or (len(got) == 3 and got[0] == self.shape[0])):
             raise ValueError(f"Convolution: expected a PSF of shape (h, w) or ({self.shape[0]}, h, w), got {got}")
         check_extension(self.shape, *_reach((got[-2], got[-1])), self.boundary, "Convolution")
+        check_psfs("Convolution", "the PSF", self.psf)
 
     @property
     def in_shape(self) -> Shape:

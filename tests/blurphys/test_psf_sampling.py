@@ -1,0 +1,182 @@
+"""From a recorded point to a kernel: sums, centroids and widths against plain loops."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import blurphys as bp
+
+
+def shared_by_loops(psf, scale, half):
+    """Light of each sample, even over its square, on the pixels: overlap by overlap."""
+    out = np.zeros((2 * half + 1,) * 2)
+    centre = [n // 2 for n in psf.shape]
+    for (i, j), light in np.ndenumerate(psf):
+        for p in range(-half, half + 1):
+            for q in range(-half, half + 1):
+                share = 1.0
+                for at, middle, pixel in ((i, centre[0], p), (j, centre[1], q)):
+                    low, high = (at - middle - 0.5) * scale, (at - middle + 0.5) * scale
+                    share *= max(0.0, min(high, pixel + 0.5) - max(low, pixel - 0.5)) / scale
+                out[p + half, q + half] += light * share
+    return out
+
+
+def mean_and_variance(psf):
+    y, x = np.mgrid[: psf.shape[0], : psf.shape[1]]
+    total = psf.sum()
+    found = []
+    for place, n in ((y, psf.shape[0]), (x, psf.shape[1])):
+        mean = ((place - n // 2) * psf).sum() / total
+        found += [(mean, ((place - n // 2 - mean) ** 2 * psf).sum() / total)]
+    return found
+
+
+@given(seed=st.integers(0, 2**20), h=st.integers(1, 12), w=st.integers(1, 12), scale=st.floats(0.02, 3.0))
+@example(seed=0, h=21, w=21, scale=0.7109375)
+def test_resampling_keeps_light_centroid_and_never_narrows(seed, h, w, scale):
+    psf = np.random.default_rng(seed).random((h, w))
+    made = bp.psf.resample(psf, scale)
+    assert made.shape[0] == made.shape[1] and made.shape[0] % 2 == 1 and made.min() > -1e-15
+    assert made.sum() == pytest.approx(psf.sum(), rel=1e-12)
+    for (mean, variance), (m, v) in zip(mean_and_variance(psf), mean_and_variance(made), strict=True):
+        assert m == pytest.approx(scale * mean, abs=1e-9)
+        assert -1e-9 < v - scale**2 * variance < (scale**2 + 3) / 12 + 0.5
+
+
+@given(seed=st.integers(0, 2**20), scale=st.floats(0.3, 2.5))
+def test_what_a_smooth_psf_becomes_is_the_overlap_of_areas(seed, scale):
+    """A PSF that is wide for its pixels needs next to no correction."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-14:15, -14:15] - rng.uniform(-1, 1, (2, 1, 1))
+    psf = np.exp(-(y**2 + x**2) / (2 * max(3.0, 1.5 / scale) ** 2))
+    made = bp.psf.resample(psf, scale)
+    expected = shared_by_loops(psf, scale, made.shape[0] // 2)
+    assert np.allclose(made, expected, atol=0.01 * expected.max())
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (9, 9)])
+def test_at_scale_one_it_is_the_identity(rng, shape):
+    psf = rng.random(shape)
+    assert np.array_equal(bp.psf.resample(psf, 1.0), psf)
+
+
+def test_a_disk_sampled_finer_becomes_the_disk():
+    fine = bp.psf.disk(20.0)
+    assert np.abs(bp.psf.resample(fine, oversampling=8) - bp.psf.disk(2.5, 7)).max() < 2e-3
+    assert np.array_equal(bp.psf.resample(fine, 0.125), bp.psf.resample(fine, oversampling=8))
+
+
+@given(seed=st.integers(0, 2**20), h=st.integers(1, 9), w=st.integers(1, 9))
+def test_centering_puts_the_centroid_on_the_centre_pixel(seed, h, w):
+    psf = np.random.default_rng(seed).random((2, h, w)) ** 4 + 1e-3
+    for one, made in zip(psf, bp.psf.center(psf), strict=True):
+        assert made.sum() == pytest.approx(one.sum())
+        for (_, variance), (m, v) in zip(mean_and_variance(one), mean_and_variance(made), strict=True):
+            assert abs(m) < 1e-9 and -1e-9 < v - variance < 0.25 + 1e-9
+
+
+def test_centering_while_resampling(rng):
+    psf = rng.random((8, 6)) ** 6
+    made = bp.psf.resample(psf, 0.4, centered=True)
+    assert all(abs(mean) < 1e-9 for mean, _ in mean_and_variance(made))
+
+
+def test_cleaning_removes_background_and_hot_pixels():
+    recorded = 10 + 200 * np.pad(bp.psf.disk(3.0), 4)
+    recorded[1, 1] += 90
+    cleaned = bp.psf.normalize(bp.psf.clean(recorded, cut=0.01))
+    assert np.allclose(cleaned, np.pad(bp.psf.disk(3.0), 4), atol=1e-12)
+    given = bp.psf.clean(recorded, background=10.0)
+    assert given[1, 1] == 90 and given[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda p: bp.psf.resample(p), "either scale or oversampling"),
+        (lambda p: bp.psf.resample(p, 0.0), "scale > 0"),
+        (lambda p: bp.psf.resample(p, oversampling=-1), "oversampling > 0"),
+        (lambda p: bp.psf.resample(p, 1.0, size=4), "odd whole size"),
+        (lambda p: bp.psf.resample(p, 1.0, size=3), "holds the PSF"),
+        (lambda p: bp.psf.resample(p * np.nan, 1.0), "25 NaN"),
+        (lambda p: bp.psf.resample(p + 1j, 1.0), "complex"),
+        (lambda p: bp.psf.resample(p[0], 1.0), "(..., h, w)"),
+        (lambda p: bp.psf.center(0 * p), "positive sum"),
+        (lambda p: bp.psf.normalize(p - 1), "dark level"),
+        (lambda p: bp.psf.clean(p, background=2), "light above the background"),
+        (lambda p: bp.psf.clean(p, cut=1), "cut from 0"),
+    ],
+)
+def test_slips_are_named(call, words):
+    with pytest.raises(ValueError, match=words.replace("(", r"\(").replace(")", r"\)").replace(".", r"\.")):
+        call(np.ones((5, 5)))
+
+
+# ---- constructors ---------------------------------------------------------------------------------------------------
+
+COUNTS = 1e6 * np.ones((1, 3, 3))
+MAPS = np.ones((1, 8, 9))
+BUILD = {
+    "bank": lambda p: bp.PSFBank(psfs=p),
+    "stack": lambda p: bp.PSFStack(p, weights=MAPS),
+    "pixel": lambda p: bp.PixelPSF(np.broadcast_to(p, (8, 9, 3, 3)).copy()),
+    "convolution": lambda p: bp.Convolution(p[0], shape=(3, 8, 9)),
+}
+
+
+@pytest.mark.parametrize("build", BUILD.values(), ids=BUILD)
+def test_constructors_refuse_what_is_no_psf(build):
+    with pytest.raises(ValueError, match=r"white image would become 9e\+06.*normalize"):
+        build(COUNTS)
+    with pytest.raises(ValueError, match="expected finite PSFs"):
+        build(COUNTS * np.nan)
+    build(COUNTS / COUNTS.sum())
+    build(np.array([[[0, -1.0, 0], [-1, 4, -1], [0, -1, 0]]]))  # a derivative has any sum
+
+
+def test_learned_psfs_may_have_any_sum():
+    torch = pytest.importorskip("torch")
+    psf = torch.ones(5, 5, requires_grad=True)
+    assert bp.Convolution(psf, shape=(1, 8, 8))(torch.ones(1, 8, 8)).shape == (1, 8, 8)
+
+
+# ---- one focus ------------------------------------------------------------------------------------------------------
+
+
+def test_one_level_stands_for_every_radius(rng):
+    psf = bp.psf.normalize(rng.random((5, 5)))
+    x = rng.random((3, 12, 14))
+    expected = bp.Convolution(psf, shape=x.shape)(x)
+    bank = bp.PSFBank(psfs=psf[None])
+    assert bank.radii.tolist() == [0.0] and bank.psfs().shape == (1, 5, 5)
+    radius = rng.uniform(-9, 9, x.shape[1:])
+    assert np.allclose(bp.DefocusBlur(radius, bank=bank)(x), expected, atol=1e-13)
+    assert np.allclose(bp.FieldDefocus(radius, banks=[[bank]])(x), expected, atol=1e-13)
+    layered = bp.LayeredDefocus(np.ones((1, 12, 14)), radii=[7.0], bank=bank)
+    assert np.allclose(layered(x), expected, atol=1e-12)
+    assert np.allclose(bp.DefocusBlur(radius, bank=bank).psf_at(3, 4), psf, atol=1e-15)
+
+
+def test_a_measured_grid_at_one_focus(rng):
+    psfs = bp.psf.normalize(rng.random((2, 3, 5, 5)))
+    A = bp.FieldDefocus.from_psfs(psfs, shape=(3, 20, 31))
+    assert A.in_shape == (3, 20, 31) and bp.check(A).passed
+    for row, r in ((0, 0), (19, 1)):
+        for col, c in ((0, 0), (15, 1), (30, 2)):
+            assert np.allclose(A.psf_at(row, col), psfs[r, c], atol=1e-15)
+    middle = bp.FieldDefocus.from_psfs(psfs, shape=(3, 20, 31), nodes="centres").psf_at(0, 0)
+    assert np.allclose(middle, psfs[0, 0], atol=1e-15)
+    with pytest.raises(ValueError, match=r"\(rows, cols, h, w\)"):
+        bp.FieldDefocus.from_psfs(psfs[0], shape=(3, 20, 31))
+    with pytest.raises(ValueError, match="shape"):
+        bp.FieldDefocus.from_psfs(psfs, shape=(20, 31))
+
+
+def test_a_measured_grid_at_one_focus_survives_a_file(tmp_path, rng):
+    psfs = bp.psf.normalize(rng.random((1, 2, 3, 3)))
+    A = bp.FieldDefocus.from_psfs(psfs, shape=(1, 8, 9))
+    bp.save(A, tmp_path / "grid.h5")
+    x = rng.random((1, 8, 9))
+    assert np.array_equal(bp.load(tmp_path / "grid.h5")(x), A(x))
