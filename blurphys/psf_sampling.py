@@ -57,8 +57,8 @@ def clean(psf: Any, *, background: float | None = None, cut: float = 0.0) -> Ker
         Level without light, in the unit of the recording; None takes the median of each one's outermost pixels. It
         is subtracted, and what falls below zero becomes zero.
     cut : float
-        Values below this share of the peak become zero, and so does what hangs together with the peak only by them; 0
-        to 1 (not included). 0 keeps everything.
+        Values below this share of the peak become zero; of the regions that are left the one with the most light stays,
+        so that hot pixels and other points go. 0 to 1 (not included); 0 keeps everything.
 
     Returns
     -------
@@ -93,13 +93,14 @@ def clean(psf: Any, *, background: float | None = None, cut: float = 0.0) -> Ker
 
 
 def without_floor(psf: Kernel, cut: float) -> Kernel:
-    """Keep the connected region around the peak where the PSF is at least `cut` times as high."""
+    """Keep the connected region with the most light, among those at least `cut` times as high as the peak."""
     if cut == 0:
         return psf
     from scipy.ndimage import label
 
     regions, _ = label(psf >= cut * psf.max())
-    return np.where(regions == regions.flat[psf.argmax()], psf, 0.0)
+    light = np.bincount(regions.ravel(), psf.ravel())
+    return np.where(regions == 1 + light[1:].argmax(), psf, 0.0)
 
 
 def center(psf: Any, size: int | None = None) -> Kernel:

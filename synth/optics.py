@@ -433,8 +433,8 @@ def measured_banks(
     max_radius, step : float
         Of each bank, px.
     cut : float
-        Values below this share of a PSF's peak count as noise and become zero, and so does what hangs together with the
-        peak only by them; 0 to 1 (not included). The blur is faster by the area that is saved.
+        Values below this share of a PSF's peak count as noise and become zero, and of the regions that are left the one
+        with the most light stays; 0 to 1 (not included). The blur is faster by the area that is saved.
 
     Returns
     -------

@@ -9,17 +9,18 @@ import blurphys as bp
 
 
 def shared_by_loops(psf, scale, half):
-    """Light of each sample, even over its square, on the pixels: overlap by overlap."""
+    """Light of each sample, even over its square, on the pixels: overlap by overlap, axis by axis."""
     out = np.zeros((2 * half + 1,) * 2)
-    centre = [n // 2 for n in psf.shape]
-    for (i, j), light in np.ndenumerate(psf):
-        for p in range(-half, half + 1):
-            for q in range(-half, half + 1):
-                share = 1.0
-                for at, middle, pixel in ((i, centre[0], p), (j, centre[1], q)):
-                    low, high = (at - middle - 0.5) * scale, (at - middle + 0.5) * scale
-                    share *= max(0.0, min(high, pixel + 0.5) - max(low, pixel - 0.5)) / scale
-                out[p + half, q + half] += light * share
+    shares = []
+    for n in psf.shape:
+        share = np.zeros((2 * half + 1, n))
+        for at in range(n):
+            for pixel in range(-half, half + 1):
+                low, high = (at - n // 2 - 0.5) * scale, (at - n // 2 + 0.5) * scale
+                share[pixel + half, at] = max(0.0, min(high, pixel + 0.5) - max(low, pixel - 0.5)) / scale
+        shares.append(share)
+    for i, j in np.ndindex(psf.shape):
+        out += psf[i, j] * np.multiply.outer(shares[0][:, i], shares[1][:, j])
     return out
 
 
