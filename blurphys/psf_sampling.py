@@ -188,12 +188,17 @@ def resample(
     ((5, 5), 1.0)
     """
     owner = "psf.resample"
-    if (scale is None) == (oversampling is None):
+    if scale is None and oversampling is not None:
+        return _resampled(owner, psf, 1.0 / _positive(owner, "oversampling", oversampling), centered, size)
+    if scale is None or oversampling is not None:
         raise ValueError(f"{owner}: expected either scale or oversampling, got {scale} and {oversampling}")
-    name, value = ("scale", scale) if scale is not None else ("oversampling", oversampling)
-    if not (isfinite(value) and value > 0):  # type: ignore[arg-type]
+    return _resampled(owner, psf, _positive(owner, "scale", scale), centered, size)
+
+
+def _positive(owner: str, name: str, value: float) -> float:
+    if not (isfinite(value) and value > 0):
         raise ValueError(f"{owner}: expected {name} > 0, got {value}")
-    return _resampled(owner, psf, value if scale is not None else 1.0 / value, centered, size)  # type: ignore
+    return float(value)
 
 
 def _resampled(owner: str, psf: Any, scale: float, centered: bool, size: int | None) -> Kernel:
@@ -217,7 +222,8 @@ def _one(owner: str, psf: Kernel, scale: float, centered: bool) -> Kernel:
     if centered:
         if not psf.sum() > 0:
             raise ValueError(f"{owner}: expected a PSF with a positive sum, it has no centroid otherwise")
-        shift = tuple(-scale * mean for mean, _ in moments(psf))
+        (down, _), (right, _) = moments(psf)
+        shift = (-scale * down, -scale * right)
     return scaled(psf, scale, shift)
 
 
@@ -229,7 +235,7 @@ def scaled(psf: Kernel, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -
     shares = [_shares(n, scale, move) for n, move in zip(psf.shape, shift, strict=True)]
     half = max(len(share) // 2 for share in shares)
     rows, cols = (np.pad(share, ((half - len(share) // 2,) * 2, (0, 0))) for share in shares)
-    result = rows @ psf @ cols.T
+    result: Kernel = rows @ psf @ cols.T
     if not psf.sum() > 0:
         return result
     for axis, (before, after) in enumerate(zip(moments(psf), moments(result), strict=True)):

@@ -9,7 +9,8 @@ from array_api_compat import array_namespace, device
 
 from .boundary import check_boundary, check_extension, extend, fold
 from .engines.registry import kernel
-from .linop import LinearOperator, detached, require_float, require_same_kind, tracing, whole_numbers
+from .inputs import detached, require_float, require_same_kind, tracing, whole_numbers
+from .linop import LinearOperator
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, flat_colours
 from .stored import Span, is_stored, row_blocks, span_length, stand_in, take

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import blurphys as bp
@@ -207,17 +207,18 @@ def test_measured_banks_give_back_what_was_measured(rng, n):
 
 
 @given(seed=st.integers(0, 999), scale=st.floats(0.5, 2.5))
+@example(seed=0, scale=0.7109375)
 @examples(10)
 def test_measured_banks_scale_centroid_and_width(seed, scale):
-    """The pixels' own boxes come on top: the scaled ones of the measurement and those of the result."""
+    """The pixels' own boxes come on top, the scaled ones of the measurement and those of the result: never narrower."""
     fine = np.random.default_rng(seed).random((21, 21))
     levels = optics.measured_banks(fine[None, None], fine[None, None], radius_px=2.0, max_radius=2 * scale, step=9.0)
     _, mx, my, vx, vy = moments(fine)
     _, nx, ny, wx, wy = moments(levels[0][0].psfs("left")[-1])
-    assert nx == pytest.approx(scale * mx, abs=0.05) and ny == pytest.approx(scale * my, abs=0.05)
+    assert nx == pytest.approx(scale * mx, abs=1e-9) and ny == pytest.approx(scale * my, abs=1e-9)
     for wide, narrow in ((wx, vx), (wy, vy)):
         boxes = wide - scale**2 * narrow
-        assert -0.01 < boxes < (scale**2 + 3) / 12
+        assert -1e-9 < boxes < (scale**2 + 3) / 12
 
 
 def test_a_measured_pupil_and_its_measured_bank_agree():
