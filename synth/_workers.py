@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ def elsewhere(
     if executor is not None:
         yield from _collected(make_shard, executor, root, missing, recipe, storage, max(2 * workers, 8))
         return
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
     from multiprocessing import get_context
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -41,6 +43,12 @@ def elsewhere(
     ) as pool:
         try:
             yield from _collected(make_shard, pool, root, missing, recipe, storage, 2 * workers)
+        except BrokenExecutor:
+            raise ChildProcessError(
+                f"a worker process was killed while it made a shard of {root}, perhaps for want of memory; the shards "
+                f"published before are whole, `blurphys synth resume {root}` goes on (with fewer --workers it takes "
+                "less memory)"
+            ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -69,15 +77,46 @@ def _collected(
 ) -> Iterator[dict[str, Any]]:
     """Work for any executor whose futures have `done()` and `result()`: concurrent.futures, dask.distributed."""
     waiting, under_way = list(missing)[::-1], list[Any]()
-    keep = {"pure": False} if type(executor).__module__.partition(".")[0] == "distributed" else {}
+    keep = {"pure": False} if _is_dask(executor) else {}
     while waiting or under_way:
         while waiting and len(under_way) < ahead:
-            under_way.append(
-                executor.submit(make_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
-            )  # fmt: skip
+            with _said_who_died(executor, root):
+                future = executor.submit(make_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
+            under_way.append(future)
         ready = [future for future in under_way if future.done()]
         under_way = [future for future in under_way if future not in ready]
         for future in ready:
-            yield future.result()
+            with _said_who_died(executor, root):
+                line = future.result()
+            yield line
         if not ready:
             time.sleep(0.02)
+
+
+def _is_dask(executor: Any) -> bool:
+    return type(executor).__module__.partition(".")[0] == "distributed"
+
+
+@contextlib.contextmanager
+def _said_who_died(executor: Any, root: Path) -> Iterator[None]:
+    """Turn what dask raises where a machine is gone into a sentence; errors of the work itself pass."""
+    try:
+        yield
+    except Exception as error:
+        if not (_is_dask(executor) and _is_of_the_cluster(error)):
+            raise
+        scheduler = getattr(getattr(executor, "scheduler", None), "address", None)
+        who = f"the dask scheduler at {scheduler}" if scheduler else "the dask scheduler"
+        what = f"{who} does not answer any more"
+        if type(error).__name__ == "KilledWorker":
+            place = getattr(getattr(error, "last_worker", None), "address", "")
+            what = f"a dask worker{f' at {place}' if place else ''} was killed, and so were the others given its shard"
+        raise ConnectionError(
+            f"{what} ({type(error).__name__}); the shards published before are whole, `blurphys synth resume {root} "
+            f"--scheduler {scheduler or 'ADDRESS'}` goes on"
+        ) from error
+
+
+def _is_of_the_cluster(error: Exception) -> bool:
+    module = type(error).__module__.partition(".")[0]
+    return module in ("distributed", "tornado") or isinstance(error, CancelledError | ConnectionError | TimeoutError)

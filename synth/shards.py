@@ -23,7 +23,7 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +65,7 @@ __all__ = [
 ]
 
 MANIFEST, LOCK = "manifest.jsonl", ".lock"
+_KEPT, _NOTHING = "the shards published before are whole", "nothing was left behind"
 _LINE = {"shard", "name", "bytes", "digest", "samples", "pixels", "clamped", "unknown", "low", "high"}
 
 
@@ -176,7 +177,7 @@ def make_shard(
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         if reason := refusal(error):
-            raise OSError(f"could not write {target}: {reason}; the shards published before are whole") from error
+            raise OSError(f"could not write {target}: {reason}; {_KEPT}") from error
         raise
     size = target.stat().st_size
     return {"shard": number, "name": target.name, "samples": count, "bytes": size, "digest": digest, **asdict(tally)}
@@ -282,9 +283,8 @@ def fill(
     started, root = time.perf_counter(), Path(folder)
     config = _config(recipe, storage)
     new = _begin(root, config, resume, lambda: check_foreseen(recipe, storage.max_clamped))
-    with _locked(root), _undone(root) if new else contextlib.nullcontext():
-        for part in root.glob("*.part"):
-            part.unlink(missing_ok=True)
+    with _undone(root, new, alone=executor is None), _locked(root) as writable:
+        _remove_parts(root, writable)
         known, tally = {line["shard"]: line for line in read_manifest(root)}, Tally()
         counts = storage.counts(recipe.samples)
         missing, kept = [], 0
@@ -302,7 +302,8 @@ def fill(
                     line = known.get(number)
                     if line is None or line.get("digest") != digest:
                         line = _line_of(path, number, digest)
-                        _append(root, line)
+                        if writable:
+                            _append(root, line)
                     tally.merge(_tally_of(line))
                     kept += count
                     continue
@@ -311,6 +312,11 @@ def fill(
             on_progress(kept, recipe.samples, tally.clamped)
         done = finished = kept
         clamped = tally.clamped
+        if missing and not writable:
+            raise OSError(
+                f"cannot write to {root}: this folder is read-only for us, and {len(missing)} of its {len(counts)} "
+                f"shards are missing or damaged (the first is {shard_name(missing[0])})"
+            )
 
         def published(line: dict[str, Any]) -> None:
             nonlocal done
@@ -336,17 +342,41 @@ def fill(
                 tally.check(storage.max_clamped)
 
         each = workers == 1 and executor is None
-        if each:
-            for number in missing:
-                published(make_shard(root, number, recipe, storage, seen))
-                allowed()
-        elif missing:
-            for line in elsewhere(make_shard, root, missing, recipe, storage, workers, executor):
-                published(line)
-                allowed()
-        make_virtual(root, counts)
+        try:
+            if each:
+                for number in missing:
+                    published(make_shard(root, number, recipe, storage, seen))
+                    allowed()
+            elif missing:
+                for line in elsewhere(make_shard, root, missing, recipe, storage, workers, executor):
+                    published(line)
+                    allowed()
+            executor = None  # none of its workers is needed any more
+        finally:
+            # What a killed worker has left; those of an executor may still be at work after an error.
+            _remove_parts(root, writable and executor is None)
+        if writable:
+            _finish(root, counts)
         tally.check(storage.max_clamped)
     return tally.report(root, time.perf_counter() - started, recipe.samples - kept)
+
+
+def _remove_parts(root: Path, wanted: bool) -> None:
+    for part in root.glob("*.part") if wanted else ():
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _finish(root: Path, counts: Sequence[int]) -> None:
+    try:
+        make_virtual(root, counts)
+    except OSError as error:
+        if reason := refusal(error):
+            raise OSError(
+                f"could not write {root / VIRTUAL}: {reason}; all {len(counts)} shards are whole and can be read, "
+                f"`blurphys synth resume {root}` makes this last file"
+            ) from error
+        raise
 
 
 def _begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], None]) -> bool:
@@ -360,14 +390,22 @@ def _begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], 
         if not root.parent.is_dir():
             raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
         look()
+        fresh = not root.exists()
         try:
             root.mkdir(exist_ok=True)
             with contextlib.suppress(FileExistsError), publish(root / CONFIG, overwrite=False) as part:
                 part.write_text(config_text(config))
                 sync(root)
                 return True
-        except PermissionError as error:
-            raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
+        except OSError as error:
+            if fresh:
+                with contextlib.suppress(OSError):
+                    root.rmdir()
+            if isinstance(error, PermissionError):
+                raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
+            if error.errno is not None and (reason := refusal(error)):
+                raise OSError(f"could not make {root}: {reason}; nothing was left behind") from error
+            raise
     if not resume:
         if _is_locked(root):
             raise FileExistsError(
@@ -393,36 +431,65 @@ def _without_limit(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _undone(root: Path) -> Iterator[None]:
-    """Take back a folder that was just begun, where an argument turns out to be bad before there is any shard."""
+def _undone(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
+    """Take back a folder that was just begun, where it ends before there is any shard; say what is left otherwise.
+
+    Either an argument turns out to be bad, or the disk refuses. A worker or a cluster that died leaves the folder, to
+    be resumed, and so does a full disk while others (not `alone`) may still be writing.
+    """
     try:
         yield
-    except (ValueError, TypeError):
-        if not any(root.glob("shard-*.h5")):
+    except (ValueError, TypeError, OSError) as error:
+        if isinstance(error, ChildProcessError | ConnectionError):
+            raise
+        shards = sum(1 for _ in root.glob("shard-*.h5"))
+        if new and not shards and (alone or not isinstance(error, OSError)):
             with uninterrupted(), contextlib.suppress(OSError):
                 for path in (*root.glob("*.part"), root / MANIFEST, root / LOCK, root / CONFIG):
                     path.unlink(missing_ok=True)
                 root.rmdir()
-        raise
+        if not isinstance(error, OSError) or (reason := _reason_of(error)) is None:
+            raise
+        left = f"{_KEPT} ({shards} of them), `blurphys synth resume {root}` goes on"
+        raise OSError(f"{reason}; {left if root.exists() else _NOTHING}") from error
+
+
+def _reason_of(error: OSError) -> str | None:
+    """What was being written and why it could not be, without what was said to be left; None for other errors."""
+    if error.errno is None:
+        head, semicolon, left = str(error).partition("; ")
+        return head if semicolon and left in (_KEPT, _NOTHING) else None
+    reason = refusal(error)
+    return None if reason is None else f"could not write {error.filename or 'to the folder'}: {reason}"
 
 
 @contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Keep a second process from making the same shards; the lock goes with the process, however it ends."""
+def _locked(root: Path) -> Iterator[bool]:
+    """Keep a second process from making the same shards; the lock goes with the process, however it ends.
+
+    Yields whether the folder can be written to at all.
+    """
     try:
         import fcntl
     except ImportError:  # no such locks on this system
-        yield
+        yield os.access(root, os.W_OK)
         return
-    with (root / LOCK).open("a") as file:
+    try:
+        file = (root / LOCK).open("a")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        yield False
+        return
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                yield  # a file system without locks
+                yield os.access(root, os.W_OK)  # a file system without locks
                 return
             raise ValueError(f"{root}: another process is making this dataset; wait for it, or stop it") from None
-        yield
+        yield os.access(root, os.W_OK)
 
 
 def _is_locked(root: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -380,5 +381,7 @@ def _client(scheduler: str | None) -> Iterator[Any]:
         client = Client(scheduler, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"--scheduler: no dask scheduler answers at {scheduler} ({error})") from None
+    for name in ("distributed", "distributed.client"):  # where it dies, one sentence of ours is enough
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with client:
         yield client

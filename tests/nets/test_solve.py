@@ -143,6 +143,23 @@ def test_divergence_is_exit_code_1_and_the_best_iterate(folder, tmp_path):
     assert (tmp_path / "x.png").exists()
 
 
+def test_an_operator_that_leaves_occlusion_out_says_so_once(folder, tmp_path):
+    """Its blur is right inside surfaces only, and restoring may make such an image worse."""
+    scene = synth.scenes.slanted_planes(24, 32, seed=0)
+    camera = synth.Camera.for_scene(scene, max_radius=2)
+    synth.generate(scene, tmp_path / "layered.h5", camera=camera, samples=1, seed=0, slabs=4)
+    quick = ("--method", "cgls", "--max-iterations", 2)
+    for data, count in ((tmp_path / "layered.h5", 1), (folder / "data.h5", 0)):
+        outcome = run(data, *quick, "--out", tmp_path / f"{count}.png", "--report", tmp_path / f"{count}.json")
+        assert outcome.exit_code == 0, outcome.output
+        assert outcome.output.count("note: the data were rendered with model 'layered', this operator") == count
+        source = json.loads((tmp_path / f"{count}.json").read_text())["source"]
+        assert ("gather form" in source) == bool(count)
+    bp.save(bp.Identity((3, 24, 32)), tmp_path / "own.h5")
+    given = from_dataset(tmp_path / "layered.h5", 0, "combined", bp.load(tmp_path / "own.h5"))
+    assert given.notes == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,5 +1,7 @@
 """Folders of shards: whatever stops or damages them, resuming ends at the arrays of an uninterrupted run."""
 
+import concurrent.futures
+import contextlib
 import errno
 import json
 import os
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from synth import Camera, Scene, _writing
 from synth.dataset import CONFIG, FIELDS, VIRTUAL
 from synth.merging import difference, merge
 from synth.noise import ShotReadNoise
-from synth.shards import MANIFEST, Storage, check_shard, read_manifest, rebuild, verify
+from synth.shards import MANIFEST, Storage, check_shard, read_manifest, rebuild, resume, verify
 
 SAMPLES, SHARD, H, W = 5, 2, 24, 30
 SHARDS = ["shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
@@ -280,6 +283,163 @@ def test_a_full_disk_keeps_the_published_shards(whole, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "a").glob("shard*")] == SHARDS[:1]
     make(tmp_path / "a")
     assert shard_bytes(tmp_path / "a") == shard_bytes(whole)
+
+
+WRITES = {
+    "mkdir": (Path, "mkdir"),
+    "create": (os, "open"),
+    "text": (Path, "write_text"),
+    "file": (Path, "open"),
+    "hdf5": (_writing._Stream, "_put"),
+    "fsync": (os, "fsync"),
+    "rename": (os, "replace"),
+}
+
+
+@contextlib.contextmanager
+def full_disk(monkeypatch, kind, stop):
+    """Let the `stop`-th write of a kind and all after it meet a full disk; yields how many there were."""
+    owner, name = WRITES[kind]
+    real, count = getattr(owner, name), [0]
+
+    def limited(*arguments, **options):
+        reads = kind in ("file", "create") and not any(
+            (isinstance(a, str) and set(a) & set("wa+")) or (type(a) is int and a & os.O_CREAT) for a in arguments
+        )
+        if not reads:
+            count[0] += 1
+            if count[0] >= stop:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, limited)
+        yield count
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_what_a_full_disk_leaves_is_what_is_said(kind, tmp_path, monkeypatch):
+    def run():
+        make(tmp_path / "a", samples=2, shard_size=1)
+
+    with full_disk(monkeypatch, kind, 10**9) as count:
+        run()
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    shutil.rmtree(tmp_path / "a")
+    assert count[0] > 0
+    for stop in sorted({*range(1, min(count[0], 6) + 1), count[0] // 2 + 1, count[0]}):
+        with (
+            full_disk(monkeypatch, kind, stop),
+            pytest.raises(OSError, match="^could not .*: the disk is full; ") as said,
+        ):
+            run()
+        left = [path.name for path in tmp_path.rglob("*")]
+        if "nothing was left behind" in str(said.value):
+            assert left == [], (stop, str(said.value))
+        else:
+            shards = len([name for name in left if name.startswith("shard-")])
+            assert shards > 0 and f"resume {tmp_path / 'a'}" in str(said.value)
+            assert re.search(rf"are whole \({shards} of them\)|all {shards} shards are whole", str(said.value))
+            assert not [name for name in left if name.endswith(".part")]
+            run()
+            assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == whole
+            shutil.rmtree(tmp_path / "a")
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_complete_read_only_folder_is_resumed_by_looking_at_it(copy, monkeypatch, code):
+    """The superuser may write everywhere, so that the system's refusal is played."""
+    opened, before = Path.open, {path.name: path.read_bytes() for path in copy.iterdir()}
+
+    def refusing(self, mode="r", *arguments, **options):
+        if set(mode) & set("wa+"):
+            raise OSError(code, os.strerror(code), str(self))
+        return opened(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    report = resume(copy)
+    assert (report.samples, report.made) == (SAMPLES, 0)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    (copy / SHARDS[1]).unlink()
+    told = rf"cannot write to {copy}: this folder is read-only for us, and 1 of its 3 shards .*{SHARDS[1]}"
+    with pytest.raises(OSError, match=told):
+        resume(copy)
+
+
+def test_a_finished_folder_has_no_remains_of_killed_workers(tmp_path):
+    """A worker of an executor is killed, another one makes its shard: half a file stays until the end, no longer."""
+
+    class Killed:
+        def submit(self, function, folder, number, *arguments):
+            (Path(folder) / f"shard-{number:05d}.0123abcd.h5.part").write_text("half")
+            value = function(folder, number, *arguments)
+            return type("Future", (), {"done": lambda self: True, "result": lambda self: value})()
+
+    make(tmp_path / "a", executor=Killed())
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {CONFIG, MANIFEST, VIRTUAL, ".lock", *SHARDS}
+
+
+def test_a_killed_worker_process_is_named_and_leaves_nothing_half_done(tmp_path, monkeypatch):
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers, **options):
+            super().__init__(workers)
+
+        def submit(self, function, folder, number, *arguments):
+            if number == 0:
+                return super().submit(function, folder, number, *arguments)
+            (Path(folder) / f"shard-{number:05d}.0123abcd.h5.part").write_text("half")
+            raise BrokenProcessPool("a process was terminated abruptly")
+
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Pool)
+    told = rf"a worker process was killed .*`blurphys synth resume {tmp_path / 'a'}` goes on"
+    with pytest.raises(ChildProcessError, match=told):
+        make(tmp_path / "a", workers=2)
+    assert (tmp_path / "a" / CONFIG).is_file()
+    assert not list((tmp_path / "a").glob("*.part"))
+
+
+class Cluster:
+    """Stands for a dask client: its class is of that package, and its futures raise what dask's do."""
+
+    __module__ = "distributed.client"
+
+    def __init__(self, error):
+        self.error, self.scheduler = error, type("Scheduler", (), {"address": "tcp://host:8786"})
+
+    def submit(self, function, folder, number, *arguments, pure):
+        def result(future):
+            if number == 1:
+                raise self.error
+            return function(folder, number, *arguments)
+
+        return type("Future", (), {"done": lambda self: True, "result": result})()
+
+
+class KilledWorker(Exception):  # noqa: N818, the name is dask's
+    __module__ = "distributed.scheduler"
+    last_worker = type("Worker", (), {"address": "tcp://node:1234"})
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (concurrent.futures.CancelledError("lost"), "the dask scheduler at tcp://host:8786 does not answer any more"),
+        (ConnectionResetError(), "the dask scheduler at tcp://host:8786 does not answer any more"),
+        (TimeoutError(), "does not answer any more"),
+        (KilledWorker("shard"), "a dask worker at tcp://node:1234 was killed"),
+    ],
+)
+def test_what_died_of_a_cluster_is_named_with_the_command_that_goes_on(error, told, tmp_path, whole):
+    resuming = rf"`blurphys synth resume {tmp_path / 'a'} --scheduler tcp://host:8786` goes on"
+    with pytest.raises(ConnectionError, match=rf"{told}.*{resuming}"):
+        make(tmp_path / "a", executor=Cluster(error))
+    make(tmp_path / "a")
+    assert shard_bytes(tmp_path / "a") == shard_bytes(whole)
+
+
+def test_an_error_of_the_work_on_a_cluster_stays_what_it_is(tmp_path):
+    with pytest.raises(ValueError, match="^the scene is bad$"):
+        make(tmp_path / "a", executor=Cluster(ValueError("the scene is bad")))
 
 
 @pytest.mark.parametrize(
