@@ -11,6 +11,7 @@
 
 from . import datasets, io, noise, optics, scenes
 from .camera import Camera, Imperfections
+from .camera_file import read_camera
 from .distortion import RadialDistortion
 from .folder_reader import open
 from .generate import Report, generate, replay
@@ -43,6 +44,7 @@ __all__ = [
     "open",
     "operator_of",
     "optics",
+    "read_camera",
     "render",
     "replay",
     "resume",

@@ -18,7 +18,7 @@ from .noise import ShotReadNoise
 from .scenes import Scene
 from .sensor import Sensor, ToneCurve
 
-__all__ = ["Camera", "Imperfections"]
+__all__ = ["Camera", "Imperfections", "pupil_to_dict"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,7 +318,7 @@ class Camera:
         return {
             "name": self.name,
             "lens": asdict(self.lens),
-            "pupil": _pupil_to_dict(self.pupil),
+            "pupil": pupil_to_dict(self.pupil),
             "noise": asdict(self.noise),
             "max_radius": self.max_radius,
             "step": self.step,
@@ -534,7 +534,8 @@ def _clipped(pupil: bp.Pupil, *, cat_eye: tuple[float, float]) -> bp.Pupil:
     )  # fmt: skip
 
 
-def _pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
+def pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
+    """Describe a pupil by its kind and the numbers that make it again, ready for JSON."""
     fields = dict(pupil.parameters)
     if fields["kind"] in _FORMULAS:
         return {**fields, "cat_eye": list(fields["cat_eye"])}

@@ -13,6 +13,7 @@ import blurphys as bp
 
 from . import scenes
 from .camera import Camera
+from .camera_file import camera_named, is_camera_file
 from .depth import Stereo
 from .io import Axes, Encoding
 from .noise import ShotReadNoise
@@ -96,7 +97,13 @@ InvalidOption: TypeAlias = Annotated[
     typer.Option("--invalid", help="Unknown depths: nearest, far (infinity) or error.", rich_help_panel=_SCENE),
 ]
 PresetOption: TypeAlias = Annotated[
-    str, typer.Option("--camera", help="Camera to start from: canon-r6ii or pixel4.", rich_help_panel=_LENS)
+    str,
+    typer.Option(
+        "--camera",
+        help="Camera to start from, canon-r6ii or pixel4; or one's own, my.toml (keys as in a dataset's config.json), "
+        "taken as it is but for the options beside it.",
+        rich_help_panel=_LENS,
+    ),
 ]
 FocalOption: TypeAlias = Annotated[
     float | None, typer.Option("--focal-length", help="Focal length, mm.", rich_help_panel=_LENS)
@@ -225,8 +232,9 @@ def camera_from(
 ) -> tuple[Camera, str]:
     """Make the camera that the options name.
 
-    With a focal length, f-number or pixel pitch the camera is taken literally (full-frame sensor width unless the
-    pitch is given); without, the pitch is fitted so that the most blurred pixel has the wanted radius.
+    A camera from a file (`synth.read_camera`) is taken as it is, with the options in place of its own numbers. Of a
+    preset: with a focal length, f-number or pixel pitch the camera is taken literally (full-frame sensor width unless
+    the pitch is given); without, the pitch is fitted so that the most blurred pixel has the wanted radius.
 
     Returns
     -------
@@ -240,7 +248,7 @@ def camera_from(
     ValueError
         From the lens, the pupil or the noise.
     """
-    base = Camera.preset(preset)
+    base = camera_named(preset)
     if split is not None:
         pupil = bp.Pupil.disk(split=split)
         base = replace(base, pupil=pupil)
@@ -249,6 +257,17 @@ def camera_from(
             raise ValueError(f"--shot-noise: expected a number from 0 to 1, got {shot_noise:g}")
         base = replace(base, noise=ShotReadNoise.typical(shot_noise))
     lens = base.lens
+    if is_camera_file(preset):
+        given = {
+            "focal_length_mm": focal_length_mm, "f_number": f_number, "focus_distance_m": focus_distance_m,
+            "pixel_pitch_um": pixel_pitch_um,
+        }  # fmt: skip
+        own = replace(lens, **{name: value for name, value in given.items() if value is not None})
+        limit = base.max_radius if max_radius is None else max_radius
+        settled = replace(
+            base, lens=own, max_radius=limit, focus_range_m=None, f_number_range=None, gain_range=None
+        )  # fmt: skip
+        return settled, "as given" if pixel_pitch_um is not None else f"of {preset}"
     if focal_length_mm is None and f_number is None and pixel_pitch_um is None:
         limit = 8.0 if max_radius is None else max_radius
         fitted = Camera.for_scene(scene, base=base, max_radius=limit, focus_distance_m=focus_distance_m)

@@ -14,6 +14,7 @@ import typer
 
 from . import options as o
 from .camera import Camera
+from .camera_file import camera_named
 from .generate import MAX_CLAMPED
 from .io import Encoding
 from .recipe import MIN_VALID
@@ -55,7 +56,13 @@ def generate(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make (or one file, if it ends in .h5).")],
     samples: Annotated[int, typer.Option("--samples", "-n", help="How many samples.")],
-    camera: Annotated[str, typer.Option("--camera", help=f"One of {', '.join(Camera.presets())}.")] = "canon-r6ii",
+    camera: Annotated[
+        str,
+        typer.Option(
+            "--camera",
+            help=f"One of {', '.join(Camera.presets())}; or one's own, my.toml (keys as in a dataset's config.json).",
+        ),
+    ] = "canon-r6ii",
     seed: Annotated[int, typer.Option("--seed", help="Root of all random numbers.")] = 0,
     size: Annotated[str | None, typer.Option("--size", help="Height x width of a sample [whole scenes].")] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test; another split, other numbers.")] = "train",
@@ -121,7 +128,7 @@ def generate(
         raise FileExistsError(f"{out} exists already; name another file, or delete it")
     if fit and pixel_pitch is not None:
         raise ValueError("expected --fit or --pixel-pitch, got both: --fit chooses the pitch")
-    shot, wanted, meant = Camera.preset(camera), _size(size), o.encoding_named(encoding)
+    shot, wanted, meant = camera_named(camera), _size(size), o.encoding_named(encoding)
     with _as_options():
         if fit:
             shot = _fitted(

@@ -1,0 +1,211 @@
+"""Cameras written down in TOML: one's own lens, pupil, sensor and ranges, under the names that a dataset keeps them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import blurphys as bp
+from blurphys.publishing import PathLike, existing_file
+
+from .camera import Camera, Imperfections, pupil_to_dict
+from .distortion import RadialDistortion
+from .noise import ShotReadNoise
+from .sensor import Sensor, ToneCurve
+
+__all__ = ["camera_named", "is_camera_file", "read_camera"]
+
+_TABLES: dict[str, type[Any]] = {
+    "lens": bp.ThinLens,
+    "noise": ShotReadNoise,
+    "imperfections": Imperfections,
+    "readout": Sensor,
+    "tone": ToneCurve,
+}
+_PUPILS = ("disk", "butterworth", "polygon", "measured")
+
+
+def read_camera(path: PathLike) -> Camera:
+    """Read a camera from a TOML file.
+
+    ::
+
+        preset = "canon-r6ii"            # optional: what to start from
+        name = "my camera"
+        max_radius = 12.0                # px
+        focus_range_m = [0.8, 3.0]
+
+        [lens]
+        focal_length_mm = 85.0
+        f_number = 1.8
+        focus_distance_m = 1.5
+        pixel_pitch_um = 24.0            # of the stored image
+
+        [pupil]
+        kind = "polygon"                 # or disk, butterworth, measured: the makers of blurphys.Pupil
+        n = 9                            # and their arguments
+        split = 0.3
+
+        [imperfections]
+        vignetting = 0.6
+        cat_eye = 0.5
+
+    Parameters
+    ----------
+    path : path
+        TOML with the keys of `Camera.to_dict`, at the top or in a table ``[camera]``; or the ``config.json`` of a
+        dataset, whose camera it is then.
+
+    Returns
+    -------
+    Camera
+        What the file does not say is as in the preset; without one `lens` must be complete, the pupil is a plain disk,
+        and the rest as `Camera` has it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        No TOML, an unknown key (with the one that was likely meant), or a value that the camera refuses; the message
+        begins with the file.
+    """
+    file = existing_file(path)
+    try:
+        return _camera(_table(file), file.stem)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def is_camera_file(text: str) -> bool:
+    """Whether a text names a file rather than a preset."""
+    return text.lower().endswith((".toml", ".json")) or Path(text).is_file()
+
+
+def camera_named(text: str) -> Camera:
+    """Return the camera of a preset's name or of a file, see `read_camera`."""
+    if is_camera_file(text):
+        return read_camera(text)
+    try:
+        return Camera.preset(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; one's own camera is a file, my.toml") from None
+
+
+def _table(file: Path) -> Mapping[str, Any]:
+    text = file.read_text(encoding="utf-8")
+    if file.suffix.lower() == ".json":
+        told = json.loads(text)
+        recipe = told.get("recipe", told) if isinstance(told, dict) else None
+        if not isinstance(recipe, dict) or "camera" not in recipe:
+            raise ValueError("expected the config.json of a dataset that was not merged, with its camera")
+        return {key: value for key, value in recipe["camera"].items() if value is not None}
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not a TOML file ({error})") from None
+    if set(table) == {"camera"} and isinstance(table["camera"], dict):
+        inner: dict[str, Any] = table["camera"]
+        return inner
+    return table
+
+
+def _camera(table: Mapping[str, Any], stem: str) -> Camera:
+    values = dict(table)
+    _known("the camera", values, ("preset", *(field.name for field in fields(Camera))))
+    _check_numbers("the camera", Camera, values)
+    preset = values.pop("preset", None)
+    base = None if preset is None else Camera.preset(str(preset))
+    for name, kind in _TABLES.items():
+        if name in values:
+            values[name] = _part(name, kind, values[name], None if base is None else getattr(base, name))
+    if "pupil" in values:
+        values["pupil"] = _pupil(values["pupil"], None if base is None else base.pupil)
+    for name in ("focus_range_m", "f_number_range", "gain_range", "published"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
+    if base is not None:
+        return replace(base, **values)
+    if "lens" not in values:
+        raise ValueError("expected a table [lens], or a preset to start from")
+    made: dict[str, Any] = {"pupil": bp.Pupil.disk(), "name": stem, **values}
+    return Camera(**made)
+
+
+def _part(name: str, kind: type[Any], table: Any, base: Any) -> Any:
+    """Make one part of a camera; what its table does not say is as in `base`, or by default."""
+    if not isinstance(table, Mapping):
+        raise ValueError(f"expected {name} as a table, [{name}], got {table!r}")
+    values = {key: value for key, value in table.items() if value is not None}
+    names = [field.name for field in fields(kind)]
+    _known(f"[{name}]", values, names)
+    _check_numbers(f"[{name}]", kind, values)
+    if "distortion" in values:
+        values["distortion"] = RadialDistortion.from_dict(values["distortion"])
+    if isinstance(values.get("noise"), Mapping):  # a sensor's own, which does not count
+        values["noise"] = ShotReadNoise(**values["noise"])
+    if base is not None:
+        return replace(base, **values)
+    needed = [p.name for p in inspect.signature(kind).parameters.values() if p.default is p.empty]
+    if missing := [key for key in needed if key not in values]:
+        raise ValueError(f"[{name}] lacks {', '.join(missing)}")
+    return kind(**values)
+
+
+def _pupil(table: Any, base: bp.Pupil | None) -> bp.Pupil:
+    if not isinstance(table, Mapping):
+        raise ValueError(f"expected pupil as a table, [pupil], got {table!r}")
+    values, made = dict(table), {} if base is None else pupil_to_dict(base)
+    kind = values.pop("kind", made.get("kind", "disk"))
+    if kind not in _PUPILS:
+        raise ValueError(f"[pupil]: expected kind among {', '.join(_PUPILS)}, got {kind!r}")
+    takes = [name.replace("grid", "intensity") for name in inspect.signature(getattr(bp.Pupil, kind)).parameters]
+    where = f"[pupil] of kind {kind!r}"
+    _known(where, values, dict.fromkeys((*takes, "extent")))
+    if made.get("kind") == kind:
+        values = made | values
+    values = {key: value for key, value in values.items() if key in takes}  # a formula has its extent by itself
+    for name, value in values.items():
+        if not (_is_number(value) or (name in ("cat_eye", "intensity") and isinstance(value, list | tuple))):
+            raise ValueError(f"{where}: expected {name} as a number, got {value!r}")
+    if "cat_eye" in values:
+        values["cat_eye"] = tuple(values["cat_eye"])
+    needed = {"measured": "intensity", "polygon": "n"}.get(kind)
+    if needed is not None and needed not in values:
+        raise ValueError(f"{where} lacks {needed}")
+    if kind == "measured":
+        return bp.Pupil.measured(values.pop("intensity"), **values)
+    pupil: bp.Pupil = getattr(bp.Pupil, kind)(**values)
+    return pupil
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_numbers(where: str, kind: type[Any], values: Mapping[str, Any]) -> None:
+    for field in fields(kind):
+        value, wanted = values.get(field.name), str(field.type)
+        if value is None:
+            continue
+        if wanted.startswith(("float", "int")) and not _is_number(value):
+            raise ValueError(f"{where}: expected {field.name} as a number, got {value!r}")
+        if wanted.startswith("tuple"):
+            count = wanted.partition("]")[0].count(",") + 1
+            if not (isinstance(value, list | tuple) and len(value) == count and all(map(_is_number, value))):
+                raise ValueError(f"{where}: expected {field.name} as {count} numbers, [...], got {value!r}")
+
+
+def _known(where: str, table: Mapping[str, Any], names: Any) -> None:
+    known = tuple(names)
+    for key in table:
+        if key not in known:
+            close = get_close_matches(str(key), known, n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise ValueError(f"{where} has no {key!r}; {meant}known are {', '.join(known)}")
