@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -79,11 +83,11 @@ def _by_pillow(data: bytes, kind: str) -> Stored:
 
     name = {"WEBP": "WebP"}.get(kind, kind)
     try:
-        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        with _in_silence(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
             frames = 1 if kind == "JPEG" else getattr(image, "n_frames", 1)  # of a stereo JPEG the first is the picture
             mode = image.mode
             if frames == 1 and mode in _PILLOW[kind]:
-                exif = image.getexif()
+                exif = _exif_of(image)
                 profile = image.info.get("icc_profile")
                 values = np.array(image)
                 said = _colour_of(exif, profile, 1 if mode == "L" else 3)
@@ -95,6 +99,32 @@ def _by_pillow(data: bytes, kind: str) -> Stored:
     if frames > 1:
         raise ValueError(f"{name}: expected one picture, got an animation of {frames} frames; save the frame you want")
     raise ValueError(f"{name}: expected a grey or RGB image, got colour mode {mode}; convert it first")
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Keep what the decoders warn and log of to themselves: what matters is raised, and said in one sentence."""
+    logger = logging.getLogger("tifffile")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
+def _exif_of(image: Any) -> Any:
+    """The EXIF record, empty where it is damaged: the picture itself may be whole."""
+    from PIL import Image
+
+    try:
+        exif = image.getexif()
+        for folder in (_INTEROP_FOLDER, _PHOTO_FOLDER):
+            exif.get_ifd(folder)
+        return exif
+    except Exception:  # a foreign parser on bytes of unknown origin
+        return Image.Exif()
 
 
 def _colour_of(exif: Any, profile: bytes | None, channels: int) -> Colour | None:
@@ -119,11 +149,11 @@ def layout_of(stream: BinaryIO, kind: str) -> Layout:
         if kind == "TIFF":
             import tifffile
 
-            with tifffile.TiffFile(stream) as file:
+            with _in_silence(), tifffile.TiffFile(stream) as file:
                 page = _only_page(file)
                 return Layout((page.imagelength, page.imagewidth), from_exif({TAG: page.tags.valueof(TAG)}))
-        with Image.open(stream, formats=(kind,)) as image:
-            return Layout(image.size[::-1], from_exif(image.getexif()))
+        with _in_silence(), Image.open(stream, formats=(kind,)) as image:
+            return Layout(image.size[::-1], from_exif(_exif_of(image)))
     except _TiffError:
         raise
     except Exception as error:
@@ -144,7 +174,7 @@ def decode_tiff(data: bytes) -> Stored:
     import tifffile
 
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
+        with _in_silence(), tifffile.TiffFile(io.BytesIO(data)) as file:
             page = _only_page(file)
             _check_kind(page)
             orientation = from_exif({TAG: page.tags.valueof(TAG)})
@@ -166,6 +196,8 @@ class _TiffError(ValueError):
 
 def _only_page(file: Any) -> Any:
     """Return the one page that is no reduced copy of another."""
+    if not len(file.pages):
+        raise ValueError("it holds no picture")
     pages = [page for page in file.pages if not page.is_reduced]
     if any(_DNG_VERSION in page.tags for page in file.pages) or not pages:
         raise _TiffError("TIFF: expected a finished picture, got a camera's raw file; develop it first")
@@ -234,10 +266,10 @@ def _without_codecs(page: Any, data: bytes) -> np.ndarray:
 
     method = getattr(page.compression, "name", page.compression)
     with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
-        image.load()
         kept = {"1": (1,), "L": (1, 2, 4, 8), "RGB": (8,), "RGBA": (8,), "I;16": (16,), "I;16B": (16,), "F": (32,)}
         kind, bits = int(page.photometric), page.bitspersample
         if bits in kept.get(image.mode, ()) and kind != 3 and not (kind == 0 and bits == 16):
+            image.load()
             values = np.array(image.convert("L") if image.mode == "1" else image)
             told = from_exif({TAG: page.tags.valueof(TAG)})
             if from_exif(image.getexif()) is None and told is not None:  # newer releases turn what they load

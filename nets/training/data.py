@@ -216,6 +216,10 @@ class _Files:
                 commands = making(path)
                 hint = f"; make it with: {commands}" if commands else "; blurphys synth generate makes such data"
                 raise FileNotFoundError(f"train: there is no data set {path}{hint}")
+            if synth.datasets.Pairs.lie_in(path):
+                raise ValueError(
+                    f"train: {path} holds pictures, no dataset of synth; set data.reader = 'pairs' and data.root"
+                )
             with synth.open(path) as reader:
                 names.append(set(reader.names))
                 self._lengths.append(len(reader))

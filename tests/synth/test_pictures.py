@@ -62,6 +62,22 @@ def test_lzw_tiffs_are_turned_once(orientation, tmp_path):
     assert np.array_equal(io.read_array(tmp_path / "a.tif"), turned)
 
 
+def sixteen_bits_by_lzw(path):
+    """What only another package can unpack: its pixels are none here, only its header is looked at."""
+    tifffile.imwrite(path, COLOUR * np.uint16(257), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(5)
+
+
+def damaged_exif(path):
+    Image.fromarray(COLOUR).save(path, quality=100, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(30))
+
+
+def test_a_damaged_exif_record_spoils_no_picture(tmp_path):
+    damaged_exif(tmp_path / "a.jpg")
+    assert io.read_array(tmp_path / "a.jpg").shape == COLOUR.shape
+
+
 def animated(path):
     frames = [Image.fromarray(COLOUR), Image.fromarray(COLOUR[::-1].copy())]
     frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -82,6 +98,8 @@ def animated(path):
         ("lab.tif", lambda f: Image.new("LAB", (8, 8)).save(f), "CIE Lab"),
         ("signed.tif", lambda f: tifffile.imwrite(f, GREY.astype(np.int16)), "signed of 16 bits"),
         ("wide.tif", lambda f: tifffile.imwrite(f, GREY.astype(np.uint32)), "unsigned of 32 bits"),
+        ("lzw16.tif", sixteen_bits_by_lzw, "16-bit pixels packed by LZW need the package imagecodecs; install it, or"),
+        ("nothing.tif", lambda f: f.write_bytes(b"II*\0" + bytes(20)), r"damaged or cut short \(it holds no picture"),
         ("pages.tif", animated, "got 2 pages"),
         ("many.tif", lambda f: tifffile.imwrite(f, np.zeros((5, 7, 6), np.uint8), photometric="minisblack",
                                                 planarconfig="contig"), "stack or a multispectral"),
@@ -91,10 +109,11 @@ def animated(path):
         ("cut.tif", lambda f: (tifffile.imwrite(f, COLOUR), f.write_bytes(f.read_bytes()[:-50])), "damaged or cut"),
     ],
 )  # fmt: skip
-def test_what_is_refused(name, make, words, tmp_path):
+def test_what_is_refused(name, make, words, tmp_path, caplog, capfd):
     make(tmp_path / name)
     with pytest.raises(ValueError, match=words) as caught:
         io.read_image(tmp_path / name)
+    assert not caplog.records and not capfd.readouterr().err
     assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
 
 
