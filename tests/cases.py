@@ -1,18 +1,20 @@
 """Every operator once: a builder from a drawn `Setup` to the operator and its dense twin.
 
-Adding an operator to the package is adding a row to `CASES`; all laws of `test_conformance.py` then hold for it.
+Adding an operator to the package is adding a builder under `case`; all laws of `test_conformance.py` then hold for it.
 The twins come from `oracles.py`, which shares no code with the operators.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import blurphys as bp
+from blurphys.field import FieldDefocus
 from tests import oracles
 from tests.strategies import Setup, simplex, unit_psfs
 
@@ -30,6 +32,42 @@ class Built:
     batch: tuple[int, ...] = ()
     lead: tuple[int, ...] = ()  # leading axes of an image that fits: batch with its ones broadcast
     psf: tuple[int, int] | None = None  # size of the PSF of one pixel, where rows of the twin are PSFs
+
+
+CASES: dict[str, Callable[[Setup], Built]] = {}
+FAMILIES: dict[str, tuple[str, ...]] = {}
+"""Rows of one operator: the laws draw the row, so that every operator and law gets its full number of examples."""
+
+GATHER: list[str] = []
+"""Gather form with maps on the simplex: every row sums to one, so constants and non-negativity are kept."""
+
+ROWS_ARE_PSFS: list[str] = []
+"""Operators whose output pixel (c, m, n) sees only colour c, through the PSF that `psf_at` returns."""
+
+OFF_FRAME: list[str] = []
+"""Operators whose two sides do not lie on the same frame, so that tiles and halos have no meaning for them."""
+
+Builder = Callable[..., Built]
+
+
+def case(family: str, name: str, *kinds: list[str], **options: Any) -> Callable[[Builder], Builder]:
+    """Register the builder below, called with these options, as a row of a family and of these kinds."""
+
+    def register(builder: Builder) -> Builder:
+        assert name not in CASES
+        CASES[name] = partial(builder, **options)
+        FAMILIES[family] = (*FAMILIES.get(family, ()), name)
+        for kind in kinds:
+            kind.append(name)
+        return builder
+
+    return register
+
+
+def build(family: str, s: Setup, rows: Sequence[str] | None = None) -> Built:
+    """Operator of the row that the setup draws, among `rows` only if given."""
+    names = [name for name in FAMILIES[family] if rows is None or name in rows]
+    return CASES[names[s.variant % len(names)]](s)
 
 
 def _batched(twin: Callable[..., np.ndarray], batch: tuple[int, ...], *maps: np.ndarray) -> np.ndarray:
@@ -60,6 +98,11 @@ def _lead(s: Setup) -> tuple[int, ...]:
     return tuple(3 if b == 1 else b for b in s.batch)
 
 
+@case("GKM", "gkm", GATHER, ROWS_ARE_PSFS)
+@case("GKM", "gkm_supports", GATHER, ROWS_ARE_PSFS, explicit=True)
+@case("GKM", "gkm_sigma_array", GATHER, ROWS_ARE_PSFS, explicit=True, tensor=True)
+@case("GKM", "gkm_per_colour", GATHER, ROWS_ARE_PSFS, explicit=True, coloured=True)
+@case("GKM", "gkm_mix", mixed=True)
 def _gkm(s: Setup, *, explicit=False, coloured=False, tensor=False, mixed=False) -> Built:
     rng = np.random.default_rng([s.seed, 10])
     shape = (s.channels, s.count) if coloured else (s.count,)
@@ -96,6 +139,9 @@ def _gkm(s: Setup, *, explicit=False, coloured=False, tensor=False, mixed=False)
     )
 
 
+@case("SymmetricMixture", "symmetric")
+@case("SymmetricMixture", "symmetric_per_colour", coloured=True)
+@case("SymmetricMixture", "symmetric_mix", mixed=True)
 def _symmetric(s: Setup, *, coloured=False, mixed=False) -> Built:
     rng = np.random.default_rng([s.seed, 23])
     half = min(3, min(s.reach()))
@@ -124,6 +170,11 @@ def _symmetric(s: Setup, *, coloured=False, mixed=False) -> Built:
     )
 
 
+@case("RKR", "rkr", GATHER, ROWS_ARE_PSFS)
+@case("RKR", "rkr_per_colour", GATHER, ROWS_ARE_PSFS, coloured=True)
+@case("RKR", "rkr_mix", mixed=True)
+@case("RKR", "rkr_stagewise", GATHER, stagewise=True)
+@case("RKR", "rkr_stagewise_mix", stagewise=True, coloured=True, mixed=True)
 def _rkr(s: Setup, *, coloured=False, stagewise=False, mixed=False) -> Built:
     rng = np.random.default_rng([s.seed, 11])
     reach = min(s.reach())
@@ -152,6 +203,10 @@ def _rkr(s: Setup, *, coloured=False, stagewise=False, mixed=False) -> Built:
     )
 
 
+@case("PSFStack", "psf_stack", GATHER, ROWS_ARE_PSFS)
+@case("PSFStack", "psf_stack_per_colour", GATHER, ROWS_ARE_PSFS, coloured=True)
+@case("PSFStack-scatter", "scatter", form="scatter")
+@case("PSFStack-scatter", "scatter_per_colour", coloured=True, form="scatter")
 def _psf_stack(s: Setup, *, coloured=False, form="gather") -> Built:
     rng = np.random.default_rng([s.seed, 12])
     size = s.supports()
@@ -172,6 +227,7 @@ def _psf_stack(s: Setup, *, coloured=False, form="gather") -> Built:
     )
 
 
+@case("PixelPSF", "pixel_psf", GATHER, ROWS_ARE_PSFS)
 def _pixel_psf(s: Setup) -> Built:
     size = s.supports()
     psfs = s.rounded(unit_psfs(np.random.default_rng([s.seed, 13]), (s.height, s.width, *size)))
@@ -187,6 +243,8 @@ def _pixel_psf(s: Setup) -> Built:
     )
 
 
+@case("Convolution", "convolution", GATHER, ROWS_ARE_PSFS)
+@case("Convolution", "convolution_per_colour", GATHER, ROWS_ARE_PSFS, coloured=True)
 def _convolution(s: Setup, *, coloured=False) -> Built:
     size = s.supports()
     psf = s.rounded(unit_psfs(np.random.default_rng([s.seed, 14]), (s.channels, *size) if coloured else size))
@@ -205,6 +263,10 @@ def _convolution(s: Setup, *, coloured=False) -> Built:
 RADII = (-2.5, -1.0, 0.0, 0.75, 2.0)  # levels need not be evenly spaced
 
 
+@case("DefocusBlur", "defocus_blur", GATHER, ROWS_ARE_PSFS)
+@case("DefocusBlur", "defocus_blur_per_colour", GATHER, ROWS_ARE_PSFS, coloured=True)
+@case("DualPixel", "dual_pixel", GATHER, views=("left", "right"))
+@case("DualPixel", "dual_pixel_three_views", GATHER, coloured=True, views=("combined", "right", "left"))
 def _defocus(s: Setup, *, coloured=False, views=None) -> Built:
     rng = np.random.default_rng([s.seed, 15])
     size = s.supports()
@@ -237,6 +299,39 @@ def _defocus(s: Setup, *, coloured=False, views=None) -> Built:
     )
 
 
+@case("FieldDefocus", "field_defocus", GATHER)
+@case("FieldDefocus", "field_defocus_per_colour", GATHER, coloured=True)
+@case("FieldDefocus", "field_defocus_views", GATHER, views=("right", "left"), nodes="centres")
+def _field_defocus(s: Setup, *, coloured=False, views=("combined",), nodes="corners") -> Built:
+    rng = np.random.default_rng([s.seed, 18])
+    size, (rows, cols) = s.supports(), rng.integers((1, 2), 4)
+    shape = (len(RADII), s.channels, *size) if coloured else (len(RADII), *size)
+    psfs = [[{v: s.rounded(unit_psfs(rng, shape)) for v in views} for _ in range(cols)] for _ in range(rows)]
+    arrays = [[{v: s.array(p) for v, p in node.items()} for node in row] for row in psfs]
+    defocus = s.rounded(rng.uniform(-2.4, 1.9, (*s.batch, s.height, s.width)))
+    defocus.flat[0] = 0.75  # a pixel exactly on a level
+    given = s.array(defocus)
+    banks = [[bp.PSFBank(psfs=node, radii=RADII) for node in row] for row in arrays]
+    A = FieldDefocus(given, banks=banks, channels=s.channels, boundary=s.boundary, views=views, nodes=nodes)
+    levels = [[[node[v] for v in views] for node in row] for row in psfs]
+    given_too = (RADII, s.channels, s.boundary, nodes)
+    return Built(
+        A=A,
+        twin=lambda: _batched(lambda c: oracles.field_defocus(c, levels, *given_too), s.batch, defocus),
+        taps=size[0] * size[1],
+        arrays=(given, *(p for row in arrays for node in row for p in node.values())),
+        in_shape=_shape(s),
+        out_shape=_shape(s, len(views) * s.channels),
+        batch=s.batch,
+        lead=_lead(s),
+    )
+
+
+@case("LayeredDefocus", "layered")
+@case("LayeredDefocus", "layered_views", per_layer=True, views=("left", "right"))
+@case(
+    "LayeredDefocus", "layered_per_colour", coloured=True, per_layer=True, normalize=False, views=("right", "combined")
+)
 def _layered(s: Setup, *, coloured=False, per_layer=False, normalize=True, views=("combined",)) -> Built:
     rng, size = np.random.default_rng([s.seed, 17]), s.supports()
     shape = (len(RADII), s.channels, *size) if coloured else (len(RADII), *size)
@@ -265,11 +360,13 @@ def _layered(s: Setup, *, coloured=False, per_layer=False, normalize=True, views
     )
 
 
+@case("Identity", "identity", GATHER)
 def _identity(s: Setup) -> Built:
     n = s.channels * s.height * s.width
     return Built(A=bp.Identity(_shape(s)), twin=lambda: np.eye(n), taps=1, in_shape=_shape(s), out_shape=_shape(s))
 
 
+@case("Window", "window", OFF_FRAME)
 def _window(s: Setup) -> Built:
     (rows, cols), shape = (s.support[0] % 3, s.support[1] % 3), _shape(s)
     wide = (s.channels, s.height + 2 * rows, s.width + 2 * cols)
@@ -281,6 +378,7 @@ def _window(s: Setup) -> Built:
     return Built(A=bp.Window(shape, margin=(rows, cols)), twin=twin, taps=1, in_shape=wide, out_shape=shape)
 
 
+@case("Window", "observed", OFF_FRAME)
 def _observed(s: Setup) -> Built:
     """What a blur of a larger scene shows in a window."""
     scene, rows, cols = _psf_stack(s), int(s.height > 2), int(s.width > 2)
@@ -303,21 +401,25 @@ def _algebra(s: Setup, parts: list[Built], A: Any, twin: Callable[..., np.ndarra
     return Built(A=A, twin=lambda: twin(*(p.twin() for p in parts)), **(defaults | known))
 
 
+@case("algebra", "composed", GATHER)
 def _composed(s: Setup) -> Built:
     parts = [_psf_stack(s), _gkm(s, explicit=True)]
     return _algebra(s, parts, parts[0].A @ parts[1].A, np.matmul)
 
 
+@case("algebra", "sum")
 def _sum(s: Setup) -> Built:
     parts = [_rkr(s), _psf_stack(s, form="scatter")]
     return _algebra(s, parts, parts[0].A + parts[1].A, np.add)
 
 
+@case("algebra", "scaled")
 def _scaled(s: Setup) -> Built:
     part = _psf_stack(s, coloured=True)
     return _algebra(s, [part], -1.5 * part.A, lambda D: -1.5 * D)
 
 
+@case("algebra", "stacked")
 def _stacked(s: Setup) -> Built:
     parts = [_psf_stack(s), _gkm(s, mixed=True)]
     shape = _shape(s, 2 * s.channels + 1)
@@ -325,11 +427,13 @@ def _stacked(s: Setup) -> Built:
     return _algebra(s, parts, stacked, lambda *D: np.concatenate(D, axis=-2), out_shape=shape)
 
 
+@case("algebra", "adjoint")
 def _adjoint(s: Setup) -> Built:
     part = _psf_stack(s, coloured=True)
     return _algebra(s, [part], part.A.H, lambda D: np.swapaxes(D, -1, -2))
 
 
+@case("algebra", "nested")
 def _nested(s: Setup) -> Built:
     """(A.H @ D @ 2 I + A): adjoints inside compositions inside sums, between different colour counts."""
     a, d, b = _psf_stack(s), _defocus(s), _rkr(s, stagewise=True)
@@ -337,141 +441,22 @@ def _nested(s: Setup) -> Built:
     return _algebra(s, [a, d, b], A, lambda P, Q, R: 2.0 * np.matmul(np.swapaxes(P, -1, -2), Q) + R)
 
 
+@case("Tiled", "tiled_gkm", GATHER, ROWS_ARE_PSFS, of="gkm_sigma_array")
+@case("Tiled", "tiled_rkr", GATHER, ROWS_ARE_PSFS, of="rkr")
+@case("Tiled", "tiled_rkr_stagewise", of="rkr_stagewise_mix")
+@case("Tiled", "tiled_psf_stack", GATHER, of="psf_stack_per_colour")
+@case("Tiled", "tiled_scatter", of="scatter")
+@case("Tiled", "tiled_pixel_psf", GATHER, of="pixel_psf")
+@case("Tiled-more", "tiled_convolution", GATHER, ROWS_ARE_PSFS, of="convolution")
+@case("Tiled-more", "tiled_defocus_blur", GATHER, ROWS_ARE_PSFS, of="defocus_blur")
+@case("Tiled-more", "tiled_dual_pixel", GATHER, of="dual_pixel_three_views")
+@case("Tiled-more", "tiled_field_defocus", GATHER, of="field_defocus_per_colour")
+@case("Tiled-more", "tiled_stacked", of="stacked")
+@case("Tiled-more", "tiled_adjoint", of="adjoint")
+@case("Tiled-more", "tiled_nested", of="nested")
 def _tiled(s: Setup, *, of: str) -> Built:
     """Another row tile by tile; tiles of any size, down to one pixel."""
     built = CASES[of](s)
     rng = np.random.default_rng([s.seed, 17])
     tile = (int(rng.integers(1, s.height + 1)), int(rng.integers(1, s.width + 1)))
     return dataclasses.replace(built, A=bp.tiled(built.A, tile))
-
-
-def _row(builder: Callable[..., Built], **options: Any) -> Callable[[Setup], Built]:
-    return lambda setup: builder(setup, **options)
-
-
-CASES: dict[str, Callable[[Setup], Built]] = {
-    "gkm": _row(_gkm),
-    "gkm_supports": _row(_gkm, explicit=True),
-    "gkm_sigma_array": _row(_gkm, explicit=True, tensor=True),
-    "gkm_per_colour": _row(_gkm, explicit=True, coloured=True),
-    "gkm_mix": _row(_gkm, mixed=True),
-    "symmetric": _symmetric,
-    "symmetric_per_colour": _row(_symmetric, coloured=True),
-    "symmetric_mix": _row(_symmetric, mixed=True),
-    "rkr": _row(_rkr),
-    "rkr_per_colour": _row(_rkr, coloured=True),
-    "rkr_mix": _row(_rkr, mixed=True),
-    "rkr_stagewise": _row(_rkr, stagewise=True),
-    "rkr_stagewise_mix": _row(_rkr, stagewise=True, coloured=True, mixed=True),
-    "psf_stack": _row(_psf_stack),
-    "psf_stack_per_colour": _row(_psf_stack, coloured=True),
-    "scatter": _row(_psf_stack, form="scatter"),
-    "scatter_per_colour": _row(_psf_stack, coloured=True, form="scatter"),
-    "pixel_psf": _pixel_psf,
-    "convolution": _convolution,
-    "convolution_per_colour": _row(_convolution, coloured=True),
-    "defocus_blur": _row(_defocus),
-    "defocus_blur_per_colour": _row(_defocus, coloured=True),
-    "dual_pixel": _row(_defocus, views=("left", "right")),
-    "dual_pixel_three_views": _row(_defocus, coloured=True, views=("combined", "right", "left")),
-    "layered": _layered,
-    "layered_views": _row(_layered, per_layer=True, views=("left", "right")),
-    "layered_per_colour": _row(_layered, coloured=True, per_layer=True, normalize=False, views=("right", "combined")),
-    "identity": _identity,
-    "window": _window,
-    "observed": _observed,
-    "composed": _composed,
-    "sum": _sum,
-    "scaled": _scaled,
-    "stacked": _stacked,
-    "adjoint": _adjoint,
-    "nested": _nested,
-    "tiled_gkm": _row(_tiled, of="gkm_sigma_array"),
-    "tiled_rkr": _row(_tiled, of="rkr"),
-    "tiled_rkr_stagewise": _row(_tiled, of="rkr_stagewise_mix"),
-    "tiled_psf_stack": _row(_tiled, of="psf_stack_per_colour"),
-    "tiled_scatter": _row(_tiled, of="scatter"),
-    "tiled_pixel_psf": _row(_tiled, of="pixel_psf"),
-    "tiled_convolution": _row(_tiled, of="convolution"),
-    "tiled_defocus_blur": _row(_tiled, of="defocus_blur"),
-    "tiled_dual_pixel": _row(_tiled, of="dual_pixel_three_views"),
-    "tiled_stacked": _row(_tiled, of="stacked"),
-    "tiled_adjoint": _row(_tiled, of="adjoint"),
-    "tiled_nested": _row(_tiled, of="nested"),
-}
-
-# Rows of one operator: the laws draw the row, so that every operator and law gets its full number of examples.
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "GKM": ("gkm", "gkm_supports", "gkm_sigma_array", "gkm_per_colour", "gkm_mix"),
-    "SymmetricMixture": ("symmetric", "symmetric_per_colour", "symmetric_mix"),
-    "RKR": ("rkr", "rkr_per_colour", "rkr_mix", "rkr_stagewise", "rkr_stagewise_mix"),
-    "PSFStack": ("psf_stack", "psf_stack_per_colour"),
-    "PSFStack-scatter": ("scatter", "scatter_per_colour"),
-    "PixelPSF": ("pixel_psf",),
-    "Convolution": ("convolution", "convolution_per_colour"),
-    "DefocusBlur": ("defocus_blur", "defocus_blur_per_colour"),
-    "DualPixel": ("dual_pixel", "dual_pixel_three_views"),
-    "LayeredDefocus": ("layered", "layered_views", "layered_per_colour"),
-    "Identity": ("identity",),
-    "algebra": ("composed", "sum", "scaled", "stacked", "adjoint", "nested"),
-    "Tiled": (
-        *("tiled_gkm", "tiled_rkr", "tiled_rkr_stagewise"),
-        *("tiled_psf_stack", "tiled_scatter", "tiled_pixel_psf"),
-    ),
-    "Tiled-more": (
-        *("tiled_convolution", "tiled_defocus_blur", "tiled_dual_pixel"),
-        *("tiled_stacked", "tiled_adjoint", "tiled_nested"),
-    ),
-}
-
-
-def build(family: str, s: Setup, rows: tuple[str, ...] | None = None) -> Built:
-    """Operator of the row that the setup draws, among `rows` only if given."""
-    names = [name for name in FAMILIES[family] if rows is None or name in rows]
-    return CASES[names[s.variant % len(names)]](s)
-
-
-# Gather form with maps on the simplex: every row sums to one, so constants and non-negativity are kept.
-GATHER = (
-    "gkm",
-    "gkm_supports",
-    "gkm_sigma_array",
-    "gkm_per_colour",
-    "rkr",
-    "rkr_per_colour",
-    "rkr_stagewise",
-    "psf_stack",
-    "psf_stack_per_colour",
-    "pixel_psf",
-    "convolution",
-    "convolution_per_colour",
-    "defocus_blur",
-    "defocus_blur_per_colour",
-    "dual_pixel",
-    "dual_pixel_three_views",
-    "identity",
-    "composed",
-    *("tiled_gkm", "tiled_rkr", "tiled_psf_stack", "tiled_pixel_psf"),
-    *("tiled_convolution", "tiled_defocus_blur", "tiled_dual_pixel"),
-)
-
-# Operators whose two sides do not lie on the same frame, so that tiles and halos have no meaning for them.
-OFF_FRAME = ("window", "observed")
-
-# Operators whose output pixel (c, m, n) sees only colour c, through the PSF that `psf_at` returns.
-ROWS_ARE_PSFS = (
-    "gkm",
-    "gkm_supports",
-    "gkm_sigma_array",
-    "gkm_per_colour",
-    "rkr",
-    "rkr_per_colour",
-    "psf_stack",
-    "psf_stack_per_colour",
-    "pixel_psf",
-    "convolution",
-    "convolution_per_colour",
-    "defocus_blur",
-    "defocus_blur_per_colour",
-    *("tiled_gkm", "tiled_rkr", "tiled_convolution", "tiled_defocus_blur"),
-)

@@ -1,4 +1,4 @@
-"""Profiles of hypothesis and the fixtures every test may use."""
+"""The fixtures every test may use, and what a search at random says at its end."""
 
 import gc
 import os
@@ -6,20 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
+
+from tests.profiles import NIGHTLY  # chooses the profile, before any test asks for it
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per worker, or the workers fight for the cores
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-# Everywhere the same examples; `make nightly` searches at random. Some tests take more or fewer: `strategies.examples`.
-COMMON = {"deadline": None, "print_blob": True, "database": None, "suppress_health_check": SLOW}
-settings.register_profile("fixed", max_examples=40, derandomize=True, **COMMON)
-settings.register_profile("nightly", max_examples=int(os.environ.get("BLURPHYS_EXAMPLES") or 2000), **COMMON)
-settings.load_profile(os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") or "fixed")
 
 
 def pytest_collection_finish():
@@ -31,7 +26,7 @@ def pytest_collection_finish():
 def pytest_terminal_summary(terminalreporter, config):
     """Say how each failure of a search at random is found again."""
     seed, failed = config.getoption("--hypothesis-seed"), terminalreporter.stats.get("failed", [])
-    if seed is None or not failed:
+    if not (NIGHTLY and failed):
         return
     environment = f"BLURPHYS_HYPOTHESIS_PROFILE=nightly BLURPHYS_EXAMPLES={settings().max_examples}"
     terminalreporter.section("failures of the search: the same search again, or one example as a decorator")

@@ -262,6 +262,27 @@ def dual_pixel(defocus_map, views, radii, channels, boundary):
     return np.concatenate([defocus_blur(defocus_map, psfs, radii, channels, boundary) for psfs in views])
 
 
+def hat(node, count, line, size, nodes):
+    """Weight of a node of a grid at a line of the frame."""
+    if count == 1:
+        return 1.0
+    place = line * (count - 1) / max(size - 1, 1) if nodes == "corners" else (line + 0.5) * count / size - 0.5
+    return max(0.0, 1.0 - abs(min(max(place, 0.0), count - 1.0) - node))
+
+
+def field_defocus(defocus_map, psfs, radii, channels, boundary, nodes):
+    """Matrix of FieldDefocus, sum_g diag(w_g) A_g; psfs[i][j] are the views of the node (i, j)."""
+    height, width = np.shape(defocus_map)
+    total = 0.0
+    for i, row in enumerate(psfs):
+        for j, views in enumerate(row):
+            down = [hat(i, len(psfs), m, height, nodes) for m in range(height)]
+            right = [hat(j, len(row), n, width, nodes) for n in range(width)]
+            weight = np.tile(np.outer(down, right).ravel(), len(views) * channels)
+            total = total + weight[:, None] * dual_pixel(defocus_map, views, radii, channels, boundary)
+    return total
+
+
 def layered(alphas, views, radii, levels, channels, boundary, *, per_layer, normalize):
     """Matrix of LayeredDefocus, layer k with the PSF of radii[k]; views is a list of PSFs at the radii `levels`."""
     count, height, width = np.shape(alphas)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 from typing import Any
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.oracles import BOUNDARIES, extension_limit
@@ -20,19 +18,6 @@ NAMESPACES = ("numpy", "array_api_strict", "torch")
 GPU_NAMESPACES = ("cupy", "torch-cuda")
 DTYPES = ("float32", "float64")
 EPS = {"float32": float(np.finfo(np.float32).eps), "float64": float(np.finfo(np.float64).eps)}
-
-
-NIGHTLY = os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") == "nightly"
-"""Whether tests run that are too slow for every change."""
-
-
-def examples(count: int) -> settings:
-    """Settings of a test that takes `count` examples by default, and more in proportion in a search at random."""
-    return settings(max_examples=max(1, count * settings().max_examples // settings.get_profile("fixed").max_examples))
-
-
-laws = examples(200)
-"""For the laws of operators."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

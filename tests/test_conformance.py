@@ -1,6 +1,7 @@
 """The laws, over every operator: boundary, namespace, dtype and sizes are drawn by hypothesis."""
 
 import importlib
+import pkgutil
 import warnings
 
 import numpy as np
@@ -12,7 +13,10 @@ import blurphys as bp
 from blurphys.algebra import Adjoint
 from tests.cases import CASES, FAMILIES, GATHER, OFF_FRAME, ROWS_ARE_PSFS, Built, build
 from tests.oracles import BOUNDARIES
-from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, NIGHTLY, Setup, examples, laws, setups, to_numpy
+from tests.profiles import NIGHTLY, examples, laws
+from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, Setup, setups, to_numpy
+
+PACKAGES = ("blurphys", "synth", "solvers", "nets")
 
 every_case = pytest.mark.parametrize("name", CASES)
 # More rows of the wrapper whose equality with what it wraps tests/blurphys/test_tiling.py checks for every operator.
@@ -34,6 +38,29 @@ def matvec(matrix: np.ndarray, x: np.ndarray, shape) -> np.ndarray:
     flat = x.reshape(*x.shape[:-3], -1, 1)
     out = np.matmul(matrix, flat)[..., 0]
     return out.reshape(*out.shape[:-1], *shape)
+
+
+# ---- nobody is forgotten ------------------------------------------------------------------------------------------
+
+ELSEWHERE = {
+    "blurphys.adapters.Foreign",  # the functions of others: test_check.py
+    "nets.recursive_kernels.ColourPairs",  # tensors of three colours alone: test_blur_kernel.py
+}
+
+
+def subclasses(of: type) -> set[type]:
+    return {below for kind in of.__subclasses__() for below in {kind, *subclasses(kind)}}
+
+
+def test_every_operator_of_the_packages_is_here():
+    for package in PACKAGES:
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    ours = [kind for kind in subclasses(bp.LinearOperator) if kind.__module__.partition(".")[0] in PACKAGES]
+    named = {f"{kind.__module__}.{kind.__name__}" for kind in ours if not kind.__name__.startswith("_")}
+    built = {type(make(Setup()).A) for make in CASES.values()}
+    assert named - {f"{kind.__module__}.{kind.__name__}" for kind in built} == ELSEWHERE
 
 
 # ---- linearity and batch ------------------------------------------------------------------------------------------

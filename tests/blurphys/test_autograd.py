@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from tests.oracles import BOUNDARIES
-from tests.strategies import examples, simplex, unit_psfs
+from tests.profiles import examples
+from tests.strategies import simplex, unit_psfs
 
 torch = pytest.importorskip("torch")
 autograd = pytest.importorskip("blurphys.engines.autograd")

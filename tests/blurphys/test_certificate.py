@@ -17,7 +17,8 @@ import blurphys as bp
 import solvers
 from blurphys.certificate import certificate
 from tests.cases import CASES
-from tests.strategies import Setup, examples, simplex, to_namespace
+from tests.profiles import examples
+from tests.strategies import Setup, simplex, to_namespace
 
 BOUNDARIES = ("reflect", "symmetric", "replicate", "circular", "zero")
 FAMILIES = ("gkm", "gkm_supports", "rkr", "psf_stack", "scatter", "pixel_psf", "defocus_blur", "nested")

@@ -19,7 +19,7 @@ from blurphys.engines import cuda, cuda_floor, cuda_mixture, cuda_recursive, ref
 from blurphys.engines.cuda_launch import program, sizes
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.cuda_shim.problems import assert_close, problems
-from tests.strategies import examples
+from tests.profiles import examples
 
 FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
 few = examples(13)  # a block of 256 fibers takes milliseconds

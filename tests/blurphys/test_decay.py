@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 import blurphys as bp
 import solvers
 from blurphys.decay import measure_decay
-from tests.strategies import NIGHTLY, simplex
+from tests.profiles import NIGHTLY
+from tests.strategies import simplex
 
 BOUNDARIES = ("reflect", "symmetric", "replicate", "circular", "zero")
 

@@ -9,36 +9,11 @@ from hypothesis import strategies as st
 import blurphys as bp
 from blurphys.field import FieldDefocus
 from tests import oracles
-from tests.strategies import Setup, examples, to_namespace, unit_psfs
+from tests.profiles import examples
+from tests.strategies import Setup, to_namespace, unit_psfs
 
 RADII = (-2.5, -1.0, 0.0, 0.75, 2.0)
 VIEWS = ("left", "right", "combined")
-
-
-def hat(node, count, line, size, nodes):
-    """Weight of a node at a line of the frame, from the definition."""
-    if count == 1:
-        return 1.0
-    place = line * (count - 1) / (size - 1) if nodes == "corners" else (line + 0.5) * count / size - 0.5
-    return max(0.0, 1.0 - abs(min(max(place, 0.0), count - 1.0) - node))
-
-
-def twin(defocus, psfs, channels, boundary, nodes):
-    """Matrix sum_g diag(w_g) A_g; psfs[i][j] are the views of one node."""
-    height, width = defocus.shape
-    total = 0.0
-    for i, row in enumerate(psfs):
-        for j, views in enumerate(row):
-            weight = np.array(
-                [
-                    hat(i, len(psfs), m, height, nodes) * hat(j, len(row), n, width, nodes)
-                    for m in range(height)
-                    for n in range(width)
-                ]
-            )
-            matrix = oracles.dual_pixel(defocus, views, RADII, channels, boundary)
-            total = total + np.tile(weight, len(views) * channels)[:, None] * matrix
-    return total
 
 
 def draw(rng, rows, cols, size, *, colours=()):
@@ -75,7 +50,9 @@ def test_dense_twin(namespace, seed, height, width, rows, cols, boundary, nodes,
         to_namespace(defocus, namespace), banks=banks_of(psfs, namespace), channels=2, boundary=boundary, views=views,
         nodes=nodes,
     )  # fmt: skip
-    expected = twin(defocus, [[[node[v] for v in views] for node in row] for row in psfs], 2, boundary, nodes)
+    expected = oracles.field_defocus(
+        defocus, [[[node[v] for v in views] for node in row] for row in psfs], RADII, 2, boundary, nodes
+    )
     assert A.in_shape == (2, height, width) and A.out_shape == (2 * len(views), height, width)
     x, u = rng.normal(size=A.in_shape), rng.normal(size=A.out_shape)
     y, back = A(to_namespace(x, namespace)), A.adjoint(to_namespace(u, namespace))
@@ -150,7 +127,9 @@ def test_banks_of_other_sizes_are_laid_centre_on_centre():
     defocus = defocus_of(rng, (6, 9))
     A = FieldDefocus(defocus, banks=banks_of(psfs), channels=1)
     views = [[[node["combined"]] for node in psfs[0]]]
-    assert np.allclose(bp.to_dense(A), twin(defocus, views, 1, "reflect", "corners"), atol=1e-12)
+    assert np.allclose(
+        bp.to_dense(A), oracles.field_defocus(defocus, views, RADII, 1, "reflect", "corners"), atol=1e-12
+    )
 
 
 def test_shared_and_coloured_banks_mix():

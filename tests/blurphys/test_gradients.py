@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from tests.oracles import BOUNDARIES
-from tests.strategies import examples, laws, simplex, unit_psfs
+from tests.profiles import examples, laws
+from tests.strategies import simplex, unit_psfs
 
 torch = pytest.importorskip("torch", reason="gradients need torch")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import blurphys as bp
 import blurphys.layered
 from tests.oracles import BOUNDARIES
-from tests.strategies import examples
+from tests.profiles import examples
 
 PUPIL = bp.Pupil.disk(split=0.4)
 BANK = bp.PSFBank(PUPIL, max_radius=3.0, step=0.5)

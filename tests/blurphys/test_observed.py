@@ -13,7 +13,8 @@ from scipy.signal import convolve2d
 import blurphys as bp
 import solvers
 from tests.oracles import BOUNDARIES
-from tests.strategies import NAMESPACES, examples, simplex, to_namespace, to_numpy, unit_psfs
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, simplex, to_namespace, to_numpy, unit_psfs
 
 HEIGHT, WIDTH, CHANNELS = 11, 14, 2
 SHAPE = (CHANNELS, HEIGHT, WIDTH)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from tests.cases import FAMILIES, build
-from tests.strategies import examples, setups, to_numpy
+from tests.profiles import examples
+from tests.strategies import setups, to_numpy
 
 
 @pytest.mark.parametrize("family", FAMILIES)

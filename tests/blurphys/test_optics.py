@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from tests import oracles
-from tests.strategies import examples
+from tests.profiles import examples
 
 ROUNDING = 4e-13  # "exact" for sums over some 10^5 cells of the pupil
 fewer = examples(10)  # pupils take tens of milliseconds

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from tests import oracles
-from tests.strategies import examples
+from tests.profiles import examples
 
 GOLDEN = {  # radius: kernel size, |centroid| of the left view for the two published settings
     1: (3, 0.486, 0.462),

@@ -14,7 +14,7 @@ from nets.decompositions import PLAIN, decompositions
 from nets.exporting import export, foreign
 from nets.precision_report import difference, report
 from nets.registry import NETS, create
-from tests.strategies import NIGHTLY
+from tests.profiles import NIGHTLY
 
 SMALL = {
     "gkmnet": {"scales": 1, "width": 2},

@@ -11,7 +11,8 @@ from solvers import Status
 from solvers.admm import ADMMState, admm, admm_init, admm_step
 from solvers.fista import fista
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 
 def shrink(x, strength):

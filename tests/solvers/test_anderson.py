@@ -11,7 +11,8 @@ import solvers
 from solvers import Status
 from solvers.anderson import GROWTH, AndersonState, anderson_init, anderson_step
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 SHAPE = (2, 3, 4)
 

@@ -11,7 +11,8 @@ import solvers
 from solvers import Status
 from solvers.cross_scale import cross_scale_init, cross_scale_step, neumann_cross_scale, pyramid, upsampled
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 SHAPE = (2, 4, 8)
 

@@ -13,7 +13,8 @@ from solvers.fista import FISTAState, fista, fista_init, fista_step
 from solvers.prox import nonnegative
 from solvers.wavelet import l1_wavelet
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 
 def shrink(x, strength):

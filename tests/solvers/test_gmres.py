@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from solvers import Status
 from solvers.gmres import gmres, gmres_init, gmres_step
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_numpy
 
 SHAPE = (1, 3, 4)
 ROTATION = np.kron(np.eye(6), np.array([[0.0, 1.0], [-1.0, 0.0]]))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from solvers.hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 EXPONENTS = (1 / 2, 2 / 3)
 

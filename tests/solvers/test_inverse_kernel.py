@@ -13,7 +13,8 @@ from scipy.signal import convolve2d
 
 import blurphys as bp
 import solvers
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy, unit_psfs
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy, unit_psfs
 
 RNG = np.random.default_rng(3)
 sizes = st.integers(0, 3).map(lambda n: 2 * n + 1)

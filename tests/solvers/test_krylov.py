@@ -11,7 +11,8 @@ import blurphys as bp
 import solvers
 from solvers import Status
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_numpy
 
 SQUARE = ("gmres", "bicgstab")
 SHAPE = (1, 3, 4)

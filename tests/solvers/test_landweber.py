@@ -16,7 +16,8 @@ from solvers.landweber import (
     nesterov_step,
 )
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 BOTH = (None, "nesterov")
 

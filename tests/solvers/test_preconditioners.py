@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 import blurphys as bp
 import solvers
 from solvers.tiles import Tiles
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 
 def smooth(height, width, low=0.6, high=1.6, channels=2, dtype=float):

@@ -11,7 +11,8 @@ from skimage.restoration import denoise_tv_chambolle
 import solvers
 from solvers.prox import denoiser, nonnegative
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 
 def total_variation(z, joint=False, smooth=0.0):

@@ -17,7 +17,8 @@ from solvers.richardson_lucy import (
     richardson_lucy_step,
 )
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_numpy
 
 
 def photons(seed, shape=(2, 5, 6), mean=30.0):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from solvers.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from tests import problems
-from tests.strategies import NAMESPACES, examples, to_namespace, to_numpy
+from tests.profiles import examples
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 NAMES = ("haar", "db2", "db3", "db8")
 ROOT = np.sqrt(3.0)

@@ -16,7 +16,7 @@ from blurphys.colour import srgb_to_linear
 from synth import datasets, io
 from synth.datasets import CUHK, DPDD, LFDOF, RTF, SYNDOF, PixelDP, RealDOF
 from synth.datasets._folders import natural
-from tests.strategies import examples
+from tests.profiles import examples
 
 H, W = 4, 6
 SHARP = ["1P0A0918", "1P0A0919", "1P0A0924"]  # the first and third a shot after, the second a shot before the source

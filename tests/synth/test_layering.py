@@ -13,7 +13,7 @@ from synth import Camera, Layer, Scene, render
 from synth.layering import layers_of
 from synth.noise import ShotReadNoise
 from synth.scenes import with_background
-from tests.strategies import examples
+from tests.profiles import examples
 
 LENS = bp.ThinLens(focal_length_mm=50, f_number=4, focus_distance_m=1, pixel_pitch_um=46.875)
 CAMERA = Camera(lens=LENS, pupil=bp.Pupil.disk(split=0.3), noise=ShotReadNoise(), max_radius=4.0)

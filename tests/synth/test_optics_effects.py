@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import blurphys as bp
 from blurphys.field import FieldDefocus
 from synth import optics
-from tests.strategies import examples
+from tests.profiles import examples
 
 PUPIL = bp.Pupil.disk(split=0.4)
 

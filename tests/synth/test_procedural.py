@@ -11,7 +11,7 @@ import blurphys as bp
 from synth import scenes
 from synth.scenes import dead_leaves, highlights, resized, slanted_planes, text_chart, thin_occluders
 from synth.scenes._drawing import Canvas, cloth, disc, strand
-from tests.strategies import examples
+from tests.profiles import examples
 
 KINDS = [dead_leaves, slanted_planes, thin_occluders, highlights, text_chart]
 every = pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)

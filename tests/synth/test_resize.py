@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import blurphys as bp
 from synth import Scene, scenes
 from synth.scenes import Layer, resized, scaled_pitch
-from tests.strategies import examples
+from tests.profiles import examples
 
 
 def make(H, W, seed=0, unknown=0.0):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blurphys.colour import srgb_to_linear
 from synth import io, scenes
-from tests.strategies import examples
+from tests.profiles import examples
 
 CALIBRATION = """cam0=[3979.911 0 1244.772; 0 3979.911 1019.507; 0 0 1]
 cam1=[3979.911 0 1369.115; 0 3979.911 1019.507; 0 0 1]
