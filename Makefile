@@ -83,7 +83,7 @@ pins:
 	rm -rf build/pins
 
 clean-kernels:
-	find blurphys -name '*.nbi' -delete -o -name '*.nbc' -delete
+	find blurphys -type d -name 'kernels-*' -prune -exec rm -r {} +
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

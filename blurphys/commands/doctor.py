@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .trials import try_engines
+
 __all__ = ["Facts", "Finding", "diagnose", "doctor", "gather"]
 
 PACKAGES = ("numpy", "scipy", "torch", "numba", "h5py", "array-api-compat", "scikit-image", "deepinv", "pylops")
@@ -39,10 +41,14 @@ class Facts:
         CPU threads the engines use; None if that cannot be told.
     threads_error : str
         Why not.
+    engines : dict of str to str
+        Engine to how a small operator came out in it: empty if equal to the reference, else why not (`try_engines`).
     engine : str
-        State of the compiled CPU engine, in words.
+        The compiled CPU engine in words: whether it computes, and where its code is kept.
     engine_error : str
         Why it cannot be used; empty if it can.
+    cache_error : str
+        Why its code cannot be kept on disk; empty if it can.
     torch_cuda : str or None
         CUDA version torch was built for; None for a CPU build.
     torch_device : str or None
@@ -65,8 +71,10 @@ class Facts:
     cupy_wheels: tuple[str, ...] = ()
     threads: int | None = None
     threads_error: str = ""
+    engines: dict[str, str] = field(default_factory=dict)
     engine: str = ""
     engine_error: str = ""
+    cache_error: str = ""
     torch_cuda: str | None = None
     torch_device: str | None = None
     torch_error: str = ""
@@ -115,9 +123,25 @@ def _packages(facts: Facts) -> Iterator[Finding]:
         yield Finding(True, f"torch is installed but does not import: {facts.torch_error}", "reinstall torch")
     if facts.threads_error:
         yield Finding(True, facts.threads_error, "unset BLURPHYS_NUM_THREADS, or give it a whole number >= 1")
+    yield from _engines(facts)
+
+
+def _engines(facts: Facts) -> Iterator[Finding]:
     if facts.engine_error and facts.packages.get("numba", "") is not None:
-        fix = "reinstall numba; if its cache cannot be written, set NUMBA_CACHE_DIR to a folder that can"
-        yield Finding(True, f"The compiled CPU engine does not load: {facts.engine_error}", fix)
+        fix = "unset NUMBA_DISABLE_JIT" if "NUMBA_DISABLE_JIT" in facts.engine_error else "reinstall numba and llvmlite"
+        what = f"The compiled CPU engine does not compute ({facts.engine_error}): the slower reference serves."
+        yield Finding(True, what, fix)
+    if facts.cache_error:
+        fix = "set NUMBA_CACHE_DIR to a folder that can be written"
+        yield Finding(True, f"Compiled kernels cannot be kept ({facts.cache_error}): every process compiles anew.", fix)
+    for name, error in facts.engines.items():
+        if not error or name == "cpu":
+            continue
+        if "not installed" in error:  # the reference serves
+            yield Finding(False, f"No compiled engine for {name}: {error}", "install it for speed")
+        else:
+            fix = "reinstall numpy" if name == "reference" else "reinstall torch" if name == "torch" else "see CuPy"
+            yield Finding(True, f"The engine for {name} does not compute: {error}", fix)
 
 
 def _gpu(facts: Facts) -> Iterator[Finding]:
@@ -188,20 +212,19 @@ def _brief(error: BaseException) -> str:
 
 
 def _engine_facts() -> dict[str, Any]:
-    """Look at the compiled functions without compiling them."""
+    """Use every engine, and the folder that the compiled CPU kernels are kept in."""
+    found = {trial.engine: trial.error for trial in try_engines()}
+    error = found["cpu"]
+    facts: dict[str, Any] = {"engines": found, "engine_error": error}
     if find_spec("numba") is None:
-        return {"engine": "numba is not installed"}
-    try:
-        import_module("blurphys.engines.cpu")
-        modules = [module for name, module in sys.modules.items() if name.startswith("blurphys.engines.")]
-        functions = {id(f): f for m in modules for f in vars(m).values() if hasattr(f, "stats")}.values()
-        kept = [f for f in functions if any(Path(f.stats.cache_path).glob(f"*.{f.__name__}-*.nbi"))]
-    except Exception as error:
-        return {"engine": "does not load", "engine_error": _brief(error)}
-    if len(kept) < len(functions):
-        note = "the first call on NumPy arrays compiles the others for some seconds and caches them"
-        return {"engine": f"{len(kept)} of {len(functions)} functions compiled and cached; {note}"}
-    return {"engine": f"all {len(kept)} functions compiled and cached"}
+        return facts | {"engine": "numba is not installed"}
+    if error:
+        return facts | {"engine": "does not compute"}
+    from ..engines.cpu_cache import kept_in
+
+    folder, trouble = kept_in()
+    kept = f"kept in {folder}" if folder else "compiled anew by every process"
+    return facts | {"engine": f"equals the reference; {kept}", "cache_error": trouble}
 
 
 def _torch_facts() -> dict[str, Any]:
@@ -267,7 +290,8 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
         yield name, found or "not installed"
     yield "cupy", ", ".join(f"{w} {_installed(w)}" for w in facts.cupy_wheels) or "not installed"
     yield "CPU threads", "unknown" if facts.threads is None else str(facts.threads)
-    yield "CPU engine", facts.engine
+    for name, error in facts.engines.items():
+        yield f"engine {name}", facts.engine if name == "cpu" else error or "works"
     cuda = f" (built for CUDA {facts.torch_cuda})" if facts.torch_cuda else " (CPU build)"
     yield "torch GPU", (facts.torch_device or "none") + (cuda if facts.packages.get("torch") else "")
     cuda = f" (CUDA {facts.cupy_cuda})" if facts.cupy_cuda else ""

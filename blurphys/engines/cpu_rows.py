@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 from ..boundary import BOUNDARIES
 from ..types import Array
+from .cpu_cache import KernelCache
 from .threads import run_tasks
 
 __all__ = [
@@ -50,7 +51,7 @@ class _Announcement(Listener):  # type: ignore[misc]
         if self.said or not event.data["dispatcher"].py_func.__module__.startswith("blurphys."):
             return
         _Announcement.said = True
-        logging.getLogger("blurphys").warning("compiling the CPU engine: some seconds, once; it is kept on disk")
+        logging.getLogger("blurphys").warning("compiling the CPU engine: some seconds, at the first call")
 
     def on_end(self, event: Any) -> None:
         """Nothing to say."""
@@ -60,11 +61,11 @@ listen("numba:compile", _Announcement())
 
 
 def jit(function: Any) -> Any:
-    """Compile a kernel on first use; cached on disk, unless no folder can be written to (a read-only installation)."""
-    try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:
-        return numba.njit(**_OPTIONS)(function)
+    """Compile a kernel on first use, and keep it on disk (`cpu_cache`)."""
+    compiled = numba.njit(**_OPTIONS)(function)
+    if hasattr(compiled, "_cache") and function.__module__.startswith(f"{__package__}."):
+        compiled._cache = KernelCache(function)  # what njit(cache=True) does, with a cache of Numba's own kind
+    return compiled
 
 
 def inner_jit(function: Any) -> Any:

@@ -17,7 +17,7 @@ from array_api_compat import is_cupy_array, is_numpy_array, is_torch_array
 from ..types import Array
 from . import reference
 
-__all__ = ["kernel", "lookup", "register"]
+__all__ = ["cpu_engine_missing", "kernel", "lookup", "register"]
 
 Kernel = Callable[..., Array]
 
@@ -40,10 +40,23 @@ def _load(namespace: str) -> None:
     if namespace == "cupy":
         import_module("blurphys.engines.cuda")
     if namespace == "numpy":
-        try:
-            import_module("blurphys.engines.cpu")
-        except ImportError as error:
-            logging.getLogger("blurphys").warning("no compiled CPU engine (%s): the slower reference serves", error)
+        reason = cpu_engine_missing()
+        if reason:
+            logging.getLogger("blurphys").warning("no compiled CPU engine (%s): the slower reference serves", reason)
+
+
+@cache
+def cpu_engine_missing() -> str:
+    """Return why NumPy arrays and CPU tensors have no compiled engine in this process; empty if they have."""
+    try:
+        if import_module("numba").config.DISABLE_JIT:
+            return "NUMBA_DISABLE_JIT is set"
+        import_module("blurphys.engines.cpu")
+    except Exception as error:  # a broken compiler raises anything, OSError among it
+        for key in [key for key in _KERNELS if key[1] == "numpy"]:
+            del _KERNELS[key]
+        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ""
 
 
 def lookup(primitive: str, namespace: str) -> Kernel | None:

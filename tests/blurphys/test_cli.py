@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import blurphys
 from blurphys import cli
-from blurphys.commands.doctor import Facts, diagnose
 from blurphys.commands.errors import run_safely, sentence
 
 OPERATORS = """
@@ -301,108 +300,6 @@ def test_check_bad_input_is_one_sentence(run, target, words):
 @pytest.mark.parametrize("shape", ["3,4", "0x4x4", "x"])
 def test_check_refuses_a_wrong_shape(run, shape):
     assert_sentence(run("check", "user_operators:broken", "--in-shape", shape), "check", "--in-shape", shape)
-
-
-# ---- doctor
-
-ALL = {name: "1.0" for name in ("numpy", "scipy", "torch", "numba", "h5py")}
-
-
-def test_doctor_runs_here(run):
-    result = run("doctor")
-    assert result.exit_code == 0
-    for word in ("python", "numpy", "torch", "CPU threads", "CPU engine", "CuPy GPU"):
-        assert word in result.stdout
-
-
-def test_doctor_json(run):
-    result = run("doctor", "--json")
-    assert result.exit_code == 0
-    data = json.loads(result.stdout)
-    assert data["facts"]["packages"]["numpy"]
-    assert isinstance(data["findings"], list)
-
-
-def test_doctor_survives_a_bad_thread_count(run, monkeypatch):
-    monkeypatch.setenv("BLURPHYS_NUM_THREADS", "many")
-    result = run("doctor")
-    assert result.exit_code == 0
-    assert "PROBLEM" in result.stdout
-    assert "'many'" in result.stdout
-
-
-def test_doctor_survives_everything_missing(run, monkeypatch):
-    from blurphys.commands import doctor
-
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    monkeypatch.setattr(doctor, "_installed", lambda name: None)
-    result = run("doctor")
-    assert result.exit_code == 0
-    assert "torch is not installed" in result.stdout
-
-
-def _problems(**facts):
-    return [f for f in diagnose(Facts(**{"packages": ALL, **facts})) if f.problem]
-
-
-def test_diagnosis_of_a_healthy_gpu_machine_is_empty():
-    facts = Facts(
-        packages=ALL,
-        cupy_wheels=("cupy-cuda12x",),
-        torch_cuda="12.6",
-        torch_device="GPU",
-        cupy_cuda=12,
-        cupy_device="GPU",
-        driver=True,
-    )
-    assert diagnose(facts) == []
-
-
-@pytest.mark.parametrize("known", [13, None])
-def test_diagnosis_of_cupy_and_torch_for_different_cuda(known):
-    (found,) = _problems(
-        cupy_wheels=("cupy-cuda13x",), torch_cuda="12.6", torch_device="GPU", cupy_cuda=known, driver=True
-    )
-    assert "CUDA 13" in found.what
-    assert "12.6" in found.what
-    assert found.fix == "pip uninstall -y cupy-cuda13x && pip install cupy-cuda12x"
-
-
-def test_diagnosis_of_two_cupys():
-    both = ("cupy-cuda12x", "cupy-cuda13x")
-    (found,) = _problems(cupy_wheels=both, torch_cuda="13.0", torch_device="GPU", cupy_error="ImportError", driver=True)
-    assert "both installed" in found.what
-    assert found.fix == "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install cupy-cuda13x"
-
-
-def test_diagnosis_of_a_cupy_that_does_not_import():
-    (found,) = _problems(
-        cupy_wheels=("cupy-cuda12x",), cupy_error="ImportError: libcudart", torch_cuda="12.6", torch_device="GPU"
-    )
-    assert "libcudart" in found.what
-
-
-@pytest.mark.parametrize(
-    ("facts", "what", "problem"),
-    [
-        ({"torch_cuda": None, "driver": False}, "CPU build", False),
-        ({"torch_cuda": None, "driver": True}, "CPU build", True),
-        ({"torch_cuda": "12.6", "driver": True, "visible_devices": ""}, "CUDA_VISIBLE_DEVICES", True),
-        ({"torch_cuda": "12.6", "driver": False}, "no NVIDIA driver", False),
-        ({"torch_cuda": "12.6", "driver": True}, "although an NVIDIA driver is loaded", True),
-    ],
-)
-def test_diagnosis_of_torch_without_a_gpu(facts, what, problem):
-    (found,) = diagnose(Facts(packages=ALL, **facts))
-    assert what in found.what
-    assert found.problem is problem
-    assert found.fix
-
-
-def test_diagnosis_of_missing_packages_and_a_broken_engine():
-    found = _problems(packages=ALL | {"h5py": None}, torch_device="GPU", engine_error="no locator available")
-    assert [f.fix.split()[0] for f in found] == ["pip", "reinstall"]
-    assert "NUMBA_CACHE_DIR" in found[1].fix
 
 
 def test_user_module_next_to_the_working_directory_only(run, tmp_path, monkeypatch):

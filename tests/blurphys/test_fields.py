@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import blurphys as bp
-from blurphys.engines import cpu_rows
 
 LENS = bp.ThinLens(focal_length_mm=50, f_number=2, focus_distance_m=2, pixel_pitch_um=5)
 
@@ -126,17 +125,3 @@ def test_depth_that_is_almost_zero_is_unknown():
     with pytest.raises(ValueError, match="1 pixels"):
         LENS.defocus_map(depth)
     assert LENS.defocus_map(depth, invalid="nearest").tolist() == [[0.0, 0.0]]
-
-
-def test_kernels_compile_where_nothing_can_be_cached(monkeypatch):
-    import numba
-
-    real = numba.njit
-
-    def read_only(*args, **options):
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(*args, **options)
-
-    monkeypatch.setattr(numba, "njit", read_only)
-    assert cpu_rows.jit(lambda a: a + 1)(2) == 3
