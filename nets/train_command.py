@@ -57,7 +57,9 @@ def train(
     The recipes named *-tiny need data that blurphys synth generate makes; without them the command says how. The others
     need DPDD or LFDOF.
 
-    Exit code: 0 when all steps are done, 1 if a loss became non-finite, 2 for bad input.
+    Ctrl-C and SIGTERM end it after the step that is under way and write the state; --resume goes on exactly from there.
+
+    Exit code: 0 when all steps are done, 1 if a loss became non-finite, 2 for bad input, 130 when it was interrupted.
 
     Example: blurphys train kpac-tiny --set data.path=data/train --out runs/kpac
     """
@@ -72,6 +74,12 @@ def train(
         typer.echo(f"note: {note}", err=True)
     try:
         report = training.train(values, resume=resume, quiet=quiet)
+    except KeyboardInterrupt as error:
+        raise (KeyboardInterrupt(command_message(str(error))) if first else typer.Exit(130)) from None
+    except (ValueError, TypeError, OSError):
+        if first:
+            raise
+        raise typer.Exit(2) from None  # the first process says it
     except training.NonFiniteLossError as error:
         print(f"blurphys train: {command_message(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -51,7 +51,7 @@ def sentence(error: BaseException) -> str:
         The error's own message on one line; for files, missing packages and a full disk, what to do about it.
     """
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return _one_line(error) or "interrupted"
     if isinstance(error, OSError):
         return _os_sentence(error)
     if isinstance(error, ModuleNotFoundError) and error.name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from .optimisers import NonFiniteLossError
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ["Progress", "differing_setting", "read_state", "write_state"]
+__all__ = ["Progress", "differing_setting", "digest", "read_state", "write_state"]
 
 FORMAT, VERSION = TRAINING, 1
 
@@ -82,6 +83,15 @@ def write_state(path: Path, task: Task, progress: Progress, config: Mapping[str,
     }
     with publish(path, overwrite=True) as part:
         write_tensors(tensors, part, metadata)
+
+
+def digest(task: Task) -> int:
+    """Return 48 bits that tell one state of a task from another: parameters, buffers, optimisers, averages."""
+    found = blake2b(digest_size=6)
+    for key, tensor in sorted(_tensors(task).items()):
+        found.update(key.encode())
+        found.update(tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return int.from_bytes(found.digest())
 
 
 def _tensors(task: Task) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .reading import making
 from .records import DataConfig
+from .stopping import leave_interrupts
 
 __all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]
 
@@ -363,7 +364,9 @@ class Batches:
         """Iterate over the batches of the steps start to stop - 1, read by `workers` processes."""
         from torch.utils.data import DataLoader
 
-        more: dict[str, Any] = {"multiprocessing_context": "spawn"} if workers else {}
+        more: dict[str, Any] = {}
+        if workers:
+            more = {"multiprocessing_context": "spawn", "worker_init_fn": leave_interrupts}
         return iter(
             DataLoader(
                 self, batch_size=None, sampler=range(start, stop), num_workers=workers, pin_memory=pinned, **more

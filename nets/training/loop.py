@@ -6,27 +6,29 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from blurphys.locking import locked
 from blurphys.progress import progress as shown_progress
 from blurphys.publishing import publish
 
-from .checkpoint import Progress, read_state, write_state
+from .checkpoint import Progress, digest, read_state, write_state
 from .config import TrainConfig
 from .data import Batches, Samples, stacked
 from .log import Log, psnr_text
 from .optimisers import Moment, NonFiniteLossError, scheduled
 from .parallel import Parallel, parallel
+from .stopping import Stop, StoppedError, stoppable
 from .task import Batch, Task, mean_psnr
 
 __all__ = ["TrainReport", "train"]
 
-STATE = "last.safetensors"
+STATE, LOCK = "last.safetensors", ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,10 @@ def train(
     NonFiniteLossError
         A loss or a gradient is not finite. The message names the samples; the last checkpoint is from before.
     TypeError, ValueError
-        A wrong setting, data without the fields that the losses need, a checkpoint of another configuration.
+        A wrong setting, data without the fields that the losses need, a checkpoint of another configuration, another
+        process that trains in `out`, processes that found different states to resume from.
+    KeyboardInterrupt
+        Ctrl-C or SIGTERM came. The state after the step that was under way is in `out`; a second one does not wait.
 
     Notes
     -----
@@ -110,8 +115,40 @@ def train(
     ``generator``, ``map`` or ``kernel``.
     """
     checked = TrainConfig.of(config)
-    with parallel(checked.device) as machine, torch.random.fork_rng(devices=machine.gpus):
-        return _Run(checked, machine, resume=resume, quiet=quiet).run()
+    with ExitStack() as held:
+        machine = held.enter_context(parallel(checked.device))
+        held.enter_context(torch.random.fork_rng(devices=machine.gpus))
+        machine.agree(lambda: _hold(checked, machine, held, resume=resume))
+        run = machine.agree(lambda: _Run(checked, machine, resume=resume, quiet=quiet))
+        with stoppable() as stop:
+            return run.run(stop)
+
+
+def _hold(config: TrainConfig, machine: Parallel, held: ExitStack, *, resume: bool) -> None:
+    """Keep other trainings out of the folder until `held` ends."""
+    out = Path(config.out)
+    if not machine.first:
+        return
+    if not resume and (out / STATE).exists():
+        raise FileExistsError(
+            f"train: {out / STATE} exists already; resume (--resume) goes on with it, "
+            "another out folder (--out) leaves it alone"
+        )
+    if resume and not (out / "config.json").exists():
+        raise FileNotFoundError(f"train: there is nothing to resume in {out}")
+    if not out.exists():
+        out.mkdir(parents=True)
+        held.callback(_drop_if_empty, out)
+    held.enter_context(
+        locked(out / LOCK, f"train: another process trains in {out}; wait for it, stop it, or use another out folder")
+    )
+
+
+def _drop_if_empty(out: Path) -> None:
+    """Take back a folder in which nothing was written."""
+    if [file.name for file in out.iterdir()] == [LOCK]:
+        (out / LOCK).unlink()
+        out.rmdir()
 
 
 def _task(config: TrainConfig, machine: Parallel) -> Task:
@@ -130,13 +167,6 @@ class _Run:
     def __init__(self, config: TrainConfig, machine: Parallel, *, resume: bool, quiet: bool) -> None:
         self.config, self.machine, self.quiet = config, machine, quiet
         self.out = Path(config.out)
-        if not resume and (self.out / STATE).exists():
-            raise FileExistsError(
-                f"train: {self.out / STATE} exists already; resume (--resume) goes on with it, "
-                "another out folder (--out) leaves it alone"
-            )
-        if resume and not (self.out / "config.json").exists():
-            raise FileNotFoundError(f"train: there is nothing to resume in {self.out}")
         torch.manual_seed(config.seed % 2**63)
         self.task = _task(config, machine)
         fields = self.task.fields()
@@ -152,34 +182,48 @@ class _Run:
         self.progress = Progress(samples=len(samples), sums={})
         if resume and (self.out / STATE).exists():
             self.progress = read_state(self.out / STATE, self.task, config.to_dict(), len(samples))
-        machine.wait()
         self.log: Log | None = None
-        if machine.first:
-            self._prepare_folder()
+        self.stopping = False
+
+    def _check_equals(self) -> None:
+        """End all processes where one of them goes on from another state: they would train on mixed gradients."""
+        steps, states = (self.machine.gathered(v) for v in (self.progress.step, digest(self.task)))
+        for rank, (step, state) in enumerate(zip(steps, states, strict=True)):
+            if (step, state) != (steps[0], states[0]):
+                raise ValueError(
+                    f"train: expected all processes to begin from one state, got process 0 at step {steps[0]:.0f} and "
+                    f"process {rank} at step {step:.0f}{' with other weights' if step == steps[0] else ''}; put out on "
+                    f"a disk that all machines share, or copy {STATE} of the first to the others"
+                )
 
     def _prepare_folder(self) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
         with publish(self.out / "config.json", overwrite=True) as part:
             part.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
         self.log = Log(self.out, after=self.progress.step)
 
-    def run(self) -> TrainReport:
+    def run(self, stop: Stop) -> TrainReport:
+        if self.machine.world > 1:
+            self._check_equals()
+        if self.machine.first:
+            self._prepare_folder()
         start, began = self.progress.step, time.perf_counter()
         row: dict[str, Any] = {}
         history: list[tuple[int, float]] = []
         unrestored: float | None = None
         for module in self.task.modules.values():
             module.train()
-        if self.progress.best_step == start > 0 and not self._best_is_published():
+        if self.progress.best_step == start > 0 and not self.machine.gathered(float(self._best_is_published()))[0]:
             self._publish_best()
         shown = self.machine.first and not self.quiet
-        with shown_progress("train", max(self.total - start, 0)) if shown else nullcontext() as advance:
+        with shown_progress("train", max(self.total, start)) if shown else nullcontext() as advance:
+            if advance is not None and start:
+                advance("resumed", start)
             pinned = bool(self.machine.gpus)
             batches = self.batches.loader(start, self.total, workers=self.config.workers, pinned=pinned)
             for step in range(start, self.total):
                 if step and step % self.per_unit == 0 and step // self.per_unit in self.config.restarts:
                     self._restart(step)
-                self._learn(next(batches), step)
+                self._learn(next(batches), step, stop)
                 done = self.progress.step
                 last = done == self.total
                 say = ""
@@ -195,19 +239,25 @@ class _Run:
                 if say and self.log is not None:
                     self.log.write(row)
                 better = self.progress.best_step == done
-                if done % self.config.checkpoint_every == 0 or last or (better and self.config.restarts):
+                due = done % self.config.checkpoint_every == 0 or last or (better and self.config.restarts)
+                if due or self.stopping:
                     self._write_state()
                 if better:
                     self._publish_best()
                 if advance is not None:
                     advance(say)
+                if self.stopping and not last:
+                    raise StoppedError(
+                        f"train: interrupted after step {done} of {self.total}; the state is in {self.out / STATE}, "
+                        f"and resume (--resume) goes on with it"
+                    )
         return self._report(start, row, history, unrestored, time.perf_counter() - began)
 
     def _moment(self, step: int) -> Moment:
         epoch = step // self.per_epoch
         return Moment(step, epoch, step // self.per_unit, self.per_unit)
 
-    def _learn(self, batch: Batch, step: int) -> None:
+    def _learn(self, batch: Batch, step: int, stop: Stop) -> None:
         moved = {name: tensor.to(self.machine.device, non_blocking=True) for name, tensor in batch.items()}
         torch.manual_seed((self.config.seed * 1_000_003 + step) % 2**63)  # for networks that draw numbers
         try:
@@ -218,8 +268,11 @@ class _Run:
                 f"train: {error} in step {step}, samples {samples} of {self.batches.samples.place}; no checkpoint was "
                 f"written of it. A smaller learning rate or optimiser.clip may help, and those samples deserve a look"
             ) from None
-        values = self.machine.mean(torch.stack([value.float().reshape(()) for value in measured.values()]))
-        for name, value in zip(measured, values.tolist(), strict=True):
+        wish = torch.tensor(float(stop.asked), device=self.machine.device)  # all processes have to end after one step
+        parts = [value.float().reshape(()) for value in (*measured.values(), wish)]
+        *values, asked = self.machine.mean(torch.stack(parts)).tolist()
+        self.stopping = asked > 0
+        for name, value in zip(measured, values, strict=True):
             total, count = self.progress.sums.get(name, (0.0, 0))
             self.progress.sums[name] = total + value, count + 1
         self.progress.step = step + 1
@@ -287,9 +340,11 @@ class _Run:
         self.machine.wait()
         for role in self.task.published:
             file = self.out / f"{role}-best.safetensors"
-            if not file.exists():  # no validation yet
+            if not self.machine.gathered(float(file.exists()))[0]:  # no validation yet
                 continue
-            load_weights(self.task.modules[role], file)
+            if self.machine.first:
+                load_weights(self.task.modules[role], file)
+            self.machine.broadcast(self.task.modules[role].state_dict().values())
             if role in self.task.averages:
                 for name, parameter in self.task.modules[role].named_parameters():
                     self.task.averages[role].values[name].copy_(parameter.detach())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 __all__ = ["Parallel", "parallel", "started_first"]
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,43 @@ class Parallel:
         if self.world > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor.detach(), 0)
+
+    def agree(self, make: Callable[[], Made]) -> Made:
+        """Return ``make()``, called on every process; where it fails on one, every process ends with its sentence.
+
+        Raises
+        ------
+        Exception
+            What `make` raised here.
+        ValueError
+            It failed on another process only; the message is that of the first of them.
+        """
+        if self.world == 1:
+            return make()
+        try:
+            made, failure = make(), None
+        except Exception as error:
+            failure = error
+        failed = self.gathered(float(failure is not None))
+        if not any(failed):
+            return made
+        source = failed.index(1.0)
+        text = str(failure).encode()[:4096] if self.rank == source else b""
+        size = int(self.total(torch.tensor(len(text), device=self.device)))
+        letters = torch.zeros(size, dtype=torch.uint8, device=self.device)
+        if self.rank == source:
+            letters.copy_(torch.tensor(list(text), dtype=torch.uint8))
+        distributed.broadcast(letters, source)
+        if failure is not None:
+            raise failure
+        raise ValueError(bytes(letters.tolist()).decode(errors="replace"))
+
+    def gathered(self, value: float) -> list[float]:
+        """Return the number that each process has, as float64."""
+        values = torch.zeros(self.world, dtype=torch.float64, device=self.device)
+        values[self.rank] = value
+        found: list[float] = self.total(values).tolist()
+        return found
 
     def wait(self) -> None:
         """Wait for the others."""

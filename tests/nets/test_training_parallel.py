@@ -29,6 +29,41 @@ def _process(rank, port, configs):
         torch.distributed.destroy_process_group()
 
 
+def _resuming(rank, port, outs, config):
+    import os
+
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    said = []
+    for resume, change in ((True, {}), (False, {"out": str(outs[rank] / f"new{rank}"), "batch": 2 + rank})):
+        try:
+            train(config | {"out": str(outs[rank])} | change, resume=resume, quiet=True)
+        except ValueError as error:
+            said.append(str(error))
+    (outs[rank] / "said.txt").write_text("\n".join(said))
+
+
+def _port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_processes_that_would_go_on_from_different_states_end_with_one_sentence(tmp_path):
+    """Each machine has a disk of its own, where trainings of two lengths lie; a batch that does not divide."""
+    data = write_dpdd(tmp_path / "data")
+    outs = [tmp_path / "a", tmp_path / "b"]
+    config = supervised(data, tmp_path, validation=None) | {"ema": None}
+    for out, epochs in zip(outs, (2, 1), strict=True):
+        train(config | {"out": str(out), "epochs": epochs}, quiet=True)
+    multiprocessing.spawn(_resuming, args=(_port(), outs, config), nprocs=WORLD)
+    first, second = ((out / "said.txt").read_text().splitlines() for out in outs)
+    assert first == second and len(first) == 2
+    assert "process 0 at step 6 and process 1 at step 3" in first[0] and "last.safetensors" in first[0]
+    assert "batch" in first[1] and not (outs[0] / "new0").exists()
+
+
 def shorter(config, **changes):
     config = {key: value for key, value in config.items() if key != "epochs"} | {"steps": 3}
     return config | {config["kind"]: config[config["kind"]] | changes}
@@ -49,10 +84,7 @@ def test_two_processes_equal_one(tmp_path):
 
     for config in configs("one"):
         train(config, quiet=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_process, args=(port, configs("two")), nprocs=WORLD)
+    multiprocessing.spawn(_process, args=(_port(), configs("two")), nprocs=WORLD)
     for run in "abc":
         one, two = (load_file(tmp_path / kind / run / "last.safetensors") for kind in ("one", "two"))
         assert one.keys() <= two.keys()

@@ -1,5 +1,7 @@
 """A training that was interrupted goes on as if it had not been, bit for bit."""
 
+import signal
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -39,10 +41,10 @@ def interrupt(monkeypatch, after):
     """Let training die in the middle of a step, some steps after its last checkpoint."""
     learn = loop._Run._learn
 
-    def dying(self, batch, step):
+    def dying(self, batch, step, stop):
         if step == after:
             raise StopHereError
-        learn(self, batch, step)
+        learn(self, batch, step, stop)
 
     monkeypatch.setattr(loop._Run, "_learn", dying)
 
@@ -107,3 +109,54 @@ def test_the_unit_of_the_schedules_may_not_change(data, tmp_path):
     train(supervised(data, tmp_path, epochs=1), quiet=True)
     with pytest.raises(ValueError, match="counts in epochs"):
         train(supervised(data, tmp_path, epochs=None, steps=9), resume=True, quiet=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_writes_the_state_and_names_resume(number, data, tmp_path, monkeypatch, capsys):
+    whole = train(supervised(data, tmp_path / "whole"), quiet=True)
+    learn = loop._Run._learn
+
+    def asked(self, batch, step, stop):
+        if step == 2:
+            signal.raise_signal(number)
+        learn(self, batch, step, stop)
+
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_learn", asked)
+        with pytest.raises(KeyboardInterrupt, match=r"after step 3 of 9.*last\.safetensors.*--resume"):
+            train(supervised(data, tmp_path / "parts"), quiet=True)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    report = train(supervised(data, tmp_path / "parts"), resume=True)
+    assert report.resumed_from == 3 and report.steps == whole.steps == 9
+    assert_same(states(tmp_path / "parts"), states(tmp_path / "whole"))
+    assert "train: 3/9 resumed" in capsys.readouterr().err
+
+
+def test_a_second_ctrl_c_does_not_wait(data, tmp_path, monkeypatch):
+    def asked(self, batch, step, stop):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(loop._Run, "_learn", asked)
+    with pytest.raises(KeyboardInterrupt):
+        train(supervised(data, tmp_path / "out"), quiet=True)
+
+
+def test_two_trainings_do_not_share_a_folder(data, tmp_path):
+    from blurphys.locking import locked
+
+    config = supervised(data, tmp_path / "out", epochs=1)
+    train(config, quiet=True)
+    before = sorted(file.read_bytes() for file in (tmp_path / "out").iterdir())
+    with locked(tmp_path / "out" / loop.LOCK, "held"), pytest.raises(ValueError, match="another process trains in"):
+        train(config | {"epochs": 2}, resume=True, quiet=True)
+    assert sorted(file.read_bytes() for file in (tmp_path / "out").iterdir()) == before
+    assert train(config | {"epochs": 2}, resume=True, quiet=True).steps == 6
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError)):
+        train(supervised(tmp_path / "nothing", tmp_path / "new" / "out"), quiet=True)
+    assert not (tmp_path / "new" / "out").exists()

@@ -1,0 +1,46 @@
+"""One process at a time in a folder: a lock that goes with the process, however it ends."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["locked"]
+
+
+@contextmanager
+def locked(file: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock while the block runs.
+
+    Parameters
+    ----------
+    file : Path
+        Made where it is missing, and left there; its folder has to exist.
+    refusal : str
+        The message where another process holds the lock.
+
+    Raises
+    ------
+    ValueError
+        Another process holds it.
+    OSError
+        The file cannot be opened.
+
+    Notes
+    -----
+    Where the system or the file system has no locks the block runs without one.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with file.open("a") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise ValueError(refusal) from None
+        yield
