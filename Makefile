@@ -1,6 +1,6 @@
 # make demo   install into .venv and run the main job      make test   everything that CI runs
 # make setup  a ready checkout with tools and git hooks    make nightly  search every property at random
-# make fmt / types / pytest / notebooks / test-gpu / bench / pins / clean-kernels
+# make fmt / types / wheel / pytest / notebooks / test-gpu / bench / pins / clean-kernels
 
 PYTHON ?= python3
 # Pins every package, torch to a release with a small CPU wheel; `make CONSTRAINTS= ...` takes what pyproject.toml allows.
@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PACKAGES := blurphys synth solvers nets
 
-.PHONY: setup demo test lint types layers pytest nightly notebooks test-gpu fmt bench pins clean-kernels clean
+.PHONY: setup demo test lint types layers wheel pytest nightly notebooks test-gpu fmt bench pins clean-kernels clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,7 +33,7 @@ setup: .venv/dev.stamp
 demo: .venv/runtime.stamp
 	$(BIN)/blurphys demo --force
 
-test: lint types layers pytest
+test: lint types layers wheel pytest
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -47,6 +47,9 @@ layers: .venv/dev.stamp
 
 pytest: .venv/dev.stamp
 	$(BIN)/python -m pytest -n auto --doctest-modules --nbmake tests examples $(PACKAGES)
+
+wheel: .venv/dev.stamp
+	$(BIN)/python tests/wheel.py
 
 # Every property, at random, with other numbers each time; ends with the commands that repeat what failed.
 EXAMPLES ?= 2000
