@@ -9,9 +9,9 @@ from typing import Any
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
 from .stored import is_stored
-from .types import Array
+from .types import Array, Shape
 
-__all__ = ["describe", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
+__all__ = ["describe", "detached", "require_float", "require_image", "require_same_kind", "tracing", "whole_numbers"]
 
 
 def describe(x: Array) -> str:
@@ -118,3 +118,41 @@ def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Arr
             f"{owner}: expected {name} to live where {like_name} lives ({describe(like)}), got {describe(x)}; "
             f"convert one of them"
         )
+
+
+def require_image(owner: str, x: Array, like: Array | None, shape: Shape, batch: Shape) -> None:
+    """Raise TypeError unless `x` lives where `like` does, ValueError unless it ends with `shape`, after `batch`."""
+    if like is None:
+        require_float(owner, "the image", x)
+    else:
+        require_same_kind(owner, "the image", x, "the operator", like)
+    got = tuple(x.shape)
+    if got[-3:] != tuple(shape):
+        raise ValueError(
+            f"{owner}: expected trailing shape {tuple(shape)} = (C, H, W), got {got}{_shape_hint(got, shape)}"
+        )
+    lead = got[:-3]
+    fits = len(lead) >= len(batch) and all(
+        b in (1, n) for n, b in zip(lead[len(lead) - len(batch) :], batch, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"{owner}: expected leading axes that end with {batch} (the batch of the maps), got {lead}; "
+            f"does every image of the batch have its own map?"
+        )
+
+
+def _shape_hint(got: Shape, shape: Shape) -> str:
+    """Guess the slip behind an image of another shape."""
+    channels, size = shape[0], tuple(shape[-2:])
+    if len(got) < 3:
+        hint = "; an image needs a channel axis, x[None] adds one"
+        return hint if channels == 1 or got != size else f"{hint}, and a grey image an operator with channels=1"
+    if got[-1:] + got[-3:-1] == tuple(shape):
+        return "; is the image channels-last? Move the last axis to the front of H, W"
+    if got[-3] == channels and got[:-3:-1] == size:
+        return "; are rows and columns swapped?"
+    if got[-2:] == size:
+        grey = ", or are these grey images? x[:, None] adds their channel axis" if channels == 1 else ""
+        return f"; is the operator built for channels={channels}?{grey}"
+    return ""

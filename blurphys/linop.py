@@ -3,29 +3,94 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import prod
 from typing import Any, ClassVar, Self, final
 
+from array_api_compat import device
+
 from .arithmetic import Arithmetic
-from .inputs import describe, detached, require_float, require_same_kind, tracing, whole_numbers
+from .autocast import full_precision, without_autocast
+from .derived import Derived
+from .inputs import describe, detached, require_float, require_image, require_same_kind, tracing, whole_numbers
 from .stored import Span, is_stored, take
 from .types import Array, Shape
 
 __all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
 
 
-class LinearOperator(Arithmetic, ABC):
+class LinearOperator(Arithmetic, Derived, ABC):
     """A linear map between images with its exact adjoint.
 
-    A leaf supplies `in_shape`, `out_shape`, `_forward` and `_adjoint`; the latter two may trust their input.
     Images are arrays of shape (..., C, H, W). An operator lives where its arrays live (namespace, device, dtype) and
-    is immutable: new maps mean a new operator, see `replace`.
+    is immutable: new maps mean a new operator, see `replace` and `to`. Its maps are the caller's arrays, not copies of
+    them: what is written to those afterwards changes the operator, and what was checked is checked no more.
 
     Maps may carry leading axes *B, one operator for each item of a batch. An image then needs leading axes that end
     with *B (an axis of 1 in *B is shared by all items), and the operator is block-diagonal over them.
+
+    Notes
+    -----
+    An operator of your own is a subclass. It has to supply
+
+    - `in_shape` and `out_shape`: (C, H, W) of one image that goes in and of one that comes out;
+    - ``_forward(x)`` and ``_adjoint(y)``: images of any leading axes, (..., C, H, W), already checked; they return new
+      arrays and write to nothing. The adjoint is the exact transpose, borders included: `bp.check` tries it.
+
+    It may supply
+
+    - `like`: one of its arrays, so that images of another namespace, dtype or device are refused;
+    - `halo`: how far a pixel looks, px; None, if it is not known. `tiled` and `crop` need it;
+    - ``_maps``: the name of the attribute that holds its maps (..., H, W), if windows of them make the operator of a
+      window; `tiled` and `crop` need it too;
+    - `batch_shape`: the leading axes *B of its maps;
+    - `boundary`: the name of its boundary rule, if it has one of `bp.BOUNDARIES`.
+
+    A frozen dataclass (``eq=False, repr=False``) gives it `replace` and `to`. Everything else comes with the class:
+    ``A(x)``, ``A.H``, ``A @ B``, ``A + B``, ``2.0 * A``, the solvers, the adapters to SciPy, PyLops and deepinv.
+
+    Examples
+    --------
+    Darker corners, then a camera shake by one pixel to the right, with zeros from outside:
+
+    >>> import dataclasses
+    >>> import numpy as np, blurphys as bp
+    >>> @dataclasses.dataclass(frozen=True, eq=False, repr=False)
+    ... class ShakenVignette(bp.LinearOperator):
+    ...     gain: np.ndarray  # (H, W)
+    ...     halo = 1
+    ...     boundary = "zero"
+    ...     _maps = "gain"
+    ...
+    ...     @property
+    ...     def in_shape(self):
+    ...         return (3, *self.gain.shape)
+    ...
+    ...     @property
+    ...     def out_shape(self):
+    ...         return self.in_shape
+    ...
+    ...     @property
+    ...     def like(self):
+    ...         return self.gain
+    ...
+    ...     def _forward(self, x):
+    ...         dark = 0.5 * self.gain * x
+    ...         y = dark.copy()
+    ...         y[..., 1:] += dark[..., :-1]
+    ...         return y
+    ...
+    ...     def _adjoint(self, y):
+    ...         light = y.copy()
+    ...         light[..., :-1] += y[..., 1:]
+    ...         return 0.5 * self.gain * light
+    >>> rows, cols = np.mgrid[-1:1:20j, -1:1:30j]
+    >>> A = ShakenVignette(1 - 0.2 * (rows**2 + cols**2))
+    >>> bp.check(A).passed
+    True
+    >>> A.H @ A, A.to("float32").dtype, bp.tiled(A, 8).halo
+    (Composed((3, 20, 30) -> (3, 20, 30), numpy float64 on cpu), dtype('float32'), 1)
     """
 
     _maps: ClassVar[str | None] = None
@@ -50,6 +115,16 @@ class LinearOperator(Arithmetic, ABC):
     def like(self) -> Array | None:
         """An array of the operator, which fixes namespace, dtype and device; None if it has no array (Identity)."""
         return None
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the operator's arrays, which its images have to have; None if it has no array (Identity)."""
+        return None if self.like is None else self.like.dtype
+
+    @property
+    def device(self) -> Any:
+        """Where the operator's arrays lie, as its images have to; None if it has no array (Identity)."""
+        return None if self.like is None else device(self.like)
 
     @property
     def halo(self) -> int | None:
@@ -85,7 +160,8 @@ class LinearOperator(Arithmetic, ABC):
         Returns
         -------
         array of shape (..., *out_shape)
-            Same namespace, dtype and device; `x` is not written to.
+            Same namespace, dtype and device; `x` is not written to. Under torch's autocast, images of half precision
+            are taken too, and computing and result are in the dtype of the operator.
 
         Raises
         ------
@@ -94,8 +170,10 @@ class LinearOperator(Arithmetic, ABC):
         TypeError
             If `x` is not a real floating-point array of the operator's namespace, dtype and device.
         """
+        x = full_precision(x, self.like)
         self._check(x, "forward", self.in_shape)
-        return self._run(self._forward, x, "forward")
+        with without_autocast(x):
+            return self._run(self._forward, x, "forward")
 
     @final
     def adjoint(self, y: Array) -> Array:
@@ -115,8 +193,10 @@ class LinearOperator(Arithmetic, ABC):
         ValueError, TypeError
             As `forward`.
         """
+        y = full_precision(y, self.like)
         self._check(y, "adjoint", self.out_shape)
-        return self._run(self._adjoint, y, "adjoint")
+        with without_autocast(y):
+            return self._run(self._adjoint, y, "adjoint")
 
     @final
     def __call__(self, x: Array) -> Array:
@@ -176,26 +256,7 @@ class LinearOperator(Arithmetic, ABC):
         return new
 
     def _check(self, x: Array, method: str, shape: Shape) -> None:
-        owner = f"{type(self).__name__}.{method}"
-        like = self.like
-        if like is None:
-            require_float(owner, "the image", x)
-        else:
-            require_same_kind(owner, "the image", x, "the operator", like)
-        got = tuple(x.shape)
-        if got[-3:] != tuple(shape):
-            raise ValueError(
-                f"{owner}: expected trailing shape {tuple(shape)} = (C, H, W), got {got}{_shape_hint(got, shape)}"
-            )
-        lead, batch = got[:-3], self.batch_shape
-        fits = len(lead) >= len(batch) and all(
-            b in (1, n) for n, b in zip(lead[len(lead) - len(batch) :], batch, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"{owner}: expected leading axes that end with {batch} (the batch of the maps), got {lead}; "
-                f"does every image of the batch have its own map?"
-            )
+        require_image(f"{type(self).__name__}.{method}", x, self.like, shape, self.batch_shape)
 
     def __repr__(self) -> str:
         batch = f", batch {self.batch_shape}" if self.batch_shape else ""
@@ -240,54 +301,6 @@ class LinearOperator(Arithmetic, ABC):
             )
         return self._psf_at(row % height, col % width)
 
-    @final
-    def crop(self, rows: slice, cols: slice) -> LinearOperator:
-        """Return the operator of a part of the picture: the same PSFs at the same points of the scene.
-
-        Parameters
-        ----------
-        rows, cols : slice
-            Which part, as for indexing (negative and missing bounds too), without a step; at least one pixel.
-
-        Returns
-        -------
-        LinearOperator
-            Of the same kind, on images (..., C, h, w). Its maps are those of the window, views of the ones here where
-            they are in memory, and read where they lie on disk. PSFs that depend on the place in the frame stay where
-            they are.
-
-        Raises
-        ------
-        ValueError
-            An empty part, a step, or a part so small that the boundary rule cannot extend it by the halo.
-        TypeError
-            Something else than slices; an operator (or one under it) that does not say what it does on a window: an
-            own one has to name its maps, see `LinearOperator`.
-
-        Notes
-        -----
-        With ``x`` a whole image, ``A.crop(rows, cols)(x[..., rows, cols])`` equals ``A(x)[..., rows, cols]`` further
-        than `halo` px from those outermost rows and columns of the part that are not the frame's; so does the adjoint.
-        Nearer, the boundary rule acts at edges that the scene does not have: crop wider by the halo and one, and cut
-        the result. The edges of the frame stay what they were, but under ``circular``, where only a whole axis wraps
-        around. An operator that observes a window of a larger scene (`unknown_boundary`) is cropped in what is
-        observed, and takes the scene that belongs to it.
-
-        Examples
-        --------
-        >>> import numpy as np, blurphys as bp
-        >>> A = bp.GKM(np.full((2, 60, 80), 0.5), sigmas=(0.0, 1.5))
-        >>> x = np.random.default_rng(0).random((3, 60, 80))
-        >>> part = A.crop(slice(20, 50), slice(-40, None))
-        >>> part.in_shape, part.halo
-        ((3, 30, 40), 5)
-        >>> bool(np.allclose(part(x[:, 20:50, -40:])[:, 5:-5, 5:], A(x)[:, 25:45, 45:], rtol=0, atol=1e-14))
-        True
-        """
-        from .cropping import crop
-
-        return crop(self, rows, cols)
-
     def validate(self) -> Self:
         """Check the values that promise a PSF: maps finite, non-negative, summing to one at every pixel.
 
@@ -303,51 +316,3 @@ class LinearOperator(Arithmetic, ABC):
             With the count and position of the first offending pixel.
         """
         return self
-
-    @final
-    def replace(self, **changes: Any) -> Self:
-        """Return a new operator with some fields changed, for example ``A.replace(beta=new_maps)``."""
-        if not dataclasses.is_dataclass(self):
-            raise TypeError(f"{type(self).__name__}.replace: this operator has no named fields")
-        names = [f.name for f in dataclasses.fields(self) if f.init]
-        unknown = sorted(set(changes) - set(names))
-        if unknown:
-            raise ValueError(f"{type(self).__name__}.replace: expected fields among {names}, got {unknown}")
-        return dataclasses.replace(self, **changes)
-
-    @final
-    def as_scipy(self) -> Any:
-        """Return a `scipy.sparse.linalg.LinearOperator` on flattened images; see `blurphys.adapters`."""
-        from .adapters import as_scipy
-
-        return as_scipy(self)
-
-    @final
-    def as_pylops(self) -> Any:
-        """Return a `pylops.LinearOperator` on flattened images; needs PyLops."""
-        from .adapters import as_pylops
-
-        return as_pylops(self)
-
-    @final
-    def as_deepinv(self) -> Any:
-        """Return a `deepinv.physics.LinearPhysics` on (B, C, H, W) tensors; needs deepinv and a torch operator."""
-        from .adapters import as_deepinv
-
-        return as_deepinv(self)
-
-
-def _shape_hint(got: Shape, shape: Shape) -> str:
-    """Guess the slip behind an image of another shape."""
-    channels, size = shape[0], tuple(shape[-2:])
-    if len(got) < 3:
-        hint = "; an image needs a channel axis, x[None] adds one"
-        return hint if channels == 1 or got != size else f"{hint}, and a grey image an operator with channels=1"
-    if got[-1:] + got[-3:-1] == tuple(shape):
-        return "; is the image channels-last? Move the last axis to the front of H, W"
-    if got[-3] == channels and got[:-3:-1] == size:
-        return "; are rows and columns swapped?"
-    if got[-2:] == size:
-        grey = ", or are these grey images? x[:, None] adds their channel axis" if channels == 1 else ""
-        return f"; is the operator built for channels={channels}?{grey}"
-    return ""

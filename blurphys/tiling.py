@@ -18,6 +18,7 @@ from typing import Any, final
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
 from .algebra import _Combination
+from .autocast import full_precision, without_autocast
 from .linop import LinearOperator, require_same_kind, whole_numbers
 from .progress import watch
 from .stored import Span, is_stored, overlap, release, settle, stand_in, take
@@ -167,10 +168,11 @@ class Tiled(_Combination):
 
     def _into(self, x: Array, out: Array, *, adjoint: bool) -> Array:
         method = "adjoint_into" if adjoint else "forward_into"
+        x = full_precision(x, self.like)
         self._check(x, method, self.out_shape if adjoint else self.in_shape)
         self._check_sink(f"Tiled.{method}", x, out, self.in_shape if adjoint else self.out_shape)
         quiet = sys.modules["torch"].no_grad() if is_torch_array(x) else nullcontext()
-        with quiet:
+        with quiet, without_autocast(x):
             self._run(lambda x: self._sweep(x, out, adjoint=adjoint), x, method.removesuffix("_into"))
         settle(out)
         return out
