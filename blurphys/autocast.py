@@ -6,8 +6,6 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from array_api_compat import is_torch_array
-
 from .types import Array
 
 __all__ = ["autocasting", "full_precision", "without_autocast"]
@@ -15,9 +13,9 @@ __all__ = ["autocasting", "full_precision", "without_autocast"]
 
 def autocasting(x: Any) -> str | None:
     """Return the kind of device of a tensor under autocast; None without autocast, and for anything else."""
-    if not is_torch_array(x):
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor):
         return None
-    torch = sys.modules["torch"]
     kind: str = x.device.type
     return kind if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) else None
 
@@ -29,7 +27,7 @@ def full_precision(x: Any, like: Array | None = None) -> Any:
     torch = sys.modules["torch"]
     if x.dtype not in (torch.float16, torch.bfloat16):
         return x
-    return x.to(like.dtype if like is not None and is_torch_array(like) else torch.float32)
+    return x.to(like.dtype if isinstance(like, torch.Tensor) else torch.float32)
 
 
 def without_autocast(x: Any) -> AbstractContextManager[Any]:

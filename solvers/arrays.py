@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device, is_cupy_array, is_numpy_array, is_torch_array
 
+from blurphys.autocast import without_autocast
+
 from .types import Array
 
 __all__ = ["choose", "combine_into", "inner", "norm", "plus", "quotient", "relative", "scaled_to", "to_host"]
@@ -34,8 +36,9 @@ def inner(x: Array, y: Array) -> Array:
     xp = array_namespace(x, y)
     if x.dtype not in (xp.float32, xp.float64):
         x, y = xp.astype(x, xp.float32), xp.astype(y, xp.float32)
-    rows = xp.vecdot(x, y, axis=-1)
-    return xp.sum(rows, axis=(-2, -1), dtype=xp.float64, keepdims=True)[..., None]
+    with without_autocast(x):
+        rows = xp.vecdot(x, y, axis=-1)
+        return xp.sum(rows, axis=(-2, -1), dtype=xp.float64, keepdims=True)[..., None]
 
 
 def norm(x: Array) -> Array:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from blurphys.autocast import full_precision
 from blurphys.linop import require_float, require_same_kind
 
 from .arrays import norm, to_host
@@ -76,6 +77,7 @@ class Counted:
 
 def check_output(name: str, what: str, result: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return `result` if it has the expected shape (else ValueError) and dtype (else TypeError)."""
+    result = full_precision(result)  # of a network under autocast
     if tuple(getattr(result, "shape", ())) != shape:
         raise ValueError(f"{name}: {what} has shape {tuple(getattr(result, 'shape', ()))}, expected {shape}.")
     if result.dtype != dtype:
@@ -133,6 +135,7 @@ def problem(
     transpose = getattr(A, "adjoint", None) or getattr(A, "H", None)
     if adjoint and not callable(transpose):
         raise ValueError(f"{name} needs an operator with an adjoint; {type(A).__name__} has neither A.adjoint nor A.H.")
+    y, x0, mask = (full_precision(given, getattr(A, "like", None)) for given in (y, x0, mask))
     xp = check_image(name, "y", y)
     in_shape, out_shape = getattr(A, "in_shape", None), getattr(A, "out_shape", None)
     if square and in_shape is not None and tuple(in_shape) != tuple(out_shape or ()):

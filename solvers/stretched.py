@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from blurphys.autocast import without_autocast
 from blurphys.linop import require_float
 
 from .checks import check_count, check_number
@@ -125,7 +126,8 @@ def padded(kernels: Sequence[Array]) -> list[Array]:
 def _both_axes(xp: Any, matrix: np.ndarray[Any, Any], kernel: Array) -> Array:
     """Apply a matrix (m, n) to the rows and to the columns of kernels (..., n, n)."""
     there = xp.asarray(matrix, dtype=kernel.dtype, device=device(kernel))
-    return there @ kernel @ xp.permute_dims(there, (1, 0))
+    with without_autocast(kernel):
+        return there @ kernel @ xp.permute_dims(there, (1, 0))
 
 
 def _tent(t: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
