@@ -121,7 +121,11 @@ def load(path: PathLike, *, like: Array | None = None) -> LinearOperator:
     with opened as data:
         if data.attrs.get("format") != FORMAT:
             found = data.attrs.get("format", "no format")
-            hint = "; for samples of a dataset there is synth.open" if "dataset" in str(found) else ""
+            hint = (
+                "; for samples of a dataset there is synth.operator_of(synth.open(...), i)"
+                if "dataset" in str(found)
+                else ""
+            )
             raise ValueError(f"load: expected a file with format {FORMAT!r}, got {found!r} in {file}{hint}")
         if data.attrs.get("version") != VERSION:
             raise ValueError(

@@ -154,7 +154,7 @@ class _Frame:
         (above, below), (before, after) = self.margins
         canvas = np.pad(self.map, ((above, below), (before, after)), mode="edge")
         A = gathered(canvas, self.camera, views, bank, banks)
-        return A._window((slice(above, above + self.size[0]),), (slice(before, before + self.size[1]),), {})
+        return A.crop(slice(above, above + self.size[0]), slice(before, before + self.size[1]))
 
 
 def _one_view(frame: _Frame, view: str, gains: dict[str, Any], parts: tuple[str, ...]) -> bp.LinearOperator:

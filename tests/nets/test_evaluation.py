@@ -276,6 +276,18 @@ def test_command_on_a_dataset_of_synth(made, tmp_path):
     assert means["hqs"]["psnr"] > means["input"]["psnr"] > means["half"]["psnr"]
 
 
+def test_command_says_once_what_a_solver_does_not_know(tmp_path):
+    """Data of the default model have occlusion, which the operator of the solvers leaves out."""
+    scene = synth.scenes.slanted_planes(24, 32, seed=0)
+    camera = synth.Camera.for_scene(scene, max_radius=2)
+    for model, count in (("layered", 1), ("gather", 0)):
+        data = tmp_path / f"{model}.h5"
+        synth.generate(scene, data, camera=camera, samples=2, seed=0, slabs=4, model=model)
+        code, said = run(data, "--protocol", "synthetic", "--solver", "cgls")
+        assert code == 0, said
+        assert said.count("note: cgls: the data were rendered with model 'layered', this operator is") == count
+
+
 def test_command_tells_networks_of_equal_names_apart(made, tmp_path):
     files = [tmp_path / folder / "net.safetensors" for folder in ("a", "b", "c/a")]
     for number, file in enumerate(files):
