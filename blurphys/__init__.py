@@ -62,3 +62,4 @@ __all__ = [
     "to_dense",
     "unknown_boundary",
 ]
+__dir__ = __all__.copy  # what completion offers

@@ -10,6 +10,7 @@ from .linop import require_float
 from .types import Array
 
 __all__ = ["linear_to_srgb", "srgb_to_linear"]
+__dir__ = __all__.copy  # what completion offers
 
 
 def _namespace(owner: str, x: Array) -> Any:

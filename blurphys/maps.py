@@ -11,6 +11,7 @@ from .stored import row_blocks, stand_in
 from .types import Array, Shape
 
 __all__ = ["check_maps", "check_simplex", "defocus_to_beta", "interpolation_index"]
+__dir__ = __all__.copy  # what completion offers
 
 
 def check_maps(owner: str, name: str, maps: Array, layout: str = "(*B, K, H, W)", axes: int = 3) -> None:

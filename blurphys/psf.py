@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .psf_sampling import center, clean, normalize, resample
 
 __all__ = ["butterworth", "center", "clean", "disk", "gaussian", "generalized_gaussian", "normalize", "resample"]
+__dir__ = __all__.copy  # what completion offers
 
 Kernel = NDArray[np.floating]
 

@@ -18,6 +18,7 @@ from .losses.similarity import ssim as _ssim
 from .precision import exact
 
 __all__ = ["LPIPS", "PROTOCOLS", "LPIPSNet", "LPIPSRange", "Protocol", "lpips", "mae", "protocol", "psnr", "ssim"]
+__dir__ = __all__.copy  # what completion offers
 
 LPIPSNet: TypeAlias = Literal["alex", "squeeze"]
 LPIPSRange: TypeAlias = Literal["symmetric", "unit"]

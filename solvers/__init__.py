@@ -144,3 +144,4 @@ __all__ = [
     "wavelet_analysis",
     "wavelet_synthesis",
 ]
+__dir__ = __all__.copy  # what completion offers

@@ -52,3 +52,4 @@ __all__ = [
     "split_scenes",
     "verify",
 ]
+__dir__ = __all__.copy  # what completion offers

@@ -34,6 +34,7 @@ __all__ = [
     "write_image",
     "write_images",
 ]
+__dir__ = __all__.copy  # what completion offers
 
 Encoding: TypeAlias = Literal["srgb", "linear"]
 Axes: TypeAlias = Literal["hwc", "chw"]

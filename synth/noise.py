@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 __all__ = ["ShotReadNoise"]
+__dir__ = __all__.copy  # what completion offers
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ __all__ = [
     "view_shading",
     "vignetting",
 ]
+__dir__ = __all__.copy  # what completion offers
 
 Placement = Literal["corners", "centres"]
 

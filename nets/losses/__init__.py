@@ -49,3 +49,4 @@ __all__ = [
     "ssim_loss",
     "total_variation",
 ]
+__dir__ = __all__.copy  # what completion offers

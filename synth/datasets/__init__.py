@@ -18,3 +18,4 @@ from .estimation import CUHK, SYNDOF
 from .pairs import Pairs
 
 __all__ = ["CUHK", "DPDD", "LFDOF", "RTF", "SYNDOF", "FolderDataset", "Pairs", "PixelDP", "RealDOF"]
+__dir__ = __all__.copy  # what completion offers

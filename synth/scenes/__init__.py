@@ -29,3 +29,4 @@ __all__ = [
     "thin_occluders",
     "with_background",
 ]
+__dir__ = __all__.copy  # what completion offers
