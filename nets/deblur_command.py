@@ -34,7 +34,9 @@ def deblur(
     net: Annotated[
         str,
         typer.Option(
-            "--net", help="File of nets.save, folder of a training, or the name of weights that come with the package."
+            "--net",
+            help="File of nets.save, folder of a training, the name of weights that come with the package, or your own "
+            "network: MODULE:CLASS@FILE, MODULE:FACTORY.",
         ),
     ],
     out: Annotated[
@@ -138,16 +140,47 @@ def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: P
 
 
 def loaded(path_or_name: str, device: str) -> Net:
-    """Load a network onto a device, or say in one sentence why not."""
+    """Load a network onto a device, or say in one sentence why not.
+
+    One's own is ``module:Class@FILE``, a file of `nets.save` for a class that this library does not have, or
+    ``module:factory``, a function that returns a network with its weights.
+    """
     import torch
 
     from .saving import load
 
-    network = load(path_or_name)
+    network = _own(path_or_name) or load(path_or_name)
     try:
         network.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device: cannot use {device!r}: {str(error).splitlines()[0]}") from error
+    return network
+
+
+def _own(name: str) -> Net | None:
+    """Return a network that is given as code, None where it is a file or a name."""
+    from blurphys.importing import described, imported, names_code
+
+    from .net import Net
+    from .saving import load
+
+    code, at, file = name.partition("@")
+    if not names_code(code) or Path(name).exists():
+        return None
+    found = imported(code, "my_nets:MyNet@FILE or my_nets:factory")
+    if isinstance(found, type) and issubclass(found, Net):
+        if not file:
+            raise ValueError(f"--net: {code} is a class without weights; expected {code}@FILE, a file of nets.save")
+        return load(file, net_class=found)
+    if at:
+        raise ValueError(f"--net: {code}: expected a subclass of nets.Net before @, got {found!r}")
+    try:
+        network = found if isinstance(found, Net) or not callable(found) else found()
+    except Exception as error:
+        raise ValueError(f"--net: {code} raised {described(error)}") from error
+    if not isinstance(network, Net):
+        raise ValueError(f"--net: {code}: expected a function that returns a nets.Net, got {type(network).__name__}")
+    network.eval()
     return network
 
 

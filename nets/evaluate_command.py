@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from blurphys.colour import srgb_to_linear
+from blurphys.importing import names_code
 from synth import options as o
 
 from .command_errors import say_notes, without_owner
@@ -43,13 +45,22 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--net",
-            help="File of nets.save, folder of a training, or the name of weights in the package; may be repeated.",
+            help="File of nets.save, folder of a training, the name of weights in the package, or your own network: "
+            "MODULE:CLASS@FILE, MODULE:FACTORY; may be repeated.",
         ),
     ] = None,
     solver: Annotated[
         list[str] | None,
         typer.Option(
             "--solver", help="For a dataset of synth: a classical method with the blur of the sample, such as hqs."
+        ),
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            "--operator",
+            help="For --solver: the blur of every image, a file of bp.save or MODULE:FACTORY. [default: that of the "
+            "sample]",
         ),
     ] = None,
     split: Annotated[
@@ -84,6 +95,7 @@ def evaluate(
 
     from .deblur_command import loaded
     from .evaluation import evaluate as measure
+    from .solve import load_blur
 
     if out is not None:
         if out.suffix.lower() not in (".json", ".csv"):
@@ -97,7 +109,9 @@ def evaluate(
     protocol = _protocol_of(data) if protocol is None else protocol
     dataset = _dataset(data, protocol, split, encoding)
     rows: list[tuple[str | None, Any]] = [(None, None)]
-    rows += [(method, _Solver(data, method)) for method in _checked_solvers(solver or [], protocol)]
+    blur = None if operator is None else load_blur(operator)
+    methods = _checked_solvers(solver or [], protocol, blur)
+    rows += [(method, _Solver(data, method, blur)) for method in methods]
     named = _named(net or [], taken=["input", *(solver or [])])
     rows += [(label, loaded(name, device)) for label, name in named.items()]
     lpips = _lpips(protocol, lpips_features, lpips_linear)
@@ -183,7 +197,9 @@ def _named(nets: list[str], *, taken: list[str]) -> dict[str, str]:
     """Give each network the name of its row: the stem of its file, the folder too where that tells too little."""
     from .saving import ROLES, describe
 
-    files = [describe(name).path.resolve() for name in nets]
+    own = [name for name in nets if names_code(name) and not Path(name).exists()]
+    nets = [name for name in nets if name not in own]
+    files = [describe(name.rpartition("@")[2] if _has_code(name) else name).path.resolve() for name in nets]
     for file, name in zip(files, nets, strict=True):
         if files.count(file) > 1:
             raise ValueError(f"--net: {name} is given twice")
@@ -191,7 +207,12 @@ def _named(nets: list[str], *, taken: list[str]) -> dict[str, str]:
     alike = {stem for stem in stems if stems.count(stem) > 1 or stem in taken or stem.removesuffix("-best") in ROLES}
     short = [f"{file.parent.name}/{file.stem}" if file.stem in alike else file.stem for file in files]
     labels = [str(file.with_suffix("")) if short.count(s) > 1 else s for file, s in zip(files, short, strict=True)]
-    return dict(zip(labels, nets, strict=True))
+    return dict(zip(labels, nets, strict=True)) | {name: name for name in own}
+
+
+def _has_code(name: str) -> bool:
+    """Whether it is ``module:Class@FILE``."""
+    return names_code(name.partition("@")[0]) and not Path(name).exists()
 
 
 def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
@@ -205,34 +226,42 @@ def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
 
 
 class _Solver:
-    """A classical method of `blurphys solve` with the operator that a sample was made with."""
+    """A classical method of `blurphys solve`, with the operator that a sample was made with or one for all."""
 
-    def __init__(self, path: Path, method: str) -> None:
-        self.path, self.method = path, method
+    def __init__(self, path: Path, method: str, operator: Any = None) -> None:
+        self.path, self.method, self.operator = path, method, operator
 
     def __call__(self, sample: Sample) -> np.ndarray:
         from synth import OperatorWarning
 
-        from .solve import from_dataset, solve
+        from .solve import from_array, from_dataset, solve
 
-        given = from_dataset(self.path, sample.index, "combined")
+        if self.operator is None:
+            given = from_dataset(self.path, sample.index, "combined")
+        else:
+            light = np.asarray(srgb_to_linear(sample.arrays["combined"]))
+            given = from_array(light, self.operator, sample.name)
         for note in given.notes:
             warnings.warn(f"{self.method}: {note}", OperatorWarning, stacklevel=2)
         x, _, _ = solve(given, self.method)
         return np.asarray(given.encode(x))
 
 
-def _checked_solvers(methods: list[str], protocol: str) -> list[str]:
+def _checked_solvers(methods: list[str], protocol: str, operator: Any) -> list[str]:
     from .registry import nearest
     from .solve import METHODS
 
+    if operator is not None and not methods:
+        raise ValueError("--operator is the blur for --solver, and none is named")
     for method in methods:
         if methods.count(method) > 1:
             raise ValueError(f"--solver: {method} is given twice")
         if method not in METHODS:
             raise ValueError(f"--solver: none is called {method!r}; {nearest(method, METHODS)}")
-        if protocol != "synthetic":
-            raise ValueError(f"--solver: {method} needs the true blur, which only datasets of synth have")
+        if protocol != "synthetic" and operator is None:
+            raise ValueError(
+                f"--solver: {method} needs the true blur, which only datasets of synth have; --operator gives one"
+            )
     return methods
 
 

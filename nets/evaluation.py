@@ -24,6 +24,8 @@ __all__ = ["Sample", "evaluate"]
 FIELDS: Mapping[str, str] = {"image": "combined", "centre": "combined", "center": "combined"}
 """What the inputs of networks are called in datasets, where the names differ."""
 
+LARGEST = 2.0
+"""Encoded images may overshoot [0, 1], but not so far: that is another range."""
 TRUTH = "all_in_focus"
 INPUT = "input"
 """Name of the row of the blurred image itself."""
@@ -67,11 +69,12 @@ def evaluate(
         A network; any other method, called with a `Sample` and returning an encoded image (3, H, W); or None for the
         blurred image as it is.
     dataset : sequence of mappings of str to ndarray
-        With ``all_in_focus`` and the inputs, images (3, H, W) in [0, 1]: a dataset of `synth.datasets`,
-        `synth.Dataset`, what `synth.open` returns (also as ``torch.utils.data.Subset`` or ``ConcatDataset``), or your
-        own. Methods and metrics see *encoded* images, as a screen shows them (sRGB). The first ones know of each sample
-        whether it is encoded or linear light, and what is linear is encoded here, where the protocol allows it. Your
-        own is taken to be encoded already: give linear light through `blurphys.colour.linear_to_srgb`, not as it is.
+        With ``all_in_focus`` and the inputs, images (3, H, W) in [0, 1], or uint8 and uint16 in their full range: a
+        dataset of `synth.datasets`, `synth.Dataset`, what `synth.open` returns (also as ``torch.utils.data.Subset`` or
+        ``ConcatDataset``), or your own list. Methods and metrics see *encoded* images, as a screen shows them (sRGB).
+        The first ones know of each sample whether it is encoded or linear light, and what is linear is encoded here,
+        where the protocol allows it. Your own is taken to be encoded already: give linear light through
+        `blurphys.colour.linear_to_srgb`, not as it is.
     protocol : str
         A key of `EVALUATION_PROTOCOLS`.
     name : str, optional
@@ -94,8 +97,16 @@ def evaluate(
     ------
     ValueError
         No such protocol; a dataset of another protocol, empty, or without a field the method or the truth needs (named
-        before anything is computed); linear light where the protocol is for encoded images; a result of another shape.
+        before anything is computed); linear light where the protocol is for encoded images; images beyond [0, 1], as
+        those in 0..255 are, or not finite; a result of another shape.
+    TypeError
+        A dataset without length, such as a generator; images of another type.
     """
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise TypeError(
+            f"evaluate: expected a sequence of samples, such as a list, got {type(dataset).__name__}; list(...) makes "
+            "one of a generator"
+        )
     if protocol not in EVALUATION_PROTOCOLS:
         raise ValueError(f"no protocol is called {protocol!r}; {nearest(str(protocol), EVALUATION_PROTOCOLS)}")
     rules = EVALUATION_PROTOCOLS[protocol]
@@ -175,12 +186,32 @@ def _prepared(
     for key, array in arrays.items():
         if np.ndim(array) != 3 or len(array) != 3:  # maps
             continue
-        image = np.asarray(array)
+        image = _in_range(name, key, array, linear)
         if linear:
             image = np.clip(np.asarray(linear_to_srgb(np.clip(image, 0.0, 1.0))), 0.0, 1.0)
         arrays[key] = _rounded(image.astype(np.float32), rules)
     truth = arrays.pop(TRUTH)
     return Sample(index, name, arrays), truth
+
+
+def _in_range(name: str, key: str, array: Any, linear: bool) -> np.ndarray:
+    """Scale integers from the range of their type, and refuse numbers that are no image in [0, 1]."""
+    image = np.asarray(array)
+    if image.dtype in (np.uint8, np.uint16):
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    if image.dtype.kind != "f":
+        raise TypeError(
+            f"evaluate: expected images as floats in [0, 1], uint8 or uint16, got {image.dtype} in {key!r} of {name}"
+        )
+    low, high = float(image.min(initial=0.0)), float(image.max(initial=0.0))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"evaluate: expected finite images, got NaN or inf in {key!r} of {name}")
+    if not linear and (low < -LARGEST or high > LARGEST):
+        raise ValueError(
+            f"evaluate: expected images in [0, 1], got values from {low:.4g} to {high:.4g} in {key!r} of {name}; "
+            "divide images of 8 bits by 255"
+        )
+    return image
 
 
 def _rounded(image: np.ndarray, rules: EvaluationProtocol) -> np.ndarray:

@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from blurphys.importing import imported, names_code
+
 from .net import Net
 
 __all__ = ["NETS", "create", "nearest", "net_class"]
@@ -46,7 +48,7 @@ def net_class(name: str) -> type[Net]:
     Parameters
     ----------
     name : str
-        A key of `NETS`.
+        A key of `NETS`, or ``module:Class`` for a network of your own.
 
     Returns
     -------
@@ -57,8 +59,13 @@ def net_class(name: str) -> type[Net]:
     ValueError
         There is no such network; the message has the nearest name and the list.
     TypeError
-        What the entry of `NETS` points to is no `Net` of that name.
+        What the entry of `NETS` points to is no `Net` of that name, or what ``module:Class`` is no `Net`.
     """
+    if isinstance(name, str) and name not in NETS and names_code(name):
+        own = imported(name, "my_nets:MyNet")
+        if not (isinstance(own, type) and issubclass(own, Net)):
+            raise TypeError(f"{name}: expected a subclass of nets.Net, got {own!r}; docs/networks.md has an example")
+        return own
     if not isinstance(name, str) or name not in NETS:
         raise ValueError(f"no network is called {name!r}; {nearest(str(name), NETS)}")
     module, _, attribute = NETS[name].partition(":")
@@ -74,7 +81,7 @@ def create(name: str, **config: Any) -> Net:
     Parameters
     ----------
     name : str
-        A key of `NETS`.
+        A key of `NETS`, or ``module:Class`` for a subclass of `Net` of your own; the current folder is searched first.
     **config
         Arguments of its class.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from blurphys.publishing import PathLike, existing_file, publish
 
 from .net import Net
-from .registry import create, nearest, net_class
+from .registry import NETS, create, nearest, net_class
 
 __all__ = [
     "FORMAT",
@@ -88,7 +88,7 @@ def save(
     Parameters
     ----------
     net : Net
-        Of a class in `nets.NETS`, so that `load` can build it again.
+        Of a class that `load` can build again: one of this library, or your own, which is then named to `load`.
     path : path
         Ends in ``.safetensors``.
     half : bool
@@ -102,7 +102,7 @@ def save(
     Raises
     ------
     TypeError
-        The network is of an unregistered class, or config or notes hold what JSON cannot.
+        The network has the name of another class, or config or notes hold what JSON cannot.
     ValueError
         Another suffix, weights that are not finite, or too large for 16 bits.
     FileExistsError, FileNotFoundError, OSError
@@ -115,7 +115,7 @@ def save(
     """
     if not isinstance(net, Net):
         raise TypeError(f"save: expected a Net, got {type(net).__name__}")
-    if net_class(net.name) is not type(net):
+    if net.name in NETS and net_class(net.name) is not type(net):
         raise TypeError(
             f"save: NETS[{net.name!r}] is another class than {type(net).__name__}, so load would build that"
         )
@@ -149,7 +149,7 @@ def write_tensors(tensors: Mapping[str, Tensor], part: Path, metadata: Mapping[s
     part.chmod(mode)
 
 
-def load(path_or_name: PathLike) -> Net:
+def load(path_or_name: PathLike, *, net_class: type[Net] | None = None) -> Net:
     """Build the network of a file, with its weights.
 
     Parameters
@@ -157,6 +157,9 @@ def load(path_or_name: PathLike) -> Net:
     path_or_name : path or str
         A file that `save` wrote, or the name of weights that come with the package, such as ``"gkmnet-synthetic"``, or
         the folder of a training: its best network by validation, otherwise its last.
+    net_class : type, optional
+        Your own subclass of `Net` that the file is of, where it is not among ``nets.NETS``. A file names its network,
+        but never the code to run.
 
     Returns
     -------
@@ -176,13 +179,26 @@ def load(path_or_name: PathLike) -> Net:
         with torch.random.fork_rng(
             devices=[]
         ):  # the initial weights are replaced; the caller's draws stay as they were
-            net = create(saved.name, **saved.config)
+            net = _built(saved, net_class)
     except (TypeError, ValueError) as error:
         raise ValueError(f"load: {saved.path}: {error}") from error
     net.to(torch.float64 if "F64" in saved.dtypes else torch.float32)
     _put(net, saved)
     net.eval()
     return net
+
+
+def _built(saved: Saved, net_class: type[Net] | None) -> Net:
+    if net_class is None:
+        if saved.name not in NETS:
+            raise ValueError(
+                f"no network is called {saved.name!r}; {nearest(saved.name, NETS)}. One of your own is loaded by "
+                "nets.load(..., net_class=MyNet), on the command line by --net my_module:MyNet@FILE"
+            )
+        return create(saved.name, **saved.config)
+    if net_class.name != saved.name:
+        raise ValueError(f"it holds weights of {saved.name!r}, and {net_class.__name__} is {net_class.name!r}")
+    return net_class(**saved.config)
 
 
 def load_weights(net: Net, path_or_name: PathLike) -> None:

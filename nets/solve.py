@@ -19,7 +19,7 @@ from blurphys.colour import linear_to_srgb
 from blurphys.pupil import DIRECTIONS
 from synth.io import Axes, Encoding, read_image
 
-__all__ = ["METHODS", "PRIORS", "Given", "Report", "from_dataset", "from_image", "solve"]
+__all__ = ["METHODS", "PRIORS", "Given", "Report", "from_array", "from_dataset", "from_image", "solve"]
 
 Image = NDArray[np.floating]
 
@@ -152,17 +152,29 @@ def from_image(image: Path, operator: Any, *, encoding: Encoding | None = None, 
     y = read_image(
         image, encoding=encoding, layout=layout, shape=A.out_shape, dtype=dtype if dtype.kind == "f" else np.float64
     )
+    return from_array(y, A, str(image))
+
+
+def from_array(y: Image, operator: Any, source: str) -> Given:
+    """Take an observed image (C, H, W) of linear light for an operator; `source` is what messages call it.
+
+    Raises
+    ------
+    ValueError
+        As `from_image`.
+    """
+    A = _on_numpy(operator)
     if tuple(y.shape) != A.out_shape and y.shape[-2:] == A.out_shape[-2:] and A.out_shape[0] == 1:
         raise ValueError(
-            f"the operator is for one channel, but {image} has {y.shape[0]} that differ; build it with channels=3"
+            f"the operator is for one channel, but {source} has {y.shape[0]} that differ; build it with channels=3"
         )
     if tuple(y.shape) != A.out_shape:
         turned = "; it was turned upright" if tuple(y.shape[:0:-1]) == A.out_shape[1:] else ""
         raise ValueError(
-            f"the operator returns images of shape {A.out_shape} (C, H, W), but {image} has {tuple(y.shape)}{turned}; "
+            f"the operator returns images of shape {A.out_shape} (C, H, W), but {source} has {tuple(y.shape)}{turned}; "
             "is it the operator of this photo, at this size?"
         )
-    return Given(A=A, y=_cast(y, A), truth=None, noise_level=None, source=str(image))
+    return Given(A=A, y=_cast(y, A), truth=None, noise_level=None, source=source)
 
 
 def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Given:
@@ -318,6 +330,15 @@ def _report(
 def _psnr(image: Image, truth: Image | None) -> float:
     error = float(np.mean((np.asarray(image, np.float64) - np.asarray(truth, np.float64)) ** 2))
     return float(-10 * np.log10(error)) if error > 0 else float("inf")
+
+
+def load_blur(text: str) -> Any:
+    """Return the operator of a file that `blurphys.save` wrote, or of ``module:factory``."""
+    from blurphys.commands.check import load_operator
+
+    if Path(text).exists() or text.lower().endswith((".h5", ".hdf5")):
+        return bp.load(text)
+    return load_operator(text)
 
 
 def _on_numpy(operator: Any) -> bp.LinearOperator:

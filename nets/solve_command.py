@@ -157,10 +157,10 @@ def _given(
 ) -> Given:
     from blurphys.publishing import existing_file
 
-    from .solve import from_dataset, from_image
+    from .solve import from_dataset, from_image, load_blur
 
     existing_file(target)
-    made = None if operator is None else _operator(operator)
+    made = None if operator is None else load_blur(operator)
     meant, axes = o.encoding_named(encoding), o.layout_named(layout)
     if _is_dataset(target):
         if meant or axes:
@@ -172,15 +172,6 @@ def _given(
             "samples of a dataset bring their own"
         )
     return from_image(target, made, encoding=meant, layout=axes)
-
-
-def _operator(text: str) -> Any:
-    import blurphys as bp
-    from blurphys.commands.check import load_operator
-
-    if Path(text).exists() or text.lower().endswith((".h5", ".hdf5")):
-        return bp.load(text)
-    return load_operator(text)
 
 
 def _mask(path: Path, given: Given, picture: Path | None = None) -> np.ndarray:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ..importing import described, imported
 
 __all__ = ["check", "load_operator"]
 
@@ -21,10 +21,6 @@ def _is_operator(target: Any) -> bool:
         return False
     names = (("matvec", "rmatvec"), ("A", "A_adjoint"))
     return isinstance(target, LinearOperator) or any(all(hasattr(target, n) for n in pair) for pair in names)
-
-
-def _described(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
 def load_operator(target: str) -> Any:
@@ -41,33 +37,13 @@ def load_operator(target: str) -> Any:
     ValueError
         No colon, a module that is missing or fails to import, no such name in it, a factory that raises.
     """
-    name, colon, attribute = target.partition(":")
-    if not (name and colon and attribute):
-        raise ValueError(f"expected module:factory, for example my_blur:build, got {target!r}")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            hint = "; leave out the .py" if name.endswith(".py") else f" in {here} or among the installed packages"
-            raise ValueError(f"there is no module {name!r}{hint}") from error
-        raise ValueError(f"module {name!r} failed to import with {_described(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"module {name!r} failed to import with {_described(error)}") from error
-    found: Any = module
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            public = [n for n in vars(module) if not n.startswith("_")]
-            raise ValueError(f"module {name!r} has no {attribute!r}; it has {', '.join(public[:12]) or 'nothing'}")
-        found = getattr(found, part)
+    found = imported(target, "module:factory, for example my_blur:build")
     if _is_operator(found) or not callable(found):
         return found
     try:
         return found()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{target} raised {_described(error)}") from error
+        raise ValueError(f"{target} raised {described(error)}") from error
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:

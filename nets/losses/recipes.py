@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
+
+from blurphys.importing import imported, names_code
 
 from ..blocks import check_choice
 from ..net import Outputs
@@ -243,14 +245,16 @@ class ReblurLoss(Loss):
         return total, reported(**parts)
 
 
-LOSSES: Mapping[str, type[Loss]] = {
+LOSSES: dict[str, type[Loss]] = {
     "gkmnet": GKMLoss,
     "nrknet": NRKLoss,
     "kpac": KPACLoss,
     "defocusgan": DefocusGANLoss,
     "reblur": ReblurLoss,
 }
-"""Losses of recipes by name. `create_loss` knows those of `ScaleLoss` by their names, too."""
+"""Losses of the papers by the names that ``[[losses]]`` in the settings of a training and `create_loss` take. Yours
+may join, ``LOSSES["mine"] = MyLoss``, or be named as ``module:Class``. "l2", "mae", "ssim", "frequency", "pyramid" are
+`ScaleLoss` and not listed here."""
 
 
 def create_loss(name: str, **arguments: Any) -> Loss:
@@ -259,7 +263,8 @@ def create_loss(name: str, **arguments: Any) -> Loss:
     Parameters
     ----------
     name : str
-        A key of `LOSSES`, or "l2", "mae", "ssim", "frequency", "pyramid" for that loss at all scales.
+        A key of `LOSSES`; "l2", "mae", "ssim", "frequency", "pyramid" for that loss at all scales; or ``module:Class``
+        for a subclass of `Loss` of your own.
     **arguments
         Of its class.
 
@@ -267,7 +272,14 @@ def create_loss(name: str, **arguments: Any) -> Loss:
     ------
     ValueError
         There is no such loss, or it refuses a value.
+    TypeError
+        What ``module:Class`` points to is no `Loss`.
     """
+    if isinstance(name, str) and name not in LOSSES and names_code(name):
+        own = imported(name, "my_losses:MyLoss")
+        if not (isinstance(own, type) and issubclass(own, Loss)):
+            raise TypeError(f"{name}: expected a subclass of nets.losses.Loss, got {own!r}")
+        return own(**arguments)
     scale = (*SINGLE, "pyramid")
     check_choice("create_loss", "name", name, (*LOSSES, *scale))
     return ScaleLoss(name, **arguments) if name in scale else LOSSES[name](**arguments)

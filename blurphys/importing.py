@@ -1,0 +1,65 @@
+"""Objects by ``module:name``: how a command line or a file of settings points at code of one's own."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+__all__ = ["described", "imported", "names_code"]
+
+
+def names_code(text: str) -> bool:
+    """Whether a text has the form ``package.module:name``.
+
+    Examples
+    --------
+    >>> names_code("my_nets:Small"), names_code("gkmnet"), names_code("C:/net.safetensors")
+    (True, False, False)
+    """
+    module, colon, name = text.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+
+
+def described(error: BaseException) -> str:
+    """Say what was raised, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+
+
+def imported(target: str, example: str = "my_module:my_name") -> Any:
+    """Return what ``package.module:name`` stands for; the current folder is searched first, a dotted name is followed.
+
+    Parameters
+    ----------
+    target : str
+    example : str
+        For the message.
+
+    Raises
+    ------
+    ValueError
+        No colon, a module that is missing or fails to import, no such name in it.
+    """
+    name, colon, attribute = target.partition(":")
+    if not (name and colon and attribute):
+        raise ValueError(f"expected {example}, got {target!r}")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            hint = "; leave out the .py" if name.endswith(".py") else f" in {here} or among the installed packages"
+            raise ValueError(f"there is no module {name!r}{hint}") from error
+        raise ValueError(f"module {name!r} failed to import with {described(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"module {name!r} failed to import with {described(error)}") from error
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [n for n in vars(module) if not n.startswith("_")]
+            raise ValueError(f"module {name!r} has no {attribute!r}; it has {', '.join(public[:12]) or 'nothing'}")
+        found = getattr(found, part)
+    return found
