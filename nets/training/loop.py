@@ -107,8 +107,9 @@ def train(
     What a step does depends on the configuration, the data and the step's number alone: the batch is a function of
     (seed, step), and a checkpoint holds parameters, buffers, optimisers and averages to the last bit. On a CPU a
     resumed training therefore equals an uninterrupted one exactly. Under ``torchrun`` each process takes an equal share
-    of every batch and gradients are averaged, which changes rounding only, except in networks with batch normalisation:
-    their statistics are those of the share.
+    of every batch and gradients are averaged. A step then differs by rounding only, which grows over many steps as it
+    does between any two machines: the networks are as good, not the same. In networks with batch normalisation the
+    statistics are those of the share. `out` has to be on a disk that all machines share, to resume at least.
 
     Written to `out`: ``config.json``, ``last.safetensors`` (the state of the training), ``log.csv``, ``log.jsonl``, and
     networks for `nets.load`: ``<role>.safetensors`` (the last) and ``<role>-best.safetensors``, the role being ``net``,
