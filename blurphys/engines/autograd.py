@@ -99,7 +99,7 @@ def _replaced(arguments: Sequence[Any], place: int, value: Any) -> list[Any]:
 
 
 def _summed(parts: Sequence[Any]) -> Any:
-    given = [p for p in parts if p is not None and p.numel() > 0]
+    given = [p for p in parts if p is not None]
     return sum(given[1:], given[0]) if given else None
 
 
@@ -186,11 +186,16 @@ class Operators:
         """Which parameters need a gradient; the arguments start at `first` among the inputs."""
         return [ctx.needs_input_grad[first + i] for i in self.family.parameters]
 
+    def _asked(self, *arguments: Any) -> list[Any]:
+        """Call `gradients`, and put None for the empty tensors that stand for what is not wanted."""
+        found = self.gradients(*arguments)
+        return [g if want else None for g, want in zip(found, arguments[-1], strict=True)]
+
     def _placed(self, count: int, images: Sequence[Any], gradients: Sequence[Any]) -> tuple[Any, ...]:
         """The gradients of all inputs: the images first, then None where an argument has none."""
         found: list[Any] = [*images, *[None] * (count - len(images))]
         for i, g in zip(self.family.parameters, gradients, strict=True):
-            found[len(images) + i] = g if g is not None and g.numel() > 0 else None
+            found[len(images) + i] = g
         return tuple(found)
 
     def _forward_backward(self, ctx: Any, v: Any) -> tuple[Any, ...]:
@@ -199,8 +204,8 @@ class Operators:
             return (None,) * len(inputs)
         x, *arguments = inputs
         wanted = [False, ctx.needs_input_grad[0], *self._needed(ctx, 1)]
-        _, gx, *found = self.gradients(x, v, *arguments, wanted)
-        return self._placed(len(inputs), [gx if wanted[1] else None], found)
+        _, gx, *found = self._asked(x, v, *arguments, wanted)
+        return self._placed(len(inputs), [gx], found)
 
     def _adjoint_backward(self, ctx: Any, v: Any) -> tuple[Any, ...]:
         inputs = _Saved.restore(ctx)
@@ -208,8 +213,8 @@ class Operators:
             return (None,) * len(inputs)
         u, *arguments = inputs
         wanted = [ctx.needs_input_grad[0], False, *self._needed(ctx, 1)]
-        y, _, *found = self.gradients(v, u, *arguments, wanted)
-        return self._placed(len(inputs), [y if wanted[0] else None], found)
+        y, _, *found = self._asked(v, u, *arguments, wanted)
+        return self._placed(len(inputs), [y], found)
 
     def _gradients_backward(self, ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
         inputs = _Saved.restore(ctx)
@@ -217,11 +222,11 @@ class Operators:
         need_x, need_u = ctx.needs_input_grad[:2]
         needs = self._needed(ctx, 2)
         cy, cx, *others = (c if want else None for c, want in zip(cotangents, asked, strict=True))
-        parts: list[tuple[Any, ...]] = []  # each: (for u, for x, for every parameter)
+        parts: list[Sequence[Any]] = []  # each: (for u, for x, for every parameter)
         if cy is not None:  # <cy, F(x)>
-            parts.append((None, *self.gradients(x, cy, *arguments, [False, need_x, *needs])[1:]))
+            parts.append((None, *self._asked(x, cy, *arguments, [False, need_x, *needs])[1:]))
         if cx is not None:  # <cx, F^T u> = <u, F(cx)>
-            gu, _, *found = self.gradients(cx, u, *arguments, [need_u, False, *needs])
+            gu, _, *found = self._asked(cx, u, *arguments, [need_u, False, *needs])
             parts.append((gu, None, *found))
         for place, c in zip(self.family.parameters, others, strict=True):
             if c is None or arguments[place] is None:
@@ -231,10 +236,10 @@ class Operators:
             else:  # linear in this parameter: F with the cotangent in its place
                 rest = [n and i != place for i, n in zip(self.family.parameters, needs, strict=True)]
                 asks = [need_u, need_x, *rest]
-                parts.append(self.gradients(x, u, *_replaced(arguments, place, c), asks))
+                parts.append(self._asked(x, u, *_replaced(arguments, place, c), asks))
                 if place in self.family.affine:
-                    origin = self.gradients(x, u, *_replaced(arguments, place, torch.zeros_like(c)), asks)
-                    parts.append(tuple(-g for g in origin))
+                    origin = self._asked(x, u, *_replaced(arguments, place, torch.zeros_like(c)), asks)
+                    parts.append([None if g is None else -g for g in origin])
         if not parts:
             return (None,) * len(inputs)
         gu, gx, *found = (_summed(column) for column in zip(*parts, strict=True))
@@ -253,6 +258,8 @@ class Operators:
                 own[i] = leaf
             y = getattr(reference, self.family.name)(leaves[1], *own)
             (first,) = torch.autograd.grad(y, own[place], leaves[0], create_graph=True)
+            if not first.requires_grad:  # of images without a pixel
+                return tuple(torch.zeros_like(v) if need else None for v, need in zip(leaves, needs, strict=True))
             chosen = [v for v, need in zip(leaves, needs, strict=True) if need]
             found = iter(torch.autograd.grad(first, chosen, c, create_graph=higher, allow_unused=True))
         return tuple(next(found) if need else None for need in needs)

@@ -19,6 +19,7 @@ import numpy as np
 from ..types import Array, Shape
 from . import cuda_gaussian, cuda_psf, cuda_recursive, reference
 from .cuda_launch import THREADS, DoesNotFitError, Program
+from .guards import nothing
 from .registry import register
 
 __all__ = ["CupyDevice", "PRIMITIVES", "TorchDevice", "available", "diagnosis", "torch_call"]
@@ -95,12 +96,23 @@ def _require_real(primitive: str, arguments: Sequence[Any]) -> None:
         )
 
 
+def _require_one_device(primitive: str, image: Array, arguments: Sequence[Any]) -> None:
+    """Raise ValueError unless all arrays are where the image is."""
+    elsewhere = sorted({str(a.device) for a in arguments if hasattr(a, "device") and a.device != image.device})
+    if elsewhere:
+        raise ValueError(
+            f"{primitive}: expected all arrays on {image.device}, where the image is, got {', '.join(elsewhere)}; "
+            f"was a map left behind on another device?"
+        )
+
+
 def _on_cupy(primitive: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a primitive for CuPy arrays: on the device of the image, on CuPy's current stream."""
 
     @wraps(function)
     def run(image: Array, *arguments: Any) -> Any:
         _require_real(primitive, (image, *arguments))
+        _require_one_device(primitive, image, arguments)
         with image.device:
             return function(CupyDevice(), image, *arguments)
 
@@ -166,14 +178,11 @@ def torch_call(primitive: str, *arguments: Any) -> Any:
     """
     import torch
 
-    cupy = import_module("cupy")
-    tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
-    place = tensors[0].device
-    if any(t.device != place for t in tensors):
-        raise ValueError(
-            f"{primitive}: expected all tensors on {place}, where the image is, got "
-            f"{', '.join(sorted({str(t.device) for t in tensors}))}; was a map left behind on another device?"
-        )
+    _require_one_device(primitive, arguments[0], arguments[1:])
+    empty = nothing(primitive, arguments)
+    if empty is not None:
+        return empty
+    cupy, place = import_module("cupy"), arguments[0].device
     pointer = torch.cuda.current_stream(place).cuda_stream
     stream = cupy.cuda.ExternalStream(pointer, place.index) if pointer else cupy.cuda.Stream.null
     with torch.cuda.device(place), cupy.cuda.Device(place.index), stream:

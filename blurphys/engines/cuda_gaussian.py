@@ -23,11 +23,13 @@ from .cuda_launch import (
     boundary_code,
     fold,
     grid_over,
+    launch,
     partial_sums,
     program,
     sizes,
 )
 from .cuda_mixture import Group, Mixture, image_chunks, of_own_shape
+from .guards import guarded_host
 
 __all__ = ["gaussian_mixture", "gaussian_mixture_adjoint", "gaussian_mixture_gradients"]
 
@@ -77,7 +79,8 @@ def _run_forward(mixture: Mixture, taps: Array, halves: Sequence[int], u: Array 
                 channel=group.channel, output=group.output, image=image, slots=slots, own_taps=taps.shape[0] > 1,
                 margin=0, boundary=boundary_code(mixture.boundary),
             )  # fmt: skip
-            mixture.device.launch(
+            launch(
+                mixture.device,
                 _program(mixture, halves, group, u is not None),
                 "gaussian_forward",
                 (*blocks, images),
@@ -108,7 +111,8 @@ def _run_adjoint(mixture: Mixture, taps: Array, halves: Sequence[int]) -> Any:
                 channel=group.channel, output=group.output, image=image, own_taps=taps.shape[0] > 1, margin=margin,
                 boundary=boundary_code("zero"),
             )  # fmt: skip
-            mixture.device.launch(
+            launch(
+                mixture.device,
                 _program(mixture, halves, group),
                 "gaussian_adjoint",
                 (*blocks, images),
@@ -137,7 +141,8 @@ def _run_taps(mixture: Mixture, taps: Array, halves: Sequence[int], u: Array) ->
         values = mixture.sizes(
             image=image, slots=slots, own_taps=own, margin=0, boundary=boundary_code(mixture.boundary)
         )
-        mixture.device.launch(
+        launch(
+            mixture.device,
             _program(mixture, halves, group),
             "gaussian_taps",
             (*blocks, images),
@@ -147,6 +152,7 @@ def _run_taps(mixture: Mixture, taps: Array, halves: Sequence[int], u: Array) ->
     return partial_sums(mixture.device, partials, taps.shape, mixture.dtype)
 
 
+@guarded_host
 def gaussian_mixture(
     device: Device,
     x: Array,
@@ -164,6 +170,7 @@ def gaussian_mixture(
     return mixture.shaped(found[0])
 
 
+@guarded_host
 def gaussian_mixture_adjoint(
     device: Device,
     y: Array,
@@ -181,6 +188,7 @@ def gaussian_mixture_adjoint(
     return mixture.shaped(found)
 
 
+@guarded_host
 def gaussian_mixture_gradients(
     device: Device,
     x: Array,

@@ -25,8 +25,10 @@ __all__ = [
     "Program",
     "THREADS",
     "boundary_code",
+    "NULL",
     "fold",
     "grid_over",
+    "launch",
     "partial_sums",
     "program",
     "sizes",
@@ -38,6 +40,10 @@ THREADS = 256
 TILE_ROWS, TILE_COLS = 32, 64
 MAX_GRID = 65535
 """Largest grid along its second and third axis."""
+
+
+NULL = np.uintp(0)
+"""The address of no array. CuPy before 14 passes None as an address of its own, 0xffffffff."""
 
 
 class DoesNotFitError(ValueError):
@@ -83,7 +89,8 @@ class Device(Protocol):
     def launch(self, program: Program, kernel: str, grid: Shape, shared: int, arguments: Sequence[Any]) -> None:
         """Run a kernel on the current stream.
 
-        Arguments are arrays of the device, None (a null pointer), NumPy scalars, and the record that `sizes` makes.
+        The grid has at least one block. Arguments are arrays of the device, NumPy scalars (`NULL` for no array), and
+        the record that `sizes` makes.
         """
 
 
@@ -128,6 +135,12 @@ def grid_over(rows: int, cols: int) -> tuple[int, int]:
     return -(-cols // TILE_COLS), -(-rows // TILE_ROWS)
 
 
+def launch(device: Device, program: Program, kernel: str, grid: Shape, shared: int, arguments: Sequence[Any]) -> None:
+    """Run a kernel on a device; None among the arguments is no array. A grid without a block is not launched."""
+    if min(grid) > 0:  # CuPy would make a 0 a 1
+        device.launch(program, kernel, grid, shared, [NULL if value is None else value for value in arguments])
+
+
 def fold(device: Device, plane: Array, before: Shape, after: Shape, boundary: str) -> Array:
     """Apply the transpose of the boundary rule, as `blurphys.boundary.fold` does."""
     if not any((*before, *after)):
@@ -140,7 +153,7 @@ def fold(device: Device, plane: Array, before: Shape, after: Shape, boundary: st
     for start in range(0, len(flat_planes), MAX_GRID):
         part, to = flat_planes[start : start + MAX_GRID], flat_images[start : start + MAX_GRID]
         numbers = [np.int32(v) for v in (rows, cols, *before, *after, boundary_code(boundary))]
-        device.launch(own, "fold", (-(-rows * cols // THREADS), len(part), 1), 0, [part, to, *numbers])
+        launch(device, own, "fold", (-(-rows * cols // THREADS), len(part), 1), 0, [part, to, *numbers])
     return image
 
 
@@ -149,5 +162,5 @@ def partial_sums(device: Device, partials: Array, shape: Shape, dtype: Any) -> A
     out = device.empty(shape, dtype)
     if out.size:
         arguments = [partials, out, np.int32(partials.shape[1])]
-        device.launch(program("planes.cu", dtype), "sum_partials", (out.size, 1, 1), THREADS * 8, arguments)
+        launch(device, program("planes.cu", dtype), "sum_partials", (out.size, 1, 1), THREADS * 8, arguments)
     return out

@@ -35,7 +35,7 @@ def of_own_shape(device: Device, gradient: Array, shape: Shape, lead: Shape, axe
         return gradient.reshape(shape)
     full = gradient.reshape(*lead, *kept)
     own = (1,) * (len(lead) - (len(shape) - axes)) + tuple(shape[:-axes])
-    summed = tuple(i for i, (n, total) in enumerate(zip(own, lead, strict=True)) if n == 1 and total > 1)
+    summed = tuple(i for i, (n, total) in enumerate(zip(own, lead, strict=True)) if n == 1 != total)
     return (device.xp.sum(full, axis=summed) if summed else full).reshape(shape)
 
 

@@ -24,11 +24,13 @@ from .cuda_launch import (
     boundary_code,
     fold,
     grid_over,
+    launch,
     partial_sums,
     program,
     sizes,
 )
 from .cuda_mixture import image_chunks, of_own_shape, planes_of, shared_batch
+from .guards import guarded_host
 
 __all__ = [
     "psf_gather",
@@ -118,7 +120,7 @@ class _Bank:
         boxes = self.device.empty((levels, 4), "int32")
         numbers = [np.int32(n) for n in (views, levels, colours, h, w)]
         own = program(FILE, self.psfs.dtype, WEIGHTS=ONES, GRADIENTS=False)
-        self.device.launch(own, "psf_boxes", (levels, 1, 1), (h + w) * 4, [self.psfs, boxes, *numbers])
+        launch(self.device, own, "psf_boxes", (levels, 1, 1), (h + w) * 4, [self.psfs, boxes, *numbers])
         return boxes
 
     def sizes(self, **values: Any) -> Any:
@@ -159,7 +161,7 @@ class _Bank:
         for image, images in image_chunks(self.count, alone=maps is not None and not self.own_weights):
             arguments = [x, self.psfs, self.boxes, self.weights, self.index, self.fraction, u, y, *gradients]
             last = [self.sizes(image=image, **values), np.int32(image > 0 and not self.own_weights)]
-            self.device.launch(own, "psf_after", (*blocks, images), self.shared(), [*arguments, *last])
+            launch(self.device, own, "psf_after", (*blocks, images), self.shared(), [*arguments, *last])
 
     def weight_first(self, x: Array, result: Array, **values: Any) -> None:
         """Weight, then filter and sum over the levels and views."""
@@ -168,7 +170,7 @@ class _Bank:
         for image, images in image_chunks(self.count, alone=False):
             arguments = [x, self.psfs, self.boxes, self.weights, self.index, self.fraction, result]
             grid = (*blocks, images)
-            self.device.launch(own, "psf_before", grid, self.shared(), [*arguments, self.sizes(image=image, **values)])
+            launch(self.device, own, "psf_before", grid, self.shared(), [*arguments, self.sizes(image=image, **values)])
 
     def psf_gradient(self, x: Array, u: Array, scatter: bool) -> Array:
         """Sum the products of the weighted cotangent and the image (scatter: of both the other way round)."""
@@ -184,7 +186,7 @@ class _Bank:
         arguments = [x, u, self.weights, self.index, self.fraction, partials, record]
         grid = (slots, kernels, -(-runs // THREADS))
         last = [np.int32(self.count), np.int32(scatter)]
-        self.device.launch(own, "psf_taps", grid, self.taps_shared(), [*arguments, *last])
+        launch(self.device, own, "psf_taps", grid, self.taps_shared(), [*arguments, *last])
         return partial_sums(self.device, partials, self.psfs.shape, self.psfs.dtype)
 
     def shaped(self, flat: Array) -> Array:
@@ -237,6 +239,7 @@ def _filtered_first_adjoint(bank: _Bank, y: Array) -> Array:
     return bank.shaped(bank.fold(plane))
 
 
+@guarded_host
 def psf_gather(device: Device, x: Array, psfs: Array, weights: Array | None, boundary: str) -> Array:
     """See `reference.psf_gather`. A level costs nothing in the tiles where it has no weight."""
     bank = _bank(device, x, x.shape[-3], psfs, boundary, weights)
@@ -245,6 +248,7 @@ def psf_gather(device: Device, x: Array, psfs: Array, weights: Array | None, bou
     return _filtered_first(bank, x)
 
 
+@guarded_host
 def psf_gather_adjoint(device: Device, y: Array, psfs: Array, weights: Array | None, boundary: str) -> Array:
     """See `reference.psf_gather_adjoint`. A gather on the extended plane, then the transpose of the boundary."""
     bank = _bank(device, y, y.shape[-3] // psfs.shape[0], psfs, boundary, weights)
@@ -274,6 +278,7 @@ def _gather_gradients(
     )
 
 
+@guarded_host
 def psf_gather_gradients(
     device: Device, x: Array, u: Array, psfs: Array, weights: Array | None, boundary: str, wanted: Sequence[bool]
 ) -> tuple[Array | None, ...]:
@@ -299,6 +304,7 @@ def _weighted_first_adjoint(bank: _Bank, y: Array) -> Array:
     return bank.shaped(bank.fold(plane))
 
 
+@guarded_host
 def psf_scatter(device: Device, x: Array, psfs: Array, weights: Array, boundary: str) -> Array:
     """See `reference.psf_scatter`. Written as a gather from all pixels within reach."""
     bank = _bank(device, x, x.shape[-3], psfs, boundary, weights)
@@ -307,6 +313,7 @@ def psf_scatter(device: Device, x: Array, psfs: Array, weights: Array, boundary:
     return _weighted_first(bank, x)
 
 
+@guarded_host
 def psf_scatter_adjoint(device: Device, y: Array, psfs: Array, weights: Array, boundary: str) -> Array:
     """See `reference.psf_scatter_adjoint`."""
     bank = _bank(device, y, y.shape[-3], psfs, boundary, weights)
@@ -315,6 +322,7 @@ def psf_scatter_adjoint(device: Device, y: Array, psfs: Array, weights: Array, b
     return _weighted_first_adjoint(bank, y)
 
 
+@guarded_host
 def psf_scatter_gradients(
     device: Device, x: Array, u: Array, psfs: Array, weights: Array, boundary: str, wanted: Sequence[bool]
 ) -> tuple[Array | None, ...]:
@@ -341,6 +349,7 @@ def psf_scatter_gradients(
     )
 
 
+@guarded_host
 def psf_interpolate(device: Device, x: Array, psfs: Array, index: Array, fraction: Array, boundary: str) -> Array:
     """See `reference.psf_interpolate`. A warp pays for the levels of its own pixels and their own supports only."""
     bank = _bank(device, x, x.shape[-3], psfs, boundary, None, index, fraction)
@@ -349,6 +358,7 @@ def psf_interpolate(device: Device, x: Array, psfs: Array, index: Array, fractio
     return _filtered_first(bank, x)
 
 
+@guarded_host
 def psf_interpolate_adjoint(
     device: Device, y: Array, psfs: Array, index: Array, fraction: Array, boundary: str
 ) -> Array:
@@ -359,6 +369,7 @@ def psf_interpolate_adjoint(
     return _filtered_first_adjoint(bank, y)
 
 
+@guarded_host
 def psf_interpolate_gradients(
     device: Device,
     x: Array,

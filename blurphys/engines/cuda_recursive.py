@@ -25,11 +25,13 @@ from .cuda_launch import (
     boundary_code,
     fold,
     grid_over,
+    launch,
     partial_sums,
     program,
     sizes,
 )
 from .cuda_mixture import Group, Mixture, image_chunks, of_own_shape
+from .guards import guarded_host
 
 __all__ = ["recursive_mixture", "recursive_mixture_adjoint", "recursive_mixture_gradients"]
 
@@ -164,7 +166,8 @@ class _Forward:
                     to_margin=to_margin,
                     boundary=boundary_code(mixture.boundary if extended else "zero"),
                 )
-                mixture.device.launch(
+                launch(
+                mixture.device,
                     cascade.program(group, self.u is not None),
                     "recursive_forward",
                     (*blocks, images),
@@ -227,7 +230,8 @@ class _Horner:
                     to_margin=to_margin,
                     boundary=boundary_code("zero"),
                 )
-                mixture.device.launch(
+                launch(
+                    mixture.device,
                     cascade.program(group),
                     "recursive_adjoint",
                     (*blocks, images),
@@ -260,7 +264,8 @@ def _add_atoms(cascade: _Cascade, step: _Pass, below: Array, above: Array | None
             to_margin=to_margin,
             boundary=boundary_code(mixture.boundary if extended else "zero"),
         )
-        mixture.device.launch(
+        launch(
+                mixture.device,
             cascade.program(Group(0, 1, 0, 1), file=ATOMS_FILE),
             "recursive_atoms",
             (*blocks, images),
@@ -277,6 +282,7 @@ def _cascade(
     return _Cascade(mixture, device.xp.ascontiguousarray(atoms), stagewise and boundary != "circular")
 
 
+@guarded_host
 def recursive_mixture(
     device: Device,
     x: Array,
@@ -297,6 +303,7 @@ def recursive_mixture(
     return cascade.mixture.shaped(forward.y)
 
 
+@guarded_host
 def recursive_mixture_adjoint(
     device: Device,
     y: Array,
@@ -319,6 +326,7 @@ def recursive_mixture_adjoint(
     return cascade.mixture.shaped(x)
 
 
+@guarded_host
 def recursive_mixture_gradients(
     device: Device,
     x: Array,

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace, device
 from ..boundary import extend, fold
 from ..types import Array, Shape
 from .convolve import PSFConvolver, accumulate, conv1d_adjoint, conv1d_valid
+from .guards import guarded
 
 __all__ = [
     "gaussian_mixture",
@@ -70,6 +71,7 @@ def _tap(taps: Array, k: int, t: int) -> Array:
     return taps[:, k, t][:, None, None]
 
 
+@guarded
 def gaussian_mixture(
     x: Array, maps: Array, taps: Array, halves: Sequence[int], boundary: str, mix: Array | None = None
 ) -> Array:
@@ -117,6 +119,7 @@ def gaussian_mixture(
     return y
 
 
+@guarded
 def gaussian_mixture_adjoint(
     y: Array, maps: Array, taps: Array, halves: Sequence[int], boundary: str, mix: Array | None = None
 ) -> Array:
@@ -145,6 +148,7 @@ def gaussian_mixture_adjoint(
     return fold(plane, (h, h), (h, h), boundary)
 
 
+@guarded
 def recursive_mixture(
     x: Array, maps: Array, atoms: Array, boundary: str, stagewise: bool = False, mix: Array | None = None
 ) -> Array:
@@ -184,6 +188,7 @@ def recursive_mixture(
     return y
 
 
+@guarded
 def recursive_mixture_adjoint(
     y: Array, maps: Array, atoms: Array, boundary: str, stagewise: bool = False, mix: Array | None = None
 ) -> Array:
@@ -219,6 +224,7 @@ def _weighted(weights: Array | None, level: int, image: Array) -> Array:
     return image if weights is None else weights[..., level, :, :][..., None, :, :] * image
 
 
+@guarded
 def psf_gather(x: Array, psfs: Array, weights: Array | None, boundary: str) -> Array:
     """Compute ``y_v = sum_l w_l . (h_vl * x)``: the PSF belongs to the output pixel.
 
@@ -249,6 +255,7 @@ def psf_gather(x: Array, psfs: Array, weights: Array | None, boundary: str) -> A
     return array_namespace(x).concat(outs, axis=-3) if views > 1 else outs[0]
 
 
+@guarded
 def psf_gather_adjoint(y: Array, psfs: Array, weights: Array | None, boundary: str) -> Array:
     """Compute the transpose of `psf_gather`: ``x = E^T sum_vl h_vl^T (w_l . y_v)``."""
     views, levels = psfs.shape[:2]
@@ -262,6 +269,7 @@ def psf_gather_adjoint(y: Array, psfs: Array, weights: Array | None, boundary: s
     return fold(conv.restore(total), conv.before, conv.after, boundary)
 
 
+@guarded
 def psf_scatter(x: Array, psfs: Array, weights: Array, boundary: str) -> Array:
     """Compute ``y = sum_l h_l * (w_l . x)``: the PSF belongs to the input pixel.
 
@@ -275,6 +283,7 @@ def psf_scatter(x: Array, psfs: Array, weights: Array, boundary: str) -> Array:
     return conv.finish(total)
 
 
+@guarded
 def psf_scatter_adjoint(y: Array, psfs: Array, weights: Array, boundary: str) -> Array:
     """Compute the transpose of `psf_scatter`: ``x = sum_l w_l . E^T h_l^T y``."""
     conv = PSFConvolver(psfs, y.shape[-2:])
@@ -305,6 +314,7 @@ def _levels_in(index: Array) -> range:
     return range(int(xp.min(index)), int(xp.max(index)) + 2)
 
 
+@guarded
 def psf_interpolate(x: Array, psfs: Array, index: Array, fraction: Array, boundary: str) -> Array:
     """Blur each output pixel with its own PSF, interpolated between two neighbouring levels.
 
@@ -348,6 +358,7 @@ def psf_interpolate(x: Array, psfs: Array, index: Array, fraction: Array, bounda
     return y
 
 
+@guarded
 def psf_interpolate_adjoint(y: Array, psfs: Array, index: Array, fraction: Array, boundary: str) -> Array:
     """Compute the transpose of `psf_interpolate`: ``x = E^T sum_vl h_vl^T (w_l . y_v)``, tile by tile."""
     views = psfs.shape[0]

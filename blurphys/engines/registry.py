@@ -16,6 +16,7 @@ from array_api_compat import is_cupy_array, is_numpy_array, is_torch_array
 
 from ..types import Array
 from . import reference
+from .guards import guarded
 
 __all__ = ["cpu_engine_missing", "kernel", "lookup", "register"]
 
@@ -28,7 +29,7 @@ def register(primitive: str, *, namespace: str) -> Callable[[Kernel], Kernel]:
     """Decorate the function that computes `primitive` for arrays of `namespace` (``"numpy"``)."""
 
     def add(function: Kernel) -> Kernel:
-        _KERNELS[primitive, namespace] = function
+        _KERNELS[primitive, namespace] = guarded(function, primitive)
         return function
 
     return add

@@ -47,13 +47,17 @@ class CpuDevice:
         return np.full(shape, np.nan if dtype.kind == "f" else -(2**31), dtype=dtype)
 
     def launch(self, program, kernel, grid, shared, arguments):
+        """As CuPy would: it makes a grid of 0 a 1, and before version 14 None an address; both are refused here."""
         assert shared <= self.shared_limit and max(grid[1:]) <= 65535
+        assert len(grid) == 3 and min(grid) >= 1, f"{kernel}: a grid of {grid} has no block"
+        assert not any(value is None for value in arguments), f"{kernel}: None is no address"
+        assert all(isinstance(value, np.ndarray | np.generic) for value in arguments), (
+            f"{kernel}: not arrays or scalars"
+        )
         self.launches.append((kernel, grid, shared))
         addresses, kept = (ctypes.c_void_p * len(arguments))(), []
         for i, value in enumerate(arguments):
-            if value is None:
-                cell = ctypes.c_void_p(0)
-            elif isinstance(value, np.ndarray) and value.dtype.names is None:
+            if isinstance(value, np.ndarray) and value.dtype.names is None:
                 assert value.flags.c_contiguous
                 cell = ctypes.c_void_p(value.ctypes.data)
             else:
