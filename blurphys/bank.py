@@ -140,6 +140,11 @@ class PSFBank:
         return self.radii.size == 1 or bool(low >= self.radii[0] - slack and high <= self.radii[-1] + slack)
 
     @property
+    def given(self) -> Mapping[str | float, Array]:
+        """The kernels that the bank was made from, by view; without those of a pupil."""
+        return {} if self.pupil is not None else dict(self._psfs)
+
+    @property
     def fixed(self) -> bool:
         """Whether the kernels are design data, from a pupil or in NumPy arrays, rather than tensors to be learned."""
         return self.pupil is not None or is_numpy_array(next(iter(self._psfs.values())))

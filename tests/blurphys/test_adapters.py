@@ -1,12 +1,16 @@
-"""Our operators inside SciPy, PyLops and deepinv."""
+"""Our operators inside SciPy and PyLops; deepinv has a file of its own."""
+
+import copy
+import pickle
 
 import numpy as np
 import pytest
 import scipy.sparse.linalg
 
 import blurphys as bp
+from blurphys.adapters import optional
 from tests.cases import CASES
-from tests.strategies import Setup, to_numpy
+from tests.strategies import Setup
 
 every_case = pytest.mark.parametrize("name", CASES)
 
@@ -71,30 +75,106 @@ def test_pylops(name):
 
 
 @every_case
-def test_deepinv(name, deepinv):
-    s = Setup(namespace="torch", height=3, width=4)
-    built = CASES[name](s)
-    if name == "identity":
-        pytest.skip("Identity has no tensor, so deepinv cannot know where it lives")
-    physics = built.A.as_deepinv()
-    assert isinstance(physics, deepinv.physics.LinearPhysics)
-    x = s.image((2, *built.in_shape))
-    y = s.image((2, *built.out_shape), salt=2)
-    assert np.abs(to_numpy(physics.A(s.array(x))) - to_numpy(built.A(s.array(x)))).max() <= 1e-14
-    assert np.abs(to_numpy(physics.A_adjoint(s.array(y))) - to_numpy(built.A.adjoint(s.array(y)))).max() <= 1e-14
-    assert bp.check(physics, in_shape=(2, *built.in_shape), like=s.array(np.zeros(1))).passed
+def test_copies_and_pickles_are_the_same_matrix(name):
+    A = CASES[name](Setup(height=3, width=4)).A
+    x = np.random.default_rng(0).normal(size=np.prod(A.in_shape))
+    for make in (A.as_scipy, A.as_pylops):
+        if make == A.as_pylops:
+            pytest.importorskip("pylops", reason="PyLops is not installed", exc_type=ImportError)
+        M = make()
+        for again in (pickle.loads(pickle.dumps(M)), copy.deepcopy(M), copy.copy(M)):
+            assert type(again) is type(M) and again.shape == M.shape and again.dtype == M.dtype
+            assert np.array_equal(again.matvec(x), A(x.reshape(A.in_shape)).ravel())
 
 
-def test_missing_packages_are_named():
-    A = CASES["gkm"](Setup(namespace="torch")).A
-    for package, method in (("pylops", "as_pylops"), ("deepinv", "as_deepinv")):
-        try:
-            __import__(package)
-        except ImportError:
-            with pytest.raises(ImportError, match=package if package != "pylops" else r"(?i)pylops"):
-                getattr(A, method)()
+def test_combinations_of_adapters_can_be_pickled_too():
+    pytest.importorskip("pylops", reason="PyLops is not installed", exc_type=ImportError)
+    A = bp.Convolution(np.array([[0.2, 0.5, 0.3]]), shape=(1, 4, 5))
+    for M in (A.as_scipy(), A.as_pylops()):
+        gram = 2.0 * M.H @ M
+        again = pickle.loads(pickle.dumps(gram))
+        assert np.array_equal(again.matvec(np.arange(20.0)), gram.matvec(np.arange(20.0)))
+    named = A.as_pylops()
+    named.name = "blur"
+    assert pickle.loads(pickle.dumps(named)).name == "blur"
 
 
-def test_deepinv_needs_tensors(deepinv):
+@every_case
+def test_both_parts_of_a_complex_vector_are_blurred(name):
+    built = CASES[name](Setup(height=3, width=4))
+    D, rng = built.twin(), np.random.default_rng(0)
+    z = rng.normal(size=D.shape[1]) + 1j * rng.normal(size=D.shape[1])
+    w = rng.normal(size=D.shape[0]) + 1j * rng.normal(size=D.shape[0])
+    tolerance = 1e-11 * max(1.0, np.abs(D).max())
+    pylops = pytest.importorskip("pylops", reason="PyLops is not installed", exc_type=ImportError)
+    for M in (built.A.as_scipy(), built.A.as_pylops()):
+        for found, true in (
+            (M.matvec(z), D @ z),
+            (M.rmatvec(w), D.T @ w),
+            (M.matmat(np.stack([z, 1j * z.real], axis=1)), D @ np.stack([z, 1j * z.real], axis=1)),
+            (M.rmatmat(np.stack([w, w.real], axis=1)), D.T @ np.stack([w, w.real], axis=1)),
+            (M.H.matvec(w), D.T @ w),
+            (M.T.matvec(w), D.T @ w),
+        ):
+            assert found.dtype == np.complex128 and np.abs(found - true).max() <= tolerance
+    assert pylops.utils.dottest(built.A.as_pylops(), *D.shape, complexflag=3, rtol=1e-9)
+
+
+@pytest.mark.parametrize("namespace", ["numpy", "torch"])
+def test_complex_single_precision_stays_single(namespace):
+    A = CASES["gkm"](Setup(namespace=namespace, dtype="float32", height=3, width=4)).A
+    z = np.arange(24, dtype="complex64")
+    assert A.as_scipy().matvec(1j * z).dtype == np.complex64
+    assert np.array_equal(A.as_scipy().matvec(1j * z), 1j * A.as_scipy().matvec(z.real))
+
+
+def test_a_complex_system_is_solved():
+    A = bp.Convolution(bp.psf.gaussian(0.4, 5), shape=(1, 8, 9))
+    S, rng = A.as_scipy(), np.random.default_rng(1)
+    b = rng.normal(size=72) + 1j * rng.normal(size=72)
+    x, info = scipy.sparse.linalg.cg(S.H @ S, S.H @ b, rtol=1e-12, maxiter=500)
+    assert info == 0 and np.linalg.norm(S @ x - b) <= 1e-8 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("namespace", ["numpy", "torch", "array_api_strict"])
+def test_vectors_of_any_layout(namespace):
+    """Backwards, read-only, of integers, in foreign byte order: as a matrix takes them."""
+    built = CASES["psf_stack"](Setup(namespace=namespace, height=3, width=4))
+    S, D, x = built.A.as_scipy(), built.twin(), np.arange(24.0)
+    read_only = x.copy()
+    read_only.setflags(write=False)
+    for v in (x[::-1], read_only, x.astype(int), x.astype(">f8"), x[:, None]):
+        assert np.abs(np.ravel(S.matvec(v)) - D @ np.ravel(v)).max() <= 1e-12
+    assert S.matmat(np.zeros((24, 0))).shape == (24, 0) and S.rmatmat(np.zeros((24, 0))).shape == (24, 0)
+
+
+def test_vectors_of_the_operators_package_stay_there():
+    """As PyLops wants it of CuPy: here with torch."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("pylops", reason="PyLops is not installed", exc_type=ImportError)
+    A = CASES["gkm"](Setup(namespace="torch", height=3, width=4)).A
+    x = torch.arange(24, dtype=torch.float64, requires_grad=True)
+    y = A.as_pylops().matvec(x)
+    assert torch.equal(y, A(x.reshape(A.in_shape)).reshape(-1)) and y.requires_grad
     with pytest.raises(TypeError, match="torch"):
-        CASES["gkm"](Setup()).A.as_deepinv()
+        CASES["gkm"](Setup(height=3, width=4)).A.as_pylops().matvec(x)
+
+
+@pytest.mark.parametrize("package", ["pylops", "deepinv"])
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("{package}", "pip install {package}$"), ("tqdm", "{package}.* is installed.*tqdm"), (None, "is installed.*nms")],
+)
+def test_missing_and_broken_packages_are_named(monkeypatch, package, missing, said):
+    """Not installed, in want of another package, or with a compiled part that does not load."""
+
+    def fail(module):
+        if missing is None:
+            raise RuntimeError("operator torchvision::nms does not exist")
+        name = missing.format(package=package)
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(optional, "import_module", fail)
+    with pytest.raises(ImportError, match=said.format(package=package)) as caught:
+        optional.require(package, f"{package}.physics", f"as_{package}")
+    assert caught.value.name == package

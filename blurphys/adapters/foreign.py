@@ -1,116 +1,16 @@
-"""Our operators in other packages, and theirs in ours. Nothing here is imported until it is asked for."""
+"""Operators of other packages, and plain functions, as operators of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any, final
 
-from array_api_compat import array_namespace, device, is_torch_array
+from array_api_compat import array_namespace, device
 
-from .linalg import full_shapes, namespace_of, to_numpy
-from .linop import LinearOperator, require_float
-from .types import Array, Shape
+from ..linop import LinearOperator, require_float
+from ..types import Array, Shape
 
-__all__ = ["Foreign", "as_deepinv", "as_pylops", "as_scipy", "wrap"]
-
-
-def _flat_calls(A: LinearOperator) -> tuple[Callable[[Any], Any], Callable[[Any], Any], tuple[int, int], Any]:
-    """Forward and adjoint on flat NumPy vectors, the matrix shape and the NumPy dtype."""
-    xp, where = namespace_of(A)
-    shape_in, shape_out = full_shapes(A)
-
-    def call(method: Callable[[Array], Array], shape: Shape) -> Callable[[Any], Any]:
-        def run(vector: Any) -> Any:
-            image = xp.reshape(xp.asarray(vector.reshape(-1), **where), shape)
-            return to_numpy(method(image)).reshape(-1)
-
-        return run
-
-    dtype = to_numpy(xp.zeros((1,), **where)).dtype
-    return call(A.forward, shape_in), call(A.adjoint, shape_out), (prod(shape_out), prod(shape_in)), dtype
-
-
-def as_scipy(A: LinearOperator) -> Any:
-    """Return a `scipy.sparse.linalg.LinearOperator` of shape (n_out, n_in) on row-major flattened images.
-
-    Vectors are NumPy; for a torch or CuPy operator they are copied to where it lives and back. Batched maps make a
-    block-diagonal matrix.
-
-    Examples
-    --------
-    >>> import numpy as np, blurphys as bp
-    >>> S = bp.Convolution(np.array([[0.0, 0.25, 0.75]]), shape=(1, 1, 3), boundary="zero").as_scipy()
-    >>> S.shape, S.rmatvec(np.array([0.0, 1.0, 0.0])).tolist()
-    ((3, 3), [0.75, 0.25, 0.0])
-    """
-    from scipy.sparse.linalg import LinearOperator as ScipyOperator
-
-    forward, adjoint, shape, dtype = _flat_calls(A)
-    return ScipyOperator(shape=shape, matvec=forward, rmatvec=adjoint, dtype=dtype)
-
-
-def _require(module: str, method: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(module)
-    except ImportError:
-        raise ImportError(f"{method}: expected the package {module!r} to be installed; pip install {module}") from None
-
-
-def as_pylops(A: LinearOperator) -> Any:
-    """Return a `pylops.LinearOperator` with ``dims`` and ``dimsd`` set to the image shapes.
-
-    Raises
-    ------
-    ImportError
-        If PyLops is not installed.
-    """
-    base: Any = _require("pylops", "as_pylops").LinearOperator
-    forward, adjoint, _, dtype = _flat_calls(A)
-    shape_in, shape_out = full_shapes(A)
-
-    class Blur(base):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(dtype=dtype, dims=shape_in, dimsd=shape_out)
-
-        def _matvec(self, x: Any) -> Any:
-            return forward(x)
-
-        def _rmatvec(self, x: Any) -> Any:
-            return adjoint(x)
-
-    return Blur()
-
-
-def as_deepinv(A: LinearOperator) -> Any:
-    """Return a `deepinv.physics.LinearPhysics` on tensors (B, C, H, W).
-
-    Raises
-    ------
-    ImportError
-        If deepinv is not installed.
-    TypeError
-        If the operator is not made of torch tensors.
-    """
-    if A.like is not None and not is_torch_array(A.like):
-        raise TypeError(
-            f"as_deepinv: expected an operator of torch tensors, got {type(A.like).__module__}; build it from tensors"
-        )
-    base: Any = _require("deepinv.physics", "as_deepinv").LinearPhysics
-
-    class Blur(base):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(img_size=A.in_shape)
-
-        def A(self, x: Any, **_: Any) -> Any:
-            return A.forward(x)
-
-        def A_adjoint(self, y: Any, **_: Any) -> Any:
-            return A.adjoint(y)
-
-    return Blur()
+__all__ = ["Foreign", "wrap"]
 
 
 @final
