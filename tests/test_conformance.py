@@ -237,6 +237,20 @@ def test_backends_agree_with_numpy_float64(family, s):
         assert np.abs(to_numpy(found) - expected).max() <= s.tolerance * max(1.0, np.abs(expected).max())
 
 
+@every_family
+@examples(12)
+@given(s=setups(namespaces=("array_api_strict",)))
+def test_nothing_leaves_the_array_standard(family, s):
+    reference = build(family, s.replace(namespace="numpy", dtype="float64"))
+    built = build(family, s)
+    x, u = s.image(built.in_shape, built.lead), s.image(built.out_shape, built.lead, salt=2)
+    _, y = stated_types(s, built, x, built.lead)
+    back = built.A.adjoint(s.array(u))
+    assert type(back) is type(y) and back.dtype == y.dtype and back.device == y.device
+    for found, expected in ((y, reference.A(x)), (back, reference.A.adjoint(u))):
+        assert np.abs(to_numpy(found) - expected).max() <= s.tolerance * max(1.0, np.abs(expected).max())
+
+
 def test_memory_layouts_of_torch_images():
     torch = pytest.importorskip("torch")
     for name, make in CASES.items():
