@@ -18,7 +18,7 @@ from .linalg import operator_norm, to_dense
 from .linop import LinearOperator
 from .observed import Window, extended, unknown_boundary
 from .operator_files import load, save
-from .psf_stack import Convolution, PixelPSF, PSFStack
+from .psf_stack import Convolution, PixelPSF, PSFStack, PSFWarning
 from .pupil import Pupil
 from .rkr import RKR
 from .symmetric import SymmetricMixture
@@ -42,6 +42,7 @@ __all__ = [
     "LinearOperator",
     "PSFBank",
     "PSFStack",
+    "PSFWarning",
     "PixelPSF",
     "Pupil",
     "SymmetricMixture",

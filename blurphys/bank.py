@@ -39,7 +39,8 @@ class PSFBank:
     ------
     ValueError
         Neither or both sources given; max_radius or step not positive; radii that do not increase or do not match; PSFs
-        with NaN or inf, or non-negative ones that are far from unit sum (`blurphys.psf.normalize`).
+        with NaN or inf or in counts (`blurphys.psf.normalize` makes unit sums); a `PSFWarning` for non-negative ones
+        that are far from unit sum.
 
     Notes
     -----

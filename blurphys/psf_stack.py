@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, Self, final
 
@@ -13,10 +14,11 @@ from .inputs import detached, require_float, require_same_kind, tracing, whole_n
 from .linop import LinearOperator
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, flat_colours
+from .notes import NoteWarning
 from .stored import Span, is_stored, row_blocks, span_length, stand_in, take
 from .types import Array, BoundaryName, Shape
 
-__all__ = ["Convolution", "PSFStack", "PixelPSF"]
+__all__ = ["Convolution", "PSFStack", "PSFWarning", "PixelPSF"]
 
 
 def _reach(support: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -25,11 +27,19 @@ def _reach(support: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     return (h - 1 - h // 2, w - 1 - w // 2), (h // 2, w // 2)
 
 
-def check_psfs(owner: str, name: str, psfs: Array) -> None:
-    """Raise ValueError for PSFs (..., h, w) with NaN or inf, and for non-negative ones far from unit sum.
+class PSFWarning(NoteWarning):
+    """PSFs that make an image much brighter or darker."""
 
-    What makes no image is a slip: counts of a camera, a peak of one. PSFs with negative values (eigenvectors of a set
-    of PSFs, derivatives) have any sum, and those that torch learns have any value.
+
+COUNTS = 1000.0
+"""A sum that no PSF of a plausible size has whose peak is one: these are counts of a camera."""
+
+
+def check_psfs(owner: str, name: str, psfs: Array) -> None:
+    """Raise ValueError for PSFs (..., h, w) with NaN or inf or in counts; warn of non-negative ones far from unit sum.
+
+    PSFs with negative values (eigenvectors of a set of PSFs, derivatives) have any sum, and those that torch learns
+    have any value.
     """
     if tracing() or getattr(psfs, "requires_grad", False):
         return
@@ -41,10 +51,13 @@ def check_psfs(owner: str, name: str, psfs: Array) -> None:
     largest = float(xp.max(total))
     if bool(xp.any(values < 0)) or 0.5 <= largest <= 2.0:
         return
-    raise ValueError(
+    sentence = (
         f"{owner}: expected {name} near unit sum, got a sum of {largest:.6g}: a white image would become "
         f"{largest:.6g}; bp.psf.normalize(...) divides by it, a scale of the whole is 2 * A"
     )
+    if largest > COUNTS:
+        raise ValueError(sentence)
+    warnings.warn(sentence, PSFWarning, stacklevel=4)
 
 
 def _check_unit_sum(owner: str, psfs: Array) -> None:
@@ -85,7 +98,7 @@ class PSFStack(LinearOperator):
     ------
     ValueError
         L of psfs and weights disagree, a PSF axis is missing, an unknown form, an extension beyond the limit, PSFs with
-        NaN or inf or non-negative ones far from unit sum.
+        NaN or inf or in counts; a `PSFWarning` for non-negative ones far from unit sum.
     TypeError
         Arrays of different namespaces, dtypes or devices.
 
@@ -188,7 +201,7 @@ class PixelPSF(LinearOperator):
     Raises
     ------
     ValueError
-        If psfs does not have four axes, has NaN or inf or sums far from one, or the extension is beyond the limit.
+        If psfs does not have four axes, has NaN or inf or counts, or the extension is beyond the limit.
 
     Notes
     -----
@@ -282,8 +295,8 @@ class Convolution(LinearOperator):
     Raises
     ------
     ValueError
-        If the PSF or the shape has the wrong axes, the extension is beyond the limit, or the PSF has NaN or inf or,
-        being non-negative, is far from unit sum.
+        If the PSF or the shape has the wrong axes, the extension is beyond the limit, or the PSF has NaN or inf or
+        counts; a `PSFWarning` where it is non-negative and far from unit sum.
 
     Notes
     -----

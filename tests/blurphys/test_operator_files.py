@@ -40,7 +40,7 @@ def test_a_bank_of_a_pupil_keeps_its_kernels(tmp_path):
 
 
 def test_an_unknown_boundary_is_kept(tmp_path):
-    A = bp.unknown_boundary(bp.Convolution(np.random.default_rng(0).random((3, 4)), shape=(1, 6, 7)))
+    A = bp.unknown_boundary(bp.Convolution(bp.psf.normalize(np.random.default_rng(0).random((3, 4))), shape=(1, 6, 7)))
     bp.save(A, tmp_path / "A.h5")
     x = np.random.default_rng(1).random(A.in_shape)
     assert np.array_equal(bp.load(tmp_path / "A.h5")(x), A(x))

@@ -133,6 +133,8 @@ def test_constructors_refuse_what_is_no_psf(build):
         build(COUNTS)
     with pytest.raises(ValueError, match="expected finite PSFs"):
         build(COUNTS * np.nan)
+    with pytest.warns(bp.PSFWarning, match="white image would become 9;"):
+        build(1e-6 * COUNTS)
     build(COUNTS / COUNTS.sum())
     build(np.array([[[0, -1.0, 0], [-1, 4, -1], [0, -1, 0]]]))  # a derivative has any sum
 
