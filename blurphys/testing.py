@@ -129,6 +129,10 @@ def check(
     ``<Ax, u>`` itself, which may be near zero for a correct operator. An operator that nearly cancels, such as the
     difference of a slight blur and the identity, loses digits and may be refused in float32: try it in float64.
 
+    The halo law sends single pixels and quarters of the frame through the operator and looks how far they are seen:
+    more than `halo` is broken, a `halo` of None is reported with what was measured. Around the frame counts as near
+    where the operator is ``circular`` or does not tell its `boundary`.
+
     Examples
     --------
     >>> import numpy as np, blurphys as bp
