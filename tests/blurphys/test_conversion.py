@@ -68,7 +68,7 @@ def test_what_is_shared_stays_shared():
     A = bp.GKM(np.full((2, 6, 8), 0.5), sigmas=(0.0, 1.0))
     normal = (A.H @ A).to("float32")
     assert normal.left.operator is normal.right
-    bank = bp.PSFBank(psfs=torch.rand(3, 3, 3, dtype=torch.float64), radii=(-1.0, 0.0, 1.0))
+    bank = bp.PSFBank(psfs=torch.full((3, 3, 3), 1 / 9, dtype=torch.float64), radii=(-1.0, 0.0, 1.0))
     field = bp.FieldDefocus(torch.zeros(6, 8, dtype=torch.float64), banks=[[bank, bank]]).to(torch.float32)
     assert field.banks[0][0] is field.banks[0][1]
     assert field.banks[0][0].psfs().dtype == torch.float32
