@@ -5,8 +5,9 @@ from __future__ import annotations
 from array_api_compat import array_namespace, device
 
 from ..types import Array, Shape
+from .dynamic_range import BLOCK, REACH, Way, way_of
 
-__all__ = ["PSFConvolver", "accumulate", "conv1d_adjoint", "conv1d_valid"]
+__all__ = ["PSFConvolver", "accumulate", "conv1d_adjoint", "conv1d_valid", "way_for"]
 
 DIRECT_TAPS = 49
 """Kernels of at most this many taps are applied as shifted slices, larger ones by FFT. A shifted multiply-add moves
@@ -64,6 +65,61 @@ def _fast_length(n: int) -> int:
     return best
 
 
+def _block_means(size: Array) -> Array:
+    """Average `BLOCK` neighbours along the last axis, one block after the other; the last one ends with the axis."""
+    xp = array_namespace(size)
+    n = size.shape[-1]
+    block = min(BLOCK, n)
+    parts = xp.reshape(size[..., : n // block * block], (*size.shape[:-1], n // block, block))
+    return xp.concat([xp.mean(parts, axis=-1), xp.mean(size[..., n - block :], axis=-1, keepdims=True)], axis=-1)
+
+
+def _ratios(x: Array, weights: Array | None) -> tuple[float, float, float, bool]:
+    """Return (peak, mean square, darkest mean square, black blocks) of the worst channel, squares over the peak's."""
+    xp = array_namespace(x)
+    size = xp.abs(x)
+    if weights is not None:
+        size = size * xp.sum(xp.abs(weights), axis=-3)[..., None, :, :]
+    peak = float(xp.max(size))
+    if not 0 < peak < float("inf"):
+        return peak, 0.0, 0.0, False
+    size = size / peak
+    square = xp.mean(size * size, axis=(-2, -1))
+    blocks = _block_means(xp.matrix_transpose(_block_means(size)))
+    lit = xp.where(blocks > 0, blocks, xp.ones_like(blocks))
+    darkest = xp.min(xp.min(lit, axis=-1), axis=-1)
+    worst = float(xp.min(xp.where(square > 0, darkest / xp.sqrt(xp.where(square > 0, square, 1)), 1)))
+    highest = float(xp.max(square))
+    return peak, highest, highest * worst * worst, bool(xp.any(blocks == 0))
+
+
+def way_for(x: Array, psfs: Array, weights: Array | None = None) -> Way:
+    """Choose how an image (*N, C, H, W), times the weights (*B, L, H, W) of all levels, is filtered.
+
+    Direct sums serve, too, where nobody can look at values: under `torch.vmap`, and in double precision on devices
+    without it.
+    """
+    xp = array_namespace(x)
+    bits = xp.finfo(x.dtype).bits
+    if 0 in x.shape:
+        return "direct"
+    x, psfs, weights = (getattr(a, "detach", lambda a=a: a)() for a in (x, psfs, weights))
+    try:
+        heaviest = float(xp.max(xp.sum(xp.abs(psfs), axis=(-2, -1))))
+        peak, square, darkest, black = _ratios(x, weights)
+    except RuntimeError:
+        return "direct"
+    points = x.shape[-2] * x.shape[-1]
+    if peak == 0 and heaviest < REACH[32] ** 0.5:
+        return "single" if bits == 32 else "double"
+    way = way_of(square * points, points, darkest, black, bits)
+    for name in ("single", "double"):
+        limit = REACH[32 if name == "single" else 64] ** 0.5
+        if way == name and not (1 / limit < peak < limit and heaviest < limit):
+            way = "double" if name == "single" else "direct"
+    return "direct" if way == "double" and "mps" in str(device(x)) else way
+
+
 class PSFConvolver:
     """Convolutions of one image size with one bank of PSFs.
 
@@ -72,16 +128,19 @@ class PSFConvolver:
     psfs : array of shape (V, L, 1 or C, h, w)
     shape : (int, int)
         H, W of the valid output; the extended plane is (H + h - 1, W + w - 1).
+    way : str
+        What `way_for` says of the image.
     keep : bool
         Keep the spectra of the kernels for later calls: for tiles, where they are small and come again.
 
     Notes
     -----
     Cost model: kernels of at most `DIRECT_TAPS` taps go as h w shifted multiply-adds; larger ones through real FFTs of
-    the plane, one forward for the image, one inverse per kernel.
+    the plane, one forward for the image, one inverse per kernel. Transforms are for images whose values do not reach
+    too far (`dynamic_range`).
     """
 
-    def __init__(self, psfs: Array, shape: Shape, *, keep: bool = False) -> None:
+    def __init__(self, psfs: Array, shape: Shape, *, way: Way, keep: bool = False) -> None:
         self.psfs = psfs
         self.shape = shape
         h, w = psfs.shape[-2:]
@@ -90,15 +149,18 @@ class PSFConvolver:
         self.margin = (h - 1, w - 1)
         self.plane = (shape[0] + h - 1, shape[1] + w - 1)
         self.size = (_fast_length(self.plane[0]), _fast_length(self.plane[1]))
-        self.direct = h * w <= DIRECT_TAPS
+        self.direct = h * w <= DIRECT_TAPS or way == "direct"
+        self.double = way == "double"
         self.keep = keep
         self._spectra: dict[tuple[int, int, bool], Array] = {}
 
     def _fft(self, x: Array) -> Array:
-        return array_namespace(x).fft.rfftn(x, s=self.size, axes=(-2, -1))
+        xp = array_namespace(x)
+        return xp.fft.rfftn(xp.astype(x, xp.float64) if self.double else x, s=self.size, axes=(-2, -1))
 
     def _ifft(self, x: Array) -> Array:
-        return array_namespace(x).fft.irfftn(x, s=self.size, axes=(-2, -1))
+        xp = array_namespace(x)
+        return xp.astype(xp.fft.irfftn(x, s=self.size, axes=(-2, -1)), self.psfs.dtype, copy=False)
 
     def _spectrum(self, view: int, level: int, flipped: bool) -> Array:
         key = (view, level, flipped)

@@ -6,7 +6,7 @@ domain with the roles of image and cotangent exchanged: u is filtered with the m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from .cpu_rows import boundary_code, row_strips
 from .cpu_vectors import VECTOR_BYTES
 from .threads import run_tasks
 
-__all__ = ["Frame", "Taps", "direct_pass", "gather_frame", "scatter_frame"]
+__all__ = ["Frame", "Taps", "direct_pass", "gather_frame", "gradient_rows", "scatter_frame", "tile_runner"]
 
 Place = tuple[int, int, int, int]
 
@@ -103,6 +103,44 @@ class Taps:
         return self.taps, self.mirrored, self.spans, self.pairs, self.spans_mirrored
 
 
+def tile_runner(
+    image: Array,
+    given: Array | None,
+    taps: Taps,
+    weights: Array | None,
+    located: tuple[Array, Array] | None,
+    frame: Frame,
+    dense: bool,
+) -> Callable[..., None]:
+    """Return ``run(n, m, tile, y, plane, gtaps, gweights, gfraction)``: `psf_tile` on image n with the maps m.
+
+    Arguments as those of `direct_pass`; what `run` takes is what `psf_tile` adds to.
+    """
+    dtype, levels = taps.taps.dtype, taps.shape[1]
+    none2, none3 = np.zeros((0, 0), dtype=dtype), np.zeros((0, 0, 0), dtype=dtype)
+    ones = np.zeros((levels, 0, 0), dtype=dtype)
+    no_index = np.zeros((0, 0), dtype=np.int64)
+
+    def run(n: int, m: int, tile: tuple[int, int, int, int], *results: Array) -> None:
+        y, plane, gtaps, gweights, gfraction = results
+        psf_tile(
+            image[n], frame.image, none3 if given is None else given[n], frame.maps,
+            none3 if located is not None else ones if weights is None else weights[m],
+            no_index if located is None else located[0][m], none2 if located is None else located[1][m],
+            *taps.arrays, tile, dense, y, plane, gtaps, gweights, gfraction,
+        )  # fmt: skip
+
+    return run
+
+
+def gradient_rows(taps: Taps, count: int) -> Array:
+    """Return zeros for `count` sums of the gradient of the taps, ((1 or C) L V h, w or a little more) each."""
+    own, levels, h, w, views = taps.shape
+    size = taps.taps.itemsize
+    wide = -(-w * size // VECTOR_BYTES) * VECTOR_BYTES // size
+    return np.zeros((count, own * levels * views * h, wide), dtype=taps.taps.dtype)
+
+
 CHUNKS = 16
 """Into how many sums the gradient of the PSFs is split at most; their number sets the order of additions, not the
 threads."""
@@ -157,11 +195,9 @@ def direct_pass(
     items = 1 if maps_given is None else len(maps_given)
     y = np.zeros((count, views * channels if want_y else 0, rows, cols), dtype=dtype)
     plane = np.zeros((count, channels if want_plane else 0, rows + h - 1, cols + w - 1), dtype=dtype)
-    none2, none3 = np.zeros((0, 0), dtype=dtype), np.zeros((0, 0, 0), dtype=dtype)
     gweights = np.zeros((items, levels if want_maps and located is None else 0, rows, cols), dtype=dtype)
     gfraction = np.zeros((items, rows if want_maps and located is not None else 0, cols), dtype=dtype)
-    ones = np.zeros((levels, 0, 0), dtype=dtype)
-    no_index = np.zeros((0, 0), dtype=np.int64)
+    run = tile_runner(image, given, taps, weights, located, frame, want_maps)
 
     height, width = max(32, h - 1), max(COLUMNS, w - 1)
     row_parts, col_parts = row_strips(rows, height), row_strips(cols, width)
@@ -175,8 +211,7 @@ def direct_pass(
     chunks = len(units)
     if want_taps:  # no more memory than an image for the sums
         chunks = max(1, min(CHUNKS, len(units), count * channels * rows * cols // (taps.taps.size)))
-    wide = -(-w * dtype.itemsize // VECTOR_BYTES) * VECTOR_BYTES // dtype.itemsize
-    gtaps = np.zeros((chunks, own * levels * views * h if want_taps else 0, wide), dtype=dtype)
+    gtaps = gradient_rows(taps, chunks) if want_taps else np.zeros((chunks, 0, 0), dtype=dtype)
 
     def work(turn: int, chunk: int) -> None:
         for phase, tile, group in units[chunk::chunks]:
@@ -184,12 +219,7 @@ def direct_pass(
                 continue
             for n in group:
                 m = n if items > 1 else 0
-                psf_tile(
-                    image[n], frame.image, none3 if given is None else given[n], frame.maps,
-                    none3 if located is not None else ones if weights is None else weights[m],
-                    no_index if located is None else located[0][m], none2 if located is None else located[1][m],
-                    *taps.arrays, tile, want_maps, y[n], plane[n], gtaps[chunk], gweights[m], gfraction[m],
-                )  # fmt: skip
+                run(n, m, tile, y[n], plane[n], gtaps[chunk], gweights[m], gfraction[m])
 
     for turn in sorted({unit[0] for unit in units}):
         run_tasks(work, [(turn, c) for c in range(chunks) if any(unit[0] == turn for unit in units[c::chunks])])

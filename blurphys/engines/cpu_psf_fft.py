@@ -3,7 +3,8 @@
 A tile of the extended plane is transformed once, every kernel multiplies its spectrum, and what comes back is valid on
 the tile less the PSF (overlap-save). The transpose runs the other way and adds overlapping tiles. Memory: some tiles
 for each thread and the spectra of as many levels as fit a budget, whatever the number of levels. Tiles in which a
-level has no weight are skipped.
+level has no weight are skipped. A tile whose values reach too far for a transform (`dynamic_range`) is transformed in
+double precision or summed directly, alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 from scipy import fft
 
 from ..types import Array
-from .cpu_psf_direct import CHUNKS, Frame, Taps
+from .cpu_psf_direct import CHUNKS, Frame, Taps, gradient_rows, tile_runner
 from .cpu_psf_tile import load_tile
 from .cpu_rows import row_strips
+from .dynamic_range import BLOCK, REACH, Way, way_of, widest
 from .threads import run_tasks
 
 __all__ = ["fft_pass", "tile_grid"]
@@ -87,6 +89,38 @@ class _Weights:
         load_tile(self.maps[m, level : level + 1], top, left, rows, self.frame.maps, out)
         return out[0]
 
+    def squares(self, m: int, tile: tuple[int, int, int, int], dtype: Any) -> Array | None:
+        """Return the sum over levels of the squared weights, None where they are a partition of one."""
+        if self.located is not None or self.maps is None:
+            return None
+        return sum(np.square(self.tile(m, level, tile, dtype), dtype=np.float64) for level in range(self.levels))
+
+
+def _inside(place: tuple[int, int, int, int], shape: tuple[int, ...], top: int, left: int) -> tuple[slice, slice]:
+    """Which blocks of a tile lie in the image, not in its extension."""
+    first = (place[0] - top, place[1] - left)
+    edges = [(max(0, -(-a // BLOCK)), max(0, (a + n) // BLOCK)) for a, n in zip(first, shape[-2:], strict=True)]
+    return slice(*edges[0]), slice(*edges[1])
+
+
+def _way(x: Array, factor: Array | None, inside: tuple[slice, slice], points: int) -> Way:
+    """Choose how a tile (C, rows, cols) is filtered; `factor` multiplies the squares."""
+    bits = 8 * x.itemsize
+    down, across = (np.arange(0, n, BLOCK) for n in x.shape[-2:])
+    for dtype in (x.dtype, np.float64):
+        with np.errstate(all="ignore"):  # a square that does not fit is what is looked for
+            squares = np.square(x, dtype=dtype)
+            if factor is not None:
+                squares = squares * factor
+            blocks = np.add.reduceat(np.add.reduceat(squares, down, axis=-2), across, axis=-1)
+            totals = blocks.sum(axis=(-2, -1), dtype=np.float64)
+        if 1 / REACH[32] < totals.min() and totals.max() < REACH[32]:
+            break
+    lit = np.where(blocks > 0, blocks, np.inf).min(axis=(-2, -1)) / BLOCK**2
+    black = (blocks[:, *inside] == 0).any(axis=(-2, -1))
+    channels = zip(totals, lit, black, strict=True)
+    return widest(*(way_of(float(t), points, float(d), bool(b), bits) for t, d, b in channels))
+
 
 def fft_pass(
     image: Array,
@@ -124,6 +158,9 @@ def fft_pass(
     ]
     groups = [range(count)] if want_maps and items == 1 else [range(n, n + 1) for n in range(count)]
     units = [(turn, tile, group) for group in groups for turn, tile in tiles]
+    heaviest = float(np.square(taps.taps, dtype=np.float64).sum(axis=(2, 3)).max(initial=0))
+    ordinary: Way = "single" if dtype == np.float32 and heaviest < REACH[32] else "double"
+    moderate = heaviest < REACH[64]  # else, and with NaN among them, no transform at all
     spectrum = (size[0], size[1] // 2 + 1)
     held = max(1, SPECTRA_BYTES // (2 * dtype.itemsize * own * views * spectrum[0] * spectrum[1]))
     chunks = min(len(units), CHUNKS) if want_taps else len(units)
@@ -134,25 +171,51 @@ def fft_pass(
     def restore(x: Array) -> Array:
         return fft.irfft2(x, s=size, overwrite_x=True)
 
+    run = tile_runner(image, given, taps, weights, located, frame, want_maps)
+    beside = gradient_rows(taps, chunks) if want_taps else np.zeros((chunks, 0, 0), dtype=dtype)
+
+    def directly(chunk: int, n: int, m: int, tile: tuple[int, int, int, int]) -> None:
+        filtered_here = y[n].reshape(views * y.shape[2], rows, cols)
+        run(n, m, tile, filtered_here, plane[n], beside[chunk], gweights[m], gfraction[m])
+
     for first in range(0, levels, held):
         stop = min(levels, first + held)
-        kernels = transform(np.moveaxis(taps.taps[:, first:stop], -1, 2))
-        sums = np.zeros((chunks if want_taps else 0, *kernels.shape), dtype=kernels.dtype)
+        spectra = {dtype: transform(np.moveaxis(taps.taps[:, first:stop], -1, 2))}
+        sums = np.zeros((chunks if want_taps else 0, *spectra[dtype].shape), dtype=np.complex128)
 
         def add(chunk: int, n: int, tile: tuple[int, int, int, int], first: int = first, stop: int = stop,
-                kernels: Array = kernels, sums: Array = sums) -> None:  # fmt: skip
+                spectra: dict[Any, Array] = spectra, sums: Array = sums) -> None:  # fmt: skip
             m = n if items > 1 else 0
             top, left, tall, broad = tile
             place = slice(top, top + tall), slice(left, left + broad)
+            way: Way = ordinary
             if filtered or want_taps:
                 slab = np.zeros((channels, *size), dtype=dtype)
                 load_tile(image[n], top, left, min(size[0], tall + h - 1), frame.image, slab)
                 slab[..., broad + w - 1 :] = 0
-                pixels = transform(slab)
+                seen = slab[:, : tall + h - 1, : broad + w - 1]
+                inside = _inside(frame.image, image.shape, top, left)
+                way = widest(way, _way(seen, None, inside, size[0] * size[1]))
             if given is not None:
                 u = np.empty((views * channels, tall, broad), dtype=dtype)
                 load_tile(given[n], top, left, tall, frame.maps, u)
+                if spread:
+                    inside = _inside(frame.maps, given.shape, top, left)
+                    way = widest(way, _way(u, maps.squares(m, tile, dtype), inside, size[0] * size[1]))
                 u = u.reshape(views, channels, tall, broad)
+            if way == "direct" or not moderate:
+                if first == 0:  # all levels at once
+                    directly(chunk, n, m, tile)
+                return
+            own_dtype = np.dtype(np.float64) if way == "double" else dtype
+            if own_dtype not in spectra:
+                wide = taps.taps[:, first:stop].astype(own_dtype)
+                spectra[own_dtype] = transform(np.moveaxis(wide, -1, 2))
+            kernels = spectra[own_dtype]
+            if filtered or want_taps:
+                pixels = transform(slab.astype(own_dtype, copy=False))
+            if given is not None:
+                u = u.astype(own_dtype, copy=False)
             total: Any = 0
             low, high = maps.range(m, tile)
             for level in range(max(low, first), min(high, stop)):
@@ -187,14 +250,17 @@ def fft_pass(
                 plane[n][:, top : top + tall + h - 1, left : left + broad + w - 1] += back
 
         def work(turn: int, chunk: int, add: Any = add) -> None:
-            for phase, tile, group in units[chunk::chunks]:
-                for n in group if phase == turn else ():
-                    add(chunk, n, tile)
+            with np.errstate(over="ignore"):  # a result beyond float32 is inf, as in a direct sum
+                for phase, tile, group in units[chunk::chunks]:
+                    for n in group if phase == turn else ():
+                        add(chunk, n, tile)
 
         for turn in sorted({unit[0] for unit in units}):
             run_tasks(work, [(turn, c) for c in range(chunks) if any(unit[0] == turn for unit in units[c::chunks])])
         if want_taps:
-            learned[:, first:stop] = restore(sums.sum(axis=0))[..., :h, :w]
+            learned[:, first:stop] += restore(sums.sum(axis=0))[..., :h, :w]
+    if want_taps:
+        learned += beside[..., :w].sum(axis=0, dtype=np.float64).astype(dtype).reshape(learned.shape)
     return (
         y.reshape(count, views * channels, rows, cols) if want_y else None,
         plane if want_plane else None,

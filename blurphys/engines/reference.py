@@ -14,7 +14,8 @@ from array_api_compat import array_namespace, device
 
 from ..boundary import extend, fold
 from ..types import Array, Shape
-from .convolve import PSFConvolver, accumulate, conv1d_adjoint, conv1d_valid
+from .convolve import PSFConvolver, accumulate, conv1d_adjoint, conv1d_valid, way_for
+from .dynamic_range import Way
 from .guards import guarded
 
 __all__ = [
@@ -243,7 +244,7 @@ def psf_gather(x: Array, psfs: Array, weights: Array | None, boundary: str) -> A
         Views one after the other. Cost: the cheaper of direct and FFT, see `PSFConvolver`.
     """
     views, levels = psfs.shape[:2]
-    conv = PSFConvolver(psfs, x.shape[-2:])
+    conv = PSFConvolver(psfs, x.shape[-2:], way=way_for(x, psfs))
     plane = conv.transform(extend(x, conv.before, conv.after, boundary))
     outs = []
     for v in range(views):
@@ -259,7 +260,7 @@ def psf_gather(x: Array, psfs: Array, weights: Array | None, boundary: str) -> A
 def psf_gather_adjoint(y: Array, psfs: Array, weights: Array | None, boundary: str) -> Array:
     """Compute the transpose of `psf_gather`: ``x = E^T sum_vl h_vl^T (w_l . y_v)``."""
     views, levels = psfs.shape[:2]
-    conv = PSFConvolver(psfs, y.shape[-2:])
+    conv = PSFConvolver(psfs, y.shape[-2:], way=way_for(y, psfs, weights))
     channels = y.shape[-3] // views
     total = None
     for v in range(views):
@@ -275,7 +276,7 @@ def psf_scatter(x: Array, psfs: Array, weights: Array, boundary: str) -> Array:
 
     Shapes as in `psf_gather` with one view; the product ``w_l . x`` is what is extended.
     """
-    conv = PSFConvolver(psfs, x.shape[-2:])
+    conv = PSFConvolver(psfs, x.shape[-2:], way=way_for(x, psfs, weights))
     total = None
     for level in range(psfs.shape[1]):
         z = extend(_weighted(weights, level, x), conv.before, conv.after, boundary)
@@ -286,7 +287,7 @@ def psf_scatter(x: Array, psfs: Array, weights: Array, boundary: str) -> Array:
 @guarded
 def psf_scatter_adjoint(y: Array, psfs: Array, weights: Array, boundary: str) -> Array:
     """Compute the transpose of `psf_scatter`: ``x = sum_l w_l . E^T h_l^T y``."""
-    conv = PSFConvolver(psfs, y.shape[-2:])
+    conv = PSFConvolver(psfs, y.shape[-2:], way=way_for(y, psfs))
     spectrum = conv.transform_adjoint(y)
     total = None
     for level in range(psfs.shape[1]):
@@ -342,15 +343,17 @@ def psf_interpolate(x: Array, psfs: Array, index: Array, fraction: Array, bounda
     rows, cols = x.shape[-2:]
     channels = x.shape[-3]
     size = max(64, 3 * max(psfs.shape[-2:]))
-    whole = PSFConvolver(psfs, (rows, cols))
+    whole = PSFConvolver(psfs, (rows, cols), way="direct")
     plane = extend(x, whole.before, whole.after, boundary)
     y = _zeros(x, _resized(x, views * channels, rows, cols))
-    convolvers: dict[Shape, PSFConvolver] = {}
+    convolvers: dict[tuple[Shape, Way], PSFConvolver] = {}
     for r, c in _tiles(rows, cols, size):
         shape = (r.stop - r.start, c.stop - c.start)
-        conv = convolvers.setdefault(shape, PSFConvolver(psfs, shape, keep=True))
+        seen = plane[..., r.start : r.stop + whole.margin[0], c.start : c.stop + whole.margin[1]]
+        way = way_for(seen, psfs)
+        conv = convolvers.setdefault((shape, way), PSFConvolver(psfs, shape, way=way, keep=True))
         i, f = index[..., r, c], fraction[..., r, c]
-        tile = conv.transform(plane[..., r.start : r.stop + conv.margin[0], c.start : c.stop + conv.margin[1]])
+        tile = conv.transform(seen)
         for level in _levels_in(i):
             w = _hat(i, f, level)
             for v in range(views):
@@ -365,12 +368,13 @@ def psf_interpolate_adjoint(y: Array, psfs: Array, index: Array, fraction: Array
     rows, cols = y.shape[-2:]
     channels = y.shape[-3] // views
     size = max(64, 3 * max(psfs.shape[-2:]))
-    whole = PSFConvolver(psfs, (rows, cols))
+    whole = PSFConvolver(psfs, (rows, cols), way="direct")
     plane = _zeros(y, _resized(y, channels, rows + whole.margin[0], cols + whole.margin[1]))
-    convolvers: dict[Shape, PSFConvolver] = {}
+    convolvers: dict[tuple[Shape, Way], PSFConvolver] = {}
     for r, c in _tiles(rows, cols, size):
         shape = (r.stop - r.start, c.stop - c.start)
-        conv = convolvers.setdefault(shape, PSFConvolver(psfs, shape, keep=True))
+        way = way_for(y[..., r, c], psfs)
+        conv = convolvers.setdefault((shape, way), PSFConvolver(psfs, shape, way=way, keep=True))
         i, f = index[..., r, c], fraction[..., r, c]
         total = None
         for level in _levels_in(i):
