@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["solve"]
 
+FAILURES = frozenset({"STALLED", "WRONG_ADJOINT", "INDEFINITE", "DIVERGED", "NONFINITE"})
+"""Statuses of an image that is no restoration."""
+
 
 def solve(
     target: Annotated[
@@ -90,8 +93,8 @@ def solve(
 ) -> None:
     """Restore an image whose blur is known, and say how far to trust the result.
 
-    Exit code: 0 if the method ended as it should, 1 if it diverged or became non-finite (the best iterate is written),
-    2 for bad input.
+    Exit code: 0 if the method ended as it should, 1 if it diverged, became non-finite, did not move or met an adjoint
+    that is none (the best iterate is written), 2 for bad input.
 
     Example: blurphys solve demo.h5 --method richardson-lucy --out restored.png --report report.json
     """
@@ -145,7 +148,7 @@ def solve(
     if plot is not None:
         _draw(plot, solution, method, overwrite=force)
     _say(result, files)
-    raise typer.Exit(1 if result.status in ("DIVERGED", "NONFINITE") else 0)
+    raise typer.Exit(1 if result.status in FAILURES else 0)
 
 
 def _is_dataset(target: Path) -> bool:
@@ -159,6 +162,8 @@ def _given(
 
     from .solve import from_dataset, from_image, load_blur
 
+    if target.is_dir():
+        raise ValueError(_which_file(target))
     existing_file(target)
     made = None if operator is None else load_blur(operator)
     meant, axes = o.encoding_named(encoding), o.layout_named(layout)
@@ -172,6 +177,17 @@ def _given(
             "samples of a dataset bring their own"
         )
     return from_image(target, made, encoding=meant, layout=axes)
+
+
+def _which_file(folder: Path) -> str:
+    """Say what to name instead of a folder."""
+    shards = sorted(file for kind in ("*.h5", "*.hdf5") for file in folder.glob(kind))
+    if not shards:
+        return f"expected an image or an HDF5 file of blurphys synth, got the folder {folder}, which holds no HDF5 file"
+    return (
+        f"expected one file, got the folder {folder}: name one of its {len(shards)} HDF5 files, {shards[0]} for "
+        "instance, and with --sample which of its samples"
+    )
 
 
 def _mask(path: Path, given: Given, picture: Path | None = None) -> np.ndarray:

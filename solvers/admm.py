@@ -11,8 +11,8 @@ from array_api_compat import array_namespace
 from .arrays import norm, relative
 from .cg import CGState
 from .checks import check_callable, check_count, check_number, check_output, problem
-from .data_step import data_step, stop_at
-from .iterate import Measure, iterate
+from .data_step import Watched, data_step, split_proof
+from .iterate import Measure, Proof, iterate
 from .solution import Solution
 from .types import AdjointOperator, Array, Preconditioner, Prox
 
@@ -80,13 +80,21 @@ def admm_step(
     -----
     Cost: inner_iterations + 1 applications of A and of its adjoint, one call of prox.
     """
-    x = data_step(
-        A, state.x, state.residual, state.z - state.multiplier - state.x,
-        rho=rho, iterations=inner_iterations, stop=inner_stop, preconditioner=preconditioner,
-    )  # fmt: skip
+    return _outer(
+        A, y, state, prox, rho, strength,
+        iterations=inner_iterations, stop=inner_stop, preconditioner=preconditioner,
+    )[0]  # fmt: skip
+
+
+def _outer(
+    A: AdjointOperator, y: Array, state: ADMMState, prox: Prox, rho: Any, strength: Any, **inner: Any
+) -> tuple[ADMMState, Array]:
+    """One outer step, and the images in which the system of its data step was not positive definite."""
+    pull = state.z - state.multiplier - state.x
+    x, indefinite = data_step(A, state.x, state.residual, pull, rho=rho, **inner)
     moved = x + state.multiplier
     z = prox(moved, strength / rho)
-    return ADMMState(x, z, moved - z, y - A(x))
+    return ADMMState(x, z, moved - z, y - A(x)), indefinite
 
 
 def admm(
@@ -123,12 +131,13 @@ def admm(
         The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
     inner_tol : float
         A data step ends where its normal equations hold to inner_tol (||A^T y|| + rho ||z - u||), for every image of
-        the batch,
+        the batch, but takes a step at least unless they hold to min(tol, inner_tol) ||A^T y|| already,
     inner_iterations : int
         or after this many conjugate gradient steps.
     tol : float
         Converged where ||x - z|| <= tol max(||x||, ||z||) (primal) and ||z - z_old|| <= tol ||u|| (dual, both divided
-        by rho), u the scaled multiplier; where u is zero, tol ||z||.
+        by rho), u the scaled multiplier; where u is zero, tol ||z||. Besides, ||A^T (y - A x) - rho u|| <=
+        tol ||A^T y||, so that data steps which were cut short do not count.
     max_iterations : int
         Limit of outer iterations.
     preconditioner : callable, optional
@@ -197,35 +206,38 @@ def admm(
     size = norm(y)
     with np.errstate(all="ignore"):
         pull = norm(counted.adjoint(y))
-    gap = size + np.inf
+    gap, failed, short = size + np.inf, size < 0, size < 0
 
     def checked_prox(x: Array, s: float) -> Array:
         return check_output(name, "prox(x, strength)", prox(x, s), tuple(x.shape), x.dtype)
 
     def step(_: int, state: ADMMState) -> ADMMState:
-        nonlocal gap
+        nonlocal gap, failed, short
         enough = inner_tol * (pull + rho * norm(state.z - state.multiplier))
-        new = admm_step(
-            counted, y, state,
-            prox=checked_prox, rho=rho, strength=strength, inner_iterations=inner_iterations,
-            inner_stop=stop_at(enough, made),
-            preconditioner=made,
+        new, failed = _outer(
+            counted, y, state, checked_prox, rho, strength,
+            iterations=inner_iterations, stop=Watched(min(tol, inner_tol) * pull, enough, made), preconditioner=made,
         )  # fmt: skip
         xp = array_namespace(pull)
         price = norm(new.multiplier)
         scale = xp.maximum(norm(new.x), norm(new.z))
         dual = relative(norm(new.z - state.z), xp.where(price > 0, price, scale))
         gap = xp.maximum(relative(norm(new.x - new.z), scale), dual)
+        short = norm(new.x - state.x) <= tol * norm(new.x)
         return new
+
+    def confirm(state: ADMMState) -> Proof:
+        return split_proof(counted, y, state.x, state.residual, -state.multiplier, rho=rho)
 
     return iterate(
         lambda: admm_init(counted, y, x0=start),
         step,
-        lambda state: Measure(relative(norm(state.residual), size), gap),
+        lambda state: Measure(relative(norm(state.residual), size), gap, failed, short),
         A=counted,
         tol=tol,
         max_iterations=max_iterations,
         divergence_factor=DIVERGENCE_FACTOR,
         divergence_floor=DIVERGENCE_FLOOR,
+        confirm=confirm,
         on_step=on_step,
     )

@@ -10,7 +10,8 @@ from array_api_compat import array_namespace
 
 from .arrays import inner, norm, plus, quotient, relative, scaled_to
 from .checks import check_callable, check_count, check_number, noise_floor, problem
-from .iterate import Measure, iterate
+from .iterate import Measure, Proof, iterate
+from .proof import least_squares_proof
 from .solution import Solution
 from .types import AdjointOperator, Array
 
@@ -162,6 +163,12 @@ def cgls(
         xp = array_namespace(residual)
         return Measure(residual, xp.minimum(residual, relative(xp.sqrt(state.energy), slope)))
 
+    def confirm(state: CGLSState) -> Proof:
+        gradient = array_namespace(state.energy).sqrt(state.energy)
+        return least_squares_proof(
+            counted, state.x, state.residual, state.gradient, gradient=gradient, size=size, slope=slope, tol=tol
+        )
+
     return iterate(
         lambda: cgls_init(counted, y, x0=start),
         lambda _, state: cgls_step(counted, state),
@@ -172,5 +179,6 @@ def cgls(
         divergence_factor=DIVERGENCE_FACTOR,
         noise_floor=floor,
         refresh=lambda state: cgls_init(counted, y, x0=state.x),
+        confirm=confirm,
         on_step=on_step,
     )

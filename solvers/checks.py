@@ -55,7 +55,7 @@ class Counted:
     def __init__(
         self, A: Callable[[Array], Array], adjoint: Any, *, name: str, x: Array, y: Array, mask: Array | None = None
     ) -> None:
-        self._forward, self._adjoint, self._name, self.mask = A, adjoint, name, mask
+        self._forward, self._adjoint, self.name, self.mask = A, adjoint, name, mask
         self._x_shape, self._y_shape, self._dtype = tuple(x.shape), tuple(y.shape), y.dtype
         self.applications = 0
 
@@ -72,7 +72,7 @@ class Counted:
         return self._checked(self._adjoint(observed), "A.adjoint(y)", self._x_shape)
 
     def _checked(self, result: Array, what: str, shape: tuple[int, ...]) -> Array:
-        return check_output(self._name, what, result, shape, self._dtype)
+        return check_output(self.name, what, result, shape, self._dtype)
 
 
 def check_output(name: str, what: str, result: Array, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -225,7 +225,10 @@ def check_image(name: str, what: str, value: Any) -> Any:
     """Return the namespace of a floating array (else TypeError) of shape (..., C, H, W) (else ValueError)."""
     xp = require_float(name, what, value)
     if value.ndim < 3 or math.prod(value.shape) == 0:
-        raise ValueError(f"{name}: {what} must have shape (..., C, H, W), got {tuple(value.shape)}.")
+        slip = (
+            f"; a grey image needs its channel axis, {what}[None]." if value.ndim == 2 and 0 not in value.shape else "."
+        )
+        raise ValueError(f"{name}: {what} must have shape (..., C, H, W), got {tuple(value.shape)}{slip}")
     return xp
 
 
@@ -244,7 +247,10 @@ def _check_mask(name: str, xp: Any, mask: Array, y: Array) -> Array:
         raise ValueError(
             f"{name}: mask of shape {tuple(mask.shape)} does not broadcast to y of shape {tuple(y.shape)}."
         )
-    if not bool(xp.all((mask >= 0) & (mask <= 1))):
+    rounding = 1e3 * float(xp.finfo(mask.dtype).eps)  # of a mask that was resized or blurred
+    near = (mask >= -rounding) & (mask <= 1 + rounding)
+    mask = xp.where(near, xp.clip(mask, 0, 1), mask)
+    if not bool(xp.all(near)):
         raise ValueError(f"{name}: mask must be True/False or weights from 0 to 1; is it an 8-bit image?")
     seen = xp.broadcast_to(mask, y.shape)
     if not bool(xp.all(xp.any(xp.any(xp.any(seen > 0, axis=-1), axis=-1), axis=-1))):

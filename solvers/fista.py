@@ -9,8 +9,9 @@ from array_api_compat import array_namespace
 
 from .arrays import inner, norm, plus, relative, scaled_to
 from .checks import check_callable, check_count, check_number, check_output, noise_floor, problem
-from .iterate import Measure, iterate
+from .iterate import Measure, Proof, iterate
 from .norms import squared_norm
+from .proof import gradient_at
 from .solution import Solution
 from .types import AdjointOperator, Array, Prox
 
@@ -127,7 +128,9 @@ def fista(
     x0 : array of shape (*B, C, H, W), optional
         The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
     tol : float
-        Converged where x changes by at most tol ||x|| in a step, for every image of the batch.
+        Converged where x changes by at most tol ||x|| in a step, and so does the proximal gradient step from x itself,
+        ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A step that you
+        give is held against that of a blur with the gain ||A x|| / ||x||: a short one does not make a small change.
     max_iterations : int
         Step limit.
     mask : array, optional
@@ -187,7 +190,7 @@ def fista(
     if step is not None:
         step = check_number(name, "step", step)
     floor = noise_floor(name, noise_level, given)
-    step = 1 / squared_norm(name, counted, start) if step is None else step
+    length = 1 / squared_norm(name, counted, start) if step is None else step
     size = norm(y)
     change = size + float("inf")  # of x in the last step, relative
 
@@ -196,9 +199,24 @@ def fista(
 
     def advance(_: int, state: FISTAState) -> FISTAState:
         nonlocal change
-        new = fista_step(counted, y, state, prox=checked_prox, step=step, strength=strength, restart=restart)
+        new = fista_step(counted, y, state, prox=checked_prox, step=length, strength=strength, restart=restart)
         change = relative(norm(new.x - state.x), norm(new.x))
         return new
+
+    def confirm(state: FISTAState) -> Proof:
+        xp, x = array_namespace(state.x), state.x
+        found = gradient_at(counted, y, x, state.residual)
+        ahead = checked_prox(plus(x, length, found.back), length * strength)
+        extent, seen = norm(x), norm(y - state.residual)
+        natural = xp.where((extent > 0) & (seen > 0), relative(extent, seen), relative(size, found.unit)) ** 2
+        one = xp.ones_like(natural)
+        longer = xp.maximum(natural / length, one)
+        if step is None:  # the norm of A, if the adjoint is one
+            longer = xp.where(found.suspect, longer, one)
+        scale = xp.where(extent > 0, extent, natural * found.unit)
+        doubt = relative(longer * length * found.doubt, scale)
+        step_left = xp.maximum(norm(x - ahead), float(xp.finfo(x.dtype).eps) * extent)  # below this nobody can tell
+        return Proof(relative(longer * step_left, scale), doubt, found.silent)
 
     return iterate(
         lambda: fista_init(counted, y, x0=start),
@@ -210,5 +228,6 @@ def fista(
         divergence_factor=DIVERGENCE_FACTOR,
         divergence_floor=DIVERGENCE_FLOOR,
         noise_floor=floor,
+        confirm=confirm,
         on_step=on_step,
     )

@@ -10,8 +10,8 @@ import numpy as np
 from .arrays import norm, relative
 from .cg import CGState
 from .checks import check_callable, check_count, check_number, check_output, problem
-from .data_step import data_step, stop_at
-from .iterate import Measure, iterate
+from .data_step import Watched, data_step, split_proof
+from .iterate import Measure, Proof, iterate
 from .solution import Solution
 from .types import AdjointOperator, Array, Preconditioner, Prox
 
@@ -79,11 +79,18 @@ def hqs_step(
     -----
     Cost: inner_iterations + 1 applications of A and of its adjoint, one call of prox.
     """
-    x = data_step(
-        A, state.x, state.residual, state.z - state.x,
-        rho=rho, iterations=inner_iterations, stop=inner_stop, preconditioner=preconditioner,
-    )  # fmt: skip
-    return HQSState(x, prox(x, strength / rho), y - A(x))
+    return _outer(
+        A, y, state, prox, rho, strength,
+        iterations=inner_iterations, stop=inner_stop, preconditioner=preconditioner,
+    )[0]  # fmt: skip
+
+
+def _outer(
+    A: AdjointOperator, y: Array, state: HQSState, prox: Prox, rho: Any, strength: Any, **inner: Any
+) -> tuple[HQSState, Array]:
+    """One outer step, and the images in which the system of its data step was not positive definite."""
+    x, indefinite = data_step(A, state.x, state.residual, state.z - state.x, rho=rho, **inner)
+    return HQSState(x, prox(x, strength / rho), y - A(x)), indefinite
 
 
 def hqs(
@@ -124,11 +131,12 @@ def hqs(
         data speak first.
     inner_tol : float
         A data step ends where ||(A^T A + rho I) x - (A^T y + rho z)|| <= inner_tol (||A^T y|| + rho ||z||), for every
-        image of the batch,
+        image of the batch, but takes a step at least unless that is below min(tol, inner_tol) ||A^T y|| already,
     inner_iterations : int
         or after this many conjugate gradient steps.
     tol : float
-        Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value.
+        Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value, and
+        ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, which is what a minimiser makes zero.
     max_iterations : int, optional
         Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted.
     preconditioner : callable, optional
@@ -200,36 +208,38 @@ def hqs(
     with np.errstate(all="ignore"):
         pull = norm(counted.adjoint(y))
     made: dict[float, Preconditioner] = {}
-    change = size + np.inf  # of x in the last outer iteration, relative
+    change, failed = size + np.inf, size < 0  # of x in the last outer iteration, relative; and what it met
 
     def checked_prox(x: Array, s: float) -> Array:
         return check_output(name, "prox(x, strength)", prox(x, s), tuple(x.shape), x.dtype)
 
     def step(k: int, state: HQSState) -> HQSState:
-        nonlocal change
+        nonlocal change, failed
         now = schedule[min(k, len(schedule) - 1)]
         if preconditioner is not None and now not in made:
             made.clear()
             made[now] = preconditioner(now)
-        enough = inner_tol * (pull + now * norm(state.z))
-        new = hqs_step(
-            counted, y, state,
-            prox=checked_prox, rho=now, strength=strength, inner_iterations=inner_iterations,
-            inner_stop=stop_at(enough, made.get(now)),
-            preconditioner=made.get(now),
+        stop = Watched(min(tol, inner_tol) * pull, inner_tol * (pull + now * norm(state.z)), made.get(now))
+        new, failed = _outer(
+            counted, y, state, checked_prox, now, strength,
+            iterations=inner_iterations, stop=stop, preconditioner=made.get(now),
         )  # fmt: skip
         change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)
         return new
 
+    def confirm(state: HQSState) -> Proof:
+        return split_proof(counted, y, state.x, state.residual, state.z - state.x, rho=schedule[-1])
+
     return iterate(
         lambda: hqs_init(counted, y, x0=start),
         step,
-        lambda state: Measure(relative(norm(state.residual), size), change),
+        lambda state: Measure(relative(norm(state.residual), size), change, failed),
         A=counted,
         tol=tol,
         max_iterations=max_iterations,
         divergence_factor=DIVERGENCE_FACTOR,
         divergence_floor=DIVERGENCE_FLOOR,
+        confirm=confirm,
         on_step=on_step,
     )
 

@@ -8,12 +8,19 @@ from typing import Any, NamedTuple, Protocol, TypeVar, final
 import numpy as np
 from array_api_compat import array_namespace
 
-from .arrays import choose, to_host
+from blurphys.progress import watch
+
+from .arrays import choose, norm, to_host
 from .checks import Counted
 from .solution import Solution, Status
 from .types import Array
 
-__all__ = ["Measure", "iterate"]
+__all__ = ["Measure", "Proof", "iterate"]
+
+STILL = 2
+"""Steps in a row that change nothing at all, after which an image is not waited for any longer."""
+MOVED = 0.01
+"""An image that is nearer to its start than this, relatively, has hardly moved."""
 
 Host = np.ndarray[Any, Any]  # one number per image of the batch, on the host
 
@@ -32,11 +39,26 @@ class Measure(NamedTuple):
     residual : ||y - A x|| / ||y||
     gap : what is compared with the tolerance (often the residual itself)
     failed : True where the method cannot go on; None if it always can
+    short : True where the last step hardly changed x, for methods whose gap is another length; None if that is the gap
     """
 
     residual: Array
     gap: Array
     failed: Array | None = None
+    short: Array | None = None
+
+
+class Proof(NamedTuple):
+    """What holds at an iterate that claims to be the solution; arrays of shape (*B, 1, 1, 1).
+
+    gap : how far the condition of the problem is from being met, in the unit of the tolerance
+    doubt : by how much A itself contradicts its adjoint there, in the same unit (see `proof.probed`)
+    stuck : True where the method cannot move at all, whatever the gap
+    """
+
+    gap: Array
+    doubt: Array
+    stuck: Array
 
 
 def iterate(
@@ -51,14 +73,17 @@ def iterate(
     divergence_floor: float = 0.0,
     noise_floor: Host | None = None,
     refresh: Callable[[S], S] | None = None,
+    confirm: Callable[[S], Proof] | None = None,
     on_step: Callable[[int, S], object] | None = None,
 ) -> Solution:
     """Run an iteration until every image of the batch has ended, or the step limit.
 
-    An image ends when its gap is at most `tol` (CONVERGED), when its residual reaches `noise_floor` (NOISE_LEVEL), when
-    that is no longer finite (NONFINITE), when it exceeds `divergence_factor` times the larger of its minimum and
-    `divergence_floor` (DIVERGED), or when the method says so (INDEFINITE, STAGNATED). The others go on, and its own
-    iterate is kept from that moment.
+    An image ends when its gap is at most `tol` and, with `confirm`, that of its proof is too (CONVERGED), when its
+    residual reaches `noise_floor` (NOISE_LEVEL), when that is no longer finite (NONFINITE), when it exceeds
+    `divergence_factor` times the larger of its minimum and `divergence_floor` (DIVERGED), or when the method says so
+    (INDEFINITE, STAGNATED). A proof that fails ends an image where the adjoint is to blame (WRONG_ADJOINT) and where it
+    can move no more (STALLED). The others go on, and its own iterate is kept from that moment. At the step limit an
+    image is STALLED if its residual has never changed, or if it is where it began and hardly moves.
 
     Parameters
     ----------
@@ -79,9 +104,13 @@ def iterate(
     noise_floor : array, optional
         Relative residual per image at which only noise is left, from `checks.noise_floor`.
     refresh : callable, optional
-        state -> state, with residuals computed from scratch. Called when an image claims convergence and after the last
-        step, for methods whose residual is a recurrence: convergence is reported only if the true one agrees. An image
+        state -> state, with residuals computed from scratch. Called when an image claims convergence, or the noise
+        level, and after the last step, for methods whose residual is a recurrence: either is reported only if the true
+        one agrees. An image
         whose true gap has not halved between two such claims is STAGNATED.
+    confirm : callable, optional
+        state -> Proof, asked where an image claims convergence. For methods whose gap is the length of a step, which
+        says nothing of the problem, and for those that believe an adjoint.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -95,43 +124,89 @@ def iterate(
         seen = _look(measure(state))
     first = state.x
     floor = np.broadcast_to(-1.0 if noise_floor is None else noise_floor, seen.residual.shape)
-    images = _Images(floor, first)
-    images.update(state.x, seen, np.zeros_like(seen.failed), threshold, np.inf)
+    images = _Images(floor, first, seen.residual)
+    seen, verdict = _tried(images, state, seen, threshold, confirm, np.zeros_like(seen.failed))
+    images.update(state.x, seen, verdict, threshold, np.inf)
     history = [float(np.max(seen.residual))]
     iterations = 0
-    while iterations < max_iterations and images.running.any():
-        running = images.running.copy()
-        with np.errstate(all="ignore"):
-            state = step(iterations, state)
-            seen = _look(measure(state))
-        iterations += 1
-        stalled = np.zeros_like(running)
-        claims = running & (seen.gap <= threshold)
-        if refresh is not None and (claims.any() or iterations == max_iterations):
+    with watch(A.name, max_iterations) as advance:
+        while iterations < max_iterations and images.running.any():
+            running = images.running.copy()
             with np.errstate(all="ignore"):
-                state = refresh(state)
-                seen = _look(measure(state))._replace(failed=seen.failed)
-            stalled = images.confirm(claims, seen.gap)
-        limit = divergence_factor * np.maximum(images.lowest, divergence_floor)
-        images.update(state.x, seen, stalled, threshold, limit)
-        history.append(float(np.max(np.where(running, seen.residual, images.kept))))
-        if on_step is not None:
-            on_step(iterations, state)
+                state = step(iterations, state)
+                seen = _look(measure(state))
+            iterations += 1
+            stagnant = np.zeros_like(running)
+            claims = running & (seen.gap <= threshold)
+            if refresh is not None and (claims.any() or iterations == max_iterations):
+                with np.errstate(all="ignore"):
+                    state = refresh(state)
+                    seen = _look(measure(state))._replace(failed=seen.failed)
+                stagnant = images.confirm(claims, seen.gap)
+            elif refresh is not None and (arrivals := running & (seen.residual <= images.floor)).any():
+                with np.errstate(all="ignore"):  # looked at only: the recurrence of the others goes on
+                    true = _look(measure(refresh(state)))
+                seen = seen._replace(residual=np.where(arrivals, true.residual, seen.residual))
+            seen, verdict = _tried(images, state, seen, threshold, confirm, stagnant)
+            limit = divergence_factor * np.maximum(images.lowest, divergence_floor)
+            images.update(state.x, seen, verdict, threshold, limit)
+            history.append(float(np.max(np.where(running, seen.residual, images.kept))))
+            advance(f"relative residual {history[-1]:.3g}")
+            if on_step is not None:
+                on_step(iterations, state)
+    if tol is not None and iterations:
+        images.end_idle(state.x, first)
     return _solution(images, state.x, first, iterations, history, A)
+
+
+def _tried(
+    images: _Images,
+    state: S,
+    seen: _Seen,
+    threshold: float,
+    confirm: Callable[[S], Proof] | None,
+    stagnant: Host,
+) -> tuple[_Seen, _Verdict]:
+    """Put the claims of convergence to the proof: what was seen, with the gaps of the proof, and what they end with."""
+    nobody = np.zeros_like(images.running)
+    claims = images.running & np.isfinite(seen.residual) & (seen.gap <= threshold)
+    if confirm is None or not (claims | stagnant).any():
+        images.refuse(seen.short, nobody)
+        return seen, _Verdict(nobody, nobody, stagnant)
+    with np.errstate(all="ignore"):
+        gap, doubt, stuck = confirm(state)
+        proof = _look(Measure(gap, doubt, stuck))
+    holds = proof.residual <= threshold  # False for NaN
+    wrong = ((claims & holds) | stagnant) & ~proof.failed & ~(proof.gap <= threshold)
+    refused = claims & (~holds | wrong | proof.failed)
+    still = images.refuse(refused | seen.short, seen.gap == 0)
+    gaps = np.where(refused, np.inf, seen.gap)
+    return seen._replace(gap=gaps), _Verdict(wrong, refused & ~wrong & (proof.failed | still), stagnant)
+
+
+class _Verdict(NamedTuple):
+    wrong: Host  # the adjoint is none
+    stalled: Host
+    stagnant: Host
 
 
 class _Seen(NamedTuple):
     residual: Host
     gap: Host
     failed: Host
+    short: Host
 
 
 @final
 class _Images:
     """The books: for every image its status, its smallest residual and the iterate to return."""
 
-    def __init__(self, floor: Host, x: Array) -> None:
+    def __init__(self, floor: Host, x: Array, residual: Host) -> None:
         count, self.floor = len(floor), floor
+        self.initial = residual
+        self.idle = np.ones(count, dtype=bool)  # the residual has been the same from the start on
+        self.refused = np.zeros(count, dtype=bool)  # the last step was short, but its end no solution
+        self.still = np.zeros(count, dtype=int)  # such claims in a row after steps of no length
         self.status: list[Status | None] = [None] * count
         self.running = np.ones(count, dtype=bool)
         self.lowest = np.full(count, np.inf)  # smallest residual so far
@@ -139,8 +214,9 @@ class _Images:
         self.confirmed = np.full(count, np.inf)  # true gap at the last claim of convergence
         self.x = x
 
-    def update(self, x: Array, seen: _Seen, stalled: Host, threshold: float, limit: Any) -> None:
+    def update(self, x: Array, seen: _Seen, verdict: _Verdict, threshold: float, limit: Any) -> None:
         """Enter one look at the iterate x, and end the images whose time has come."""
+        self.idle = self.idle & (seen.residual == self.initial)
         finite = np.isfinite(seen.residual)
         better = self.running & finite & (seen.residual < self.lowest)
         solved = self.running & finite & (seen.gap <= threshold)
@@ -152,8 +228,23 @@ class _Images:
         self._end(solved, Status.CONVERGED)
         self._end(arrived, Status.NOISE_LEVEL)
         self._end(seen.failed, Status.INDEFINITE)
-        self._end(stalled, Status.STAGNATED)
+        self._end(verdict.wrong, Status.WRONG_ADJOINT)
+        self._end(verdict.stalled, Status.STALLED)
+        self._end(verdict.stagnant, Status.STAGNATED)
         self._end(seen.residual > limit, Status.DIVERGED)
+
+    def refuse(self, refused: Host, still: Host) -> Host:
+        """Enter the short steps that ended at no solution; return which images will never move again."""
+        self.refused = np.where(self.running, refused, self.refused)
+        self.still = np.where(refused & still, self.still + 1, 0)
+        return self.still >= STILL
+
+    def end_idle(self, x: Array, first: Array) -> None:
+        """End the images that have hardly moved in all the steps."""
+        self._end(self.idle, Status.STALLED)
+        if (self.running & self.refused).any():
+            moved = to_host(norm(x - first) - MOVED * norm(first)).reshape(-1)
+            self._end(self.refused & (moved <= 0), Status.STALLED)
 
     def confirm(self, claims: Host, gap: Host) -> Host:
         """Forget what a recurrence said about the claiming images; return which of them made no progress."""
@@ -170,11 +261,12 @@ class _Images:
 
 def _look(measure: Measure) -> _Seen:
     """Bring a measure to the host, in one transfer."""
-    residual, gap, failed = measure
+    residual, gap = measure.residual, measure.gap
     xp = array_namespace(residual, gap)
-    rows = [residual, gap] if failed is None else [residual, gap, xp.astype(failed, residual.dtype)]
-    table = to_host(xp.stack(rows)).reshape(len(rows), -1)
-    return _Seen(table[0], table[1], table[2] > 0 if len(rows) == 3 else np.zeros(table.shape[1], dtype=bool))
+    no = xp.zeros_like(residual)
+    flags = [no if flag is None else xp.astype(flag, residual.dtype) for flag in (measure.failed, measure.short)]
+    table = to_host(xp.stack([residual, gap, *flags])).reshape(4, -1)
+    return _Seen(table[0], table[1], table[2] > 0, table[3] > 0)
 
 
 def _solution(

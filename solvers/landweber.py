@@ -10,8 +10,9 @@ from array_api_compat import array_namespace
 
 from .arrays import inner, norm, plus, relative, scaled_to
 from .checks import check_callable, check_count, check_number, noise_floor, problem
-from .iterate import Measure, iterate
+from .iterate import Measure, Proof, iterate
 from .norms import squared_norm
+from .proof import least_squares_proof
 from .solution import Solution
 from .types import AdjointOperator, Array
 
@@ -260,12 +261,21 @@ def landweber(
         size, slope = norm(y), norm(counted.adjoint(y))
     start = _positive_part(start) if nonnegative else start
 
-    def measure(state: LandweberState | NesterovState) -> Measure:
-        xp = array_namespace(state.x)
-        residual, gradient = relative(norm(state.residual), size), state.gradient
+    def slope_at(state: LandweberState | NesterovState) -> Array:
+        xp, gradient = array_namespace(state.x), state.gradient
         if nonnegative:
             gradient = xp.where((state.x > 0) | (gradient > 0), gradient, 0 * gradient)
-        return Measure(residual, xp.minimum(residual, relative(norm(gradient), slope)))
+        return norm(gradient)
+
+    def measure(state: LandweberState | NesterovState) -> Measure:
+        residual = relative(norm(state.residual), size)
+        return Measure(residual, array_namespace(state.x).minimum(residual, relative(slope_at(state), slope)))
+
+    def confirm(state: LandweberState | NesterovState) -> Proof:
+        x, residual, back = state.x, state.residual, state.gradient
+        return least_squares_proof(
+            counted, x, residual, back, gradient=slope_at(state), size=size, slope=slope, tol=tol
+        )
 
     begin: Callable[..., Any] = nesterov_init if accelerate else landweber_init
     advance: Callable[..., Any] = nesterov_step if accelerate else landweber_step
@@ -278,5 +288,6 @@ def landweber(
         max_iterations=max_iterations,
         divergence_factor=DIVERGENCE_FACTOR,
         noise_floor=floor,
+        confirm=confirm,
         on_step=on_step,
     )

@@ -10,7 +10,8 @@ from array_api_compat import array_namespace
 
 from .arrays import norm, plus, quotient, relative, scaled_to
 from .checks import check_callable, check_count, check_number, noise_floor, problem
-from .iterate import Measure, iterate
+from .iterate import Measure, Proof, iterate
+from .proof import least_squares_proof
 from .solution import Solution
 from .types import AdjointOperator, Array
 
@@ -185,6 +186,14 @@ def lsqr(
         residual = relative(xp.sqrt(state.phi * state.phi + state.lost), size)
         return Measure(residual, xp.minimum(residual, relative(state.gradient, slope)))
 
+    def confirm(state: LSQRState) -> Proof:
+        residual = y - counted(state.x)
+        back = counted.adjoint(residual)
+        gradient = norm(plus(back, -damp * damp, state.x - start))
+        return least_squares_proof(
+            counted, state.x, residual, back, gradient=gradient, size=size, slope=slope, tol=0.0 if damp else tol
+        )
+
     return iterate(
         lambda: lsqr_init(counted, y, x0=start),
         lambda _, state: lsqr_step(counted, state, damp=damp),
@@ -195,5 +204,6 @@ def lsqr(
         divergence_factor=DIVERGENCE_FACTOR,
         noise_floor=floor,
         refresh=None if damp else lambda state: lsqr_init(counted, y, x0=state.x),
+        confirm=confirm,
         on_step=on_step,
     )

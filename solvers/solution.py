@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, final
 
 from .types import Array
@@ -16,9 +17,11 @@ __all__ = ["ConvergenceError", "Solution", "Status"]
 
 @final
 class Status(Enum):
-    """How an iteration ended, from best to worst; the value says what to do next."""
+    """How an iteration ended, from best to worst; the value says what to do next, and so does ``str(status)``."""
 
-    CONVERGED = "The tolerance was reached."
+    CONVERGED = (
+        "The tolerance was reached: the equation, or the condition for a minimum, holds at the image that is returned."
+    )
     NOISE_LEVEL = (
         "The residual fell to the stated noise level, where a data term ends: further steps would only fit the noise."
     )
@@ -30,19 +33,41 @@ class Status(Enum):
         "The true residual stopped falling above the tolerance, which is as far as this precision goes: "
         "use float64 or a larger tol."
     )
+    STALLED = (
+        "No step came closer to a solution, so that the image or its residual is (nearly) that of the start: look for "
+        "an operator or adjoint that returns zeros, zeros in x0 (richardson_lucy cannot leave them), a rho that is too "
+        "large, or a step length that is too small."
+    )
+    WRONG_ADJOINT = (
+        "The method came to rest, but A.adjoint is not the transpose of A, so this is no minimum of the problem: "
+        "look at blurphys.check(A), which compares <A x, y> with <x, A.adjoint(y)>."
+    )
     INDEFINITE = (
-        "A direction p with p^T A p <= 0 was met, so A (or the preconditioner) is not symmetric positive definite and "
-        "conjugate gradients do not apply: use solvers.cgls, which takes any A with an adjoint."
+        "A direction p with p^T A p <= 0 was met, so the matrix (or the preconditioner) is not symmetric positive "
+        "definite and conjugate gradients do not apply: in cg use solvers.cgls, which takes any A with an adjoint; in "
+        "hqs and admm A.adjoint is not the transpose of A, which blurphys.check(A) shows."
     )
     DIVERGED = (
         "The residual grew past the stated multiple of its minimum, so the best iterate is returned: an eigenvalue of "
-        "I - damping A lies outside the unit circle, or A does not fit the method; use a smaller damping, solvers.cgls "
-        "or solvers.hqs."
+        "I - damping A lies outside the unit circle, A.adjoint is not the transpose of A, or A does not fit the "
+        "method; use a smaller damping, solvers.cgls or solvers.hqs, and try blurphys.check(A)."
     )
     NONFINITE = (
         "A value became infinite or NaN, so the last finite iterate with the smallest residual is returned: check the "
         "operator's maps and the prior for overflow, or use float64."
     )
+
+    def __init__(self, sentence: str) -> None:
+        self.__doc__ = sentence
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}"
+
+
+# help() cuts the values of an enumeration off, so that the sentences stand in the text of the class.
+Status.__doc__ = f"{Status.__doc__}\n\n" + "\n\n".join(
+    fill(str(status), 100, subsequent_indent="    ") for status in Status
+)
 
 
 class ConvergenceError(RuntimeError):

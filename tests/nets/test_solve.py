@@ -1,5 +1,6 @@
 """`blurphys solve`: an image or a sample of a dataset in, the restored image and an honest report out."""
 
+import dataclasses
 import io
 import json
 import warnings
@@ -163,6 +164,7 @@ def test_an_operator_that_leaves_occlusion_out_says_so_once(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["."], "expected one file, got the folder .: name one of its 3 HDF5 files, blur.h5 for instance"),
         (["y.png"], "an image needs its blur"),
         (["y.png", "--operator", "no.h5"], "no file"),
         (["y.png", "--operator", "y.png"], "not an HDF5 file"),
@@ -198,3 +200,25 @@ def test_bad_input_is_one_sentence(arguments, words, folder, monkeypatch):
     assert words in " ".join(outcome.output.split())
     assert "Traceback" not in outcome.output
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+def test_richardson_lucy_lives_with_read_noise(folder):
+    given = from_dataset(folder / "data.h5", 0, "combined")
+    dark = given.y - np.quantile(given.y, 0.05) + 0.004 * np.random.default_rng(0).normal(size=given.y.shape)
+    y = np.maximum(dark, -0.01).astype(given.y.dtype)
+    assert (y < 0).any()
+    x, solution, _ = solve(dataclasses.replace(given, y=y), "richardson-lucy", max_iterations=8)
+    assert x.min() >= 0
+    assert solution.residuals[-1] < 0.2 * solution.residuals[0]
+
+
+def test_nothing_done_is_exit_code_1(folder, tmp_path):
+    outcome = run(folder / "data.h5", "--rho", 1e9, "--out", tmp_path / "out.png")
+    assert outcome.exit_code == 1
+    assert "STALLED: No step came closer" in outcome.output
+
+
+def test_a_folder_without_data_is_no_target(tmp_path):
+    outcome = run(tmp_path)
+    assert outcome.exit_code == 2
+    assert "which holds no HDF5 file" in outcome.output

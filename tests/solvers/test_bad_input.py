@@ -52,6 +52,12 @@ def test_a_bad_y(name, y, error, words):
         run(name, y=y)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_grey_image_lacks_an_axis(name):
+    with pytest.raises(ValueError, match=r"got \(5, 6\); a grey image needs its channel axis, y\[None\]"):
+        run(name, y=SQUARE.y[0])
+
+
 @pytest.mark.parametrize("name", STOPPING)
 @pytest.mark.parametrize(
     ("x0", "error", "words"),

@@ -130,3 +130,17 @@ def test_one_image_of_a_batch_without_a_pixel():
     mask[1] = False
     with pytest.raises(ValueError, match="zero everywhere in an image"):
         solvers.cgls(p.A, p.y, mask=mask)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weights_that_were_rounded_are_weights(dtype):
+    """A resized or blurred mask leaves [0, 1] by a few roundings."""
+    p = problems.circular_gaussian("numpy", dtype)
+    eps = np.finfo(dtype).eps
+    mask = np.ones(p.y.shape, dtype)
+    mask[0, 0, :3] = [-eps / 100, -20 * eps, 1 + 20 * eps]
+    whole = np.clip(mask, 0, 1)
+    found, expected = (solvers.cgls(p.A, p.y, mask=m, max_iterations=4, tol=1e-12).x for m in (mask, whole))
+    assert np.array_equal(found, expected)
+    with pytest.raises(ValueError, match="weights from 0 to 1"):
+        solvers.cgls(p.A, p.y, mask=np.where(mask == 1, np.asarray(1.01, dtype), mask))

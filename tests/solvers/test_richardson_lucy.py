@@ -18,7 +18,7 @@ from solvers.richardson_lucy import (
 )
 from tests import problems
 from tests.profiles import examples
-from tests.strategies import NAMESPACES, to_numpy
+from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 
 def photons(seed, shape=(2, 5, 6), mean=30.0):
@@ -249,6 +249,74 @@ def test_images_of_zeros():
     both = richardson_lucy(p.A, np.stack([0 * p.y, p.y]), max_iterations=3)
     assert not both.x[0].any()
     assert np.isfinite(both.x).all()
+
+
+def half_black(shape=(3, 24, 32)):
+    """A smooth scene of which a half is black."""
+    scene = np.zeros(shape)
+    scene[:, 4:-4, 14:-4] = np.linspace(0.2, 0.9, shape[-1] - 18)
+    return scene
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("namespace", NAMESPACES)
+@pytest.mark.parametrize("kind", ["rounding", "fft", "read noise", "one value"])
+def test_noise_and_rounding_around_black_count_as_zero(kind, namespace, dtype):
+    A = bp.GKM(np.full((1, 24, 32), 1.0), sigmas=(1.0,))
+    blurred = A(half_black())
+    y = np.asarray(blurred, dtype=dtype)
+    if kind == "rounding":
+        y = np.where(y == 0, np.asarray(-1e-18, dtype), y)
+    elif kind == "one value":
+        y[0, 0, 0] = -1e-18
+    elif kind == "fft":
+        y = np.fft.irfft2(np.fft.rfft2(y), s=y.shape[-2:]).astype(dtype)
+    else:
+        y = (blurred + 0.02 * np.random.default_rng(0).normal(size=y.shape)).astype(dtype)
+    assert (y < 0).any()
+    before = y.copy()
+    B = bp.GKM(to_namespace(np.full((1, 24, 32), 1.0, dtype), namespace), sigmas=(1.0,))
+    found = richardson_lucy(B, to_namespace(y, namespace), max_iterations=5, tol=1e-12)
+    expected = richardson_lucy(B, to_namespace(np.maximum(y, 0), namespace), max_iterations=5, tol=1e-12)
+    assert np.array_equal(to_numpy(found.x), to_numpy(expected.x))
+    assert found.residuals == expected.residuals
+    assert found.status in (Status.MAX_ITERATIONS, Status.CONVERGED)
+    assert np.array_equal(y, before)
+    # a start below zero is lifted, for what is zero stays zero
+    lifted = richardson_lucy(B, to_namespace(y, namespace), x0=to_namespace(y, namespace), max_iterations=0)
+    assert (to_numpy(lifted.x)[y < 0] > 0).all()
+    assert np.array_equal(to_numpy(lifted.x)[y >= 0], y[y >= 0])
+
+
+def test_read_noise_that_is_known():
+    p = skewed()
+    y = p.y.copy()
+    y[0, 0, :3] = [-0.01, 0.01, -0.012]
+    x = richardson_lucy(p.A, y, noise_level=0.01, max_iterations=3, tol=1e-12).x
+    assert np.array_equal(x, richardson_lucy(p.A, np.maximum(y, 0), max_iterations=3, tol=1e-12).x)
+    with pytest.raises(ValueError, match="must not be negative"):
+        richardson_lucy(p.A, y, noise_level=1e-4)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda y: -y,
+        lambda y: y - 0.5,
+        lambda y: y - y.mean(),
+        lambda y: np.random.default_rng(0).random(y.shape) - 0.5,
+        lambda y: np.where(np.indices(y.shape).sum(axis=0) == 20, -1.0, y),
+        lambda y: np.where(np.indices(y.shape).sum(axis=0) == 20, -0.1, y),
+        lambda y: np.stack([y, -y]),
+    ],
+)
+def test_what_is_no_light_is_refused(spoil):
+    A = bp.GKM(np.full((1, 24, 32), 1.0), sigmas=(1.0,))
+    y = spoil(A(half_black()))
+    with pytest.raises(
+        ValueError, match="richardson_lucy: y must not be negative beyond the noise around black, got -"
+    ):
+        richardson_lucy(A, y)
 
 
 def test_negative_values_are_refused():

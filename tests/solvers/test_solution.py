@@ -1,5 +1,8 @@
 """The result object: its statuses are advice, it raises only when asked to, it draws itself."""
 
+import io
+import pickle
+import pydoc
 import subprocess
 import sys
 
@@ -7,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+import blurphys.progress
 import solvers
 from solvers import ConvergenceError, Solution, Status
 
@@ -27,6 +31,38 @@ def test_every_status_is_a_sentence_of_its_own():
     assert len({status.value for status in Status}) == len(Status) == len(Status.__members__)
     assert all(status.value[0].isupper() and status.value.endswith(".") for status in Status)
     assert {"CONVERGED", "MAX_ITERATIONS", "DIVERGED", "NONFINITE"} <= set(Status.__members__)
+
+
+def test_help_and_text_of_a_status_have_its_whole_sentence():
+    text = " ".join(pydoc.render_doc(Status, renderer=pydoc.plaintext).replace("|", " ").split())
+    for status in Status:
+        assert status.value in text
+        assert status.__doc__ == status.value
+        assert str(status) == f"{status.name}: {status.value}"
+    assert pickle.loads(pickle.dumps(Status.STALLED)) is Status.STALLED
+
+
+def test_statuses_are_ordered_from_best_to_worst():
+    best = [Status.CONVERGED, Status.NOISE_LEVEL, Status.MAX_ITERATIONS]
+    assert list(Status)[:3] == best
+    assert list(Status)[-2:] == [Status.DIVERGED, Status.NONFINITE]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_long_solve_shows_how_far_it_is_on_a_terminal_only(stream, monkeypatch):
+    said, steps = stream(), []
+    monkeypatch.setattr(sys, "stderr", said)
+    for patience in (0.0, 1e6):
+        monkeypatch.setattr(blurphys.progress, "PATIENCE", patience)
+        solvers.fixed_point(lambda x: 0.5 * x, np.ones((1, 2, 2)), on_step=lambda k, _: steps.append(k))
+    assert steps == [*range(1, 17), *range(1, 17)]
+    assert said.getvalue().count("fixed_point") >= 1 if stream is Terminal else not said.getvalue()
+    assert ("relative residual" in said.getvalue()) == (stream is Terminal)
 
 
 def test_raise_for_status_returns_the_converged_solution():
