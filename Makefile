@@ -45,8 +45,9 @@ types: .venv/dev.stamp
 layers: .venv/dev.stamp
 	$(BIN)/lint-imports --no-cache
 
+pytest: export CI = true  # the notebooks take their small sizes, as in CI
 pytest: .venv/dev.stamp
-	$(BIN)/python -m pytest -n auto --doctest-modules --nbmake tests examples $(PACKAGES)
+	$(BIN)/python -m pytest -n auto --dist worksteal --doctest-modules --nbmake tests examples $(PACKAGES)
 
 wheel: .venv/dev.stamp
 	$(BIN)/python tests/wheel.py

@@ -21,5 +21,5 @@ def examples(count: int) -> settings:
     return settings(max_examples=max(1, count * settings().max_examples // EXAMPLES))
 
 
-laws = examples(60)
+laws = examples(50)
 """For the laws of operators."""
