@@ -9,6 +9,7 @@ from typing import Self, final
 
 from array_api_compat import array_namespace
 
+from .frozen import freeze
 from .linop import LinearOperator, require_same_kind, whole_numbers
 from .stored import Span, span_length
 from .types import Array, Shape
@@ -318,7 +319,7 @@ class Identity(LinearOperator):
     shape: Shape
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", whole_numbers("Identity", "shape", self.shape))
+        freeze(self, shape=whole_numbers("Identity", "shape", self.shape))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"Identity: expected shape (C, H, W) of positive sizes, got {self.shape}")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, isfinite
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
-from .linop import require_float, require_same_kind, tracing
+from .frozen import Memo
+from .linop import require_float, require_same_kind
 from .psf_stack import check_psfs
 from .pupil import Pupil
 from .types import Array
@@ -46,7 +46,8 @@ class PSFBank:
     -----
     Kernels are convolution kernels (impulse responses), centre ``h // 2, w // 2``, all of one size. Those of a pupil
     are NumPy float64 and the operators convert them to the namespace and dtype of the map. Memory: L h w numbers for
-    each view.
+    each view. Made on first use and kept: a pupil's levels for each view, and what was converted for each place; both
+    are plain arrays, so threads may share a bank, and so may training and `torch.inference_mode`.
 
     Examples
     --------
@@ -73,8 +74,9 @@ class PSFBank:
         radii: Sequence[float] | None = None,
     ) -> None:
         self.pupil = pupil
-        self._psfs: dict[str | float, Array] = {}
-        self._stacked: dict[Any, Array] = {}
+        self._psfs: dict[str | float, Array] = {}  # as they were given
+        self._levels: Memo[Array] = Memo()  # of a pupil, by view
+        self._converted: Memo[Array] = Memo()  # design data by views, dtype and device
         if (pupil is None) == (psfs is None):
             raise ValueError("PSFBank: expected either a pupil with max_radius, or psfs with radii")
         if pupil is not None:
@@ -148,7 +150,7 @@ class PSFBank:
     @property
     def fixed(self) -> bool:
         """Whether the kernels are design data, from a pupil or in NumPy arrays, rather than tensors to be learned."""
-        return self.pupil is not None or is_numpy_array(next(iter(self._psfs.values())))
+        return self.pupil is not None or isinstance(next(iter(self._psfs.values())), np.ndarray)
 
     def psfs(self, view: str | float = "combined") -> Array:
         """Return the kernels of one view, shape (L, h, w) or (L, C, h, w); a pupil has all views of `Pupil.seen`.
@@ -160,41 +162,22 @@ class PSFBank:
         """
         if view not in self.views and self.pupil is None:
             raise ValueError(f"PSFBank: expected a view among {self.views}, got {view!r}")
-        if view not in self._psfs and self.pupil is None:
+        if self.pupil is not None:
+            pupil = self.pupil
+            return self._levels.get(view, lambda: _levels(pupil, self.radii, view))
+        if view not in self._psfs:
             return 0.5 * (self._psfs["left"] + self._psfs["right"])  # anew each time: the two may be learned
-        if view not in self._psfs and self.pupil is not None:
-            levels = [self.pupil.psf(float(r), view) for r in self.radii]
-            size = max(level.shape[0] for level in levels)
-            pads = [(size - level.shape[0]) // 2 for level in levels]
-            stack = np.stack([np.pad(level, pad) for level, pad in zip(levels, pads, strict=True)])
-            stack.setflags(write=False)
-            self._psfs[view] = stack
         return self._psfs[view]
 
     def stacked(self, views: Sequence[str | float], like: Array) -> Array:
         """Return the kernels of several views where `like` lives: (V, L, 1 or C, h, w).
 
         Design data is converted once for each place. Tensors may be learned, so they are stacked anew.
-
-        Raises
-        ------
-        RuntimeError
-            If `torch.compile` is tracing and design data has not been converted yet.
         """
         if not self.fixed:
             return self._stack(views, like)
         key = (tuple(views), like.dtype, device(like))
-        if key not in self._stacked:
-            if tracing():
-                raise RuntimeError(
-                    "PSFBank: expected kernels that are ready when torch.compile traces, got a bank that no operator "
-                    "has used yet; build the operator once outside of the compiled function"
-                )
-            self._stacked[key] = self._stack(views, like)
-        return self._stacked[key]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_stacked": {}}
+        return self._converted.get(key, lambda: self._stack(views, like))
 
     def _stack(self, views: Sequence[str | float], like: Array) -> Array:
         chosen = [self.psfs(view) for view in views]
@@ -206,3 +189,13 @@ class PSFBank:
         stack = xp.stack(chosen, axis=0)
         stack = xp.concat([stack, stack], axis=1) if self.radii.size == 1 else stack
         return stack if stack.ndim == 5 else stack[:, :, None, :, :]
+
+
+def _levels(pupil: Pupil, radii: np.ndarray, view: str | float) -> np.ndarray:
+    """PSFs of one view at every radius, surrounded with zeros to the size of the largest: (L, h, w)."""
+    levels = [pupil.psf(float(r), view) for r in radii]
+    size = max(level.shape[0] for level in levels)
+    pads = [(size - level.shape[0]) // 2 for level in levels]
+    stack = np.stack([np.pad(level, pad) for level, pad in zip(levels, pads, strict=True)])
+    stack.setflags(write=False)
+    return stack

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar, Self, final
 
 import numpy as np
@@ -11,7 +11,9 @@ from array_api_compat import array_namespace
 from .bank import PSFBank
 from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
-from .linop import LinearOperator, detached, tracing
+from .frozen import freeze
+from .inputs import detached, tracing
+from .linop import LinearOperator
 from .maps import check_maps, interpolation_index
 from .mixing import check_channels
 from .psf_stack import _check_unit_sum, _reach
@@ -57,6 +59,7 @@ class _Defocus(LinearOperator):
     bank: PSFBank
     channels: int
     boundary: BoundaryName
+    _design: Array | None  # the PSFs, where they are not learned
 
     @property
     def _views(self) -> tuple[str | float, ...]:
@@ -67,19 +70,19 @@ class _Defocus(LinearOperator):
         _check_defocus_map(owner, self.defocus_map, self.bank)
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
-        colours = self._psfs.shape[-3]
-        if colours not in (1, self.channels):
-            raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {colours}")
-        check_extension(self.in_shape, *_reach((self._psfs.shape[-2], self._psfs.shape[-1])), self.boundary, owner)
+        psfs = self.bank.stacked(self._views, self.like)
+        if psfs.shape[-3] not in (1, self.channels):
+            raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
+        check_extension(self.in_shape, *_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
+        freeze(self, _design=psfs if self.bank.fixed else None)
 
-    @property
     def _map_numbers(self) -> float:
-        return 6 * super()._map_numbers  # the map and its clipped copy, the level (int64), its fraction, temporaries
+        return 6 * super()._map_numbers()  # the map and its clipped copy, the level (int64), its fraction, temporaries
 
     @property
     def _psfs(self) -> Array:
         """The bank where the map lives: (V, L, 1 or C, h, w)."""
-        return self.bank.stacked(self._views, self.like)
+        return self.bank.stacked(self._views, self.like) if self._design is None else self._design
 
     @property
     def in_shape(self) -> Shape:
@@ -176,6 +179,7 @@ class DefocusBlur(_Defocus):
     bank: PSFBank
     channels: int = 3
     boundary: BoundaryName = "reflect"
+    _design: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._check_fields()
@@ -225,11 +229,12 @@ class DualPixel(_Defocus):
     channels: int = 3
     boundary: BoundaryName = "reflect"
     views: tuple[str | float, ...] = ("left", "right")
+    _design: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if isinstance(self.views, str):
             raise ValueError(f"DualPixel: expected a tuple of views, got the string {self.views!r}")
-        object.__setattr__(self, "views", tuple(self.views))
+        freeze(self, views=tuple(self.views))
         if not self.views or len(set(self.views)) < len(self.views):
             raise ValueError(f"DualPixel: expected one or more different views, got {self.views}")
         self._check_fields()

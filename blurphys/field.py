@@ -13,6 +13,7 @@ from .bank import PSFBank
 from .boundary import check_boundary, check_extension
 from .defocus import _check_defocus_map
 from .engines.registry import kernel
+from .frozen import freeze, plainly
 from .inputs import require_float, require_same_kind, whole_numbers
 from .linop import LinearOperator
 from .maps import interpolation_index
@@ -129,10 +130,10 @@ class FieldDefocus(LinearOperator):
 
     def __post_init__(self) -> None:
         owner = "FieldDefocus"
-        object.__setattr__(self, "banks", _grid(owner, self.banks))
+        freeze(self, banks=_grid(owner, self.banks))
         if isinstance(self.views, str):
             raise ValueError(f"{owner}: expected a tuple of views, got the string {self.views!r}")
-        object.__setattr__(self, "views", tuple(self.views))
+        freeze(self, views=tuple(self.views))
         if not self.views or len(set(self.views)) < len(self.views):
             raise ValueError(f"{owner}: expected one or more different views, got {self.views}")
         if self.nodes not in ("corners", "centres"):
@@ -140,14 +141,14 @@ class FieldDefocus(LinearOperator):
         _check_defocus_map(owner, self.defocus_map, self._first)
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
-        psfs = self._stacked()
         if all(bank.fixed for row in self.banks for bank in row):
-            object.__setattr__(self, "_design", psfs)
+            freeze(self, _design=plainly(self._stacked))
+        psfs = self._psfs
         if psfs.shape[-3] not in (1, self.channels):
             raise ValueError(f"{owner}: expected banks for {self.channels} colours, got one for {psfs.shape[-3]}")
         check_extension(self.in_shape, *_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         counts = (1, 1) if self._uniform else (len(self.banks), len(self.banks[0]))
-        object.__setattr__(self, "_axes", self._placed(counts))
+        freeze(self, _axes=plainly(lambda: self._placed(counts)))
 
     def _placed(self, counts: tuple[int, int]) -> tuple[_Axis, ...]:
         """Check the place of the map in the frame, and find the nodes around its lines."""
@@ -221,9 +222,8 @@ class FieldDefocus(LinearOperator):
     def _uniform(self) -> bool:
         return all(bank is self._first for row in self.banks for bank in row)
 
-    @property
     def _map_numbers(self) -> float:
-        return 6 * super()._map_numbers + 4  # as in DefocusBlur; the weight of a node and its number, the level's copy
+        return 6 * super()._map_numbers() + 4  # as DefocusBlur; a node's weight and number, a copy of the level
 
     @property
     def _psfs(self) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from math import ceil, exp
 from typing import Any, ClassVar, Self, final
 
@@ -11,7 +11,9 @@ from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy
 
 from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
-from .linop import LinearOperator, detached, require_same_kind, tracing, whole_numbers
+from .frozen import freeze, plainly
+from .inputs import detached, require_same_kind, tracing, whole_numbers
+from .linop import LinearOperator
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, check_mix, flat_colours, symmetric_psf
 from .stored import stand_in
@@ -134,6 +136,7 @@ class GKM(LinearOperator):
     boundary: BoundaryName = "reflect"
     supports: tuple[int, ...] | None = None
     mix: Array | None = None
+    _table: Array | None = field(init=False, default=None)  # the taps, where sigmas are floats
 
     def __post_init__(self) -> None:
         check_maps("GKM", "beta", self.beta)
@@ -150,7 +153,7 @@ class GKM(LinearOperator):
                 raise ValueError("GKM: expected explicit supports with tensor sigmas, got None; pass odd widths in px")
         else:
             rows, per_colour = _float_rows(self.sigmas)
-            object.__setattr__(self, "sigmas", rows)
+            freeze(self, sigmas=rows)
             shape = (len(rows), len(rows[0])) if per_colour else (len(rows),)
             flat = [s for row in rows for s in row] if per_colour else list(rows)
             if not all(0 <= s < float("inf") for s in flat):
@@ -163,10 +166,12 @@ class GKM(LinearOperator):
                 f"beta {tuple(self.beta.shape)}, got {shape}; is beta (*B, K, H, W)?"
             )
         if self.supports is not None:
-            object.__setattr__(self, "supports", whole_numbers("GKM", "supports", self.supports))
+            freeze(self, supports=whole_numbers("GKM", "supports", self.supports))
         self._check_supports(levels)
         check_mix("GKM", self.mix, self.like, self.channels, levels)
         check_extension(self.in_shape, (self.halo,) * 2, (self.halo,) * 2, self.boundary, "GKM")
+        if not self.tensor_sigmas:
+            freeze(self, _table=plainly(self._float_taps))
 
     def _check_supports(self, levels: int) -> None:
         supports = self.widths
@@ -218,11 +223,7 @@ class GKM(LinearOperator):
 
         The two-sided taps of a kernel sum to one.
         """
-        if self.tensor_sigmas:
-            return _tensor_taps(self.sigmas, self.half_widths)
-        if "_table" not in self.__dict__:
-            object.__setattr__(self, "_table", self._float_taps())
-        return self.__dict__["_table"]
+        return _tensor_taps(self.sigmas, self.half_widths) if self._table is None else self._table
 
     def _float_taps(self) -> Array:
         rows = self.sigmas if isinstance(self.sigmas[0], tuple) else (self.sigmas,)

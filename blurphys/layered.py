@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from math import isfinite
 from typing import Any, ClassVar, NamedTuple, Self, final
 
@@ -13,8 +12,11 @@ from array_api_compat import array_namespace, device
 
 from .bank import PSFBank
 from .boundary import check_boundary, check_extension
+from .engines.convolve import zeros_for
 from .engines.registry import kernel, lookup
-from .linop import LinearOperator, detached, require_float, tracing
+from .frozen import freeze, plainly, transformed
+from .inputs import detached, require_float, tracing
+from .linop import LinearOperator
 from .mixing import check_channels
 from .psf_stack import _check_unit_sum, _reach
 from .types import Array, BoundaryName, Shape
@@ -27,13 +29,12 @@ leaves no more, nor is a sum divided by a cover of no more."""
 
 
 class _Piece(NamedTuple):
-    """Where a layer can be seen after its blur, and its PSFs cut to what is not zero."""
+    """Where a layer can be seen after its blur."""
 
     layer: int
     rows: slice
     cols: slice
     near: Array  # (1, h, w), 1 within reach of the layer and 0 elsewhere
-    psfs: Array  # (V, 1, 1 or C, h, w)
 
 
 @final
@@ -85,8 +86,10 @@ class LayeredDefocus(LinearOperator):
     textured two-layer scenes, where the gather form `DefocusBlur` reaches 27 to 32 dB.
 
     Cost: for each view and layer, the area of its PSF for each pixel it can be seen at, C + 1 times; memory: K masks,
-    and a few images; the adjoint K shares more. torch differentiates in the image, the alphas and the PSFs of a learned
-    bank, not in the radii. Psfs of one sum to one; `validate` checks the bank.
+    and a few images; the adjoint K shares more. Where a layer can be seen is found when the operator is made (for
+    NumPy, in each adjoint). torch differentiates in the image, the alphas and the PSFs of a learned bank, not in the
+    radii; with gradients in the alphas every layer is taken to be everywhere, because light may come to where it is
+    not. Psfs of one sum to one; `validate` checks the bank.
 
     Examples
     --------
@@ -111,37 +114,63 @@ class LayeredDefocus(LinearOperator):
     views: tuple[str | float, ...] = ("combined",)
     per_layer: bool = False
     normalize: bool = True
+    _design: tuple[Array, ...] | None = field(init=False, default=None)  # PSFs of each layer, where not learned
+    _found: tuple[_Piece, ...] | None = field(init=False, default=None)  # where the layers are, but for NumPy
 
     def __post_init__(self) -> None:
         owner = "LayeredDefocus"
         _check_alphas(owner, self.alphas)
         if isinstance(self.views, str):
             raise ValueError(f"{owner}: expected a tuple of views, got the string {self.views!r}")
-        object.__setattr__(self, "views", tuple(self.views))
+        freeze(self, views=tuple(self.views))
         if not self.views or len(set(self.views)) < len(self.views):
             raise ValueError(f"{owner}: expected one or more different views, got {self.views}")
         if not isinstance(self.bank, PSFBank):
             raise TypeError(f"{owner}: expected bank to be a PSFBank, got {type(self.bank).__name__}")
-        object.__setattr__(self, "radii", _check_radii(owner, self.radii, int(self.alphas.shape[0]), self.bank))
+        freeze(self, radii=_check_radii(owner, self.radii, int(self.alphas.shape[0]), self.bank))
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
         psfs = self._bank
         if psfs.shape[-3] not in (1, self.channels):
             raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
+        if self.bank.fixed:
+            freeze(self, _design=plainly(lambda: tuple(_trimmed(psf) for psf in self._interpolated())))
         for psf in self._psfs:
             before, after = _reach((psf.shape[-2], psf.shape[-1]))
             check_extension(self.in_shape, before, after, self.boundary, owner)
+        freeze(self, _found=self._find())
 
-    @cached_property
-    def _psfs(self) -> tuple[Array, ...]:
-        """PSFs of each layer, (V, 1, 1 or C, h, w)."""
-        return tuple(_trimmed(self._psf(k)) for k in range(len(self.radii)))
+    def _find(self) -> tuple[_Piece, ...] | None:
+        """Where the layers are; None where that is not known yet, or of no use to the fused forward engine."""
+        if isinstance(self.alphas, np.ndarray) or tracing() or self._varied:
+            return None
+        sizes = [psf.shape[-2:] for psf in self._psfs]
+        return plainly(lambda: self._places(sizes))
 
-    @cached_property
-    def _pieces(self) -> tuple[_Piece, ...]:
-        """The layers that are anywhere, for the steps on arrays; a fused engine needs none of it."""
-        pieces = (self._piece(k) for k in range(len(self.radii)))
+    def _places(self, sizes: Sequence[tuple[int, int]]) -> tuple[_Piece, ...]:
+        pieces = (self._piece(k, *size) for k, size in enumerate(sizes))
         return tuple(piece for piece in pieces if piece is not None)
+
+    @property
+    def _varied(self) -> bool:
+        """Whether the alphas may be differentiated, so that what they do where they are zero counts too."""
+        return bool(getattr(self.alphas, "requires_grad", False)) or (not tracing() and transformed(self.alphas))
+
+    @property
+    def _pieces(self) -> tuple[_Piece, ...]:
+        """The layers that are anywhere, for the steps on arrays; the fused forward engine needs none of it."""
+        if isinstance(self.alphas, np.ndarray):
+            return self._places([psf.shape[-2:] for psf in self._psfs])
+        if self._found is not None and not self._varied:
+            return self._found
+        shape = self.alphas.shape[-2:]
+        ones = array_namespace(self.alphas).ones((1, *shape), dtype=self.alphas.dtype, device=device(self.alphas))
+        return tuple(_Piece(k, slice(0, shape[0]), slice(0, shape[1]), ones) for k in range(len(self.radii)))
+
+    @property
+    def _psfs(self) -> tuple[Array, ...]:
+        """PSFs of each layer, (V, 1, 1 or C, h, w): design data as far as it is not zero, learned ones whole."""
+        return tuple(self._interpolated()) if self._design is None else self._design
 
     @property
     def _bank(self) -> Array:
@@ -166,56 +195,58 @@ class LayeredDefocus(LinearOperator):
 
     def _with(self, **changes: Any) -> Self:
         new = super()._with(**changes)
-        new.__dict__.pop("_pieces", None)
+        freeze(new, _found=new._find())
         return new
 
-    def _piece(self, k: int) -> _Piece | None:
-        """None for a layer that is nowhere."""
-        psfs = self._psfs[k]
-        shape, (h, w) = (int(self.alphas.shape[-2]), int(self.alphas.shape[-1])), psfs.shape[-2:]
-        everything = _Piece(k, slice(0, shape[0]), slice(0, shape[1]), self.alphas[:1, ...] * 0 + 1, psfs)
-        if tracing() or self.boundary == "circular":
-            return everything
+    def _piece(self, k: int, h: int, w: int) -> _Piece | None:
+        """Where layer k can be seen through a PSF of size (h, w); None for a layer that is nowhere."""
+        xp, (rows, cols) = array_namespace(self.alphas), (slice(0, n) for n in self.alphas.shape[-2:])
         used = _to_host(self.alphas[k, ...]) > 0
-        if not used.any():
+        if self.boundary == "circular":
+            near = np.ones_like(used)
+        elif not used.any():
             return None
-        near = _dilated(used, h // 2, w // 2)
-        # One more than the reach, so that no mirror image of the layer comes in at an edge that is not the frame's.
-        rows, cols = (_span(used.any(axis=1 - axis), (h, w)[axis] // 2 + 1) for axis in (0, 1))
-        xp = array_namespace(self.alphas)
+        else:
+            near = _dilated(used, h // 2, w // 2)
+            # One more than the reach, so that no mirror image of the layer comes in at an edge not the frame's.
+            rows, cols = (_span(used.any(axis=1 - axis), (h, w)[axis] // 2 + 1) for axis in (0, 1))
         mask = xp.asarray(near[None, rows, cols].copy(), device=device(self.alphas))
-        return _Piece(k, rows, cols, xp.astype(mask, self.alphas.dtype), psfs)
+        return _Piece(k, rows, cols, xp.astype(mask, self.alphas.dtype))
 
-    def _psf(self, k: int) -> Array:
-        """Interpolate the bank at the radius of layer k: (V, 1, 1 or C, h, w)."""
-        nodes = np.asarray(self.bank.nodes)
-        place = float(np.clip(self.radii[k], nodes[0], nodes[-1]))
-        low = int(np.clip(np.searchsorted(nodes, place, side="right") - 1, 0, len(nodes) - 2))
-        f = float((place - nodes[low]) / (nodes[low + 1] - nodes[low]))
-        bank = self._bank
-        lower, upper = bank[:, low : low + 1, ...], bank[:, low + 1 : low + 2, ...]
-        return lower if f == 0 else upper if f == 1 else (1 - f) * lower + f * upper
+    def _interpolated(self) -> Iterator[Array]:
+        """Yield the PSFs at the radius of each layer: (V, 1, 1 or C, h, w)."""
+        nodes, bank = self.bank.nodes, self._bank
+        for radius in self.radii:
+            place = min(max(radius, nodes[0]), nodes[-1])
+            low = min(sum(node <= place for node in nodes) - 1, len(nodes) - 2)
+            f = (place - nodes[low]) / (nodes[low + 1] - nodes[low])
+            lower, upper = bank[:, low : low + 1, ...], bank[:, low + 1 : low + 2, ...]
+            yield lower if f == 0 else upper if f == 1 else (1 - f) * lower + f * upper
 
-    def _gather(self, planes: Array, piece: _Piece, view: int, weights: Array) -> Array:
+    def _gather(self, planes: Array, piece: _Piece, psf: Array, weights: Array) -> Array:
         """Blur `planes` as a view sees them; one weight for each output pixel, and for each colour of the PSFs."""
-        psfs = piece.psfs[view : view + 1, ...]
         blur = kernel("psf_gather", planes)
         if weights.shape[-3] == 1:
-            return blur(planes, psfs, weights, self.boundary)
-        return weights * blur(planes, psfs, piece.near, self.boundary)
+            return blur(planes, psf, weights, self.boundary)
+        return weights * blur(planes, psf, piece.near, self.boundary)
 
-    def _open_shares(self, view: int) -> Iterator[tuple[_Piece | None, Array]]:
-        """Yield for every layer its place and T there (0 out of its sight); last None and T behind all layers."""
+    def _open_shares(
+        self, view: int, pieces: Sequence[_Piece], psfs: Sequence[Array]
+    ) -> Iterator[tuple[_Piece | None, Array]]:
+        """Yield for every layer its place and T there (0 out of its sight); last None and T behind all layers.
+
+        `psfs` are those of the view, one for each layer.
+        """
         xp = array_namespace(self.alphas)
-        colours = self._bank.shape[-3]
+        colours = psfs[0].shape[-3]
         share = xp.ones((colours, *self.alphas.shape[-2:]), dtype=self.alphas.dtype, device=device(self.alphas))
         closed = CLOSED * float(xp.finfo(self.alphas.dtype).eps)
-        for piece in self._pieces:
+        for piece in pieces:
             window = (..., piece.rows, piece.cols)
             seen = share[window] * piece.near
             yield piece, seen
             alpha = xp.broadcast_to(self._alpha(piece), (colours, *piece.near.shape[-2:]))
-            left = share[window] - self._gather(alpha, piece, view, seen)
+            left = share[window] - self._gather(alpha, piece, psfs[piece.layer], seen)
             share = _replaced(share, piece, xp.where(left > closed, left, xp.zeros_like(left)))
         yield None, share
 
@@ -225,15 +256,16 @@ class LayeredDefocus(LinearOperator):
         if fused is not None:
             closed = CLOSED * float(xp.finfo(x.dtype).eps)
             return fused(x, self.alphas, self._psfs, self.channels, self.boundary, self.normalize, closed)
-        views = []
+        views, pieces, whole = [], self._pieces, self._psfs
         for view in range(len(self.views)):
-            y = xp.zeros((*x.shape[:-3], self.channels, *x.shape[-2:]), dtype=x.dtype, device=device(x))
-            for piece, seen in self._open_shares(view):
+            y = zeros_for(x, (*x.shape[:-3], self.channels, *x.shape[-2:]))
+            psfs = [psf[view : view + 1, ...] for psf in whole]
+            for piece, seen in self._open_shares(view, pieces, psfs):
                 if piece is None:
                     y = self._cover(y, seen)
                     break
                 light = self._colours(x, piece)[..., piece.rows, piece.cols] * self._alpha(piece)
-                part = y[..., piece.rows, piece.cols] + self._gather(light, piece, view, seen)
+                part = y[..., piece.rows, piece.cols] + self._gather(light, piece, psfs[piece.layer], seen)
                 y = _replaced(y, piece, part)
             views.append(y)
         return views[0] if len(views) == 1 else xp.concat(views, axis=-3)
@@ -242,15 +274,17 @@ class LayeredDefocus(LinearOperator):
         xp = array_namespace(y)
         size = (*y.shape[:-3], self.channels, *y.shape[-2:])
         count = len(self.radii) if self.per_layer else 1
-        outs = [xp.zeros(size, dtype=y.dtype, device=device(y)) for _ in range(count)]
+        outs = [zeros_for(y, size) for _ in range(count)]
+        pieces, whole = self._pieces, self._psfs
         for view in range(len(self.views)):
-            *shares, (_, open_share) = list(self._open_shares(view))
+            psfs = [psf[view : view + 1, ...] for psf in whole]
+            *shares, (_, open_share) = list(self._open_shares(view, pieces, psfs))
             u = self._cover(y[..., view * self.channels : (view + 1) * self.channels, :, :], open_share)
             for piece, seen in shares:
                 assert piece is not None
                 window = (..., piece.rows, piece.cols)
                 weights, back = (seen, u[window]) if seen.shape[-3] == 1 else (piece.near, seen * u[window])
-                sent = kernel("psf_gather_adjoint", y)(back, piece.psfs[view : view + 1, ...], weights, self.boundary)
+                sent = kernel("psf_gather_adjoint", y)(back, psfs[piece.layer], weights, self.boundary)
                 place = piece.layer if self.per_layer else 0
                 outs[place] = _replaced(outs[place], piece, outs[place][window] + sent * self._alpha(piece))
         return outs[0] if len(outs) == 1 else xp.concat(outs, axis=-3)
@@ -335,8 +369,8 @@ def _span(lines: Any, margin: int) -> slice:
 
 
 def _trimmed(psfs: Array) -> Array:
-    """Cut equal margins of zeros off PSFs that are design data; keep the others whole."""
-    if tracing() or getattr(psfs, "requires_grad", False):
+    """Cut equal margins of zeros off PSFs that are design data."""
+    if tracing():
         return psfs
     used = (_to_host(psfs) != 0).any(axis=(0, 1, 2))
     h, w = used.shape
@@ -356,7 +390,8 @@ def _replaced(whole: Array, piece: _Piece, part: Array) -> Array:
     window = (..., piece.rows, piece.cols)
     if part.shape == whole.shape:
         return part
-    if getattr(part, "requires_grad", False) or getattr(whole, "requires_grad", False) or tracing():
+    recorded = any(getattr(a, "requires_grad", False) for a in (part, whole))
+    if tracing() or recorded or transformed(part) or transformed(whole):
         whole = whole + 0
     whole[window] = part
     return whole

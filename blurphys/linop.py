@@ -13,6 +13,7 @@ from array_api_compat import device
 from .arithmetic import Arithmetic
 from .autocast import full_precision, without_autocast
 from .derived import Derived
+from .frozen import freeze
 from .inputs import describe, detached, require_float, require_image, require_same_kind, tracing, whole_numbers
 from .stored import Span, is_stored, take
 from .types import Array, Shape
@@ -226,7 +227,6 @@ class LinearOperator(Arithmetic, Derived, ABC):
         """Whether the maps are an HDF5 dataset, so that only a window of the operator can be applied."""
         return self._maps is not None and is_stored(getattr(self, self._maps))
 
-    @property
     def _map_numbers(self) -> float:
         """Numbers that the maps hold for each pixel of the frame."""
         if self._maps is None:
@@ -251,8 +251,7 @@ class LinearOperator(Arithmetic, Derived, ABC):
     def _with(self, **changes: Any) -> Self:
         """Copy with other fields, without the checks of the constructor."""
         new = copy.copy(self)
-        new.__dict__.pop("H", None)
-        new.__dict__.update(changes)
+        freeze(new, **changes)
         return new
 
     def _check(self, x: Array, method: str, shape: Shape) -> None:

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 
 from .algebra import Adjoint, Composed, _Combination
 from .boundary import extend
+from .frozen import freeze
 from .linop import LinearOperator, require_float, whole_numbers
 from .stored import Span
 from .types import Array, Shape
@@ -56,10 +57,9 @@ class Window(LinearOperator):
     margin: int | tuple[int, int] = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", whole_numbers("Window", "shape", self.shape))
+        freeze(self, shape=whole_numbers("Window", "shape", self.shape), margin=_pair("Window", self.margin))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"Window: expected shape (C, H, W) of positive sizes, got {self.shape}")
-        object.__setattr__(self, "margin", _pair("Window", self.margin))
 
     @property
     def _sides(self) -> tuple[int, int]:

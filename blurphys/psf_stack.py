@@ -6,10 +6,12 @@ import warnings
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, Self, final
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from .boundary import check_boundary, check_extension, extend, fold
+from .engines.convolve import zeros_for
 from .engines.registry import kernel
+from .frozen import freeze
 from .inputs import detached, require_float, require_same_kind, tracing, whole_numbers
 from .linop import LinearOperator
 from .maps import check_maps, check_simplex
@@ -262,7 +264,7 @@ class PixelPSF(LinearOperator):
     def _adjoint(self, y: Array) -> Array:
         (h, w), (rows, cols) = self._support, y.shape[-2:]
         shape = (*y.shape[:-2], rows + h - 1, cols + w - 1)
-        plane = array_namespace(y).zeros(shape, dtype=y.dtype, device=device(y))
+        plane = zeros_for(y, shape)
         for i in range(h):
             for j in range(w):
                 a, b = h - 1 - i, w - 1 - j
@@ -318,7 +320,7 @@ class Convolution(LinearOperator):
     def __post_init__(self) -> None:
         require_float("Convolution", "psf", self.psf)
         check_boundary(self.boundary, "Convolution")
-        object.__setattr__(self, "shape", whole_numbers("Convolution", "shape", self.shape))
+        freeze(self, shape=whole_numbers("Convolution", "shape", self.shape))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"Convolution: expected shape (C, H, W) of positive sizes, got {self.shape}")
         got = tuple(self.psf.shape)

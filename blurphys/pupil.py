@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from .frozen import freeze
 from .psf import butterworth_ring, check_ring, disk_coverage
 
 __all__ = ["Pupil"]
@@ -72,10 +73,10 @@ class Pupil:
         if abs(total - 1) > 1e-12:  # else it was divided before, and once more would change the last bits
             grid /= total
         grid.setflags(write=False)
-        object.__setattr__(self, "intensity", grid)
+        freeze(self, intensity=grid)
         made = self.parameters if self._described == _identity(grid, self.extent) else {"kind": "measured"}
         sensor = {name: getattr(self, name) for name in ("extent", "split", "cross_talk", "angle")}
-        object.__setattr__(self, "parameters", {**made, **sensor})
+        freeze(self, parameters={**made, **sensor})
 
     @classmethod
     def disk(

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 from .boundary import check_boundary, check_extension
 from .engines.registry import kernel
+from .frozen import freeze
 from .linop import LinearOperator, detached, require_same_kind, whole_numbers
 from .maps import check_maps, check_simplex
 from .mixing import check_channels, check_mix, flat_colours, symmetric_psf
@@ -89,7 +90,7 @@ class SymmetricMixture(LinearOperator):
             raise ValueError(
                 f"{owner}: expected {levels} odd supports from 1 to the {widest} px of the taps, got {given}"
             )
-        object.__setattr__(self, "supports", given)
+        freeze(self, supports=given)
         check_mix(owner, self.mix, self.like, self.channels, levels)
         check_extension(self.in_shape, (self.halo,) * 2, (self.halo,) * 2, self.boundary, owner)
 

@@ -19,6 +19,7 @@ from array_api_compat import array_namespace, device, is_numpy_array, is_torch_a
 
 from .algebra import _Combination
 from .autocast import full_precision, without_autocast
+from .frozen import freeze, symbolic, transformed
 from .linop import LinearOperator, require_same_kind, whole_numbers
 from .progress import watch
 from .stored import Span, is_stored, overlap, release, settle, stand_in, take
@@ -33,7 +34,7 @@ DEFAULT_MEMORY = 2**28
 
 def _recording(x: Array) -> bool:
     """Whether torch may record what is computed: then tiles are joined, not written into one another's memory."""
-    return is_torch_array(x) and bool(sys.modules["torch"].is_grad_enabled())
+    return is_torch_array(x) and (bool(sys.modules["torch"].is_grad_enabled()) or symbolic() or transformed(x))
 
 
 @final
@@ -59,7 +60,7 @@ class Tiled(_Combination):
         check_operator(self.operator)
         if self.tile is not None:
             pair = (self.tile, self.tile) if isinstance(self.tile, Integral) and self.tile is not True else self.tile
-            object.__setattr__(self, "tile", whole_numbers("tiled", "tile", pair))
+            freeze(self, tile=whole_numbers("tiled", "tile", pair))
             if len(self.tile) != 2 or min(self.tile) < 1:
                 raise ValueError(f"tiled: expected tile as (rows, columns) of at least 1 px, got {self.tile}")
         limit = self.max_memory
@@ -200,7 +201,8 @@ class Tiled(_Combination):
         if out is None and not join:
             out = xp.empty((*lead, *shape), dtype=kind.dtype, device=device(kind))
         strips = []
-        with watch("tiled", ceil(height / rows) * ceil(width / cols)) as advance:
+        count = ceil(height / rows) * ceil(width / cols)
+        with nullcontext(lambda: None) if symbolic() else watch("tiled", count) as advance:
             for top in range(0, height, rows):
                 strip = []
                 r = slice(top, min(top + rows, height))

@@ -111,14 +111,15 @@ class Plan:
     def of(A: LinearOperator, size: int, lead: Shape) -> Plan:
         parts = leaves(A).values()
         planes = WORK * max(max(a.in_shape[0], a.out_shape[0]) for a in parts) + 2 * (A.in_shape[0] + A.out_shape[0])
-        numbers = sum(a._map_numbers for a in parts) + prod(lead) * planes
+        numbers = sum(a._map_numbers() for a in parts) + prod(lead) * planes
         return Plan(tuple(A.out_shape[-2:]), margin_of(A), edge_rule(A), numbers * size)  # type: ignore[arg-type]
 
     def bytes(self, tile: tuple[int, int]) -> float:
         """What the largest window of a tiling needs."""
         if self.rule == "whole":
             return self.cost * prod(self.frame)
-        return self.cost * prod(min(n, t + 2 * self.margin) for n, t in zip(self.frame, tile, strict=True))
+        rows, cols = (min(n, t + 2 * self.margin) for n, t in zip(self.frame, tile, strict=True))
+        return self.cost * (rows * cols)
 
     def smallest(self) -> tuple[int, int]:
         """Return the smallest tile that is chosen; its window has at most nine times its pixels."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 import blurphys as bp
+from blurphys.frozen import freeze
 
 from . import optics
 from .distortion import RadialDistortion
@@ -62,7 +63,7 @@ class Imperfections:
             values = tuple(float(v) for v in getattr(self, name))
             if len(values) != count or not all(math.isfinite(v) and v > 0 for v in values):
                 raise ValueError(f"Imperfections: expected {name} = {count} numbers > 0, got {getattr(self, name)}")
-            object.__setattr__(self, name, values)
+            freeze(self, **{name: values})
         if not 0 < self.vignetting <= 1:
             raise ValueError(f"Imperfections: expected vignetting above 0 and at most 1, got {self.vignetting}")
         if not (math.isfinite(self.field_curvature_px) and abs(self.cat_eye) < 2):
@@ -164,7 +165,7 @@ class Camera:
             low, high = bounds
             if not (0 < low <= high < math.inf):
                 raise ValueError(f"Camera: expected {field} = (low, high) with 0 < low <= high, got {bounds}")
-            object.__setattr__(self, field, (float(low), float(high)))
+            freeze(self, **{field: (float(low), float(high))})
         if self.focus_range_m is not None:
             replace(self.lens, focus_distance_m=self.focus_range_m[0])
         if self.published is not None:

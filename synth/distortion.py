@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from blurphys.frozen import freeze
+
 __all__ = ["Kind", "RadialDistortion"]
 
 Kind: TypeAlias = Literal["image", "depth", "mask", "radius"]
@@ -97,7 +99,7 @@ class RadialDistortion:
                 raise ValueError(f"RadialDistortion: expected {name} to be a number, got {value!r}")
             if not math.isfinite(value):
                 raise ValueError(f"RadialDistortion: expected {name} to be finite, got {value!r}")
-            object.__setattr__(self, name, float(value))
+            freeze(self, **{name: float(value)})
         if not self.coefficients[3] > 0:
             origin = " = 1 - a - b - c" if self.d is None else ""
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
+from blurphys.frozen import freeze
 
 from .noise import ShotReadNoise
 
@@ -90,11 +91,11 @@ class Sensor:
         if not isinstance(self.noise, ShotReadNoise):
             raise ValueError(f"Sensor: expected noise to be a ShotReadNoise, got {self.noise!r}")
         if self.bits is not None:
-            object.__setattr__(self, "bits", _bits("Sensor", self.bits))
+            freeze(self, bits=_bits("Sensor", self.bits))
         black = _number("Sensor", "black_level", self.black_level)
-        object.__setattr__(self, "black_level", black)
+        freeze(self, black_level=black)
         if self.white_level is not None:
-            object.__setattr__(self, "white_level", _number("Sensor", "white_level", self.white_level))
+            freeze(self, white_level=_number("Sensor", "white_level", self.white_level))
         if not 0 <= black < self.white <= self.largest_code:
             hint = "; with bits unset the codes run from 0 to 1" if self.bits is None else ""
             raise ValueError(
@@ -419,7 +420,7 @@ class ToneCurve:
             value = _number("ToneCurve", field, getattr(self, field))
             if not least <= value <= 1000:
                 raise ValueError(f"ToneCurve: expected {field} from {least:g} to 1000, got {value:g}")
-            object.__setattr__(self, field, value)
+            freeze(self, **{field: value})
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Encode linear light.

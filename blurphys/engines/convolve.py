@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_torch_array
 
 from ..types import Array, Shape
 from .dynamic_range import BLOCK, REACH, Way, way_of
 
-__all__ = ["PSFConvolver", "accumulate", "conv1d_adjoint", "conv1d_valid", "way_for"]
+__all__ = ["PSFConvolver", "accumulate", "conv1d_adjoint", "conv1d_valid", "way_for", "zeros_for"]
 
 DIRECT_TAPS = 49
 """Kernels of at most this many taps are applied as shifted slices, larger ones by FFT. A shifted multiply-add moves
@@ -16,6 +16,13 @@ about as much memory as 1/50 of a forward and inverse real FFT of the same image
 
 def _along(x: Array, axis: int, start: int, stop: int) -> Array:
     return x[..., start:stop] if axis == -1 else x[..., start:stop, :]
+
+
+def zeros_for(x: Array, shape: Shape) -> Array:
+    """Zeros to write what is made of `x` into; under `torch.func.vmap` they have the batch of `x`."""
+    if is_torch_array(x):
+        return x.new_zeros(shape)
+    return array_namespace(x).zeros(shape, dtype=x.dtype, device=device(x))
 
 
 def accumulate(total: Array | None, part: Array) -> Array:
@@ -38,11 +45,10 @@ def conv1d_valid(u: Array, taps: Array, axis: int) -> Array:
 
 def conv1d_adjoint(v: Array, taps: Array, axis: int) -> Array:
     """Apply the transpose of `conv1d_valid`; the axis grows by t-1."""
-    xp = array_namespace(v)
     t, n = taps.shape[-1], v.shape[axis]
     shape = list(v.shape)
     shape[axis] = n + t - 1
-    out = xp.zeros(tuple(shape), dtype=v.dtype, device=device(v))
+    out = zeros_for(v, tuple(shape))
     for i in range(t):
         part = taps[:, i][:, None, None] * v
         if axis == -1:
@@ -219,10 +225,9 @@ class PSFConvolver:
         """Apply the transpose of the valid convolution to an image prepared by `transform_adjoint`."""
         if not self.direct:
             return self.restore(prepared * self._spectrum(view, level, flipped=True))
-        xp = array_namespace(prepared)
         psf = self.psfs[view, level, :, :, :]
         h, w = psf.shape[-2:]
-        out = xp.zeros((*prepared.shape[:-2], *self.plane), dtype=prepared.dtype, device=device(prepared))
+        out = zeros_for(prepared, (*prepared.shape[:-2], *self.plane))
         for i in range(h):
             for j in range(w):
                 a, b = h - 1 - i, w - 1 - j

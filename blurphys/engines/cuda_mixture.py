@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..frozen import freeze
 from ..types import Array, Shape
 from .cuda_launch import MAX_GRID, Device, partial_sums
 
@@ -86,13 +87,16 @@ class Mixture:
     outputs: int = field(init=False)
 
     def __post_init__(self) -> None:
-        put, xp = object.__setattr__, self.device.xp
-        put(self, "flat", planes_of(self.device, self.image))
-        put(self, "maps", shared_batch(self.device, self.given_maps, self.lead, 3))
-        put(self, "mix", None if self.given_mix is None else xp.ascontiguousarray(self.given_mix))
+        mix = None if self.given_mix is None else self.device.xp.ascontiguousarray(self.given_mix)
         own = self.image.shape[-3]
-        put(self, "channels", own if self.mix is None else self.mix.shape[1])
-        put(self, "outputs", own if self.mix is None else self.mix.shape[0])
+        freeze(
+            self,
+            flat=planes_of(self.device, self.image),
+            maps=shared_batch(self.device, self.given_maps, self.lead, 3),
+            mix=mix,
+            channels=own if mix is None else mix.shape[1],
+            outputs=own if mix is None else mix.shape[0],
+        )
 
     @property
     def lead(self) -> Shape:

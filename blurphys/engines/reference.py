@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from ..boundary import extend, fold
 from ..types import Array, Shape
-from .convolve import PSFConvolver, accumulate, conv1d_adjoint, conv1d_valid, way_for
+from .convolve import PSFConvolver, accumulate, conv1d_adjoint, conv1d_valid, way_for, zeros_for
 from .dynamic_range import Way
 from .guards import guarded
 
@@ -30,10 +30,6 @@ __all__ = [
     "recursive_mixture",
     "recursive_mixture_adjoint",
 ]
-
-
-def _zeros(x: Array, shape: Shape) -> Array:
-    return array_namespace(x).zeros(shape, dtype=x.dtype, device=device(x))
 
 
 def _resized(x: Array, channels: int, rows: int, cols: int) -> Shape:
@@ -101,7 +97,7 @@ def gaussian_mixture(
     h = max(halves)
     rows, cols = x.shape[-2:]
     plane = extend(x, (h, h), (h, h), boundary)
-    y = _zeros(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols))
+    y = zeros_for(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols))
     for top, bottom in _strips(x, rows, h):
         n = bottom - top
         u = plane[..., top : bottom + 2 * h, :]
@@ -128,13 +124,13 @@ def gaussian_mixture_adjoint(
     h = max(halves)
     rows, cols = y.shape[-2:]
     channels = y.shape[-3] if mix is None else mix.shape[1]
-    plane = _zeros(y, _resized(y, channels, rows + 2 * h, cols + 2 * h))
+    plane = zeros_for(y, _resized(y, channels, rows + 2 * h, cols + 2 * h))
     for top, bottom in _strips(y, rows, h):
         n = bottom - top
-        sums = [_zeros(y, _resized(y, channels, n, cols + 2 * h)) for _ in range(h + 1)]
+        sums = [zeros_for(y, _resized(y, channels, n, cols + 2 * h)) for _ in range(h + 1)]
         for k, half in enumerate(halves):
             z = _mixed_adjoint(_map(maps, k, slice(top, bottom)) * y[..., top:bottom, :], mix, k)
-            s = _zeros(y, sums[0].shape)
+            s = zeros_for(y, sums[0].shape)
             s[..., h : h + cols] += _tap(taps, k, 0) * z
             for t in range(1, half + 1):
                 part = _tap(taps, k, t) * z
@@ -176,7 +172,7 @@ def recursive_mixture(
     reach = 0 if stagewise else h * (levels - 1)
     step = h if stagewise else 0
     plane = extend(x, (reach, reach), (reach, reach), boundary)
-    y = _zeros(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols))
+    y = zeros_for(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols))
     for top, bottom in [(0, rows)] if stagewise else _strips(x, rows, reach):
         u = plane[..., top : bottom + 2 * reach, :]
         strip = _map(maps, 0, slice(top, bottom)) * _mixed(_crop(u, reach), mix, 0)
@@ -203,7 +199,7 @@ def recursive_mixture_adjoint(
     channels = y.shape[-3] if mix is None else mix.shape[1]
     reach = 0 if stagewise else h * (levels - 1)
     step = h if stagewise else 0
-    plane = _zeros(y, _resized(y, channels, rows + 2 * reach, cols + 2 * reach))
+    plane = zeros_for(y, _resized(y, channels, rows + 2 * reach, cols + 2 * reach))
     for top, bottom in [(0, rows)] if stagewise else _strips(y, rows, reach):
         part = y[..., top:bottom, :]
         v = _mixed_adjoint(_map(maps, levels - 1, slice(top, bottom)) * part, mix, levels - 1)
@@ -345,7 +341,7 @@ def psf_interpolate(x: Array, psfs: Array, index: Array, fraction: Array, bounda
     size = max(64, 3 * max(psfs.shape[-2:]))
     whole = PSFConvolver(psfs, (rows, cols), way="direct")
     plane = extend(x, whole.before, whole.after, boundary)
-    y = _zeros(x, _resized(x, views * channels, rows, cols))
+    y = zeros_for(x, _resized(x, views * channels, rows, cols))
     convolvers: dict[tuple[Shape, Way], PSFConvolver] = {}
     for r, c in _tiles(rows, cols, size):
         shape = (r.stop - r.start, c.stop - c.start)
@@ -369,7 +365,7 @@ def psf_interpolate_adjoint(y: Array, psfs: Array, index: Array, fraction: Array
     channels = y.shape[-3] // views
     size = max(64, 3 * max(psfs.shape[-2:]))
     whole = PSFConvolver(psfs, (rows, cols), way="direct")
-    plane = _zeros(y, _resized(y, channels, rows + whole.margin[0], cols + whole.margin[1]))
+    plane = zeros_for(y, _resized(y, channels, rows + whole.margin[0], cols + whole.margin[1]))
     convolvers: dict[tuple[Shape, Way], PSFConvolver] = {}
     for r, c in _tiles(rows, cols, size):
         shape = (r.stop - r.start, c.stop - c.start)

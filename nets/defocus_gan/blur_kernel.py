@@ -63,7 +63,7 @@ class _Levels(bp.PSFBank):
 
     def __init__(self, psfs: Tensor, radii: np.ndarray, nodes: tuple[float, ...]) -> None:
         self.pupil, self.views, self.radii, self.nodes = None, ("combined",), radii, nodes
-        self._psfs, self._stacked = {"combined": psfs}, {}
+        self._psfs = {"combined": psfs}
 
 
 class LearnableBlurKernel(Net):

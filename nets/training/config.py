@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from blurphys.frozen import freeze
+
 from .fields import (
     Schedule,
     as_paths,
@@ -99,7 +101,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_choice("kind", self.kind, KINDS)
-        object.__setattr__(self, "out", as_paths("out", self.out)[0])
+        freeze(self, out=as_paths("out", self.out)[0])
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(f"train: expected either epochs or steps, got epochs={self.epochs}, steps={self.steps}")
         require_whole(self.unit + "s", self.epochs if self.steps is None else self.steps, 1)
@@ -108,18 +110,18 @@ class TrainConfig:
         require_whole("workers", self.workers)
         require_whole("log_every", self.log_every, 1)
         require_whole("checkpoint_every", self.checkpoint_every, 1)
-        object.__setattr__(self, "learning_rate", as_schedule("learning_rate", self.learning_rate))
+        freeze(self, learning_rate=as_schedule("learning_rate", self.learning_rate))
         if self.ema is not None:
             require_number("ema", self.ema, 0.0, 0.999999)
         require_choice("amp", self.amp, ("off", "bf16"))
         require_choice("device", self.device, ("auto", "cpu", "cuda"))
         require_flag("checkpointing", self.checkpointing)
         require_flag("compile", self.compile)
-        object.__setattr__(self, "losses", tuple(self.losses))
+        freeze(self, losses=tuple(self.losses))
         restarts = tuple(require_whole("restarts", start, 1) for start in self.restarts)
         if sorted(set(restarts)) != list(restarts):
             raise ValueError(f"train: expected restarts to rise, got {list(restarts)}")
-        object.__setattr__(self, "restarts", restarts)
+        freeze(self, restarts=restarts)
         if restarts and self.validation is None:
             raise ValueError("train: restarts load the best network, which only a validation can find")
         self._check_kind()
@@ -128,7 +130,7 @@ class TrainConfig:
         for kind, record in (("adversarial", AdversarialConfig), ("reblurring", ReblurringConfig)):
             given = getattr(self, kind)
             if given is None and self.kind == kind:
-                object.__setattr__(self, kind, record())
+                freeze(self, **{kind: record()})
             elif given is not None and self.kind != kind:
                 raise ValueError(f"train: [{kind}] belongs to kind = {kind!r}, got kind = {self.kind!r}")
         if self.kind == "reblurring" and self.losses:

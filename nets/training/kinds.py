@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from blurphys.frozen import freeze
+
 from .fields import require_choice, require_number, require_text, require_whole
 from .records import NetConfig
 
@@ -97,7 +99,7 @@ class ReblurringConfig:
         starts = [start for start, _ in pairs]
         if starts[0] != 0 or sorted(set(starts)) != starts:
             raise ValueError(f"train: expected reblurring.phases to begin at 0 and to rise, got {starts}")
-        object.__setattr__(self, "phases", tuple(pairs))
+        freeze(self, phases=tuple(pairs))
         require_number("reblurring.weight", self.weight, open_low=True)
         require_number("reblurring.smoothness", self.smoothness)
         require_whole("reblurring.smoothness_from", self.smoothness_from)

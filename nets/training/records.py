@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
+from blurphys.frozen import freeze
+
 from .fields import as_arguments, as_paths, require_choice, require_flag, require_number, require_text, require_whole
 
 __all__ = ["DataConfig", "LossConfig", "NetConfig", "OptimiserConfig", "ValidationConfig"]
@@ -25,7 +27,7 @@ class NetConfig:
 
     def __post_init__(self) -> None:
         require_text("the name of a network", self.name)
-        object.__setattr__(self, "arguments", as_arguments(f"the arguments of {self.name}", self.arguments))
+        freeze(self, arguments=as_arguments(f"the arguments of {self.name}", self.arguments))
         if self.start_from is not None:
             require_text("start_from", self.start_from)
 
@@ -78,7 +80,7 @@ class DataConfig:
     table: InitVar[str] = "data"
 
     def __post_init__(self, table: str) -> None:
-        object.__setattr__(self, "path", as_paths(f"{table}.path", self.path))
+        freeze(self, path=as_paths(f"{table}.path", self.path))
         if bool(self.path) == (self.reader is not None):
             raise ValueError(
                 f"train: expected [{table}] to have either a path (a dataset of blurphys synth) or a reader, got "
@@ -88,7 +90,7 @@ class DataConfig:
             require_choice(f"{table}.reader", self.reader, READERS)
             if self.root is None:
                 raise ValueError(f"train: the reader {self.reader} needs {table}.root, the folder of the dataset")
-            object.__setattr__(self, "root", as_paths(f"{table}.root", self.root)[0])
+            freeze(self, root=as_paths(f"{table}.root", self.root)[0])
         elif self.root is not None or self.split is not None:
             raise ValueError(f"train: {table}.root and {table}.split belong to a reader; a path has its own split")
         if self.split is not None:
@@ -107,7 +109,7 @@ class DataConfig:
             if len(given) != 2:
                 raise ValueError(f"train: expected {table}.crop to be a size or (height, width), got {self.crop!r}")
             height, width = (require_whole(f"{table}.crop", side, 1) for side in given)
-            object.__setattr__(self, "crop", (height, width))
+            freeze(self, crop=(height, width))
             if height != width and self.augment not in ("none", "flips"):
                 raise ValueError(f"train: a crop of {height} x {width} px cannot be turned by 90 degrees; use a square")
 
@@ -128,7 +130,7 @@ class LossConfig:
         require_whole(f"the start of the loss {self.name}", self.start)
         if self.stop is not None:
             require_whole(f"the stop of the loss {self.name}", self.stop, self.start + 1)
-        object.__setattr__(self, "arguments", as_arguments(f"the arguments of the loss {self.name}", self.arguments))
+        freeze(self, arguments=as_arguments(f"the arguments of the loss {self.name}", self.arguments))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,7 @@ class OptimiserConfig:
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
             raise ValueError(f"train: expected optimiser.betas to be two numbers, got {self.betas!r}")
         betas = tuple(require_number("optimiser.betas", beta, 0.0, 0.999999) for beta in self.betas)
-        object.__setattr__(self, "betas", betas)
+        freeze(self, betas=betas)
         require_number("optimiser.epsilon", self.epsilon, open_low=True)
         require_number("optimiser.weight_decay", self.weight_decay)
         if self.clip is not None:

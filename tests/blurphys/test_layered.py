@@ -138,3 +138,34 @@ def test_bad_types():
         bp.LayeredDefocus(np.ones((2, 9, 9), int), radii=(0.0, 1.0), bank=BANK)
     with pytest.raises(TypeError, match="PSFBank"):
         bp.LayeredDefocus(np.ones((2, 9, 9)), radii=(0.0, 1.0), bank=PUPIL)
+
+
+@pytest.mark.parametrize("form", ["before", "after", "transform"])
+def test_gradient_in_the_alphas_where_a_layer_is_not_yet(form):
+    """A layer that grows by a little into a gap sends light into its surroundings, however far from the layer."""
+    rng = np.random.default_rng(4)
+    alphas = torch.from_numpy(rng.uniform(0.2, 0.8, (2, 7, 9)))
+    alphas[0, :, :6], alphas[-1] = 0, 1
+    x = torch.from_numpy(rng.normal(size=(2, 7, 9)))
+    bank = bp.PSFBank(PUPIL, max_radius=2.0)
+
+    def loss(A):
+        return A(x).square().sum()
+
+    def make(alphas):
+        return bp.LayeredDefocus(alphas, radii=(1.3, -0.6), bank=bank, channels=1, per_layer=True)
+
+    if form == "transform":
+        found = torch.func.grad(lambda a: loss(make(a)))(alphas)
+    else:
+        leaf = alphas.clone().requires_grad_(form == "before")
+        A = make(leaf)
+        loss(A)
+        leaf.requires_grad_()  # alphas may turn into parameters after the operator was made and used
+        (found,) = torch.autograd.grad(loss(A), leaf)
+    step = 1e-6
+    for row, col in ((0, 0), (3, 2), (6, 5), (3, 7)):
+        more = alphas.clone()
+        more[0, row, col] += step
+        slope = float((loss(make(more)) - loss(make(alphas))) / step)
+        assert abs(slope) > 1e-2 and abs(float(found[0, row, col]) - slope) < 1e-3 * (1 + abs(slope))
