@@ -18,7 +18,7 @@ __all__ = ["Memo", "plainly", "freeze", "symbolic", "transformed"]
 Value = TypeVar("Value")
 
 
-def freeze(record: object, **fields: Any) -> None:
+def freeze(record: object, /, **fields: Any) -> None:
     """Give fields of a frozen dataclass their final values, before anybody else sees it: in `__post_init__`, say."""
     for name, value in fields.items():
         object.__setattr__(record, name, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import prod
@@ -250,8 +249,8 @@ class LinearOperator(Arithmetic, Derived, ABC):
 
     def _with(self, **changes: Any) -> Self:
         """Copy with other fields, without the checks of the constructor."""
-        new = copy.copy(self)
-        freeze(new, **changes)
+        new = object.__new__(type(self))
+        freeze(new, **(vars(self) | changes))
         return new
 
     def _check(self, x: Array, method: str, shape: Shape) -> None:
