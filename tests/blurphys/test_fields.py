@@ -21,7 +21,7 @@ def test_replaced_sigmas_get_supports_of_their_own():
 
 
 def test_a_learned_bank_is_not_frozen():
-    psfs = {view: torch.rand(3, 5, 5, dtype=torch.float64) for view in ("left", "right")}
+    psfs = {view: torch.rand(3, 5, 5, dtype=torch.float64) / 12.5 for view in ("left", "right")}
     bank = bp.PSFBank(psfs=psfs, radii=(-1.0, 0.0, 1.0))
     c = torch.linspace(-1, 1, 8 * 9, dtype=torch.float64).reshape(8, 9)
     for psf in psfs.values():
