@@ -43,8 +43,8 @@ def matvec(matrix: np.ndarray, x: np.ndarray, shape) -> np.ndarray:
 # ---- nobody is forgotten ------------------------------------------------------------------------------------------
 
 ELSEWHERE = {
-    "blurphys.adapters.Foreign",  # the functions of others: test_check.py
-    "nets.recursive_kernels.ColourPairs",  # tensors of three colours alone: test_blur_kernel.py
+    "blurphys.adapters.Foreign",  # the functions of others: test_linalg.py
+    "nets.recursive_kernels.ColourPairs",  # tensors of three colours alone: test_nrknet.py
 }
 
 

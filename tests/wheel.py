@@ -41,9 +41,18 @@ def main() -> None:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         environment = inherited | {"PYTHONPATH": str(folder), "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
-        def run(*command: object) -> None:
+        def run(*command: object) -> str:
             print("$", *command, flush=True)
-            subprocess.run([str(part) for part in command], cwd=folder, env=environment, check=True)
+            done = subprocess.run(
+                [str(part) for part in command],
+                cwd=folder,
+                env=environment,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            print(done.stdout, end="", flush=True)
+            return done.stdout
 
         pip = (sys.executable, "-m", "pip", "--quiet")
         run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
@@ -58,7 +67,7 @@ def main() -> None:
         run(python, "-c", WHERE.format(own=str(own)))
         (folder / "my_blur.py").write_text(OPERATOR)
         blurphys = folder / "own" / "bin" / "blurphys"
-        run(blurphys, "doctor")
+        assert "PROBLEM" not in run(blurphys, "doctor")
         run(blurphys, "check", "my_blur:build")
         rng = np.random.default_rng(0)
         np.save(folder / "photo.npy", rng.random((48, 64, 3), dtype=np.float32))
