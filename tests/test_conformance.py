@@ -43,7 +43,7 @@ def matvec(matrix: np.ndarray, x: np.ndarray, shape) -> np.ndarray:
 # ---- nobody is forgotten ------------------------------------------------------------------------------------------
 
 ELSEWHERE = {
-    "blurphys.adapters.Foreign",  # the functions of others: test_linalg.py
+    "blurphys.adapters.foreign.Foreign",  # the functions of others: test_linalg.py
     "nets.recursive_kernels.ColourPairs",  # tensors of three colours alone: test_nrknet.py
 }
 

@@ -254,7 +254,7 @@ def test_bank_covers_a_radius_that_is_no_multiple_of_the_step():
 
 def test_bank_of_given_kernels_keeps_them():
     rng = np.random.default_rng(0)
-    psfs = rng.uniform(size=(3, 4, 5))
+    psfs = rng.uniform(size=(3, 4, 5)) / 10
     bank = bp.PSFBank(psfs=psfs, radii=(-1.0, 0.5, 2.0))
     assert np.array_equal(bank.psfs("combined"), psfs)
     assert [float(r) for r in bank.radii] == [-1.0, 0.5, 2.0]
