@@ -21,6 +21,9 @@ __all__ = ["HQSState", "hqs", "hqs_init", "hqs_step"]
 # black image too (whose relative residual is 1).
 DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 
+RHO = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Coupling of the outer iterations: the data first, the prior last. For a blur of unit gain."""
+
 
 class HQSState(NamedTuple):
     """Images: the data step's x, the prior step's z, both (*B, C, H, W), and y - A x, (*B, D, H, W)."""
@@ -98,7 +101,7 @@ def hqs(
     y: Array,
     *,
     prox: Prox,
-    rho: float | Sequence[float],
+    rho: float | Sequence[float] = RHO,
     strength: float = 3e-4,
     x0: Array | None = None,
     inner_tol: float = 1e-4,
@@ -122,10 +125,11 @@ def hqs(
         Gaussian noise of standard deviation sigma takes the place of such a map with sigma = sqrt(s).
     rho : float or sequence of float
         Coupling of x and z, positive; a sequence gives one value per outer iteration and its last one holds after that.
-        The dimension of rho is that of A^T A: for a blur of unit gain 1e-3 to 1 is usual.
+        The dimension of rho is that of A^T A: for a blur of unit gain 1e-3 to 1 is usual, and the default rises from
+        one to the other. A single small value leaves x to the data: see Notes.
     strength : float
         Weight of phi, zero or larger. No factor is hidden: the objective is the one above. For `tv` of images in [0, 1]
-        about ten times the variance of the noise, 1e-5 to 1e-2.
+        ten to fifteen times the variance of the noise, 1e-5 to 1e-2.
     x0 : array of shape (*B, C, H, W), optional
         The start; if omitted, y where the shapes of x and y agree. Otherwise zero, and then a small first rho lets the
         data speak first.
@@ -171,7 +175,11 @@ def hqs(
 
     For a fixed rho this solves the problem with phi replaced by its Moreau envelope, which tends to phi as rho grows:
     with phi = 1/2 ||x||^2 the limit is the Tikhonov solution (A^T A + mu I)^-1 A^T y, mu = strength rho / (strength +
-    rho). Hence the schedules: small rho first for speed, large rho last for accuracy.
+    rho). Hence the schedules: small rho first for speed, large rho last for accuracy. The data step passes noise on
+    with a gain of up to 1 / (2 sqrt(rho)), 5 for rho = 0.01, and x is what the data step made: with a small rho that
+    stays small the minimiser itself, CONVERGED, can be worse than y. PSNR of photos under blur of up to 4 px in dB,
+    noise of 0.2, 1 and 3 % of white: 25.6, 25.5, 24.4 blurred; 34.4, 28.1, 15.0 with rho = 0.01 and the strength as it
+    is; 34.2, 31.6, 28.2 with the default and strength = 15 times the variance of the noise.
     Cost per outer iteration: at most inner_iterations + 1 applications of A and of its adjoint, and one prox; memory:
     9 images and what prox needs.
 

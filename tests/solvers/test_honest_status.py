@@ -162,7 +162,7 @@ def test_every_solver_is_here():
 def test_converged_means_that_the_condition_holds(name, fault):
     A = OPERATORS[fault]
     y = observed(A)
-    for tol, limit in ((1e-3, 60), (1e-6, 100)):
+    for tol, limit in ((1e-3, 25), (1e-6, 60)):
         solution = solve(name, A, y, tol=tol, max_iterations=limit)
         if solution is None or not solution.converged:
             continue
@@ -250,7 +250,7 @@ def test_a_batch_of_a_solved_image_and_others(name, namespace, dtype):
     A = problems.CircularBlur(taps, SHAPE)
     x = np.stack([np.full(SHAPE, 0.5), problems.random_image(SHAPE, 1), problems.random_image(SHAPE, 2)])
     y = to_namespace(np.asarray(A.forward(x), dtype=dtype), namespace)
-    solution = SOLVERS[name](A, y, tol=1e-3, max_iterations=200)
+    solution = SOLVERS[name](A, y, tol=1e-3, max_iterations=60)
     assert solution.x.dtype == y.dtype
     assert len(solution.item_status) == 3
     for i, status in enumerate(solution.item_status):
@@ -319,8 +319,8 @@ def test_zeros_in_the_start_of_richardson_lucy():
     x = problems.random_image(SHAPE)
     start = np.full(SHAPE, 0.5)
     start[0, 1, 1] = 0
-    assert not solvers.richardson_lucy(A, A(x), x0=start, max_iterations=2000).converged
+    assert not solvers.richardson_lucy(A, A(x), x0=start, max_iterations=500).converged
     x[0, 1, 1] = 0
-    assert solvers.richardson_lucy(A, A(x), x0=start, max_iterations=2000, tol=1e-3).converged
+    assert solvers.richardson_lucy(A, A(x), x0=start, max_iterations=2000, tol=5e-3).converged
     for x0 in (0 * start, np.full(SHAPE, 1e-320)):
         assert solvers.richardson_lucy(A, A(x), x0=x0).status in (Status.STALLED, Status.NONFINITE)

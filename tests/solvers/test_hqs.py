@@ -143,3 +143,17 @@ def test_no_state_is_written_after_it_was_seen():
     for images in seen:
         for image, before in images:
             assert np.array_equal(image, before)
+
+
+def test_the_default_coupling_never_makes_a_noisy_image_worse():
+    """A single small rho does, and says CONVERGED of it: that is the minimiser which was asked for."""
+    x = np.kron(np.random.default_rng(5).random((1, 6, 6)), np.ones((1, 6, 6)))
+    A = problems.CircularBlur({(0, k): 0.2 for k in range(-2, 3)}, x.shape)
+    for sigma in (0.002, 0.01, 0.03):
+        y = A(x) + sigma * np.random.default_rng(6).normal(size=x.shape)
+        strength = 15 * sigma**2
+        restored = solvers.hqs(A, y, prox=solvers.tv, strength=strength).x
+        assert np.linalg.norm(restored - x) < 0.7 * np.linalg.norm(y - x)
+    small = solvers.hqs(A, y, prox=solvers.tv, rho=0.01)
+    assert small.status is Status.CONVERGED
+    assert np.linalg.norm(small.x - x) > np.linalg.norm(y - x) > np.linalg.norm(restored - x)
