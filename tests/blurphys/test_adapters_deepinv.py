@@ -9,9 +9,12 @@ import torch
 
 import blurphys as bp
 from tests.cases import CASES
+from tests.profiles import NIGHTLY
 from tests.strategies import Setup, to_numpy
 
-every_case = pytest.mark.parametrize("name", CASES)
+# A tiled row is slow and like its operator: one by day, all at night.
+ROWS = [name for name in CASES if NIGHTLY or name == "tiled_gkm" or not name.startswith("tiled")]
+every_case = pytest.mark.parametrize("name", ROWS)
 pytestmark = pytest.mark.usefixtures("deepinv")
 
 
