@@ -175,11 +175,11 @@ def hqs(
 
     For a fixed rho this solves the problem with phi replaced by its Moreau envelope, which tends to phi as rho grows:
     with phi = 1/2 ||x||^2 the limit is the Tikhonov solution (A^T A + mu I)^-1 A^T y, mu = strength rho / (strength +
-    rho). Hence the schedules: small rho first for speed, large rho last for accuracy. The data step passes noise on
-    with a gain of up to 1 / (2 sqrt(rho)), 5 for rho = 0.01, and x is what the data step made: with a small rho that
-    stays small the minimiser itself, CONVERGED, can be worse than y. PSNR of photos under blur of up to 4 px in dB,
-    noise of 0.2, 1 and 3 % of white: 25.6, 25.5, 24.4 blurred; 34.4, 28.1, 15.0 with rho = 0.01 and the strength as it
-    is; 34.2, 31.6, 28.2 with the default and strength = 15 times the variance of the noise.
+    rho). Hence the schedules: small rho first for speed, large rho last for accuracy.
+    The data step passes noise on with a gain of up to 1 / (2 sqrt(rho)), 5 for rho = 0.01, and x is what the data step
+    made: where a small rho stays small, the minimiser itself, CONVERGED, can be worse than y. A photo under blur of up
+    to 4 px with noise of 0.2, 1 and 3 % of white, PSNR in dB: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with
+    rho = 0.01 and the strength as it is; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
     Cost per outer iteration: at most inner_iterations + 1 applications of A and of its adjoint, and one prox; memory:
     9 images and what prox needs.
 
