@@ -49,15 +49,18 @@ pytest: export CI = true  # the notebooks take their small sizes, as in CI
 pytest: .venv/dev.stamp
 	$(BIN)/python -m pytest -n auto --dist worksteal --doctest-modules --nbmake tests examples $(PACKAGES)
 
+# Its kernels stay where the checkout keeps its own, so that the tests need not compile them again.
+wheel: export NUMBA_CACHE_DIR = $(CURDIR)/blurphys/engines/__pycache__
 wheel: .venv/dev.stamp
 	$(BIN)/python tests/wheel.py
 
-# Every property, at random, with other numbers each time; ends with the commands that repeat what failed.
+# Every property at random, with other numbers each time, and every test too slow for each change; ends with the
+# commands that repeat what failed.
 EXAMPLES ?= 2000
 SEED ?= $(shell $(PYTHON) -c 'import secrets; print(secrets.randbelow(2**32))')
 nightly: .venv/dev.stamp
 	BLURPHYS_HYPOTHESIS_PROFILE=nightly BLURPHYS_EXAMPLES=$(EXAMPLES) \
-		$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-seed=$(SEED) tests
+		$(BIN)/python -m pytest -n auto --dist worksteal --hypothesis-seed=$(SEED) tests
 
 notebooks: .venv/dev.stamp
 	$(BIN)/python -m pytest --nbmake examples
@@ -79,10 +82,10 @@ pins:
 	$(PYTHON) -m venv build/pins
 	grep '^torch==' constraints.txt > build/pins/torch.txt
 	build/pins/bin/python -m pip install --quiet --disable-pip-version-check -c build/pins/torch.txt -e ".[dev]"
-	{ grep '^#' constraints.txt | grep -v '^# Written' && \
-		echo "# Written by \`make pins\` with $$($(PYTHON) --version)." && \
-		build/pins/bin/python -m pip freeze --disable-pip-version-check --exclude-editable; } \
-		| sed 's/+[a-z0-9.]*$$//' > build/pins/constraints.txt
+	build/pins/bin/python -m pip freeze --disable-pip-version-check --exclude-editable > build/pins/installed.txt
+	grep '^#' constraints.txt | grep -v '^# Written' > build/pins/constraints.txt
+	echo "# Written by \`make pins\` with $$($(PYTHON) --version)." >> build/pins/constraints.txt
+	sed 's/+[a-z0-9.]*$$//' build/pins/installed.txt >> build/pins/constraints.txt
 	mv build/pins/constraints.txt constraints.txt
 	rm -rf build/pins
 

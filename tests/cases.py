@@ -16,6 +16,7 @@ import numpy as np
 import blurphys as bp
 from blurphys.field import FieldDefocus
 from tests import oracles
+from tests.profiles import NIGHTLY
 from tests.strategies import Setup, simplex, unit_psfs
 
 
@@ -460,3 +461,7 @@ def _tiled(s: Setup, *, of: str) -> Built:
     rng = np.random.default_rng([s.seed, 17])
     tile = (int(rng.integers(1, s.height + 1)), int(rng.integers(1, s.width + 1)))
     return dataclasses.replace(built, A=bp.tiled(built.A, tile))
+
+
+DAILY = [name for name in CASES if NIGHTLY or name == "tiled_gkm" or not name.startswith("tiled")]
+"""For laws that are slow over every row: a tiled one is like what it wraps, so there is one by day and all at night."""

@@ -21,5 +21,5 @@ def examples(count: int) -> settings:
     return settings(max_examples=max(1, count * settings().max_examples // EXAMPLES))
 
 
-laws = examples(50)
+laws = examples(200)
 """For the laws of operators."""

@@ -16,15 +16,13 @@ import torch
 import blurphys as bp
 from blurphys.frozen import Memo
 from blurphys.tiling import Tiled
-from tests.cases import CASES
+from tests.cases import CASES, DAILY
 from tests.profiles import NIGHTLY
 from tests.strategies import Setup, to_numpy
 
 S = Setup(namespace="torch", height=5, width=6, count=2)
 func = torch.func
-# A tiled row is slow and like its operator: one by day, all at night.
-ROWS = [name for name in CASES if NIGHTLY or name == "tiled_gkm" or not name.startswith("tiled")]
-every = pytest.mark.parametrize("name", ROWS)
+every = pytest.mark.parametrize("name", DAILY)
 
 
 def operator(name):

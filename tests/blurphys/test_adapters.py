@@ -9,13 +9,11 @@ import scipy.sparse.linalg
 
 import blurphys as bp
 from blurphys.adapters import optional
-from tests.cases import CASES
-from tests.profiles import NIGHTLY
+from tests.cases import CASES, DAILY
 from tests.strategies import Setup
 
 # A tiled row is slow and like its operator: one by day, all at night.
-ROWS = [name for name in CASES if NIGHTLY or name == "tiled_gkm" or not name.startswith("tiled")]
-every_case = pytest.mark.parametrize("name", ROWS)
+every_case = pytest.mark.parametrize("name", DAILY)
 
 
 @every_case

@@ -8,13 +8,11 @@ import pytest
 import torch
 
 import blurphys as bp
-from tests.cases import CASES
-from tests.profiles import NIGHTLY
+from tests.cases import CASES, DAILY
 from tests.strategies import Setup, to_numpy
 
 # A tiled row is slow and like its operator: one by day, all at night.
-ROWS = [name for name in CASES if NIGHTLY or name == "tiled_gkm" or not name.startswith("tiled")]
-every_case = pytest.mark.parametrize("name", ROWS)
+every_case = pytest.mark.parametrize("name", DAILY)
 pytestmark = pytest.mark.usefixtures("deepinv")
 
 
