@@ -238,6 +238,11 @@ class Stacked(_Combination):
         for part in self.operators:
             if not isinstance(part, LinearOperator):
                 raise TypeError(f"stack: expected LinearOperators, got {type(part).__name__}")
+            if len(part.in_shape) != 3 or len(part.out_shape) != 3:
+                raise ValueError(
+                    f"stack: expected operators from images (C, H, W) to images, got {part.in_shape} -> "
+                    f"{part.out_shape}; outputs are joined on the channel axis"
+                )
         first = self.operators[0]
         for other in self.operators[1:]:
             if other.in_shape != first.in_shape or other.out_shape[-2:] != first.out_shape[-2:]:

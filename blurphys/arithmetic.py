@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from numbers import Complex, Number, Real
 from typing import TYPE_CHECKING, Any, NoReturn, cast, final, overload
 
@@ -215,10 +215,14 @@ def _is_zero(value: Any) -> bool:
 
 def _number(formula: str, value: Any) -> float:
     """Return a finite real factor; raise TypeError for anything else."""
-    if isinstance(value, Real) and isfinite(value):
-        return float(value)
     if isinstance(value, Real):
-        raise ValueError(f"{formula}: expected a finite number for b, got {value!r}")
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number beyond every float
+            number = inf
+        if not isfinite(number):
+            raise ValueError(f"{formula}: expected a finite number for b, got {str(value)[:20]}")
+        return number
     if isinstance(value, Number):
         hint = "operators are real: A(x.real) + 1j * A(x.imag)" if isinstance(value, Complex) else "take float(b)"
     elif is_array_api_obj(value) and value.ndim == 0:

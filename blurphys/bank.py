@@ -39,8 +39,8 @@ class PSFBank:
     ------
     ValueError
         Neither or both sources given; max_radius or step not positive; radii that do not increase or do not match; PSFs
-        with NaN or inf or in counts (`blurphys.psf.normalize` makes unit sums); a `PSFWarning` for non-negative ones
-        that are far from unit sum.
+        with NaN or inf or in counts (`blurphys.psf.normalize` makes unit sums); a `PSFWarning` for ones far from
+        unit sum, unless they are negative in part.
 
     Notes
     -----

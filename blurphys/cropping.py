@@ -17,10 +17,12 @@ __all__ = ["crop"]
 def crop(A: LinearOperator, rows: slice, cols: slice) -> LinearOperator:
     """Return the operator of the window (rows, cols) of what `A` returns; see `LinearOperator.crop`."""
     owner = f"{type(A).__name__}.crop"
-    if not any(isinstance(leaf, Window) for leaf in leaves(A).values()):
-        check_operator(A, owner)
-        if tuple(A.in_shape[-2:]) != tuple(A.out_shape[-2:]):
-            raise TypeError(f"{owner}: expected an operator that keeps H, W, got {A.in_shape} -> {A.out_shape}")
+    below = list(leaves(A).values())
+    for leaf in below:
+        if not isinstance(leaf, Window):
+            check_operator(leaf, owner)
+    if Window not in map(type, below) and tuple(A.in_shape[-2:]) != tuple(A.out_shape[-2:]):
+        raise TypeError(f"{owner}: expected an operator that keeps H, W, got {A.in_shape} -> {A.out_shape}")
     height, width = A.out_shape[-2:]
     r, c = _normalised(owner, "rows", rows, height), _normalised(owner, "columns", cols, width)
     part = _part(owner, A, r, c, {})

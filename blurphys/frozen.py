@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar, final
 
-__all__ = ["Memo", "plainly", "freeze", "symbolic", "transformed"]
+__all__ = ["Memo", "plainly", "freeze", "symbolic", "transformed", "writes"]
 
 Value = TypeVar("Value")
 
@@ -40,6 +40,14 @@ def transformed(x: Any) -> bool:
     from torch.autograd import forward_ad
 
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+
+
+def writes(x: Any) -> int | None:
+    """How often a tensor has been written to in place; None for what does not count it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor) or x.is_inference():
+        return None
+    return int(x._version)
 
 
 def plainly(make: Callable[[], Value]) -> Value:

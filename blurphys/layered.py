@@ -14,7 +14,7 @@ from .bank import PSFBank
 from .boundary import check_boundary, check_extension
 from .engines.convolve import zeros_for
 from .engines.registry import kernel, lookup
-from .frozen import freeze, plainly, transformed
+from .frozen import freeze, plainly, transformed, writes
 from .inputs import detached, require_float, tracing
 from .linop import LinearOperator
 from .mixing import check_channels
@@ -87,9 +87,10 @@ class LayeredDefocus(LinearOperator):
 
     Cost: for each view and layer, the area of its PSF for each pixel it can be seen at, C + 1 times; memory: K masks,
     and a few images; the adjoint K shares more. Where a layer can be seen is found when the operator is made (for
-    NumPy, in each adjoint). torch differentiates in the image, the alphas and the PSFs of a learned bank, not in the
-    radii; with gradients in the alphas every layer is taken to be everywhere, because light may come to where it is
-    not. Psfs of one sum to one; `validate` checks the bank.
+    NumPy and CuPy in each call, and again after a tensor of alphas was written to). torch differentiates in the image,
+    the alphas and the PSFs of a learned bank, not in the radii. With gradients in the alphas, and in a compiled graph,
+    every layer is taken to be everywhere, because light may come to where it is not. Psfs of one sum to one; `validate`
+    checks the bank.
 
     Examples
     --------
@@ -115,7 +116,8 @@ class LayeredDefocus(LinearOperator):
     per_layer: bool = False
     normalize: bool = True
     _design: tuple[Array, ...] | None = field(init=False, default=None)  # PSFs of each layer, where not learned
-    _found: tuple[_Piece, ...] | None = field(init=False, default=None)  # where the layers are, but for NumPy
+    # How often the alphas had been written to, and where the layers were then; for tensors alone, which count that.
+    _found: tuple[int, tuple[_Piece, ...]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         owner = "LayeredDefocus"
@@ -140,15 +142,13 @@ class LayeredDefocus(LinearOperator):
             check_extension(self.in_shape, before, after, self.boundary, owner)
         freeze(self, _found=self._find())
 
-    def _find(self) -> tuple[_Piece, ...] | None:
-        """Where the layers are; None where that is not known yet, or of no use to the fused forward engine."""
-        if isinstance(self.alphas, np.ndarray) or tracing() or self._varied:
-            return None
-        sizes = [psf.shape[-2:] for psf in self._psfs]
-        return plainly(lambda: self._places(sizes))
+    def _find(self) -> tuple[int, tuple[_Piece, ...]] | None:
+        """Where the layers are, for `_found`; None where that is not known yet, or could not be seen to change."""
+        version = None if tracing() or self._varied else writes(self.alphas)
+        return None if version is None else (version, plainly(self._places))
 
-    def _places(self, sizes: Sequence[tuple[int, int]]) -> tuple[_Piece, ...]:
-        pieces = (self._piece(k, *size) for k, size in enumerate(sizes))
+    def _places(self) -> tuple[_Piece, ...]:
+        pieces = (self._piece(k, *psf.shape[-2:]) for k, psf in enumerate(self._psfs))
         return tuple(piece for piece in pieces if piece is not None)
 
     @property
@@ -159,10 +159,10 @@ class LayeredDefocus(LinearOperator):
     @property
     def _pieces(self) -> tuple[_Piece, ...]:
         """The layers that are anywhere, for the steps on arrays; the fused forward engine needs none of it."""
-        if isinstance(self.alphas, np.ndarray):
-            return self._places([psf.shape[-2:] for psf in self._psfs])
-        if self._found is not None and not self._varied:
-            return self._found
+        if not (tracing() or self._varied):
+            if self._found is not None and self._found[0] == writes(self.alphas):
+                return self._found[1]
+            return plainly(self._places)
         shape = self.alphas.shape[-2:]
         ones = array_namespace(self.alphas).ones((1, *shape), dtype=self.alphas.dtype, device=device(self.alphas))
         return tuple(_Piece(k, slice(0, shape[0]), slice(0, shape[1]), ones) for k in range(len(self.radii)))

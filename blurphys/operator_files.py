@@ -144,7 +144,7 @@ def _put_operator(group: h5py.Group, A: LinearOperator) -> None:
         raise TypeError(f"save: expected an operator of blurphys, got {type(A).__module__}.{name}")
     group.attrs["kind"] = name
     for field in _given(type(A)):
-        _put(group, field.name, getattr(A, field.name))
+        _put(group, field.name, getattr(A, field.name), tuple(getattr(A, "views", ())))
 
 
 def _given(kind: type[LinearOperator]) -> list[dataclasses.Field[Any]]:
@@ -152,20 +152,23 @@ def _given(kind: type[LinearOperator]) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
 
 
-def _put(group: h5py.Group, name: str, value: Any) -> None:
+def _put(group: h5py.Group, name: str, value: Any, views: tuple[str | float, ...] = ()) -> None:
+    """Write one field; of a bank made from a pupil, which has every view, its usual ones and those in use."""
     if isinstance(value, LinearOperator):
         _put_operator(group.create_group(name), value)
     elif isinstance(value, PSFBank):
         bank = group.create_group(name)
         bank.attrs["kind"] = "PSFBank"
         bank["radii"] = value.radii
-        for view in value.views:
+        kept = list(dict.fromkeys((*value.views, *views)))
+        bank.attrs["views"] = json.dumps(kept)
+        for view in kept:
             bank[f"psfs/{view}"] = to_numpy(value.psfs(view))
     elif isinstance(value, tuple) and _nested(value):
         many = group.create_group(name)
         many.attrs["kind"] = "tuple"
         for index, item in enumerate(value):
-            _put(many, str(index), item)
+            _put(many, str(index), item, views)
     elif is_stored(value) or is_numpy_array(value):
         _copy(group, name, value)
     elif hasattr(value, "dtype") and hasattr(value, "shape"):
@@ -210,7 +213,8 @@ def _get(group: h5py.Group, name: str, convert: Convert) -> Any:
     if kind == "tuple":
         return tuple(_get(item, str(index), convert) for index in range(len(item)))
     if kind == "PSFBank":
-        views = {view: np.asarray(item["psfs"][view][...]) for view in item["psfs"]}
+        named = json.loads(item.attrs["views"]) if "views" in item.attrs else list(item["psfs"])
+        views = {view: np.asarray(item["psfs"][str(view)][...]) for view in named}
         return PSFBank(psfs=views, radii=item["radii"][...].tolist())
     return _get_operator(item, convert)
 

@@ -210,7 +210,7 @@ def _resampled(owner: str, psf: Any, scale: float, centered: bool, size: int | N
     wanted = max(len(one) for one in made) if size is None else int(size)
     for one in made:
         over = (len(one) - wanted) // 2
-        if over > 0 and np.abs(one).sum() > np.abs(one[over:-over, over:-over]).sum():
+        if over > 0 and _lost(one, over) > 1e-12:
             raise ValueError(
                 f"{owner}: expected a size that holds the PSF, {len(one)} px, got {wanted}; crop or clean the PSF first"
             )
@@ -220,8 +220,11 @@ def _resampled(owner: str, psf: Any, scale: float, centered: bool, size: int | N
 def _one(owner: str, psf: Kernel, scale: float, centered: bool) -> Kernel:
     shift = (0.0, 0.0)
     if centered:
-        if not psf.sum() > 0:
-            raise ValueError(f"{owner}: expected a PSF with a positive sum, it has no centroid otherwise")
+        if not _has_moments(psf):
+            raise ValueError(
+                f"{owner}: expected a PSF of mostly positive values, got a sum of {psf.sum():.3g} from values that add "
+                f"up to {np.abs(psf).sum():.3g} without their signs: it has no centroid; psf.clean takes off noise"
+            )
         (down, _), (right, _) = moments(psf)
         shift = (-scale * down, -scale * right)
     return scaled(psf, scale, shift)
@@ -236,11 +239,23 @@ def scaled(psf: Kernel, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -
     half = max(len(share) // 2 for share in shares)
     rows, cols = (np.pad(share, ((half - len(share) // 2,) * 2, (0, 0))) for share in shares)
     result: Kernel = rows @ psf @ cols.T
-    if not psf.sum() > 0:
+    if not _has_moments(psf):
         return result
     for axis, (before, after) in enumerate(zip(moments(psf), moments(result), strict=True)):
         result = _mended(result, axis, scale * before[0] + shift[axis] - after[0], scale**2 * before[1] - after[1])
     return fitted(result, max(result.shape))
+
+
+def _has_moments(psf: Kernel) -> bool:
+    """Whether mean and variance say anything: not of a derivative, or of noise, whose sum is next to nothing."""
+    return float(psf.sum()) > 0.1 * float(np.abs(psf).sum())
+
+
+def _lost(psf: Kernel, rim: int) -> float:
+    """Share of a kernel that stands in its outermost `rim` rows and columns."""
+    outside = np.abs(psf)
+    outside[rim:-rim, rim:-rim] = 0.0
+    return float(outside.sum() / (np.abs(psf).sum() or 1.0))
 
 
 def _shares(n: int, scale: float, shift: float) -> Kernel:

@@ -17,6 +17,7 @@ from .linalg import dot, full_shapes, namespace_of, norm, random_image, to_numpy
 from .linop import LinearOperator, require_float, require_same_kind
 from .reach import measured_reach
 from .types import Array, Shape
+from .windows import edge_rule, leaves
 
 __all__ = ["CheckReport", "Law", "check"]
 
@@ -271,6 +272,12 @@ class _Trial:
 
     def halo(self) -> Law:
         """`A.halo` is a promise on which windows rely; unknown is no fault, too small is."""
+        if edge_rule(self.A) == "whole":  # a circular part makes distances go around the frame: each part alone
+            for part in leaves(self.A).values():
+                found = measured_reach(part, like=self.like, seed=self.seed)
+                if found is not None and part.halo is not None and found > part.halo:
+                    detail = f"px that a pixel of {type(part).__name__} looks; its halo is {part.halo}"
+                    return Law("halo", False, float(found), float(part.halo), detail)
         reach = measured_reach(self.A, like=self.like, seed=self.seed)
         if reach is None:
             return Law("halo", None, None, None, "not an operator from an image to an image around it")

@@ -277,6 +277,17 @@ def test_gradients_in_the_maps_for_each_image(name):
     same(found, wanted)
 
 
+@pytest.mark.parametrize("name", ["gkm", "gkm_mix", "rkr", "rkr_stagewise_mix", "psf_stack", "scatter"])
+def test_many_maps_of_one_image(name):
+    """Operators whose constructors look at no value of the maps."""
+    A = CASES[name](S).A
+    maps = pictures(getattr(A, A._maps).shape, (3,))
+    x, y = pictures(A.in_shape), pictures(A.out_shape)
+    for method, image in (("forward", x), ("adjoint", y)):
+        apply = lambda m: getattr(A.replace(**{A._maps: m}), method)(image)  # noqa: B023, E731 - called at once
+        same(func.vmap(apply)(maps), torch.stack([apply(m) for m in maps]))
+
+
 # ---- what is shared -----------------------------------------------------------------------------------------------
 
 

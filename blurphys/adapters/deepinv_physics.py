@@ -30,7 +30,9 @@ def as_deepinv(A: LinearOperator) -> Any:
         has a name twice, with the way there in front: ``left_weights``. So ``physics(x, weights=new)`` and
         ``physics.update(weights=new)`` take new ones, which stay, of another batch or size too; ``to`` and
         ``state_dict`` have them; and ``A_dagger`` and ``prox_l2`` differentiate in those that require a gradient, into
-        their ``grad``. The PSFs of a pupil are buffers like measured ones. It can be copied and pickled.
+        their ``grad``. ``load_state_dict`` leaves A as it was, except for arrays that require a gradient: those are
+        written to, as torch writes to parameters. The PSFs of a pupil are buffers like measured ones. It can be copied
+        and pickled.
 
     Raises
     ------
@@ -139,7 +141,9 @@ def _kind() -> Any:
             return value.to(self._buffers[name])
 
         def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-            for name in self._names:  # torch writes into the buffers, which are the maps of the operator given
+            # torch writes into the buffers, which are the maps of the operator given: those that an optimizer may hold
+            # have to stay the same tensors, the others become copies.
+            for name in self._names:
                 if not self._buffers[name].requires_grad:
                     self._buffers[name] = self._buffers[name].clone()
             super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -59,6 +60,8 @@ class Facts:
         Name of the GPU that CuPy sees.
     cupy_error : str
         What importing or asking CuPy raised.
+    adapters : dict of str to str
+        Optional package that is installed to how importing it failed; empty if it imports.
     driver : bool
         Whether an NVIDIA driver is loaded.
     visible_devices : str or None
@@ -81,6 +84,7 @@ class Facts:
     cupy_cuda: int | None = None
     cupy_device: str | None = None
     cupy_error: str = ""
+    adapters: dict[str, str] = field(default_factory=dict)
     driver: bool = False
     visible_devices: str | None = None
 
@@ -124,6 +128,9 @@ def _packages(facts: Facts) -> Iterator[Finding]:
     if facts.threads_error:
         yield Finding(True, facts.threads_error, "unset BLURPHYS_NUM_THREADS, or give it a whole number >= 1")
     yield from _engines(facts)
+    for name, error in facts.adapters.items():
+        if error:
+            yield Finding(False, f"{name} is installed but does not import: {error}", f"reinstall what {name} needs")
 
 
 def _engines(facts: Facts) -> Iterator[Finding]:
@@ -255,6 +262,22 @@ def _cupy_facts() -> dict[str, Any]:
     return facts
 
 
+def _adapter_facts() -> dict[str, Any]:
+    """Import the packages that operators can be handed to, those that are installed."""
+    found = {}
+    for name, module in (("deepinv", "deepinv.physics"), ("pylops", "pylops")):
+        if _installed(name):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    import_module(module)
+            except Exception as error:
+                found[name] = _brief(error)
+            else:
+                found[name] = ""
+    return {"adapters": found}
+
+
 def _thread_facts() -> dict[str, Any]:
     from ..engines.threads import thread_count
 
@@ -266,6 +289,8 @@ def _thread_facts() -> dict[str, Any]:
 
 def gather() -> Facts:
     """Look at this machine; what is missing is left out, nothing is raised."""
+    threads = _thread_facts()
+    engines = {} if "threads_error" in threads else _engine_facts()  # none computes without a number of threads
     return Facts(
         python=f"{platform.python_version()} ({sys.executable})",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -275,8 +300,9 @@ def gather() -> Facts:
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         **_torch_facts(),
         **_cupy_facts(),
-        **_thread_facts(),
-        **_engine_facts(),
+        **_adapter_facts(),
+        **threads,
+        **engines,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array_api_compat import array_namespace, device, is_torch_array
 
+from ..frozen import transformed
 from ..types import Array, Shape
 from .dynamic_range import BLOCK, REACH, Way, way_of
 
@@ -18,10 +19,14 @@ def _along(x: Array, axis: int, start: int, stop: int) -> Array:
     return x[..., start:stop] if axis == -1 else x[..., start:stop, :]
 
 
-def zeros_for(x: Array, shape: Shape) -> Array:
-    """Zeros to write what is made of `x` into; under `torch.func.vmap` they have the batch of `x`."""
+def zeros_for(x: Array, shape: Shape, *others: Array | None) -> Array:
+    """Zeros to write what is made of `x` and `others` into; under `torch.func.vmap` they have the batches of all."""
     if is_torch_array(x):
-        return x.new_zeros(shape)
+        zeros = x.new_zeros(shape)
+        for other in others:
+            if other is not None and transformed(other):
+                zeros = zeros + other.reshape(-1)[:0].sum()
+        return zeros
     return array_namespace(x).zeros(shape, dtype=x.dtype, device=device(x))
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import pickle
 import platform
-import shutil
+import re
 import sys
 import time
 from contextlib import suppress
@@ -156,7 +156,7 @@ def _write(path: Path, content: bytes) -> None:
 def _tidy(folder: Path) -> None:
     """Remove what no process uses any more, once in a process: old folders, and files that were never finished."""
     try:
-        others = [path for path in folder.parent.glob("kernels-*") if path != folder]
+        others = [path for path in folder.parent.glob("kernels-*") if _is_ours(path) and path != folder]
         others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         left = [path for path in folder.glob("*.tmp") if path.stat().st_mtime < time.time() - STALE_SECONDS]
         if folder.parent == SOURCES / "__pycache__":
@@ -164,10 +164,18 @@ def _tidy(folder: Path) -> None:
     except OSError:
         return
     for path in others[KEPT:]:
-        shutil.rmtree(path, ignore_errors=True)
+        left += [*path.glob("*.nbc"), *path.glob("*.tmp")]
     for path in left:
         with suppress(OSError):
             path.unlink()
+    for path in others[KEPT:]:
+        with suppress(OSError):  # what else stands there is not ours
+            path.rmdir()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder was made here: the one above is the user's choice, and may hold anything."""
+    return re.fullmatch("kernels-[0-9a-f]{20}", folder.name) is not None and folder.is_dir()
 
 
 @cache
@@ -207,7 +215,7 @@ class KernelCache(NullCache):  # type: ignore[misc]
         target_context.refresh()
         try:
             entry = self._entry(signature, target_context.codegen())
-            for folder in cache_folders() if _AT_IMPORT else []:
+            for folder in cache_folders() if _AT_IMPORT and _source_digest() == _AT_IMPORT else []:
                 found = self._load(folder / entry, target_context)
                 if found is not None:
                     _mark_used(folder)

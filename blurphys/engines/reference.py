@@ -97,7 +97,7 @@ def gaussian_mixture(
     h = max(halves)
     rows, cols = x.shape[-2:]
     plane = extend(x, (h, h), (h, h), boundary)
-    y = zeros_for(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols))
+    y = zeros_for(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols), maps, taps, mix)
     for top, bottom in _strips(x, rows, h):
         n = bottom - top
         u = plane[..., top : bottom + 2 * h, :]
@@ -124,13 +124,14 @@ def gaussian_mixture_adjoint(
     h = max(halves)
     rows, cols = y.shape[-2:]
     channels = y.shape[-3] if mix is None else mix.shape[1]
-    plane = zeros_for(y, _resized(y, channels, rows + 2 * h, cols + 2 * h))
+    plane = zeros_for(y, _resized(y, channels, rows + 2 * h, cols + 2 * h), maps, taps, mix)
     for top, bottom in _strips(y, rows, h):
         n = bottom - top
-        sums = [zeros_for(y, _resized(y, channels, n, cols + 2 * h)) for _ in range(h + 1)]
+        size = _resized(y, channels, n, cols + 2 * h)
+        sums = [zeros_for(y, size, maps, taps, mix) for _ in range(h + 1)]
         for k, half in enumerate(halves):
             z = _mixed_adjoint(_map(maps, k, slice(top, bottom)) * y[..., top:bottom, :], mix, k)
-            s = zeros_for(y, sums[0].shape)
+            s = zeros_for(y, size, maps, taps, mix)
             s[..., h : h + cols] += _tap(taps, k, 0) * z
             for t in range(1, half + 1):
                 part = _tap(taps, k, t) * z
@@ -172,7 +173,7 @@ def recursive_mixture(
     reach = 0 if stagewise else h * (levels - 1)
     step = h if stagewise else 0
     plane = extend(x, (reach, reach), (reach, reach), boundary)
-    y = zeros_for(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols))
+    y = zeros_for(x, _resized(x, x.shape[-3] if mix is None else mix.shape[0], rows, cols), maps, atoms, mix)
     for top, bottom in [(0, rows)] if stagewise else _strips(x, rows, reach):
         u = plane[..., top : bottom + 2 * reach, :]
         strip = _map(maps, 0, slice(top, bottom)) * _mixed(_crop(u, reach), mix, 0)
@@ -199,7 +200,7 @@ def recursive_mixture_adjoint(
     channels = y.shape[-3] if mix is None else mix.shape[1]
     reach = 0 if stagewise else h * (levels - 1)
     step = h if stagewise else 0
-    plane = zeros_for(y, _resized(y, channels, rows + 2 * reach, cols + 2 * reach))
+    plane = zeros_for(y, _resized(y, channels, rows + 2 * reach, cols + 2 * reach), maps, atoms, mix)
     for top, bottom in [(0, rows)] if stagewise else _strips(y, rows, reach):
         part = y[..., top:bottom, :]
         v = _mixed_adjoint(_map(maps, levels - 1, slice(top, bottom)) * part, mix, levels - 1)

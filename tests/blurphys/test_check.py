@@ -169,3 +169,11 @@ def test_every_operator_keeps_the_promise_of_its_halo(name, boundary):
     assert isinstance(built.A.halo, int)
     assert reach <= built.A.halo
     assert 2 * reach >= built.A.halo  # and it is no idle one: narrow Gaussians end early, layers see their own shares
+
+
+def test_a_circular_part_does_not_hide_how_far_the_others_look():
+    """Around the frame everything is near."""
+    short = Blur(2, said="zero")
+    ring = bp.Convolution(bp.psf.gaussian(0.5, 3), shape=(2, 24, 30), boundary="circular")
+    assert broken(bp.check(short + ring)) == broken(bp.check(short)) == {"halo"}
+    assert bp.check(Blur(4, said="zero") + ring).passed

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import blurphys as bp
+from blurphys.adapters import wrap
 from tests.cases import CASES
 from tests.strategies import Setup, to_numpy
 
@@ -225,3 +226,22 @@ def test_what_is_no_part_of_the_picture(rows, cols, error, words):
 def test_a_map_that_lies_in_no_frame(place):
     with pytest.raises(ValueError, match="FieldDefocus: expected.*(frame|origin)"):
         field(shape=(20, 31)).replace(**place)
+
+
+def test_what_cannot_be_cropped_is_named_under_a_window_too():
+    class Own(bp.LinearOperator):
+        in_shape = out_shape = property(lambda self: (1, 20, 20))
+
+        def _forward(self, x):
+            return 2 * x
+
+        _adjoint = _forward
+
+    class Silent(Own):  # says which maps it has, not how far it looks
+        _maps = "weights"
+
+    part = slice(0, 5)
+    for own in (Own(), Silent(), wrap((lambda x: x, lambda x: x), in_shape=(1, 20, 20))):
+        for A in (own, bp.Window((1, 20, 20), 0) @ own):
+            with pytest.raises(TypeError, match="crop: expected"):
+                A.crop(part, part)

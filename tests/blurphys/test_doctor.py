@@ -132,8 +132,20 @@ def test_packages_that_are_really_missing(tmp_path):
 def test_a_bad_thread_count_is_found(monkeypatch):
     monkeypatch.setenv("BLURPHYS_NUM_THREADS", "many")
     text = doctor()
-    assert "PROBLEM" in text
+    assert text.count("PROBLEM") == 1
     assert "'many'" in text
+
+
+def test_an_optional_package_that_does_not_import_is_found(tmp_path):
+    """Its version alone says nothing."""
+    (tmp_path / "pylops").mkdir()
+    (tmp_path / "pylops" / "__init__.py").write_text("raise OSError('a library is of another version')")
+    (tmp_path / "pylops-2.3.dist-info").mkdir()
+    (tmp_path / "pylops-2.3.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: pylops\nVersion: 2.3\n")
+    path = os.pathsep.join((str(tmp_path), str(Path(bp.__file__).parents[1])))
+    said = doctor_elsewhere(PYTHONPATH=path)
+    (note,) = [f for f in said["findings"] if "pylops" in f["what"]]
+    assert not note["problem"] and "a library is of another version" in note["what"]
 
 
 # ---- what facts mean: machines that cannot be had here

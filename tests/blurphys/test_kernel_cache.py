@@ -86,6 +86,13 @@ def test_code_that_was_edited_while_it_ran_is_not_kept(folder, monkeypatch):
     assert compiled() == (3.0, False)
 
 
+def test_code_that_was_edited_and_read_again_is_not_taken_from_the_old(folder, monkeypatch):
+    """As `importlib.reload` and notebooks do."""
+    assert compiled() == (3.0, False)
+    monkeypatch.setattr(cpu_cache, "_source_digest", lambda: "edited")
+    assert compiled() == (3.0, False)
+
+
 def _entry(folder):
     (path,) = folder.glob("*.nbc")
     return path
@@ -161,17 +168,23 @@ def test_the_second_place_serves_where_the_first_cannot_be_written(folder, tmp_p
 def test_entries_of_other_sources_are_pruned(folder):
     folder.parent.mkdir()
     for age in range(8):
-        other = folder.parent / f"kernels-{age}"
+        other = folder.parent / f"kernels-{age:020x}"
         other.mkdir()
+        (other / "old.nbc").touch()
         os.utime(other, (1e9 - age, 1e9 - age))
-    (folder.parent / "of-somebody-else").mkdir()
+    theirs = {"of-somebody-else", "kernels-experiment", f"kernels-{7:020x}"}
+    for name in theirs:
+        (folder.parent / name).mkdir(exist_ok=True)
+        (folder.parent / name / "results.csv").touch()
+    os.utime(folder.parent / f"kernels-{7:020x}", (1e9 - 7, 1e9 - 7))
     folder.mkdir()
     left = folder / "x.0.tmp"
     left.touch()
     os.utime(left, (1e9, 1e9))
     compiled()
-    kept = {f"kernels-{age}" for age in range(cpu_cache.KEPT)}
-    assert {path.name for path in folder.parent.iterdir()} == kept | {folder.name, "of-somebody-else"}
+    kept = {f"kernels-{age:020x}" for age in range(cpu_cache.KEPT)}
+    assert {path.name for path in folder.parent.iterdir()} == kept | {folder.name} | theirs
+    assert all([path.name for path in (folder.parent / name).iterdir()] == ["results.csv"] for name in theirs)
     assert not left.exists()
 
 

@@ -169,3 +169,22 @@ def test_gradient_in_the_alphas_where_a_layer_is_not_yet(form):
         more[0, row, col] += step
         slope = float((loss(make(more)) - loss(make(alphas))) / step)
         assert abs(slope) > 1e-2 and abs(float(found[0, row, col]) - slope) < 1e-3 * (1 + abs(slope))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "inference"])
+def test_alphas_written_to_afterwards_are_those_in_use(kind):
+    """As the operators promise; the places of the layers are looked for anew."""
+    bank = bp.PSFBank(bp.Pupil.disk(), max_radius=3.0, step=0.5)
+    rng = np.random.default_rng(0)
+    old, new = np.zeros((2, 2, 24, 30))
+    old[0, :, 4:8], new[0, :, 18:24] = 1, 1
+    old[1] = new[1] = 1
+    x, y = rng.random((2, 3, 24, 30))
+    with torch.inference_mode(kind == "inference"):
+        give = (lambda a: a.copy()) if kind == "numpy" else torch.tensor
+        alphas = give(old)
+        A = bp.LayeredDefocus(alphas, radii=(-2.5, 0.0), bank=bank)
+        alphas[...] = give(new)
+        B = bp.LayeredDefocus(give(new), radii=(-2.5, 0.0), bank=bank)
+        for found, wanted in ((A(give(x)), B(give(x))), (A.adjoint(give(y)), B.adjoint(give(y)))):
+            assert np.abs(np.asarray(found) - np.asarray(wanted)).max() < 1e-14

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse.linalg
 
 import blurphys as bp
+from blurphys.adapters import wrap
 from tests.cases import CASES
 from tests.strategies import Setup, to_numpy
 
@@ -127,3 +128,9 @@ def test_check_says_what_it_cannot_take():
 def test_check_fails_an_operator_that_returns_nan():
     report = bp.check((lambda x: np.nan * x, lambda y: np.nan * y), in_shape=(1, 3, 4))
     assert not report.passed
+
+
+def test_a_stack_takes_images_only():
+    flat = wrap(scipy.sparse.linalg.aslinearoperator(np.eye(5)))
+    with pytest.raises(ValueError, match=r"stack: expected operators from images .*\(5,\)"):
+        bp.stack([flat, flat])

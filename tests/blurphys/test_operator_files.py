@@ -132,3 +132,21 @@ def test_like_chooses_the_namespace(tmp_path):
     A = bp.load(tmp_path / "A.h5", like=torch.zeros(1))
     assert isinstance(A.beta, torch.Tensor)
     assert A.beta.dtype == torch.float32
+
+
+def test_views_between_the_usual_ones(tmp_path):
+    """A bank of a pupil has every view, so those in use are stored; names of views stay numbers."""
+    rng, x = np.random.default_rng(0), np.random.default_rng(1).random((3, 20, 24))
+    pupil = bp.PSFBank(bp.Pupil.disk(split=0.3), max_radius=2.0, step=1.0)
+    measured = bp.PSFBank(psfs={0.5: bp.psf.normalize(rng.random((3, 3, 3)))}, radii=(-2.0, 0.0, 2.0))
+    radii = rng.uniform(-2, 2, (20, 24))
+    operators = (
+        bp.DualPixel(radii, bank=pupil, views=(0.5, -0.5)),
+        bp.DualPixel(radii, bank=measured, views=(0.5,)),
+        bp.FieldDefocus(radii, banks=[[pupil, pupil]], views=(0.25, "left")),
+        bp.LayeredDefocus(np.ones((1, 20, 24)), radii=(1.5,), bank=pupil, views=(-0.5,)),
+    )
+    for i, A in enumerate(operators):
+        bp.save(A, tmp_path / f"{i}.h5")
+        B = bp.load(tmp_path / f"{i}.h5")
+        assert B.views == A.views and np.allclose(B(x), A(x), rtol=0, atol=1e-14)

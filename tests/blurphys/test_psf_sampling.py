@@ -84,6 +84,27 @@ def test_centering_while_resampling(rng):
     assert all(abs(mean) < 1e-9 for mean, _ in mean_and_variance(made))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_psfs_of_both_signs_are_shared_out_too(seed):
+    """A derivative, or noise: their sums are next to nothing, and so are their means and variances."""
+    place = np.arange(-7, 8)
+    smooth = np.exp(-(place**2) / 8)
+    for psf in (np.outer(smooth, -place * smooth), np.random.default_rng(seed).standard_normal((9, 9))):
+        psf = psf - (seed % 2) * psf.mean()
+        made = bp.psf.resample(psf, 0.5)
+        assert np.abs(made).sum() <= np.abs(psf).sum() * (1 + 1e-12)
+        assert made.sum() == pytest.approx(psf.sum(), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_size_may_cut_zeros_off(seed):
+    psf = np.zeros((31, 31))
+    psf[8:23, 8:23] = np.random.default_rng(seed).random((15, 15))
+    assert np.array_equal(bp.psf.resample(psf, 1.0, size=17), psf[7:24, 7:24])
+    with pytest.raises(ValueError, match="holds the PSF, 31 px, got 13"):
+        bp.psf.resample(psf, 1.0, size=13)
+
+
 def test_cleaning_removes_background_and_hot_pixels():
     recorded = 10 + 200 * np.pad(bp.psf.disk(3.0), 4)
     recorded[1, 1] += 90
@@ -104,7 +125,8 @@ def test_cleaning_removes_background_and_hot_pixels():
         (lambda p: bp.psf.resample(p * np.nan, 1.0), "25 NaN"),
         (lambda p: bp.psf.resample(p + 1j, 1.0), "complex"),
         (lambda p: bp.psf.resample(p[0], 1.0), "(..., h, w)"),
-        (lambda p: bp.psf.center(0 * p), "positive sum"),
+        (lambda p: bp.psf.center(0 * p), "no centroid"),
+        (lambda p: bp.psf.center(np.diff(p, prepend=0.0) - 0.19), "no centroid"),
         (lambda p: bp.psf.normalize(p - 1), "dark level"),
         (lambda p: bp.psf.clean(p, background=2), "light above the background"),
         (lambda p: bp.psf.clean(p, cut=1), "cut from 0"),
@@ -136,6 +158,10 @@ def test_constructors_refuse_what_is_no_psf(build):
     with pytest.warns(bp.PSFWarning, match="white image would become 9;"):
         build(1e-6 * COUNTS)
     build(COUNTS / COUNTS.sum())
+    noisy = COUNTS.copy()
+    noisy[0, 0, 0] = -1e4  # of a recording less its background
+    with pytest.raises(ValueError, match="white image would become"):
+        build(noisy)
     build(np.array([[[0, -1.0, 0], [-1, 4, -1], [0, -1, 0]]]))  # a derivative has any sum
 
 
