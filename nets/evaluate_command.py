@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from blurphys.colour import srgb_to_linear
-from blurphys.importing import names_code
+from blurphys.importing import code_and_file
 from synth import options as o
 
 from .command_errors import say_notes, without_owner
@@ -197,22 +197,23 @@ def _named(nets: list[str], *, taken: list[str]) -> dict[str, str]:
     """Give each network the name of its row: the stem of its file, the folder too where that tells too little."""
     from .saving import ROLES, describe
 
-    own = [name for name in nets if names_code(name) and not Path(name).exists()]
-    nets = [name for name in nets if name not in own]
-    files = [describe(name.rpartition("@")[2] if _has_code(name) else name).path.resolve() for name in nets]
-    for file, name in zip(files, nets, strict=True):
-        if files.count(file) > 1:
+    saved = {name: describe(file).path.resolve() for name in nets if (file := _file_of(name))}
+    given = [saved.get(name, name) for name in nets]
+    for name, source in zip(nets, given, strict=True):
+        if given.count(source) > 1:
             raise ValueError(f"--net: {name} is given twice")
+    files, own = list(saved.values()), [name for name in nets if name not in saved]
     stems = [file.stem for file in files]
     alike = {stem for stem in stems if stems.count(stem) > 1 or stem in taken or stem.removesuffix("-best") in ROLES}
     short = [f"{file.parent.name}/{file.stem}" if file.stem in alike else file.stem for file in files]
     labels = [str(file.with_suffix("")) if short.count(s) > 1 else s for file, s in zip(files, short, strict=True)]
-    return dict(zip(labels, nets, strict=True)) | {name: name for name in own}
+    return dict(zip(labels, saved, strict=True)) | {name: name for name in own}
 
 
-def _has_code(name: str) -> bool:
-    """Whether it is ``module:Class@FILE``."""
-    return names_code(name.partition("@")[0]) and not Path(name).exists()
+def _file_of(net: str) -> str | None:
+    """The file or name of a network's weights; None where code brings them."""
+    given = code_and_file(net)
+    return net if given is None else given[1] or None
 
 
 def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
