@@ -19,18 +19,30 @@ from blurphys.colour import linear_to_srgb
 from blurphys.pupil import DIRECTIONS
 from synth.io import Axes, Encoding, read_image
 
-__all__ = ["METHODS", "PRIORS", "Given", "Report", "from_array", "from_dataset", "from_image", "solve"]
+__all__ = [
+    "METHODS",
+    "PRIORS",
+    "RHO",
+    "STRENGTH_PER_VARIANCE",
+    "Given",
+    "Report",
+    "from_array",
+    "from_dataset",
+    "from_image",
+    "load_blur",
+    "solve",
+]
 
 Image = NDArray[np.floating]
 
 RHO = (0.003, 0.01, 0.03, 0.1)
-"""Coupling of the outer iterations of half-quadratic splitting, if none is given."""
+"""Coupling of the four outer iterations of half-quadratic splitting, if none is given."""
 
 STRENGTH = 3e-4
 """Weight of the prior where the noise is not known."""
 
 STRENGTH_PER_VARIANCE = 15.0
-"""Weight of the prior for each unit of noise variance."""
+"""Weight of the prior for each unit of noise variance, chosen with total variation on the motorcycle, PSNR in sRGB."""
 
 PRIORS: Mapping[str, Callable[..., Any]] = {
     "tv": partial(solvers.tv, joint=True, iterations=20),
