@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blurphys.notes import say_note
 from synth import options as o
 
 from .command_errors import command_message, without_owner
@@ -71,7 +72,7 @@ def train(
         values["out"] = str(out)
     first = training.started_first()
     for note in notes if first else ():
-        typer.echo(f"note: {note}", err=True)
+        say_note(note)
     try:
         report = training.train(values, resume=resume, quiet=quiet)
     except KeyboardInterrupt as error:
@@ -133,8 +134,7 @@ def _say_if_worse(report: TrainReport) -> None:
     what = "the sharp image as it is" if report.kind == "reblurring" else "the blurred input"
     last, best = report.validation_psnr[-1][1], report.best_psnr
     better = f" (the best before: {best:.2f} dB)" if best is not None and best - last >= 0.01 else ""
-    typer.echo(
-        f"note: in validation the network ends at {last:.2f} dB{better}, below {what} with {report.input_psnr:.2f} dB; "
-        "it may need more steps",
-        err=True,
+    say_note(
+        f"in validation the network ends at {last:.2f} dB{better}, below {what} with {report.input_psnr:.2f} dB; it "
+        "may need more steps"
     )
