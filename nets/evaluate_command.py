@@ -111,7 +111,8 @@ def evaluate(
     rows: list[tuple[str | None, Any]] = [(None, None)]
     blur = None if operator is None else load_blur(operator)
     methods = _checked_solvers(solver or [], protocol, blur)
-    rows += [(method, _Solver(data, method, blur)) for method in methods]
+    stored = data if protocol == "synthetic" else None
+    rows += [(method, _Solver(stored, method, blur)) for method in methods]
     named = _named(net or [], taken=["input", *(solver or [])])
     rows += [(label, loaded(name, device)) for label, name in named.items()]
     lpips = _lpips(protocol, lpips_features, lpips_linear)
@@ -158,6 +159,11 @@ def _protocol_of(path: Path) -> str:
         raise FileNotFoundError(f"there is no file or folder {path}")
     if path.is_file() or (path / CONFIG).exists():
         return "synthetic"
+    if all((path / name).is_dir() for name in ("source", "target")):
+        raise ValueError(
+            f"--protocol: {path} has source/ and target/ as RealDOF has, and as pairs of your own may have; say realdof "
+            "or pairs, whose figures cannot be compared"
+        )
     if Pairs.lie_in(path) or Pairs.lie_in(path / "test"):
         return "pairs"
     raise ValueError(
@@ -227,18 +233,22 @@ def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
 
 
 class _Solver:
-    """A classical method of `blurphys solve`, with the operator that a sample was made with or one for all."""
+    """A classical method of `blurphys solve`, with the operator that a sample was made with or one for all.
 
-    def __init__(self, path: Path, method: str, operator: Any = None) -> None:
-        self.path, self.method, self.operator = path, method, operator
+    Samples of a dataset of synth, `stored`, are read with the curve and the noise they have there; of other pictures,
+    which have been encoded as sRGB, the noise is not known.
+    """
+
+    def __init__(self, stored: Path | None, method: str, operator: Any) -> None:
+        self.stored, self.method, self.operator = stored, method, operator
 
     def __call__(self, sample: Sample) -> np.ndarray:
         from synth import OperatorWarning
 
         from .solve import from_array, from_dataset, solve
 
-        if self.operator is None:
-            given = from_dataset(self.path, sample.index, "combined")
+        if self.stored is not None:
+            given = from_dataset(self.stored, sample.index, "combined", self.operator)
         else:
             light = np.asarray(srgb_to_linear(sample.arrays["combined"]))
             given = from_array(light, self.operator, sample.name)
