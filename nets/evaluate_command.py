@@ -161,8 +161,8 @@ def _protocol_of(path: Path) -> str:
         return "synthetic"
     if all((path / name).is_dir() for name in ("source", "target")):
         raise ValueError(
-            f"--protocol: {path} has source/ and target/ as RealDOF has, and as pairs of your own may have; say realdof "
-            "or pairs, whose figures cannot be compared"
+            f"--protocol: {path} has source/ and target/, like RealDOF, and like pairs of your own: say realdof or "
+            "pairs, whose figures cannot be compared"
         )
     if Pairs.lie_in(path) or Pairs.lie_in(path / "test"):
         return "pairs"

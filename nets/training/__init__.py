@@ -9,13 +9,14 @@ from .config import TrainConfig
 from .loop import TrainReport, train
 from .optimisers import NonFiniteLossError
 from .parallel import started_first
-from .reading import changed_settings, recipes, with_settings
+from .reading import changed_settings, read_settings, recipes, with_settings
 
 __all__ = [
     "NonFiniteLossError",
     "TrainConfig",
     "TrainReport",
     "changed_settings",
+    "read_settings",
     "recipes",
     "started_first",
     "train",
