@@ -82,9 +82,7 @@ def train(
         report = training.train(values, resume=resume, quiet=quiet)
     except KeyboardInterrupt as error:
         raise (KeyboardInterrupt(command_message(str(error))) if first else typer.Exit(130)) from None
-    except (ValueError, TypeError, OSError):
-        if first:
-            raise
+    except training.AgreedError:
         raise typer.Exit(2) from None  # the first process says it
     except training.NonFiniteLossError as error:
         print(f"blurphys train: {command_message(str(error))}", file=sys.stderr)
