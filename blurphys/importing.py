@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["described", "imported", "names_code"]
+__all__ = ["code_and_file", "described", "imported", "names_code"]
 
 
 def names_code(text: str) -> bool:
@@ -20,6 +20,18 @@ def names_code(text: str) -> bool:
     """
     module, colon, name = text.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+
+
+def code_and_file(text: str) -> tuple[str, str | None] | None:
+    """Split ``module:name`` or ``module:name@FILE``; None where a text is no code, or is the path of a file.
+
+    Examples
+    --------
+    >>> code_and_file("my_nets:Small@net.safetensors"), code_and_file("my_nets:small"), code_and_file("gkmnet")
+    (('my_nets:Small', 'net.safetensors'), ('my_nets:small', None), None)
+    """
+    code, at, file = text.partition("@")
+    return (code, file if at else None) if names_code(code) and not Path(text).exists() else None
 
 
 def described(error: BaseException) -> str:

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["locked"]
+__all__ = ["BusyError", "locked"]
+
+
+class BusyError(ValueError):
+    """Another process holds the lock."""
 
 
 @contextmanager
@@ -23,7 +27,7 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
 
     Raises
     ------
-    ValueError
+    BusyError
         Another process holds it.
     OSError
         The file cannot be opened.
@@ -42,5 +46,5 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise ValueError(refusal) from None
+                raise BusyError(refusal) from None
         yield

@@ -7,11 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["NoteWarning", "as_notes"]
+__all__ = ["NoteWarning", "as_notes", "say_note"]
 
 
 class NoteWarning(UserWarning):
     """A warning about what was given, not about the program: what was assumed, and what would say otherwise."""
+
+
+def say_note(text: object) -> None:
+    """Print a line ``note: ...`` on stderr."""
+    print(f"note: {' '.join(str(text).split())}", file=sys.stderr)
 
 
 @contextmanager
@@ -26,7 +31,7 @@ def as_notes() -> Iterator[None]:
                 show(message, category, filename, lineno, file, line)
             elif (text := " ".join(str(message).split())) not in told:
                 told.add(text)
-                print(f"note: {text}", file=sys.stderr)
+                say_note(text)
 
         warnings.showwarning = note
         yield

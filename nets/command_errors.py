@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from warnings import WarningMessage
 
-from blurphys.notes import NoteWarning
+from blurphys.notes import NoteWarning, say_note
 
 __all__ = ["command_message", "say_notes", "without_owner"]
 
@@ -44,4 +43,4 @@ def say_notes(raised: Sequence[WarningMessage]) -> None:
         text = " ".join(str(warning.message).split())
         told.setdefault(text if issubclass(warning.category, NoteWarning) else warning.category, text)
     for text in told.values():
-        print(f"note: {text}", file=sys.stderr)
+        say_note(text)

@@ -159,20 +159,20 @@ def loaded(path_or_name: str, device: str) -> Net:
 
 def _own(name: str) -> Net | None:
     """Return a network that is given as code, None where it is a file or a name."""
-    from blurphys.importing import described, imported, names_code
+    from blurphys.importing import code_and_file, described, imported
 
     from .net import Net
     from .saving import load
 
-    code, at, file = name.partition("@")
-    if not names_code(code) or Path(name).exists():
+    if (given := code_and_file(name)) is None:
         return None
+    code, file = given
     found = imported(code, "my_nets:MyNet@FILE or my_nets:factory")
     if isinstance(found, type) and issubclass(found, Net):
         if not file:
             raise ValueError(f"--net: {code} is a class without weights; expected {code}@FILE, a file of nets.save")
         return load(file, net_class=found)
-    if at:
+    if file is not None:
         raise ValueError(f"--net: {code}: expected a subclass of nets.Net before @, got {found!r}")
     try:
         network = found if isinstance(found, Net) or not callable(found) else found()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from blurphys.notes import say_note
+
 from .command_errors import command_message
 from .deblur_command import Job, check_views, restored
 
@@ -65,10 +67,10 @@ def deblur_folder(
     net = network()
     check_views(net, {"left": left, "right": right})
     if others:
-        _say(f"note: {photos} holds more than photos; passed over {_named(others)}")
+        say_note(f"{photos} holds more than photos; passed over {_named(others)}")
     names = result_names(files)
     if changed := [f"{file.name} becomes {names[file]}" for file in files if names[file] != f"{file.stem}.png"]:
-        _say(f"note: photos of one name: {_named(changed)}")
+        say_note(f"photos of one name: {_named(changed)}")
     made = not out.exists()
     out.mkdir(exist_ok=True)
     written, failed = 0, list[tuple[str, str]]()

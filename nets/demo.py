@@ -16,18 +16,14 @@ import blurphys as bp
 import solvers
 from blurphys.colour import linear_to_srgb
 
+from .solve import RHO, STRENGTH_PER_VARIANCE
+
 __all__ = ["SMALLEST", "Restoration", "figure", "quality", "restore"]
 
 Image = NDArray[np.floating]
 
 SMALLEST = 7
 """Least height and width of an image, px: the window of SSIM."""
-
-RHO = (0.003, 0.01, 0.03, 0.1)
-"""Coupling of the four outer iterations of half-quadratic splitting."""
-
-STRENGTH_PER_VARIANCE = 15.0
-"""Weight of total variation for each unit of noise variance, chosen on the motorcycle for PSNR in sRGB."""
 
 
 @dataclass(frozen=True, kw_only=True)

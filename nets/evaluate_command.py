@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from blurphys.colour import srgb_to_linear
-from blurphys.importing import names_code
+from blurphys.importing import code_and_file
 from synth import options as o
 
 from .command_errors import say_notes, without_owner
@@ -111,7 +111,8 @@ def evaluate(
     rows: list[tuple[str | None, Any]] = [(None, None)]
     blur = None if operator is None else load_blur(operator)
     methods = _checked_solvers(solver or [], protocol, blur)
-    rows += [(method, _Solver(data, method, blur)) for method in methods]
+    stored = data if protocol == "synthetic" else None
+    rows += [(method, _Solver(stored, method, blur)) for method in methods]
     named = _named(net or [], taken=["input", *(solver or [])])
     rows += [(label, loaded(name, device)) for label, name in named.items()]
     lpips = _lpips(protocol, lpips_features, lpips_linear)
@@ -158,6 +159,11 @@ def _protocol_of(path: Path) -> str:
         raise FileNotFoundError(f"there is no file or folder {path}")
     if path.is_file() or (path / CONFIG).exists():
         return "synthetic"
+    if all((path / name).is_dir() for name in ("source", "target")):
+        raise ValueError(
+            f"--protocol: {path} has source/ and target/, like RealDOF, and like pairs of your own: say realdof or "
+            "pairs, whose figures cannot be compared"
+        )
     if Pairs.lie_in(path) or Pairs.lie_in(path / "test"):
         return "pairs"
     raise ValueError(
@@ -197,22 +203,23 @@ def _named(nets: list[str], *, taken: list[str]) -> dict[str, str]:
     """Give each network the name of its row: the stem of its file, the folder too where that tells too little."""
     from .saving import ROLES, describe
 
-    own = [name for name in nets if names_code(name) and not Path(name).exists()]
-    nets = [name for name in nets if name not in own]
-    files = [describe(name.rpartition("@")[2] if _has_code(name) else name).path.resolve() for name in nets]
-    for file, name in zip(files, nets, strict=True):
-        if files.count(file) > 1:
+    saved = {name: describe(file).path.resolve() for name in nets if (file := _file_of(name))}
+    given = [saved.get(name, name) for name in nets]
+    for name, source in zip(nets, given, strict=True):
+        if given.count(source) > 1:
             raise ValueError(f"--net: {name} is given twice")
+    files, own = list(saved.values()), [name for name in nets if name not in saved]
     stems = [file.stem for file in files]
     alike = {stem for stem in stems if stems.count(stem) > 1 or stem in taken or stem.removesuffix("-best") in ROLES}
     short = [f"{file.parent.name}/{file.stem}" if file.stem in alike else file.stem for file in files]
     labels = [str(file.with_suffix("")) if short.count(s) > 1 else s for file, s in zip(files, short, strict=True)]
-    return dict(zip(labels, nets, strict=True)) | {name: name for name in own}
+    return dict(zip(labels, saved, strict=True)) | {name: name for name in own}
 
 
-def _has_code(name: str) -> bool:
-    """Whether it is ``module:Class@FILE``."""
-    return names_code(name.partition("@")[0]) and not Path(name).exists()
+def _file_of(net: str) -> str | None:
+    """The file or name of a network's weights; None where code brings them."""
+    given = code_and_file(net)
+    return net if given is None else given[1] or None
 
 
 def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
@@ -226,18 +233,22 @@ def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
 
 
 class _Solver:
-    """A classical method of `blurphys solve`, with the operator that a sample was made with or one for all."""
+    """A classical method of `blurphys solve`, with the operator that a sample was made with or one for all.
 
-    def __init__(self, path: Path, method: str, operator: Any = None) -> None:
-        self.path, self.method, self.operator = path, method, operator
+    Samples of a dataset of synth, `stored`, are read with the curve and the noise they have there; of other pictures,
+    which have been encoded as sRGB, the noise is not known.
+    """
+
+    def __init__(self, stored: Path | None, method: str, operator: Any) -> None:
+        self.stored, self.method, self.operator = stored, method, operator
 
     def __call__(self, sample: Sample) -> np.ndarray:
         from synth import OperatorWarning
 
         from .solve import from_array, from_dataset, solve
 
-        if self.operator is None:
-            given = from_dataset(self.path, sample.index, "combined")
+        if self.stored is not None:
+            given = from_dataset(self.stored, sample.index, "combined", self.operator)
         else:
             light = np.asarray(srgb_to_linear(sample.arrays["combined"]))
             given = from_array(light, self.operator, sample.name)

@@ -19,18 +19,30 @@ from blurphys.colour import linear_to_srgb
 from blurphys.pupil import DIRECTIONS
 from synth.io import Axes, Encoding, read_image
 
-__all__ = ["METHODS", "PRIORS", "Given", "Report", "from_array", "from_dataset", "from_image", "solve"]
+__all__ = [
+    "METHODS",
+    "PRIORS",
+    "RHO",
+    "STRENGTH_PER_VARIANCE",
+    "Given",
+    "Report",
+    "from_array",
+    "from_dataset",
+    "from_image",
+    "load_blur",
+    "solve",
+]
 
 Image = NDArray[np.floating]
 
 RHO = (0.003, 0.01, 0.03, 0.1)
-"""Coupling of the outer iterations of half-quadratic splitting, if none is given."""
+"""Coupling of the four outer iterations of half-quadratic splitting, if none is given."""
 
 STRENGTH = 3e-4
 """Weight of the prior where the noise is not known."""
 
 STRENGTH_PER_VARIANCE = 15.0
-"""Weight of the prior for each unit of noise variance."""
+"""Weight of the prior for each unit of noise variance, chosen with total variation on the motorcycle, PSNR in sRGB."""
 
 PRIORS: Mapping[str, Callable[..., Any]] = {
     "tv": partial(solvers.tv, joint=True, iterations=20),
@@ -164,6 +176,12 @@ def from_array(y: Image, operator: Any, source: str) -> Given:
         As `from_image`.
     """
     A = _on_numpy(operator)
+    _check_fits(A, y, source)
+    return Given(A=A, y=_cast(y, A), truth=None, noise_level=None, source=source)
+
+
+def _check_fits(A: bp.LinearOperator, y: Image, source: str) -> None:
+    """Refuse an operator that does not return images of this shape."""
     if tuple(y.shape) != A.out_shape and y.shape[-2:] == A.out_shape[-2:] and A.out_shape[0] == 1:
         raise ValueError(
             f"the operator is for one channel, but {source} has {y.shape[0]} that differ; build it with channels=3"
@@ -174,7 +192,6 @@ def from_array(y: Image, operator: Any, source: str) -> Given:
             f"the operator returns images of shape {A.out_shape} (C, H, W), but {source} has {tuple(y.shape)}{turned}; "
             "is it the operator of this photo, at this size?"
         )
-    return Given(A=A, y=_cast(y, A), truth=None, noise_level=None, source=source)
 
 
 def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Given:
@@ -194,7 +211,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     Raises
     ------
     FileNotFoundError, ValueError
-        No such file, sample or view; no dataset.
+        No such file, sample or view; no dataset; an operator for images of another shape.
     """
     import synth
     from synth.operators import noise_of
@@ -216,10 +233,12 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     # Blur is linear in light only, and so is the noise.
     light = {name: camera.tone.invert(image) if curve != "linear" else image for name, image in fields.items()}
     y = np.concatenate([light[name] for name in views])
+    source = f"{path}, sample {sample}"
+    _check_fits(A, y, source)
     variances = [noise.variance(np.maximum(light[name], 0.0)).mean() for noise, name in zip(noises, views, strict=True)]
     level = float(np.sqrt(np.mean(variances)))
     truth = light["all_in_focus"].astype(y.dtype)
-    source = f"{path}, sample {sample}" + (f", decoded from the curve {curve!r}" if curve != "linear" else "")
+    source += f", decoded from the curve {curve!r}" if curve != "linear" else ""
     notes = tuple(str(warning.message) for warning in raised)
     source += f" ({'; '.join(notes)})" if notes else ""
     return Given(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from blurphys.notes import say_note
 from synth import options as o
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def solve(
             raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
     given = _given(target, operator, sample, view, encoding, layout)
     for note in given.notes:
-        typer.echo(f"note: {note}", err=True)
+        say_note(note)
     options: dict[str, Any] = {
         "prior": prior,
         "strength": strength,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blurphys.notes import say_note
 from synth import options as o
 
 from .command_errors import command_message, without_owner
@@ -38,7 +38,8 @@ def train(
         Path | None,
         typer.Option(
             "--data",
-            help="Instead of the data in CONFIG: a dataset of synth, or a folder of blurred/ and sharp/.",
+            help="Instead of the data in CONFIG: a dataset of synth, a folder of blurred/ and sharp/, or either in "
+            "train/, with val/ for validation.",
         ),
     ] = None,
     encoding: o.EncodingOption = None,
@@ -65,20 +66,23 @@ def train(
     """
     from . import training
 
-    told = [*_data_settings(data, o.encoding_named(encoding)), *(settings or [])]
-    values, notes = training.changed_settings(config if data is None else _without_data(config), told)
+    told, meant = list(settings or []), o.encoding_named(encoding)
+    values, notes = training.read_settings(config), list[str]()
+    if data is not None:
+        notes += _on_data(values, config, data, meant, told)
+    elif meant:
+        told.insert(0, f"data.encoding={meant}")
+    values, more = training.changed_settings(values, told)
     if out is not None:
         values["out"] = str(out)
     first = training.started_first()
-    for note in notes if first else ():
-        typer.echo(f"note: {note}", err=True)
+    for note in (*notes, *more) if first else ():
+        say_note(note)
     try:
         report = training.train(values, resume=resume, quiet=quiet)
     except KeyboardInterrupt as error:
         raise (KeyboardInterrupt(command_message(str(error))) if first else typer.Exit(130)) from None
-    except (ValueError, TypeError, OSError):
-        if first:
-            raise
+    except training.AgreedError:
         raise typer.Exit(2) from None  # the first process says it
     except training.NonFiniteLossError as error:
         print(f"blurphys train: {command_message(str(error))}", file=sys.stderr)
@@ -87,29 +91,67 @@ def train(
         _say(report)
 
 
-def _without_data(config: str) -> dict[str, Any]:
-    """The settings less what they say of where the data are."""
-    from .training.reading import READER, read_settings
+def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | None, told: list[str]) -> list[str]:
+    """Put the data of a folder in place of those of a configuration; return what there is to say about it.
 
-    values = read_settings(config)
-    if isinstance(table := values.get("data"), dict):
-        values["data"] = {key: value for key, value in table.items() if key not in ("path", *READER)}
-    return values
+    A validation, and the restarts that need one, stay where its data are told or lie in the folder, and where the
+    folder is the one that the configuration names. Otherwise it is on the folder's own val/, or left out.
+    """
+    from .training.reading import READER
+
+    place = ("path", *READER)
+    table = values.get("data")
+    before = table if isinstance(table, dict) else {}
+    own, held_out = _places(data)
+    meaning = {"encoding": encoding} if encoding else {}
+    values["data"] = {key: value for key, value in before.items() if key not in place} | own | meaning
+    checked = values.get("validation")
+    if not isinstance(checked, dict) or not _TOLD.isdisjoint(setting.partition("=")[0].strip() for setting in told):
+        return []
+    checked_on = checked.get("data")
+    inner = checked_on if isinstance(checked_on, dict) else {}
+    if _lie_in(data, inner) or _lie_in(data, before, exactly=True):
+        if inner.get("reader") == "pairs" and _lie_in(data, inner):
+            checked["data"] = {key: value for key, value in inner.items() if key != "encoding"} | meaning
+        return []
+    if held_out is not None:
+        checked["data"] = {key: value for key, value in inner.items() if key not in place} | held_out | meaning
+        return [f"validation is on {data / 'val'}, and not on the data that {config} names"]
+    del values["validation"]
+    restarts = ", and so are the restarts" if values.pop("restarts", None) else ""
+    return [
+        f"the validation of {config} is on other data than {data} and left out{restarts}; a folder {data / 'val'} "
+        f"beside {data / 'train'} would take its place"
+    ]
 
 
-def _data_settings(data: Path | None, encoding: str | None) -> list[str]:
-    """What --data and --encoding stand for."""
+_TOLD = frozenset({"validation", *(f"validation.data{name}" for name in ("", ".path", ".reader", ".root"))})
+"""Settings that tell what a validation is on."""
+
+
+def _places(data: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Settings for the data of a folder, and for those of its own val/ where it has one beside train/."""
+    from synth.dataset import CONFIG
     from synth.datasets import Pairs
 
-    settings = []
-    if data is not None:
-        split = "train" if not Pairs.lie_in(data) and Pairs.lie_in(data / "train") else None
-        if split or Pairs.lie_in(data):
-            settings = ["data.reader=pairs", f"data.root={json.dumps(str(data))}"]
-            settings += [f"data.split={split}"] if split else []
-        else:
-            settings = [f"data.path={json.dumps(str(data))}"]
-    return settings + ([f"data.encoding={encoding}"] if encoding else [])
+    train, val = data / "train", data / "val"
+    pairs: dict[str, Any] = {"reader": "pairs", "root": str(data)}
+    if Pairs.lie_in(data):
+        return pairs, None
+    if Pairs.lie_in(train):
+        return {**pairs, "split": "train"}, {**pairs, "split": "val"} if Pairs.lie_in(val) else None
+    if (train / CONFIG).exists() and not (data / CONFIG).exists():
+        return {"path": str(train)}, {"path": str(val)} if (val / CONFIG).exists() else None
+    return {"path": str(data)}, None
+
+
+def _lie_in(folder: Path, table: dict[str, Any], *, exactly: bool = False) -> bool:
+    """Whether the data of a table of settings are a folder, or else in it."""
+    path = table.get("root") or table.get("path")
+    named = [file for file in (path if isinstance(path, list) else [path]) if isinstance(file, str)]
+    files = [Path(file).resolve() for file in named]
+    whole = folder.resolve()
+    return bool(files) and all(file == whole or (not exactly and whole in file.parents) for file in files)
 
 
 def _say(report: TrainReport) -> None:
@@ -133,8 +175,7 @@ def _say_if_worse(report: TrainReport) -> None:
     what = "the sharp image as it is" if report.kind == "reblurring" else "the blurred input"
     last, best = report.validation_psnr[-1][1], report.best_psnr
     better = f" (the best before: {best:.2f} dB)" if best is not None and best - last >= 0.01 else ""
-    typer.echo(
-        f"note: in validation the network ends at {last:.2f} dB{better}, below {what} with {report.input_psnr:.2f} dB; "
-        "it may need more steps",
-        err=True,
+    say_note(
+        f"in validation the network ends at {last:.2f} dB{better}, below {what} with {report.input_psnr:.2f} dB; it "
+        "may need more steps"
     )

@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from blurphys.locking import BusyError, locked
 from blurphys.publishing import PathLike, publish, refusal, uninterrupted
 
 from ._virtual import make_virtual
@@ -440,7 +441,7 @@ def _undone(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
-        if isinstance(error, ChildProcessError | ConnectionError):
+        if isinstance(error, ChildProcessError | ConnectionError | BusyError):
             raise
         shards = sum(1 for _ in root.glob("shard-*.h5"))
         if new and not shards and (alone or not isinstance(error, OSError)):
@@ -469,27 +470,16 @@ def _locked(root: Path) -> Iterator[bool]:
 
     Yields whether the folder can be written to at all.
     """
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield os.access(root, os.W_OK)
-        return
-    try:
-        file = (root / LOCK).open("a")
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        yield False
-        return
-    with file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            refused = f"{root}: another process is making this dataset; wait for it, or stop it"
+            held.enter_context(locked(root / LOCK, refused))
+            writable = os.access(root, os.W_OK)
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                yield os.access(root, os.W_OK)  # a file system without locks
-                return
-            raise ValueError(f"{root}: another process is making this dataset; wait for it, or stop it") from None
-        yield os.access(root, os.W_OK)
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            writable = False
+        yield writable
 
 
 def _is_locked(root: Path) -> bool:
@@ -499,7 +489,7 @@ def _is_locked(root: Path) -> bool:
             return False
     except OSError:  # not ours to lock
         return False
-    except ValueError:
+    except BusyError:
         return True
 
 

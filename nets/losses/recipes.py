@@ -271,14 +271,14 @@ def create_loss(name: str, **arguments: Any) -> Loss:
     Raises
     ------
     ValueError
-        There is no such loss, or it refuses a value.
+        There is no such loss, it refuses a value, or what ``module:Class`` points to is no `Loss`.
     TypeError
-        What ``module:Class`` points to is no `Loss`.
+        It does not take such arguments.
     """
     if isinstance(name, str) and name not in LOSSES and names_code(name):
         own = imported(name, "my_losses:MyLoss")
         if not (isinstance(own, type) and issubclass(own, Loss)):
-            raise TypeError(f"{name}: expected a subclass of nets.losses.Loss, got {own!r}")
+            raise ValueError(f"{name}: expected a subclass of nets.losses.Loss, got {own!r}")
         return own(**arguments)
     scale = (*SINGLE, "pyramid")
     check_choice("create_loss", "name", name, (*LOSSES, *scale))

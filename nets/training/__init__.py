@@ -8,14 +8,16 @@
 from .config import TrainConfig
 from .loop import TrainReport, train
 from .optimisers import NonFiniteLossError
-from .parallel import started_first
-from .reading import changed_settings, recipes, with_settings
+from .parallel import AgreedError, started_first
+from .reading import changed_settings, read_settings, recipes, with_settings
 
 __all__ = [
+    "AgreedError",
     "NonFiniteLossError",
     "TrainConfig",
     "TrainReport",
     "changed_settings",
+    "read_settings",
     "recipes",
     "started_first",
     "train",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .config import TrainConfig
 from .data import Batches, Samples, stacked
 from .log import Log, psnr_text
 from .optimisers import Moment, NonFiniteLossError, scheduled
-from .parallel import Parallel, parallel
+from .parallel import AgreedError, Parallel, parallel
 from .stopping import Stop, StoppedError, stoppable
 from .task import Batch, Task, mean_psnr
 
@@ -98,7 +99,8 @@ def train(
         A loss or a gradient is not finite. The message names the samples; the last checkpoint is from before.
     TypeError, ValueError
         A wrong setting, data without the fields that the losses need, a checkpoint of another configuration, another
-        process that trains in `out`, processes that found different states to resume from.
+        process that trains in `out`, processes that found different states to resume from. On all processes but the
+        first it is an AgreedError where the first one raises an error with that message.
     KeyboardInterrupt
         Ctrl-C or SIGTERM came. The state after the step that was under way is in `out`; a second one does not wait.
 
@@ -191,7 +193,8 @@ class _Run:
         steps, states = (self.machine.gathered(v) for v in (self.progress.step, digest(self.task)))
         for rank, (step, state) in enumerate(zip(steps, states, strict=True)):
             if (step, state) != (steps[0], states[0]):
-                raise ValueError(
+                kind = ValueError if self.machine.first else AgreedError
+                raise kind(
                     f"train: expected all processes to begin from one state, got process 0 at step {steps[0]:.0f} and "
                     f"process {rank} at step {step:.0f}{' with other weights' if step == steps[0] else ''}; put out on "
                     f"a disk that all machines share, or copy {STATE} of the first to the others"
@@ -336,20 +339,25 @@ class _Run:
 
     def _restart(self, step: int) -> None:
         """Go back to the best network and forget what the optimiser knows."""
-        from ..saving import load_weights
-
         self.machine.wait()
-        for role in self.task.published:
-            file = self.out / f"{role}-best.safetensors"
-            if not self.machine.gathered(float(file.exists()))[0]:  # no validation yet
-                continue
-            if self.machine.first:
-                load_weights(self.task.modules[role], file)
+        for role in self.task.published if self.progress.best_step is not None else ():  # validated before
+            self.machine.agree(partial(self._load_best, role))
             self.machine.broadcast(self.task.modules[role].state_dict().values())
             if role in self.task.averages:
                 for name, parameter in self.task.modules[role].named_parameters():
                     self.task.averages[role].values[name].copy_(parameter.detach())
         self.task.forget()
+
+    def _load_best(self, role: str) -> None:
+        """Load the best network on the first process."""
+        from ..saving import load_weights
+
+        file = self.out / f"{role}-best.safetensors"
+        if not self.machine.first:
+            return
+        if not file.exists():
+            raise FileNotFoundError(f"train: a restart goes back to the best network, but there is no file {file}")
+        load_weights(self.task.modules[role], file)
 
     def _write_state(self) -> None:
         if self.machine.first:

@@ -11,9 +11,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["Parallel", "parallel", "started_first"]
+__all__ = ["AgreedError", "Parallel", "parallel", "started_first"]
 
 Made = TypeVar("Made")
+
+
+class AgreedError(ValueError):
+    """What ends this process, the first one reports too."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ class Parallel:
         Exception
             What `make` raised here.
         ValueError
-            It failed on another process only; the message is that of the first of them.
+            On the first process: it failed on another only; the message is that of the first of them.
+        AgreedError
+            On the others: the same, also where it failed here with that message for bad input.
         """
         if self.world == 1:
             return make()
@@ -90,15 +96,19 @@ class Parallel:
         if not any(failed):
             return made
         source = failed.index(1.0)
-        text = str(failure).encode()[:4096] if self.rank == source else b""
+        own = b"" if failure is None else str(failure).encode()[:4096]
+        text = own if self.rank == source else b""
         size = int(self.total(torch.tensor(len(text), device=self.device)))
         letters = torch.zeros(size, dtype=torch.uint8, device=self.device)
         if self.rank == source:
             letters.copy_(torch.tensor(list(text), dtype=torch.uint8))
         distributed.broadcast(letters, source)
-        if failure is not None:
+        said = bytes(letters.tolist())
+        is_agreed = said == own and isinstance(failure, ValueError | TypeError | OSError)
+        if failure is not None and (self.first or not is_agreed):
             raise failure
-        raise ValueError(bytes(letters.tolist()).decode(errors="replace"))
+        kind = ValueError if self.first else AgreedError
+        raise kind(said.decode(errors="replace")) from failure
 
     def gathered(self, value: float) -> list[float]:
         """Return the number that each process has, as float64."""

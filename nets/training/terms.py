@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blurphys.importing import names_code
-
 from ..net import Outputs
 from .optimisers import Moment
 from .records import LossConfig
@@ -28,8 +26,6 @@ def _built(config: LossConfig) -> Any:
     try:
         return create_loss(config.name, **config.arguments)
     except TypeError as error:
-        if names_code(config.name) and "subclass" in str(error):
-            raise
         raise ValueError(f"train: the loss {config.name!r} refuses its arguments: {error}") from None
 
 

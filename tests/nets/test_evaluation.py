@@ -314,6 +314,15 @@ def test_command_on_a_published_set(made, tmp_path):
     assert [(row["method"], row["image"]) for row in rows] == [("input", "7"), ("gain", "7")]
 
 
+def test_command_asks_which_protocol_a_folder_of_source_and_target_is_for(made):
+    code, said = run(made / "realdof")
+    assert code == 2 and said.count("\n") == 1
+    assert "--protocol" in said and "realdof" in said and "pairs" in said and "source/" in said
+    for protocol in ("realdof", "pairs"):
+        code, said = run(made / "realdof", "--protocol", protocol)
+        assert code == 0 and f"{protocol}, mean over 1 image" in said, said
+
+
 def test_command_says_what_tiles_change(made, tmp_path, monkeypatch):
     monkeypatch.setattr(Gain, "global_statistics", True)
     save(Gain(), tmp_path / "gain.safetensors")

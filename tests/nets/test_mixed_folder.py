@@ -1,12 +1,14 @@
 """A folder whose parts were stored by different curves: every sample is read by its own, whatever stands first."""
 
 import dataclasses
+import json
 
 import matplotlib.axes
 import numpy as np
 import pytest
 from torch.utils.data import ConcatDataset, Subset
 
+import blurphys as bp
 import synth
 from blurphys.colour import linear_to_srgb
 from nets.evaluation import evaluate
@@ -14,6 +16,7 @@ from nets.solve import from_dataset
 from nets.training.data import Draw, Samples
 from nets.training.records import DataConfig
 from synth.preview import preview
+from tests.nets.test_evaluation import run
 
 ORDERS = (("lin", "srgb"), ("srgb", "lin"))
 
@@ -87,6 +90,26 @@ def test_the_noise_is_that_of_the_view(root):
     levels = {view: from_dataset(root / "lin", 0, view).noise_level for view in ("combined", "left", "dual")}
     assert levels["left"] / levels["combined"] == pytest.approx(2**0.5, rel=0.02)
     assert levels["dual"] == pytest.approx(levels["left"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["lin", "filmic"])
+def test_solvers_with_the_operator_of_a_file_keep_curve_and_noise(root, tmp_path, name):
+    """The operator that the sample brings, given as a file, changes nothing."""
+    with synth.open(root / name) as data:
+        bp.save(synth.operator_of(data, 0, "combined"), tmp_path / "blur.h5")
+    found = []
+    for more in ((), ("--operator", tmp_path / "blur.h5")):
+        out = tmp_path / f"{len(found)}.json"
+        code, said = run(root / name, "--solver", "hqs", "--limit", 1, "--out", out, *more)
+        assert code == 0, said
+        found.append(json.loads(out.read_text())["means"]["hqs"])
+    assert found[0] == found[1]
+
+
+def test_an_operator_of_another_size_is_one_sentence(root, tmp_path):
+    bp.save(bp.Convolution(bp.psf.disk(1.5), shape=(3, 40, 50)), tmp_path / "blur.h5")
+    code, said = run(root / "lin", "--solver", "cgls", "--operator", tmp_path / "blur.h5")
+    assert code == 2 and "(3, 40, 50)" in said and "lin, sample 0 has (3, 40, 56)" in said, said
 
 
 def test_the_contact_sheet_encodes_linear_light_alone(root, tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ import blurphys as bp
 import nets
 from blurphys.cli import application
 from nets.losses import create_loss
+from nets.training import TrainConfig
+from nets.training.terms import Terms
 from synth.io import read_image, write_image
 from tests.nets.training_cases import supervised, write_dpdd
 
@@ -42,6 +44,9 @@ def broken():
 
 def blur():
     return bp.Convolution(bp.psf.disk(1.5), shape=(3, 28, 36))
+
+class Shift_of_a_subclass(Shift):
+    "Python names it where it refuses arguments."
 
 number = 3
 """
@@ -121,9 +126,55 @@ def test_slips_are_named(here, name, words):
 def test_what_is_no_network_or_loss_is_refused(here):
     with pytest.raises(TypeError, match=r"subclass of nets\.Net, got 3"):
         nets.create("own_code:number")
-    with pytest.raises(TypeError, match=r"subclass of nets\.losses\.Loss"):
+    with pytest.raises(ValueError, match=r"subclass of nets\.losses\.Loss"):
         create_loss("own_code:Gain")
     assert isinstance(nets.create("own_code:Gain", start=2.0).gain, torch.nn.Parameter)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        ("own_code:Gain", r"^own_code:Gain: expected a subclass of nets\.losses\.Loss"),
+        (
+            {"name": "own_code:Shift_of_a_subclass", "arguments": {"far": 1}},
+            "^train: the loss 'own_code:Shift_of_a_subclass' refuses its arguments: .*'far'",
+        ),
+    ],
+)
+def test_a_training_says_what_is_wrong_with_a_loss(here, loss, words):
+    with pytest.raises(ValueError, match=words):
+        Terms(TrainConfig.of(supervised(here, here / "run", losses=[loss])).losses, torch.device("cpu"))
+
+
+def write_pairs(folder):
+    sharp = np.random.default_rng(0).random((3, 28, 36))
+    for kind, gain in (("blurred", 0.9), ("sharp", 1.0)):
+        (folder / kind).mkdir(parents=True)
+        write_image(folder / kind / "0.png", gain * sharp, bits=16)
+    return folder
+
+
+def test_evaluate_refuses_a_network_that_is_given_twice(here):
+    import own_code
+
+    pairs = write_pairs(here / "pairs")
+    nets.save(own_code.Gain(), "gain.safetensors")
+    for name in ("own_code:ready", "own_code:Gain@gain.safetensors"):
+        output = run("evaluate", pairs, "--net", name, "--net", name, code=2)
+        assert f"--net: {name} is given twice" in output and output.count("\n") == 1
+    assert "own_code:ready" in run(
+        "evaluate", pairs, "--net", "own_code:ready", "--net", "own_code:Gain@gain.safetensors"
+    )
+
+
+def test_the_file_of_ones_own_class_may_have_any_name(here):
+    import own_code
+
+    (here / "a@b").mkdir()
+    nets.save(own_code.Gain(), "a@b/gain@1.safetensors")
+    output = run("evaluate", write_pairs(here / "pairs"), "--net", "own_code:Gain@a@b/gain@1.safetensors")
+    assert "gain@1" in output
+    run("deblur", photo(here / "shot.png"), "--net", "own_code:Gain@a@b/gain@1.safetensors", "--out", "out.png")
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------

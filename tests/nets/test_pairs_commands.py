@@ -1,12 +1,14 @@
 """Pairs of one's own pictures in `blurphys train`, `blurphys evaluate` and their settings."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import synth
 from nets.training.data import Draw, Samples
 from nets.training.records import DataConfig
 from synth.io import read_image, write_image
@@ -81,6 +83,92 @@ def test_data_takes_the_place_of_a_split_too(pairs):
     assert outcome.exit_code == 0, outcome.output
     settings = json.loads(Path("run/config.json").read_text())["data"]
     assert (settings["reader"], settings["split"]) == ("pairs", None)
+
+
+ELSEWHERE = """
+restarts = [2]
+validation = { every = 2, data = { reader = "DPDD", root = "nowhere", split = "val", crop = 12 } }
+"""
+
+
+def validated(pairs, recipe, *arguments):
+    """Train by a recipe on photos; return what its settings say of validation and restarts, and what was said."""
+    Path("elsewhere.toml").write_text(recipe + RECIPE)
+    outcome = train("elsewhere.toml", "--data", "photos", *arguments, "--out", "run", "--quiet")
+    assert outcome.exit_code == 0, outcome.output
+    settings = json.loads(Path("run/config.json").read_text())
+    table = settings["validation"]
+    if table is not None:
+        table["data"] = {key: value for key, value in table["data"].items() if value}
+    return table, settings["restarts"], outcome.output
+
+
+def in_splits():
+    for split in ("train", "val"):
+        shutil.copytree("photos", f"set/{split}")
+    shutil.rmtree("photos")
+    Path("set").rename("photos")
+
+
+def test_a_recipe_that_validates_elsewhere(pairs):
+    """Its validation is of no use for other data, and restarts need one."""
+    table, restarts, said = validated(pairs, ELSEWHERE)
+    assert table is None and restarts == []
+    (note,) = (line for line in said.splitlines() if line.startswith("note: "))
+    assert all(word in note for word in ("elsewhere.toml", "photos", "validation", "restarts"))
+
+
+def test_data_with_a_validation_split_of_their_own(pairs):
+    in_splits()
+    table, restarts, said = validated(pairs, ELSEWHERE, "--encoding", "linear")
+    common = {"view": "combined", "transfer": "display", "augment": "none", "repeats": 1}
+    assert table["data"] == {
+        "reader": "pairs", "root": "photos", "split": "val", "encoding": "linear", "crop": [12, 12], **common
+    }  # fmt: skip
+    assert (table["every"], restarts) == (2, [2])
+    assert said.count("note: ") == 1 and "note: validation is on photos/val" in said
+
+
+def test_synthetic_data_with_a_validation_split_of_their_own(pairs):
+    scene = synth.scenes.dead_leaves(20, 24, seed=0)
+    camera = synth.Camera.for_scene(scene, max_radius=2)
+    shutil.rmtree("photos")
+    Path("photos").mkdir()
+    for split in ("train", "val"):
+        synth.generate(scene, f"photos/{split}", camera=camera, samples=2, seed=0, model="gather")
+    table, restarts, said = validated(pairs, ELSEWHERE)
+    assert table["data"]["path"] == ["photos/val"] and restarts == [2]
+    assert json.loads(Path("run/config.json").read_text())["data"]["path"] == ["photos/train"]
+
+
+@pytest.mark.parametrize(
+    ("validation", "settings"),
+    [
+        ('{ data = { reader = "pairs", root = "photos", encoding = "linear" } }', ()),  # in the folder itself
+        ('{ data = { reader = "DPDD", root = "nowhere" } }', ("validation.data.path=more",)),  # told
+        ('{ data = { reader = "DPDD", root = "nowhere" } }', ("validation={data={path='more'}}",)),
+    ],
+)
+def test_a_validation_that_is_meant_stays(pairs, validation, settings):
+    scene = synth.scenes.dead_leaves(20, 24, seed=0)
+    synth.generate(scene, "more", camera=synth.Camera.for_scene(scene, max_radius=2), samples=1, seed=0, model="gather")
+    told = [word for setting in settings for word in ("--set", setting)]
+    table, restarts, said = validated(pairs, f"restarts = [2]\nvalidation = {validation}\n", *told)
+    assert table["data"].get("path") == (["more"] if settings else None) and restarts == [2]
+    assert "encoding" not in table["data"]  # as for the data
+    assert "left out" not in said
+
+
+def test_data_that_are_those_of_the_recipe_keep_its_validation(pairs):
+    scene = synth.scenes.dead_leaves(20, 24, seed=0)
+    camera = synth.Camera.for_scene(scene, max_radius=2)
+    for name in ("more", "others"):
+        synth.generate(scene, name, camera=camera, samples=2, seed=0, model="gather")
+    own = RECIPE.replace('reader = "DPDD"\nroot = "nowhere"\nsplit = "train"', 'path = "more"')
+    Path("own.toml").write_text('validation = { data = { path = "others" } }\n' + own)
+    outcome = train("own.toml", "--data", "more/", "--out", "run", "--quiet")
+    assert outcome.exit_code == 0 and "note: " not in outcome.output.replace("note: in validation", ""), outcome.output
+    assert json.loads(Path("run/config.json").read_text())["validation"]["data"]["path"] == ["others"]
 
 
 def test_data_that_are_there_no_more(pairs):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 import typer
 
+import nets.training
 from nets.saving import load
 from nets.train_command import train
 from tests.nets.training_cases import write_dpdd
@@ -107,6 +108,21 @@ def test_only_the_first_process_reports(folder, monkeypatch):
     monkeypatch.setattr("nets.training.started_first", lambda: False)
     outcome = run(folder / "mine.toml", "--set", f"data.root={folder / 'data'}", "--out", folder / "second", "--quiet")
     assert outcome == (0, "")
+
+
+def test_a_later_process_is_silent_only_about_what_the_first_says(folder, monkeypatch):
+    monkeypatch.setattr("nets.training.started_first", lambda: False)
+    for error, said in (
+        (nets.training.AgreedError("train: no data"), ""),
+        (ValueError("train: no data"), "blurphys train: no data\n"),
+        (FileNotFoundError("train: no data"), "blurphys train: no data\n"),
+    ):
+
+        def fail(*arguments, error=error, **options):
+            raise error
+
+        monkeypatch.setattr("nets.training.train", fail)
+        assert run(folder / "mine.toml", "--quiet") == (2, said)
 
 
 def test_help_lists_the_recipes():

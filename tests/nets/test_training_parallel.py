@@ -1,6 +1,8 @@
 """Two processes with half of each batch do what one process does with all of it, up to rounding."""
 
+import json
 import socket
+from functools import partial
 
 import pytest
 import torch
@@ -40,8 +42,40 @@ def _resuming(rank, port, outs, config):
         try:
             train(config | {"out": str(outs[rank])} | change, resume=resume, quiet=True)
         except ValueError as error:
-            said.append(str(error))
+            said.append(f"{type(error).__name__} {error}")
     (outs[rank] / "said.txt").write_text("\n".join(said))
+
+
+def _disagreeing(rank, port, out, config):
+    """What each process raises where it fails alone or with another, and where the best network is gone."""
+    import os
+
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    said = []
+    with parallel("cpu") as machine:
+        for errors in (
+            (None, OSError("b")),
+            (ValueError("a"), None),
+            (ValueError("a"), ValueError("a")),
+            (ValueError("a"), ValueError("b")),
+            (None, ZeroDivisionError("b")),
+        ):
+            try:
+                machine.agree(partial(_fail, errors[rank]))
+            except Exception as error:
+                said.append([type(error).__name__, str(error)])
+    try:
+        train(config | {"epochs": 3}, resume=True, quiet=True)
+    except (ValueError, OSError) as error:
+        said.append([type(error).__name__, str(error)])
+    (out / f"said{rank}.json").write_text(json.dumps(said))
+
+
+def _fail(error):
+    if error is not None:
+        raise error
 
 
 def _port():
@@ -59,9 +93,33 @@ def test_processes_that_would_go_on_from_different_states_end_with_one_sentence(
         train(config | {"out": str(out), "epochs": epochs}, quiet=True)
     multiprocessing.spawn(_resuming, args=(_port(), outs, config), nprocs=WORLD)
     first, second = ((out / "said.txt").read_text().splitlines() for out in outs)
-    assert first == second and len(first) == 2
+    assert [line.partition(" ")[0] for line in (*first, *second)] == ["ValueError"] * 2 + ["AgreedError"] * 2
+    first, second = ([line.partition(" ")[2] for line in lines] for lines in (first, second))
+    assert first == second
     assert "process 0 at step 6 and process 1 at step 3" in first[0] and "last.safetensors" in first[0]
     assert "batch" in first[1] and not (outs[0] / "new0").exists()
+
+
+def test_an_error_is_said_once_and_another_is_not_hidden(tmp_path):
+    data = write_dpdd(write_dpdd(tmp_path / "data"), "val", 2)
+    rates = [[0, 1e-3], [1, 10.0]]  # the first epoch is the best
+    config = supervised(
+        data, tmp_path / "out", learning_rate=rates, restarts=[2], validation=validation(data), ema=None
+    )
+    assert train(config | {"epochs": 2}, quiet=True).best_step == 3
+    (tmp_path / "out" / "net-best.safetensors").unlink()
+    multiprocessing.spawn(_disagreeing, args=(_port(), tmp_path, config), nprocs=WORLD)
+    first, second = (json.loads((tmp_path / f"said{rank}.json").read_text()) for rank in range(WORLD))
+    assert first[:5] == [["ValueError", word] for word in "baaab"]
+    assert second[:5] == [
+        ["AgreedError", "b"],
+        ["AgreedError", "a"],
+        ["AgreedError", "a"],
+        ["ValueError", "b"],
+        ["ZeroDivisionError", "b"],
+    ]
+    assert (first[5][0], second[5][0]) == ("FileNotFoundError", "AgreedError")
+    assert first[5][1] == second[5][1] and "net-best.safetensors" in first[5][1]
 
 
 def shorter(config, **changes):

@@ -21,7 +21,8 @@ import pytest
 
 import blurphys as bp
 import synth
-from synth import Camera, Scene, _writing
+from blurphys.locking import BusyError, locked
+from synth import Camera, Scene, _writing, shards
 from synth.dataset import CONFIG, FIELDS, VIRTUAL
 from synth.merging import difference, merge
 from synth.noise import ShotReadNoise
@@ -647,6 +648,24 @@ def test_a_second_process_is_refused(copy):
     assert make(copy).made == 0  # the lock went with the process
     with (copy / ".lock").open("a") as file:  # and ours with the call
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_the_loser_of_a_race_leaves_the_winners_folder(tmp_path, monkeypatch):
+    """One process writes the configuration, another takes the lock before it does."""
+    pytest.importorskip("fcntl")
+    begin, winner = shards._begin, contextlib.ExitStack()
+
+    def overtaken(root, *arguments):
+        new = begin(root, *arguments)
+        winner.enter_context(locked(root / shards.LOCK, "the winner's"))
+        return new
+
+    monkeypatch.setattr(shards, "_begin", overtaken)
+    with winner, pytest.raises(BusyError, match="another process is making this dataset"):
+        make(tmp_path / "a")
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {CONFIG, shards.LOCK}
+    monkeypatch.undo()
+    assert make(tmp_path / "a").made == SAMPLES
 
 
 # ---- looking after --------------------------------------------------------------------------------------------------
