@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from .arrays import norm, relative
 from .cg import CGState
-from .checks import check_callable, check_count, check_number, check_output, problem
+from .checks import check_callable, check_count, check_number, problem, prox_of
 from .data_step import Watched, data_step, split_proof
 from .iterate import Measure, Proof, iterate
 from .solution import Solution
@@ -193,7 +193,7 @@ def admm(
     """
     name = "admm"
     counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    check_callable(name, "prox", prox)
+    prox = prox_of(name, prox)
     check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
     rho = check_number(name, "rho", rho)
@@ -208,14 +208,11 @@ def admm(
         pull = norm(counted.adjoint(y))
     gap, failed, short = size + np.inf, size < 0, size < 0
 
-    def checked_prox(x: Array, s: float) -> Array:
-        return check_output(name, "prox(x, strength)", prox(x, s), tuple(x.shape), x.dtype)
-
     def step(_: int, state: ADMMState) -> ADMMState:
         nonlocal gap, failed, short
         enough = inner_tol * (pull + rho * norm(state.z - state.multiplier))
         new, failed = _outer(
-            counted, y, state, checked_prox, rho, strength,
+            counted, y, state, prox, rho, strength,
             iterations=inner_iterations, stop=Watched(min(tol, inner_tol) * pull, enough, made), preconditioner=made,
         )  # fmt: skip
         xp = array_namespace(pull)

@@ -15,7 +15,7 @@ from blurphys.autocast import full_precision
 from blurphys.linop import require_float, require_same_kind
 
 from .arrays import norm, to_host
-from .types import Array
+from .types import Array, Prox
 
 __all__ = [
     "Counted",
@@ -28,6 +28,7 @@ __all__ = [
     "is_real",
     "noise_floor",
     "problem",
+    "prox_of",
 ]
 
 # Squares of float32 numbers below about 1e-19 underflow: with y in this range a residual of 1e-6 ||y|| is still exact.
@@ -214,6 +215,16 @@ def check_callable(name: str, what: str, value: Any, *, optional: bool = False) 
     """Raise ValueError unless `value` can be called (or is None, where that is allowed)."""
     if not callable(value) and not (optional and value is None):
         raise ValueError(f"{name}: {what} must be callable, got {value!r}.")
+
+
+def prox_of(name: str, prox: Any) -> Prox:
+    """Return `prox` with its images checked, which must be like those it is given; ValueError unless it is callable."""
+    check_callable(name, "prox", prox)
+
+    def checked(x: Array, strength: Any) -> Array:
+        return check_output(name, "prox(x, strength)", prox(x, strength), tuple(x.shape), x.dtype)
+
+    return checked
 
 
 def is_real(value: Any) -> bool:

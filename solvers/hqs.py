@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrays import norm, relative
 from .cg import CGState
-from .checks import check_callable, check_count, check_number, check_output, problem
+from .checks import check_callable, check_count, check_number, problem, prox_of
 from .data_step import Watched, data_step, split_proof
 from .iterate import Measure, Proof, iterate
 from .solution import Solution
@@ -201,7 +201,7 @@ def hqs(
     """
     name = "hqs"
     counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    check_callable(name, "prox", prox)
+    prox = prox_of(name, prox)
     check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
     schedule = _schedule(name, rho)
@@ -218,9 +218,6 @@ def hqs(
     made: dict[float, Preconditioner] = {}
     change, failed = size + np.inf, size < 0  # of x in the last outer iteration, relative; and what it met
 
-    def checked_prox(x: Array, s: float) -> Array:
-        return check_output(name, "prox(x, strength)", prox(x, s), tuple(x.shape), x.dtype)
-
     def step(k: int, state: HQSState) -> HQSState:
         nonlocal change, failed
         now = schedule[min(k, len(schedule) - 1)]
@@ -229,7 +226,7 @@ def hqs(
             made[now] = preconditioner(now)
         stop = Watched(min(tol, inner_tol) * pull, inner_tol * (pull + now * norm(state.z)), made.get(now))
         new, failed = _outer(
-            counted, y, state, checked_prox, now, strength,
+            counted, y, state, prox, now, strength,
             iterations=inner_iterations, stop=stop, preconditioner=made.get(now),
         )  # fmt: skip
         change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)
