@@ -273,6 +273,18 @@ def test_a_large_rho_says_that_nothing_happened(solver, rho, inner_tol):
     assert np.allclose(solution.x, y, atol=1e-2)
 
 
+@pytest.mark.parametrize("solver", [solvers.hqs, solvers.admm])
+@pytest.mark.parametrize(("rho", "limit"), [(4.0, 10), (10.0, 20)])
+def test_a_mild_blur_is_not_stalled_at_the_limit(solver, rho, limit):
+    """The solution is less than a hundredth from y, so that what is far from it is not where the image has to go."""
+    A = problems.CircularBlur({(0, 0): 0.98, (0, 1): 0.01, (1, 0): 0.01}, (1, 16, 16))
+    y = A(problems.random_image(A.in_shape))
+    solution = solver(A, y, prox=solvers.tv, strength=1e-5, rho=rho, tol=1e-3, max_iterations=limit)
+    assert np.linalg.norm(solution.x - y) < 0.01 * np.linalg.norm(y)
+    assert solution.residuals[-1] < 0.5 * solution.residuals[0] < 0.01
+    assert solution.status is Status.MAX_ITERATIONS
+
+
 @pytest.mark.parametrize("name", ["hqs", "admm"])
 def test_the_inner_step_notices_a_wrong_sign(name):
     A = OPERATORS["wrong sign"]
