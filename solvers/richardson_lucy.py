@@ -228,10 +228,12 @@ def richardson_lucy(
     tol = check_number(name, "tol", tol)
     check_count(name, "max_iterations", max_iterations)
     check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
+    if noise_level is not None:
+        noise_level = check_number(name, "noise_level", noise_level)
     y = nonnegative_light(
         name, "y", y, noise_level=noise_level, fix="subtract less background, or mask what is no light."
     )
+    floor = noise_floor(name, noise_level, given._replace(y=y))  # in the unit of the residuals
     level = xp.mean(y, axis=(-3, -2, -1), keepdims=True)
     if x0 is None:
         start = xp.zeros(start.shape, dtype=y.dtype, device=device(y)) + level
