@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from .arrays import norm, relative
 from .cg import CGState
-from .checks import check_callable, check_count, check_number, problem, prox_of
+from .checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
 from .data_step import Watched, data_step, split_proof
 from .iterate import Measure, Proof, iterate
 from .solution import Solution
@@ -202,7 +202,7 @@ def admm(
     tol = check_number(name, "tol", tol)
     check_count(name, "inner_iterations", inner_iterations, least=1)
     check_count(name, "max_iterations", max_iterations)
-    made = None if preconditioner is None else preconditioner(rho)
+    made = None if preconditioner is None else preconditioner_of(name, preconditioner(rho), what="preconditioner(rho)")
     size = norm(y)
     with np.errstate(all="ignore"):
         pull = norm(counted.adjoint(y))

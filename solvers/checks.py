@@ -15,7 +15,7 @@ from blurphys.autocast import full_precision
 from blurphys.linop import require_float, require_same_kind
 
 from .arrays import norm, to_host
-from .types import Array, Prox
+from .types import Array, Preconditioner, Prox
 
 __all__ = [
     "Counted",
@@ -27,6 +27,7 @@ __all__ = [
     "check_output",
     "is_real",
     "noise_floor",
+    "preconditioner_of",
     "problem",
     "prox_of",
 ]
@@ -223,6 +224,24 @@ def prox_of(name: str, prox: Any) -> Prox:
 
     def checked(x: Array, strength: Any) -> Array:
         return check_output(name, "prox(x, strength)", prox(x, strength), tuple(x.shape), x.dtype)
+
+    return checked
+
+
+def preconditioner_of(
+    name: str, M: Any, *, what: str = "preconditioner", mask: Array | None = None
+) -> Preconditioner:
+    """Return r -> mask M r with its images checked, in the precision of r; ValueError unless M is callable.
+
+    What a mask hides stays as it was at the start.
+    """
+    check_callable(name, what, M)
+
+    def checked(r: Array) -> Array:
+        result = full_precision(M(r))
+        xp = require_float(name, "preconditioner(r)", result)
+        result = check_output(name, "preconditioner(r)", xp.astype(result, r.dtype, copy=False), tuple(r.shape), r.dtype)
+        return result if mask is None else mask * result
 
     return checked
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrays import norm, relative
 from .cg import CGState
-from .checks import check_callable, check_count, check_number, problem, prox_of
+from .checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
 from .data_step import Watched, data_step, split_proof
 from .iterate import Measure, Proof, iterate
 from .solution import Solution
@@ -223,7 +223,7 @@ def hqs(
         now = schedule[min(k, len(schedule) - 1)]
         if preconditioner is not None and now not in made:
             made.clear()
-            made[now] = preconditioner(now)
+            made[now] = preconditioner_of(name, preconditioner(now), what="preconditioner(rho)")
         stop = Watched(min(tol, inner_tol) * pull, inner_tol * (pull + now * norm(state.z)), made.get(now))
         new, failed = _outer(
             counted, y, state, prox, now, strength,
