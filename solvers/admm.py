@@ -171,8 +171,10 @@ def admm(
         u <- u + x - z
 
     Unlike `hqs` with a fixed rho, this converges to the minimiser itself (convex phi, data steps solved well enough).
-    Cost per outer iteration: at most inner_iterations + 1 applications of A and of its adjoint, and one prox; memory:
-    11 images and what prox needs.
+    Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
+    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
+    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
+    one call to the next. Memory: 11 images and what prox needs.
 
     References
     ----------

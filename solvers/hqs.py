@@ -142,7 +142,9 @@ def hqs(
         Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value, and
         ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, which is what a minimiser makes zero.
     max_iterations : int, optional
-        Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted.
+        Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted. A run through a sequence, the
+        default one too, takes a single step with its last value and so ends with MAX_ITERATIONS, not CONVERGED, unless
+        that step hardly moves x; more iterations stay at the last value until they converge.
     preconditioner : callable, optional
         rho -> (r -> M r), M close to the inverse of A^T A + rho I and symmetric positive definite, asked for once per
         value of rho; for instance ``lambda rho: solvers.local_fourier(A, rho=rho)``.
@@ -180,8 +182,10 @@ def hqs(
     made: where a small rho stays small, the minimiser itself, CONVERGED, can be worse than y. A photo under blur of up
     to 4 px with noise of 0.2, 1 and 3 % of white, PSNR in dB: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with
     rho = 0.01 and the strength as it is; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
-    Cost per outer iteration: at most inner_iterations + 1 applications of A and of its adjoint, and one prox; memory:
-    9 images and what prox needs.
+    Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
+    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
+    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
+    one call to the next. Memory: 9 images and what prox needs.
 
     References
     ----------
