@@ -228,9 +228,7 @@ def prox_of(name: str, prox: Any) -> Prox:
     return checked
 
 
-def preconditioner_of(
-    name: str, M: Any, *, what: str = "preconditioner", mask: Array | None = None
-) -> Preconditioner:
+def preconditioner_of(name: str, M: Any, *, what: str = "preconditioner", mask: Array | None = None) -> Preconditioner:
     """Return r -> mask M r with its images checked, in the precision of r; ValueError unless M is callable.
 
     What a mask hides stays as it was at the start.
@@ -240,7 +238,8 @@ def preconditioner_of(
     def checked(r: Array) -> Array:
         result = full_precision(M(r))
         xp = require_float(name, "preconditioner(r)", result)
-        result = check_output(name, "preconditioner(r)", xp.astype(result, r.dtype, copy=False), tuple(r.shape), r.dtype)
+        result = xp.astype(result, r.dtype, copy=False)
+        result = check_output(name, "preconditioner(r)", result, tuple(r.shape), r.dtype)
         return result if mask is None else mask * result
 
     return checked
