@@ -60,21 +60,28 @@ class Counted:
         self._forward, self._adjoint, self.name, self.mask = A, adjoint, name, mask
         self._x_shape, self._y_shape, self._dtype = tuple(x.shape), tuple(y.shape), y.dtype
         self.applications = 0
+        self._tried: set[str] = set()
 
     def __call__(self, x: Array, /) -> Array:
         """Return A x."""
         self.applications += 1
-        result = self._checked(self._forward(x), "A(x)", self._y_shape)
+        result = self._checked(self._forward, x, "A(x)", self._y_shape)
         return result if self.mask is None else self.mask * result
 
     def adjoint(self, y: Array, /) -> Array:
         """Return A^T y."""
         self.applications += 1
         observed = y if self.mask is None else self.mask * y
-        return self._checked(self._adjoint(observed), "A.adjoint(y)", self._x_shape)
+        return self._checked(self._adjoint, observed, "A.adjoint(y)", self._x_shape)
 
-    def _checked(self, result: Array, what: str, shape: tuple[int, ...]) -> Array:
-        return check_output(self.name, what, result, shape, self._dtype)
+    def _checked(self, apply: Callable[[Array], Array], x: Array, what: str, shape: tuple[int, ...]) -> Array:
+        """Apply to x, the first time to a copy: what writes into its argument would write into y."""
+        own = x if what in self._tried else 1 * x
+        result = check_output(self.name, what, apply(own), shape, self._dtype)
+        if what not in self._tried and not bool(array_namespace(x).all((own == x) | (x != x))):
+            raise ValueError(f"{self.name}: {what} changes its argument; it must return a new array.")
+        self._tried.add(what)
+        return result
 
 
 def check_output(name: str, what: str, result: Array, shape: tuple[int, ...], dtype: Any) -> Array:
