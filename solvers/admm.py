@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from .arrays import norm, relative
 from .cg import CGState
-from .checks import check_callable, check_count, check_number, check_output, problem
+from .checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
 from .data_step import Watched, data_step, split_proof
 from .iterate import Measure, Proof, iterate
 from .solution import Solution
@@ -171,8 +171,10 @@ def admm(
         u <- u + x - z
 
     Unlike `hqs` with a fixed rho, this converges to the minimiser itself (convex phi, data steps solved well enough).
-    Cost per outer iteration: at most inner_iterations + 1 applications of A and of its adjoint, and one prox; memory:
-    11 images and what prox needs.
+    Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
+    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
+    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
+    one call to the next. Memory: 11 images and what prox needs.
 
     References
     ----------
@@ -193,7 +195,7 @@ def admm(
     """
     name = "admm"
     counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    check_callable(name, "prox", prox)
+    prox = prox_of(name, prox)
     check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
     rho = check_number(name, "rho", rho)
@@ -202,20 +204,17 @@ def admm(
     tol = check_number(name, "tol", tol)
     check_count(name, "inner_iterations", inner_iterations, least=1)
     check_count(name, "max_iterations", max_iterations)
-    made = None if preconditioner is None else preconditioner(rho)
+    made = None if preconditioner is None else preconditioner_of(name, preconditioner(rho), what="preconditioner(rho)")
     size = norm(y)
     with np.errstate(all="ignore"):
         pull = norm(counted.adjoint(y))
     gap, failed, short = size + np.inf, size < 0, size < 0
 
-    def checked_prox(x: Array, s: float) -> Array:
-        return check_output(name, "prox(x, strength)", prox(x, s), tuple(x.shape), x.dtype)
-
     def step(_: int, state: ADMMState) -> ADMMState:
         nonlocal gap, failed, short
         enough = inner_tol * (pull + rho * norm(state.z - state.multiplier))
         new, failed = _outer(
-            counted, y, state, checked_prox, rho, strength,
+            counted, y, state, prox, rho, strength,
             iterations=inner_iterations, stop=Watched(min(tol, inner_tol) * pull, enough, made), preconditioner=made,
         )  # fmt: skip
         xp = array_namespace(pull)

@@ -8,9 +8,8 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from .arrays import inner, norm, plus, quotient, relative, scaled_to
-from .checks import check_callable, check_count, check_number, noise_floor, problem
+from .checks import check_callable, check_count, check_number, noise_floor, preconditioner_of, problem
 from .iterate import Measure, iterate
-from .masking import masked
 from .solution import Solution
 from .types import Array, Operator, Preconditioner
 
@@ -180,11 +179,10 @@ def bicgstab(
     counted, b, start = given
     tol = check_number(name, "tol", tol)
     check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
     floor = noise_floor(name, noise_level, given)
     size = norm(b)
-    precondition = masked(preconditioner, counted.mask)
+    made = None if preconditioner is None else preconditioner_of(name, preconditioner, mask=counted.mask)
 
     def measure(state: BiCGSTABState) -> Measure:
         residual = relative(norm(state.residual), size)
@@ -192,7 +190,7 @@ def bicgstab(
 
     return iterate(
         lambda: bicgstab_init(counted, b, x0=start),
-        lambda _, state: bicgstab_step(counted, state, preconditioner=precondition),
+        lambda _, state: bicgstab_step(counted, state, preconditioner=made),
         measure,
         A=counted,
         tol=tol,

@@ -8,9 +8,8 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from .arrays import combine_into, inner, norm, plus, quotient, relative, scaled_to
-from .checks import check_callable, check_count, check_number, noise_floor, problem
+from .checks import check_callable, check_count, check_number, noise_floor, preconditioner_of, problem
 from .iterate import Measure, iterate
-from .masking import masked
 from .solution import Solution
 from .types import Array, Operator, Preconditioner
 
@@ -184,22 +183,21 @@ def cg(
     counted, b, start = given
     tol = check_number(name, "tol", tol)
     check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
     floor = noise_floor(name, noise_level, given)
     size = norm(b)
-    precondition = masked(preconditioner, counted.mask)
+    made = None if preconditioner is None else preconditioner_of(name, preconditioner, mask=counted.mask)
 
     def measure(state: CGState) -> Measure:
         residual = relative(norm(state.residual), size)
         return Measure(residual, residual, (state.curvature <= 0) | (state.energy < 0))
 
     def begin(x: Array) -> CGState:
-        return cg_init(counted, b, x0=x, preconditioner=precondition)
+        return cg_init(counted, b, x0=x, preconditioner=made)
 
     return iterate(
         lambda: begin(start),
-        lambda _, state: cg_step(counted, state, preconditioner=precondition),
+        lambda _, state: cg_step(counted, state, preconditioner=made),
         measure,
         A=counted,
         tol=tol,

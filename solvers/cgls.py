@@ -130,7 +130,9 @@ def cgls(
     s = A^T r;  alpha = ||s||^2 / ||A p||^2;  x += alpha p;  r -= alpha A p;  p <- A^T r + (||A^T r||^2 / ||s||^2) p.
     The residual never grows, so no operator makes it diverge. With noise in y the early iterates are the better images
     (the noise comes in last): stop by `noise_level` or `max_iterations`, or use `hqs`.
-    Cost: one application of A and of its adjoint per step, one adjoint for ||A^T y||; memory: 8 images.
+    Cost: one application of A and two of its adjoint before the first step; one of each per step, and one of each for
+    the true residual at the end and at a claim of convergence. A gradient that is small enough is proved by two
+    applications of A, a small residual needs no proof; nothing is kept from one call to the next. Memory: 8 images.
 
     References
     ----------

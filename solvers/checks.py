@@ -15,7 +15,7 @@ from blurphys.autocast import full_precision
 from blurphys.linop import require_float, require_same_kind
 
 from .arrays import norm, to_host
-from .types import Array
+from .types import Array, Preconditioner, Prox
 
 __all__ = [
     "Counted",
@@ -27,7 +27,9 @@ __all__ = [
     "check_output",
     "is_real",
     "noise_floor",
+    "preconditioner_of",
     "problem",
+    "prox_of",
 ]
 
 # Squares of float32 numbers below about 1e-19 underflow: with y in this range a residual of 1e-6 ||y|| is still exact.
@@ -58,21 +60,28 @@ class Counted:
         self._forward, self._adjoint, self.name, self.mask = A, adjoint, name, mask
         self._x_shape, self._y_shape, self._dtype = tuple(x.shape), tuple(y.shape), y.dtype
         self.applications = 0
+        self._tried: set[str] = set()
 
     def __call__(self, x: Array, /) -> Array:
         """Return A x."""
         self.applications += 1
-        result = self._checked(self._forward(x), "A(x)", self._y_shape)
+        result = self._checked(self._forward, x, "A(x)", self._y_shape)
         return result if self.mask is None else self.mask * result
 
     def adjoint(self, y: Array, /) -> Array:
         """Return A^T y."""
         self.applications += 1
         observed = y if self.mask is None else self.mask * y
-        return self._checked(self._adjoint(observed), "A.adjoint(y)", self._x_shape)
+        return self._checked(self._adjoint, observed, "A.adjoint(y)", self._x_shape)
 
-    def _checked(self, result: Array, what: str, shape: tuple[int, ...]) -> Array:
-        return check_output(self.name, what, result, shape, self._dtype)
+    def _checked(self, apply: Callable[[Array], Array], x: Array, what: str, shape: tuple[int, ...]) -> Array:
+        """Apply to x, the first time to a copy: what writes into its argument would write into y."""
+        own = x if what in self._tried else 1 * x
+        result = check_output(self.name, what, apply(own), shape, self._dtype)
+        if what not in self._tried and not bool(array_namespace(x).all((own == x) | (x != x))):
+            raise ValueError(f"{self.name}: {what} changes its argument; it must return a new array.")
+        self._tried.add(what)
+        return result
 
 
 def check_output(name: str, what: str, result: Array, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -214,6 +223,33 @@ def check_callable(name: str, what: str, value: Any, *, optional: bool = False) 
     """Raise ValueError unless `value` can be called (or is None, where that is allowed)."""
     if not callable(value) and not (optional and value is None):
         raise ValueError(f"{name}: {what} must be callable, got {value!r}.")
+
+
+def prox_of(name: str, prox: Any) -> Prox:
+    """Return `prox` with its images checked, which must be like those it is given; ValueError unless it is callable."""
+    check_callable(name, "prox", prox)
+
+    def checked(x: Array, strength: Any) -> Array:
+        return check_output(name, "prox(x, strength)", prox(x, strength), tuple(x.shape), x.dtype)
+
+    return checked
+
+
+def preconditioner_of(name: str, M: Any, *, what: str = "preconditioner", mask: Array | None = None) -> Preconditioner:
+    """Return r -> mask M r with its images checked, in the precision of r; ValueError unless M is callable.
+
+    What a mask hides stays as it was at the start.
+    """
+    check_callable(name, what, M)
+
+    def checked(r: Array) -> Array:
+        result = full_precision(M(r))
+        xp = require_float(name, "preconditioner(r)", result)
+        result = xp.astype(result, r.dtype, copy=False)
+        result = check_output(name, "preconditioner(r)", result, tuple(r.shape), r.dtype)
+        return result if mask is None else mask * result
+
+    return checked
 
 
 def is_real(value: Any) -> bool:

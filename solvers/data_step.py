@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 
@@ -13,9 +13,7 @@ from .iterate import Proof
 from .proof import gradient_at
 from .types import AdjointOperator, Array, Preconditioner
 
-__all__ = ["DataStep", "InnerStop", "Watched", "data_step", "split_proof"]
-
-InnerStop: TypeAlias = Callable[[CGState], bool]
+__all__ = ["DataStep", "Watched", "data_step", "split_proof"]
 
 
 class DataStep(NamedTuple):

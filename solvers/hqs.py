@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrays import norm, relative
 from .cg import CGState
-from .checks import check_callable, check_count, check_number, check_output, problem
+from .checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
 from .data_step import Watched, data_step, split_proof
 from .iterate import Measure, Proof, iterate
 from .solution import Solution
@@ -142,7 +142,9 @@ def hqs(
         Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value, and
         ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, which is what a minimiser makes zero.
     max_iterations : int, optional
-        Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted.
+        Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted. A run through a sequence, the
+        default one too, takes a single step with its last value and so ends with MAX_ITERATIONS, not CONVERGED, unless
+        that step hardly moves x; more iterations stay at the last value until they converge.
     preconditioner : callable, optional
         rho -> (r -> M r), M close to the inverse of A^T A + rho I and symmetric positive definite, asked for once per
         value of rho; for instance ``lambda rho: solvers.local_fourier(A, rho=rho)``.
@@ -180,8 +182,10 @@ def hqs(
     made: where a small rho stays small, the minimiser itself, CONVERGED, can be worse than y. A photo under blur of up
     to 4 px with noise of 0.2, 1 and 3 % of white, PSNR in dB: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with
     rho = 0.01 and the strength as it is; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
-    Cost per outer iteration: at most inner_iterations + 1 applications of A and of its adjoint, and one prox; memory:
-    9 images and what prox needs.
+    Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
+    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
+    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
+    one call to the next. Memory: 9 images and what prox needs.
 
     References
     ----------
@@ -201,7 +205,7 @@ def hqs(
     """
     name = "hqs"
     counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    check_callable(name, "prox", prox)
+    prox = prox_of(name, prox)
     check_callable(name, "preconditioner", preconditioner, optional=True)
     check_callable(name, "on_step", on_step, optional=True)
     schedule = _schedule(name, rho)
@@ -218,18 +222,15 @@ def hqs(
     made: dict[float, Preconditioner] = {}
     change, failed = size + np.inf, size < 0  # of x in the last outer iteration, relative; and what it met
 
-    def checked_prox(x: Array, s: float) -> Array:
-        return check_output(name, "prox(x, strength)", prox(x, s), tuple(x.shape), x.dtype)
-
     def step(k: int, state: HQSState) -> HQSState:
         nonlocal change, failed
         now = schedule[min(k, len(schedule) - 1)]
         if preconditioner is not None and now not in made:
             made.clear()
-            made[now] = preconditioner(now)
+            made[now] = preconditioner_of(name, preconditioner(now), what="preconditioner(rho)")
         stop = Watched(min(tol, inner_tol) * pull, inner_tol * (pull + now * norm(state.z)), made.get(now))
         new, failed = _outer(
-            counted, y, state, checked_prox, now, strength,
+            counted, y, state, prox, now, strength,
             iterations=inner_iterations, stop=stop, preconditioner=made.get(now),
         )  # fmt: skip
         change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)

@@ -20,7 +20,9 @@ __all__ = ["Measure", "Proof", "iterate"]
 STILL = 2
 """Steps in a row that change nothing at all, after which an image is not waited for any longer."""
 MOVED = 0.01
-"""An image that is nearer to its start than this, relatively, has hardly moved."""
+"""An image that is nearer to its start than this, relatively, has hardly moved,"""
+GAINED = 0.5
+"""unless its residual has fallen to this part of what it was: the solution of a mild blur is near."""
 
 Host = np.ndarray[Any, Any]  # one number per image of the batch, on the host
 
@@ -83,7 +85,7 @@ def iterate(
     `divergence_factor` times the larger of its minimum and `divergence_floor` (DIVERGED), or when the method says so
     (INDEFINITE, STAGNATED). A proof that fails ends an image where the adjoint is to blame (WRONG_ADJOINT) and where it
     can move no more (STALLED). The others go on, and its own iterate is kept from that moment. At the step limit an
-    image is STALLED if its residual has never changed, or if it is where it began and hardly moves.
+    image is STALLED if its residual has never changed, or if it is where it began, hardly moves and has gained little.
 
     Parameters
     ----------
@@ -242,9 +244,10 @@ class _Images:
     def end_idle(self, x: Array, first: Array) -> None:
         """End the images that have hardly moved in all the steps."""
         self._end(self.idle, Status.STALLED)
-        if (self.running & self.refused).any():
+        slow = self.running & self.refused & (self.lowest > GAINED * self.initial)
+        if slow.any():
             moved = to_host(norm(x - first) - MOVED * norm(first)).reshape(-1)
-            self._end(self.refused & (moved <= 0), Status.STALLED)
+            self._end(slow & (moved <= 0), Status.STALLED)
 
     def confirm(self, claims: Host, gap: Host) -> Host:
         """Forget what a recurrence said about the claiming images; return which of them made no progress."""

@@ -227,8 +227,9 @@ def landweber(
     The component of the error along a singular vector with singular value s shrinks by 1 - damping s^2 in a step: bad
     for small s, which is why stopping early regularises. `cgls` reaches the same solution in fewer steps than either
     form here, but cannot keep x >= 0.
-    Cost: one application of A and of its adjoint per step, one adjoint for ||A^T y||; memory: 7 images, with momentum
-    11.
+    Cost: one application of A and two of its adjoint before the first step, and 20 more of each if `damping` is
+    omitted; one of each per step. A gradient that is small enough is proved by two applications of A, a small residual
+    needs no proof; nothing is kept from one call to the next. Memory: 7 images, with momentum 11.
 
     References
     ----------

@@ -151,8 +151,11 @@ def lsqr(
     -----
     Golub-Kahan: beta u <- A v - alpha u, alpha v <- A^T u - beta v with unit vectors u and v; the bidiagonal matrix is
     triangularised by rotations as it grows. In exact arithmetic the iterates are those of `cgls`; in floating point
-    they stay accurate longer on ill-conditioned problems, at the price of scaling two more vectors in each step. Cost:
-    one application of A and of its adjoint per step; memory: 8 images.
+    they stay accurate longer on ill-conditioned problems, at the price of scaling two more vectors in each step.
+    Cost: one application of A and two of its adjoint before the first step; one of each per step. With ``damp = 0`` one
+    of each for the true residual at the end and at a claim of convergence. The proof of a claim costs one of each, and
+    two of A to hold the adjoint against it unless the residual itself is small enough; with damping, one that is
+    refused is proved anew in every later step that claims. Nothing is kept from one call to the next. Memory: 8 images.
 
     References
     ----------

@@ -46,10 +46,11 @@ def squared_norm(
     values = 1 + 0.5 * np.random.default_rng(seed).standard_normal(tuple(like.shape))
     v = xp.asarray(values, dtype=like.dtype, device=device(like))
     estimate = norm(v)
-    for _ in range(steps):
-        v = scaled_to(quotient(xp.ones_like(estimate), norm(v)), v) * v
-        v = A.adjoint(A(v))
-        estimate = norm(v)
+    with np.errstate(all="ignore"):
+        for _ in range(steps):
+            v = scaled_to(quotient(xp.ones_like(estimate), norm(v)), v) * v
+            v = A.adjoint(A(v))
+            estimate = norm(v)
     largest = float(np.max(to_host(estimate)))
     if not (np.isfinite(largest) and largest > 0):
         raise ValueError(f"{name}: the norm of A must be positive and finite, but power iteration gave {largest:g}")

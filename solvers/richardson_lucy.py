@@ -197,8 +197,10 @@ def richardson_lucy(
     (Snyder et al. 1993): ``richardson_lucy(A, y + v, background=v)``. Noise is what the image itself shows (Immerkaer
     1996), or `noise_level`; a dead pixel or an image of mean zero is none.
     The scheme with total variation is exact for mild strengths only: with A = I it reaches all of the possible drop of
-    its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03. Cost: one application of A and of its adjoint
-    per step, one more of each at the start; memory: 8 images.
+    its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03.
+    Cost: one application of A and of its adjoint before the first step and in each. A claim of convergence costs two of
+    A and one of its adjoint for its proof (one more of A where light has no source in x); one that is refused is proved
+    anew in every later step that claims, and nothing is kept from one call to the next. Memory: 8 images.
 
     References
     ----------
@@ -228,10 +230,12 @@ def richardson_lucy(
     tol = check_number(name, "tol", tol)
     check_count(name, "max_iterations", max_iterations)
     check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
+    if noise_level is not None:
+        noise_level = check_number(name, "noise_level", noise_level)
     y = nonnegative_light(
         name, "y", y, noise_level=noise_level, fix="subtract less background, or mask what is no light."
     )
+    floor = noise_floor(name, noise_level, given._replace(y=y))  # in the unit of the residuals
     level = xp.mean(y, axis=(-3, -2, -1), keepdims=True)
     if x0 is None:
         start = xp.zeros(start.shape, dtype=y.dtype, device=device(y)) + level

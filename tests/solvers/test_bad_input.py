@@ -1,5 +1,7 @@
 """Bad arguments: one clear sentence, before anything is computed."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -121,3 +123,49 @@ def test_a_prox_that_changes_shape_or_dtype():
         run("hqs", prox=lambda x, s: x[..., :1])
     with pytest.raises(TypeError, match=r"prox\(x, strength\) has dtype float32"):
         run("hqs", prox=lambda x, s: x.astype(np.float32))
+
+
+class InPlace:
+    """Halves an image in its own memory."""
+
+    def __init__(self, which):
+        self.which = which
+
+    def apply(self, x, which):
+        if which != self.which:
+            return 0.5 * x
+        x *= 0.5
+        return x
+
+    def __call__(self, x):
+        return self.apply(x, "A(x)")
+
+    def adjoint(self, y):
+        return self.apply(y, "A.adjoint(y)")
+
+
+WITH_ADJOINT = ("cgls", "lsqr", "landweber", "hqs", "admm", "fista", "richardson_lucy")
+
+
+@pytest.mark.parametrize(
+    ("name", "which"), [*((name, "A(x)") for name in ALL), *((name, "A.adjoint(y)") for name in WITH_ADJOINT)]
+)
+def test_an_operator_that_writes_into_its_argument(name, which):
+    """It would write into y, and every residual be zero."""
+    y = SQUARE.y.copy()
+    with pytest.raises(ValueError, match=f"{name}: {re.escape(which)} changes its argument; it must return a new arr"):
+        run(name, InPlace(which), y)
+    assert np.array_equal(y, SQUARE.y)
+
+
+@pytest.mark.parametrize("name", ("landweber", "fista"))
+@pytest.mark.parametrize("value", (np.inf, np.nan, 0.0))
+def test_an_operator_without_a_norm(name, value):
+    class Broken:
+        def __call__(self, x):
+            return np.full_like(x, value)
+
+        adjoint = __call__
+
+    with pytest.raises(ValueError, match=f"{name}: the norm of A must be positive and finite"):
+        run(name, Broken())

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import solvers
 from solvers import Status
+from solvers.hqs import RHO
 from tests import problems
 from tests.strategies import NAMESPACES, to_numpy
 
@@ -92,6 +93,17 @@ def test_a_schedule_is_not_left_before_its_end():
     p = problems.identity()
     solution = solvers.hqs(p.A, p.y, prox=keep, rho=(0.1, 0.2, 0.4), tol=0.5, max_iterations=9)
     assert (solution.status, solution.iterations) == (Status.CONVERGED, 3)
+
+
+def test_a_schedule_ends_at_the_limit():
+    """The default takes one step with its last value; more of them converge."""
+    p = problems.varying()
+    solution = solvers.hqs(p.A, p.y, prox=solvers.tv)
+    assert (solution.status, solution.iterations) == (Status.MAX_ITERATIONS, len(RHO))
+    assert solvers.hqs(p.A, p.y, prox=solvers.tv, rho=(0.01, 0.1)).status is Status.MAX_ITERATIONS
+    longer = solvers.hqs(p.A, p.y, prox=solvers.tv, inner_iterations=30, max_iterations=300)
+    assert longer.status is Status.CONVERGED
+    assert longer.iterations > len(RHO)
 
 
 def test_an_exploding_prior_is_divergence_or_nonfinite():

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 import solvers
+from solvers import Status
 from solvers.tiles import Tiles
+from tests import problems
 from tests.profiles import examples
 from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
@@ -197,6 +199,81 @@ def test_gradients():
     A = bp.Convolution(torch.rand(3, 3, dtype=torch.float64) / 5, shape=(1, 6, 7))
     M = solvers.local_fourier(A, rho=0.1, tile=4, margin=2)
     assert torch.autograd.gradcheck(M, torch.rand(1, 6, 7, dtype=torch.float64, requires_grad=True))
+
+
+INDEFINITE = {
+    "negative": lambda r: -r,
+    "one pixel": lambda r: r * np.where(np.arange(r.size).reshape(r.shape) == 0, -1.0, 1.0),
+    "alternating": lambda r: r * np.where(np.arange(r.size).reshape(r.shape) % 2 == 0, -1.0, 1.0),
+    "shifted": lambda r: np.roll(r, 1, axis=-1),
+}
+PRECONDITIONED = {
+    "cg": lambda A, y, M: solvers.cg(A, y, preconditioner=M),
+    "hqs": lambda A, y, M: solvers.hqs(A, y, prox=shrink, rho=0.1, preconditioner=lambda rho: M),
+    "admm": lambda A, y, M: solvers.admm(A, y, prox=shrink, rho=0.1, preconditioner=lambda rho: M),
+    "gmres": lambda A, y, M: solvers.gmres(A, y, preconditioner=M, max_iterations=400),
+    "bicgstab": lambda A, y, M: solvers.bicgstab(A, y, preconditioner=M, max_iterations=400),
+}
+
+
+def shrink(x, strength):
+    """Proximal map of 1/2 ||x||^2."""
+    return x / (1 + strength)
+
+
+@pytest.mark.parametrize("name", ["cg", "hqs", "admm"])
+@pytest.mark.parametrize("kind", INDEFINITE)
+def test_one_that_is_not_positive_definite_is_indefinite(name, kind):
+    p = problems.spd()
+    solution = PRECONDITIONED[name](p.A, p.y, INDEFINITE[kind])
+    assert solution.status is Status.INDEFINITE
+    assert "preconditioner" in str(solution.status)
+    assert np.isfinite(solution.x).all()
+
+
+@pytest.mark.parametrize("name", ["gmres", "bicgstab"])
+@pytest.mark.parametrize("kind", ["negative", "one pixel", "alternating"])
+def test_other_methods_take_one_that_is_not_positive_definite(name, kind):
+    p = problems.spd()
+    solution = PRECONDITIONED[name](p.A, p.y, INDEFINITE[kind])
+    assert solution.status is Status.CONVERGED
+    assert np.linalg.norm(p.y - p.A(solution.x)) <= 1e-6 * np.linalg.norm(p.y)
+
+
+@pytest.mark.parametrize("name", PRECONDITIONED)
+@pytest.mark.parametrize("M", [lambda r: 0 * r, lambda r: np.nan * r, lambda r: np.inf * r])
+def test_one_of_zeros_or_nan_solves_nothing(name, M):
+    p = problems.spd()
+    solution = PRECONDITIONED[name](p.A, p.y, M)
+    assert solution.status in (Status.INDEFINITE, Status.STALLED, Status.NONFINITE)
+    assert np.isfinite(solution.x).all()
+
+
+@pytest.mark.parametrize("name", PRECONDITIONED)
+def test_one_that_returns_no_image(name):
+    p = problems.spd()
+    with pytest.raises(ValueError, match=rf"{name}: preconditioner\(r\) has shape \(2, 3, 1\), expected \(2, 3, 4\)"):
+        PRECONDITIONED[name](p.A, p.y, lambda r: r[..., :1])
+    for wrong in (None, 1.0):
+        with pytest.raises(TypeError, match=rf"{name}: expected preconditioner\(r\) to be"):
+            PRECONDITIONED[name](p.A, p.y, lambda r, wrong=wrong: wrong)
+    with pytest.raises(TypeError, match=rf"{name}: expected preconditioner\(r\) to be floating point.*complex128"):
+        PRECONDITIONED[name](p.A, p.y, lambda r: r + 0j)
+
+
+@pytest.mark.parametrize("name", PRECONDITIONED)
+def test_one_of_another_precision_is_taken(name):
+    p = problems.spd()
+    solution = PRECONDITIONED[name](p.A, p.y, lambda r: 0.5 * r.astype(np.float32))
+    assert solution.x.dtype == np.float64
+    assert solution.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("name", ["hqs", "admm"])
+def test_one_that_does_not_wait_for_rho(name):
+    p = problems.spd()
+    with pytest.raises(ValueError, match=rf"{name}: preconditioner\(rho\) must be callable, got 0\.1"):
+        getattr(solvers, name)(p.A, p.y, prox=shrink, rho=0.1, preconditioner=lambda r: r)
 
 
 @given(

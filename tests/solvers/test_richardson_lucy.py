@@ -210,6 +210,31 @@ def test_it_ends_at_the_noise():
     assert solution.residuals[-1] <= level < solution.residuals[-2]
 
 
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_the_noise_is_that_of_the_image_without_its_negative_values(k):
+    """They are no part of the residual either: the first iterate is taken whose residual is down to the level."""
+    A = problems.CircularBlur({(0, 0): 0.6, (0, 1): 0.25, (1, 0): 0.15}, (1, 24, 24))
+    rng, sharp = np.random.default_rng(0), np.zeros(A.in_shape)
+    sharp[0, 3:21, 3:21] = 0.4 * (rng.random((18, 18)) < 0.5)
+    y = A(sharp) + 0.02 * rng.normal(size=sharp.shape)
+    light, seen = np.maximum(y, 0), []
+    richardson_lucy(A, y, tol=1e-300, max_iterations=k, on_step=lambda _, s: seen.append(light - A(s.x)))
+    ratio = np.linalg.norm(y) / np.linalg.norm(light)
+    level = np.sqrt(ratio * np.mean(seen[-1] ** 2))
+    solution = richardson_lucy(A, y, noise_level=level, tol=1e-300, max_iterations=50)
+    assert ratio > 1.001
+    assert (solution.status, solution.iterations) == (Status.NOISE_LEVEL, k)
+
+
+@pytest.mark.parametrize("noise_level", [None, 1e-3])
+def test_a_start_is_light_too(noise_level):
+    A = bp.GKM(np.full((1, 24, 32), 1.0), sigmas=(1.0,))
+    start = half_black()
+    start[0, 1, 2] = -0.25
+    with pytest.raises(ValueError, match=r"richardson_lucy: x0 must not be negative .*got -0.25"):
+        richardson_lucy(A, A(half_black()), x0=start, noise_level=noise_level)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_every_namespace(namespace, dtype):
