@@ -40,6 +40,8 @@ Encoding: TypeAlias = Literal["srgb", "linear"]
 Axes: TypeAlias = Literal["hwc", "chw"]
 _VISIBLE = 0.5 / 255
 """Beyond this, in linear light, a colour outside sRGB is worth a word."""
+_ROUNDING = 1e-3
+"""Numbers that are to lie between two limits may miss them by this share of white."""
 
 
 def read_image(
@@ -67,6 +69,7 @@ def read_image(
         The picture whose other view this is, as for `read_array`.
     layout : {"hwc", "chw"}, optional
         Of a ``.npy`` file with three axes: channels last, or first as in this package. Without it the shape decides.
+        Two axes are rows and columns of a grey image, whatever their lengths.
     shape : (int, int, int), optional
         What (C, H, W) is wanted, if the file has it: one channel of a grey file, and of a ``.npy`` file any number.
         Another size is returned as it is.
@@ -84,16 +87,20 @@ def read_image(
         There is no such file.
     ValueError
         `encoding` is unknown; the file cannot be read, is neither grey nor RGB, has transparent pixels, holds values
-        that are not finite, or integers that are neither 8 nor 16 bits; a ``.npy`` shape that may be read two ways.
+        that are not finite, or integers that are neither 8 nor 16 bits; floats that are encoded, by what the file or
+        `encoding` says, and lie outside [0, 1]; a ``.npy`` shape that may be read two ways.
 
     Warns
     -----
     PictureWarning
-        The file says something about colour that cannot be used, and sRGB was assumed, or colours outside sRGB were
-        clipped; or as for `read_array`.
+        The file says something about colour that cannot be used, and sRGB was assumed, or colours of an integer file
+        outside sRGB were clipped; or as for `read_array`.
 
     Notes
     -----
+    Floats are never clipped: linear light is kept below 0 and above 1, as are colours that sRGB's primaries cannot
+    show. No curve goes beyond [0, 1], so that encoded floats outside it, but for rounding, are an error.
+
     ICC profiles of curves and a matrix (JPEG, PNG, TIFF, WebP), the chunks cICP, sRGB, gAMA and cHRM of PNG, and EXIF's
     colour space are used: the light is that of sRGB's primaries in any case, and colours of integer files that these
     cannot show are clipped. The exact piecewise sRGB curve is used. Reading 8- or 16-bit sRGB and writing it with
@@ -110,11 +117,17 @@ def read_image(
     if values.dtype.kind != "f" and values.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: expected an image of uint8, uint16 or floats, got {values.dtype}")
     white = np.iinfo(values.dtype).max if is_integer else 1.0
-    anything = shape is not None and stored.axes is None and shape[0] not in (1, 3)
+    anything = shape is not None and stored.axes is None and values.ndim == 3 and shape[0] not in (1, 3)
     planes = (values.transpose(2, 0, 1) if anything else _three_channels(values, white, path)) / np.float64(white)
     if not is_integer and not np.isfinite(planes).all():
         raise ValueError(f"{path}: the image holds values that are not finite; is it a depth or disparity map?")
-    planes = _meant(planes, _colour_of(stored, encoding, is_integer), path, linear=linear, clip=is_integer)
+    colour = _colour_of(stored, encoding, is_integer)
+    if colour.curves and not -_ROUNDING <= planes.min() <= planes.max() <= 1 + _ROUNDING:
+        raise ValueError(
+            f"{path}: expected {colour.about} values from 0 to 1, got {planes.min():g} to {planes.max():g}; encoding "
+            "'linear' takes any"
+        )
+    planes = _meant(planes, colour, path, linear=linear, clip=is_integer)
     if shape is not None and shape[0] == 1 and (planes == planes[:1]).all():
         planes = planes[:1]
     return np.ascontiguousarray(planes, dtype)
@@ -140,7 +153,8 @@ def _meant(planes: np.ndarray, colour: Colour, path: PathLike, *, linear: bool, 
     light = colour.light(planes)
     if colour.matrix is not None:
         if clip:
-            outside = np.mean((light < -_VISIBLE).any(axis=0) | (light > 1 + _VISIBLE).any(axis=0))
+            light, exact = light.clip(0.0, 1.0), light
+            outside = np.mean((np.abs(light - exact) > _VISIBLE).any(axis=0))
             if outside > 0.001:
                 warnings.warn(
                     f"{path}: {outside:.1%} of the pixels have colours of {colour.about} that sRGB cannot show, and "
@@ -148,7 +162,6 @@ def _meant(planes: np.ndarray, colour: Colour, path: PathLike, *, linear: bool, 
                     PictureWarning,
                     stacklevel=3,
                 )
-        light = light.clip(0.0, 1.0 if clip else None)
     return light if linear else linear_to_srgb(light)
 
 
@@ -210,7 +223,7 @@ def read_mask(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarr
     level = planes.max(axis=0)
     if stored.exact and kind in "ui" and level.max() <= 1:
         white = 1.0
-    if not -1e-3 <= level.min() <= level.max() <= white * (1 + 1e-3):
+    if not -_ROUNDING <= level.min() <= level.max() <= white * (1 + _ROUNDING):
         raise ValueError(
             f"{path}: expected a mask of 0 and {white:g}, got {values.dtype} values from {level.min():g} to "
             f"{level.max():g}"

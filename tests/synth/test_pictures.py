@@ -171,6 +171,33 @@ def test_a_shape_that_may_be_both_is_asked_about(tmp_path, rng):
     assert io.read_image(tmp_path / "a.npy", shape=(3, 3, 5)).shape == (3, 3, 5)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 4), (4, 1), (3, 3), (1, 1)])
+def test_an_array_of_two_axes_is_grey_whatever_its_shape(shape, tmp_path, rng):
+    grey = rng.random(shape)
+    io.write_array(tmp_path / "a.npy", grey)
+    for options in ({}, {"layout": "chw"}, {"layout": "hwc"}, {"shape": (3, *shape)}, {"shape": (6, *shape)}):
+        assert np.array_equal(io.read_image(tmp_path / "a.npy", dtype=np.float64, **options), [grey] * 3), options
+    assert np.array_equal(io.read_image(tmp_path / "a.npy", dtype=np.float64, shape=(1, *shape)), grey[None])
+    assert np.array_equal(io.read_mask(tmp_path / "a.npy"), grey > 0.5)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 5, 7), (3, 1, 5), (3, 5, 3), (3, 2, 2), (1, 4, 1), (6, 5, 7)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_array_of_three_axes_comes_back_as_it_was_written(shape, dtype, tmp_path, rng):
+    image = (3 * rng.random(shape) - 1).astype(dtype)
+    io.write_array(tmp_path / "a.npy", image)
+    found = io.read_image(tmp_path / "a.npy", layout="chw", shape=shape, dtype=dtype)
+    assert np.array_equal(found, image) and found.dtype == dtype
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 3, 5, 7)])
+def test_arrays_that_are_no_picture_name_their_file(shape, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    for wanted in (None, (1, 5, 7), (6, 5, 7)):
+        with pytest.raises(ValueError, match=r"a\.npy: expected an image of shape"):
+            io.read_image(tmp_path / "a.npy", shape=wanted)
+
+
 def test_notes_are_one_line_each_and_said_once(capsys):
     with as_notes():
         for text in ("one\ntwo", "one two", "three"):
