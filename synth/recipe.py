@@ -21,7 +21,7 @@ from blurphys.publishing import PathLike
 
 from . import scenes as scene_readers
 from .camera import Camera
-from .depth import Stereo
+from .depth import Stereo, metres_per_unit
 from .io import Encoding
 from .render import VIEWS, Model, Sample, blurred, check_model, check_views, exposed
 from .scenes import Scene, with_background
@@ -206,8 +206,10 @@ def sources_of(
     FileNotFoundError
         There is no such folder.
     ValueError
-        No scene, one of them twice, or a folder that cannot be read.
+        No scene, one of them twice, a folder that cannot be read, or a depth unit that is none.
     """
+    if depth_unit is not None:
+        metres_per_unit(depth_unit)
     say = (lambda sentence, warning: None) if on_note is None else on_note
     listed = [scenes] if isinstance(scenes, Scene | str | Path) else list(scenes)  # type: ignore[arg-type]
     found: list[Source] = []
@@ -297,7 +299,7 @@ def _named(
         raise FileNotFoundError(
             f"there is no folder {folder}; a scene is an RGB-D folder, motorcycle, or one of {', '.join(DRAWN)}"
         )
-    options = cast(dict[str, Any], {"depth_unit": depth_unit} if depth_unit else {})
+    options = cast(dict[str, Any], {} if depth_unit is None else {"depth_unit": depth_unit})
     if encoding is not None:
         options["encoding"] = encoding
     if stereo is not None:

@@ -80,7 +80,8 @@ def read_folder(
     FileNotFoundError
         There is no such folder.
     ValueError
-        The path is a file, no known pair is in the folder or several are, or the pair does not fit together.
+        The path is a file, no known pair is in the folder or several are, the pair does not fit together, or the unit is
+        none, such as 0 metres.
     """
     folder = Path(path)
     if not folder.exists():
@@ -95,7 +96,7 @@ def read_folder(
             f"{folder}: expected one colour and depth pair ({known}), found {what}; from_files takes any two files"
         )
     layout, image, depth = found[0]
-    unit = depth_unit or layout.unit
+    unit = layout.unit if depth_unit is None else depth_unit
     rig = (stereo or layout.stereo) if unit == "disparity" else stereo
     scene = from_files(
         image, depth, depth_unit=unit, stereo=rig, encoding=encoding, name=folder.name, source=layout.source

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -140,6 +142,14 @@ def test_the_depth_unit_is_part_of_a_source(tmp_path):
     assert np.nanmax(mm.load().depth_m) == pytest.approx(12)
     assert mm.digest != plain.digest
     assert dict(mm.arguments) == {"depth_unit": "mm"}
+
+
+@pytest.mark.parametrize("unit", [0, 0.0, -1, math.nan, math.inf, "", "0"])
+def test_a_depth_unit_that_is_none_is_refused(unit, tmp_path):
+    write(tmp_path / "a")
+    for scenes in (tmp_path / "a", "dead-leaves"):
+        with pytest.raises(ValueError, match=f"depth: expected a unit among .*, got {re.escape(repr(unit))}$"):
+            sources_of(scenes, depth_unit=unit)
 
 
 def test_a_folder_named_like_a_drawn_scene_is_the_folder(tmp_path, monkeypatch):

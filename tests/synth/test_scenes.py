@@ -1,5 +1,6 @@
 """Scenes: the record, its checks, and readers for RGB-D folders as they lie."""
 
+import math
 import shutil
 
 import numpy as np
@@ -65,6 +66,13 @@ def test_the_unit_and_the_rig_can_be_overridden(tmp_path):
     assert np.nanmax(scenes.read_folder(cones, stereo=rig).depth_m) == pytest.approx(1)
     with pytest.raises(ValueError, match="stereo rig"):
         scenes.read_folder(path, depth_unit="disparity")
+
+
+@pytest.mark.parametrize("unit", [0, 0.0, -1, math.nan, ""])
+def test_a_unit_of_nothing_is_no_missing_unit(unit, tmp_path):
+    path = folder(tmp_path / "pair", "color.png", "depth.png", 1750)
+    with pytest.raises(ValueError, match="expected a unit among"):
+        scenes.read_folder(path, depth_unit=unit)
 
 
 def test_folders_that_are_no_scene(tmp_path):
