@@ -182,6 +182,14 @@ def test_what_the_parts_do_not_share_is_a_fact_of_the_sample(mixed):
     assert dataset.configuration_of(3)["camera"]["name"] == "a"
 
 
+def test_a_fact_that_differs_is_still_in_the_mapping(mixed):
+    with synth.open(mixed / "both") as data:
+        for facts in (data.attrs, data.configuration):
+            assert all(key in facts for key in facts)
+            assert "nothing" not in facts and len(facts) == len(list(facts)) == len(facts.keys())
+        assert "seed" in data.attrs and "camera" in data.configuration
+
+
 def test_parts_pass_over_shards_that_are_gone(mixed, tmp_path):
     shutil.copytree(mixed / "both", tmp_path / "both")
     (tmp_path / "both" / "shard-00002.h5").unlink()
