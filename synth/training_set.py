@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
-from multiprocessing.context import get_spawning_popen
-from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +179,8 @@ class _Epoch:
     _NONE = -1
 
     def __init__(self, value: int = _NONE):
+        from multiprocessing.sharedctypes import RawValue
+
         self._memory = RawValue("q", value)
 
     @property
@@ -192,6 +192,8 @@ class _Epoch:
         self._memory.value = epoch
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.context import get_spawning_popen
+
         if get_spawning_popen() is None:  # an ordinary copy or pickle
             return _Epoch, (int(self._memory.value),)
         return _attached, (self._memory,)

@@ -249,7 +249,7 @@ def test_importing_synth_loads_nothing_heavy():
     script = "import sys, json, synth; print(json.dumps(sorted(sys.modules)))"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, check=True)
-    heavy = {"torch", "h5py", "matplotlib", "numba", "cupy", "PIL", "skimage", "scipy"}
+    heavy = {"torch", "h5py", "matplotlib", "numba", "cupy", "PIL", "skimage", "scipy", "multiprocessing"}
     assert not heavy & set(json.loads(done.stdout))
 
 
