@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -49,6 +50,8 @@ def deblur_folder(
     ------
     FileNotFoundError
         There is no such folder of views, or none to make `out` in.
+    KeyboardInterrupt
+        How many photos are done, and how to go on.
     OSError
         The disk is full.
     ValueError
@@ -88,11 +91,20 @@ def deblur_folder(
                     failed.append((file.name, command_message(sentence(error))))
                 advance(file.name)
     except KeyboardInterrupt:
-        _say(f"{written} of {len(files)} photos are done, in {out}; the same command goes on with the others")
-        raise
+        # an interrupt may come when a photo is written and not yet counted
+        done = written if job.force else sum((out / name).exists() for name in names.values())
+        again = (
+            "begins again, without --force it makes those that are not there"
+            if job.force
+            else "goes on with the others"
+        )
+        raise KeyboardInterrupt(
+            f"{done} of {len(files)} photos are done{f', in {out}' if done else ''}; the same command {again}"
+        ) from None
     finally:
         if made and not written:
-            out.rmdir()
+            with contextlib.suppress(OSError):  # something is in it
+                out.rmdir()
     if written:
         typer.echo(f"wrote {written} photo{'s' if written > 1 else ''} to {out}")
     if failed:
