@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io as bytes_io
 import os
+import pickle
 import signal
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurphys.publishing import publish, publish_together, uninterrupted
+from blurphys.publishing import publish, publish_together, refused, uninterrupted
 from synth import io
 
 KINDS = ("png8", "png16", "jpeg", "webp", "tiff", "pfm", "dpt", "npy")
@@ -246,6 +247,13 @@ def test_a_refused_write_leaves_nothing_behind(tmp_path, monkeypatch, code, mess
     assert "nothing was left behind" in str(caught.value)
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == before
+
+
+def test_a_refusal_crosses_to_another_process():
+    error = refused("could not write a; b: the disk is full", "nothing was left behind")
+    there = pickle.loads(pickle.dumps(error))
+    assert type(there) is type(error) and there.reason == error.reason
+    assert str(there) == str(error) == "could not write a; b: the disk is full; nothing was left behind"
 
 
 def test_other_errors_inside_keep_their_kind(tmp_path):
