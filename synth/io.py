@@ -86,9 +86,10 @@ def read_image(
     FileNotFoundError
         There is no such file.
     ValueError
-        `encoding` is unknown; the file cannot be read, is neither grey nor RGB, has transparent pixels, holds values
-        that are not finite, or integers that are neither 8 nor 16 bits; floats that are encoded, by what the file or
-        `encoding` says, and lie outside [0, 1]; a ``.npy`` shape that may be read two ways.
+        `encoding` is unknown, or `dtype` no float; the file cannot be read, is neither grey nor RGB, has transparent
+        pixels, holds values that are not finite (in `dtype`), or integers that are neither 8 nor 16 bits; floats that
+        are encoded, by what the file or `encoding` says, and lie outside [0, 1]; a ``.npy`` shape that may be read two
+        ways.
 
     Warns
     -----
@@ -110,6 +111,8 @@ def read_image(
         raise ValueError(f"read_image: expected encoding 'srgb' or 'linear', got {encoding!r}")
     if layout not in (None, "hwc", "chw"):
         raise ValueError(f"read_image: expected layout 'hwc' or 'chw', got {layout!r}")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"read_image: expected dtype float32 or float64, got {np.dtype(dtype)}")
     stored = read_stored(path)
     stored = stored._replace(values=_channels_last(stored, layout, shape, path))
     values = upright(stored.values, turning(path, stored, belongs_to))
@@ -130,7 +133,12 @@ def read_image(
     planes = _meant(planes, colour, path, linear=linear, clip=is_integer)
     if shape is not None and shape[0] == 1 and (planes == planes[:1]).all():
         planes = planes[:1]
-    return np.ascontiguousarray(planes, dtype)
+    with np.errstate(over="ignore"):
+        image = np.ascontiguousarray(planes, dtype)
+    if not is_integer and not np.isfinite(image).all():
+        most = np.abs(planes).max()
+        raise ValueError(f"{path}: the image holds values up to {most:g}, more than {image.dtype} holds")
+    return image
 
 
 def _colour_of(stored: Stored, encoding: str | None, is_integer: bool) -> Colour:
@@ -254,8 +262,8 @@ def write_image(
     path : path
         Must end in ``.png``.
     image : ndarray of shape (3, H, W), (1, H, W) or (H, W)
-        Finite floats, white is 1. Values outside [0, 1] are clipped, and all are rounded to the nearest level, because
-        the format demands it.
+        Finite floats, or bool; white is 1. Values outside [0, 1] are clipped, and all are rounded to the nearest
+        level, because the format demands it.
     bits : {8, 16}
         Bits per channel.
     linear : bool
@@ -271,6 +279,8 @@ def write_image(
         The folder does not exist.
     OSError
         The disk is full; nothing is left behind.
+    TypeError
+        Integers, whose white may be 255 or 65535; `write_array` writes them as they are.
     ValueError
         Another suffix, bit depth or shape, or values that are not finite.
 
@@ -299,7 +309,7 @@ def write_images(
 
     Raises
     ------
-    FileExistsError, FileNotFoundError, OSError, ValueError
+    FileExistsError, FileNotFoundError, OSError, TypeError, ValueError
         As for `write_image`.
     """
     encoded = {path: _encoded(path, image, bits=bits, linear=linear) for path, image in images.items()}
@@ -313,6 +323,10 @@ def _encoded(path: PathLike, image: np.ndarray, *, bits: Literal[8, 16], linear:
         raise ValueError(f"write_image: expected bits=8 or bits=16, got {bits!r}")
     if not str(path).lower().endswith(".png"):
         raise ValueError(f"write_image writes PNG files: expected a name ending in .png, got {path}")
+    if (kind := np.asarray(image).dtype).kind not in "fb":
+        raise TypeError(
+            f"write_image: expected floats with white at 1, got {kind}; write_array keeps integers as they are"
+        )
     planes = np.asarray(image, np.float64)
     if planes.ndim == 2:
         planes = planes[None]
@@ -345,7 +359,7 @@ def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -
     FileExistsError, FileNotFoundError, OSError
         As for `write_image`.
     TypeError
-        The format cannot hold this dtype exactly.
+        The format cannot hold this dtype exactly, or it is none of numbers.
     ValueError
         Unknown suffix, or a shape the format cannot hold.
     """

@@ -43,6 +43,9 @@ def test_other_tiffs_that_are_pictures(tmp_path):
     Image.fromarray(GREY > 40).save(tmp_path / "bits.tif")
     assert np.array_equal(io.read_array(tmp_path / "bits.tif"), (GREY > 40) * np.uint8(255))
     tifffile.imwrite(tmp_path / "white.tif", 255 - GREY, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "floats.tif", GREY.astype(np.float32), photometric="miniswhite")
+    with pytest.raises(ValueError, match=r"floats\.tif: TIFF: expected floats with black at 0, got white at 0"):
+        io.read_array(tmp_path / "floats.tif")
     assert np.array_equal(io.read_array(tmp_path / "white.tif"), GREY)
     tifffile.imwrite(tmp_path / "planes.tif", COLOUR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
     assert np.array_equal(io.read_array(tmp_path / "planes.tif"), COLOUR)
