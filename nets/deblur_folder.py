@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,16 +161,22 @@ def _by_stem(side: str, folder: Path) -> dict[str, Path]:
         raise FileNotFoundError(f"--{side}: expected a folder of {side} views, as for a folder of photos, got {folder}")
     found: dict[str, Path] = {}
     for file in pictures_in(folder)[0]:
-        if file.stem in found:
-            raise ValueError(f"--{side}: {found[file.stem]} and {file.name} are both the {side} view of {file.stem!r}")
-        found[file.stem] = file
+        key = _key(file)
+        if key in found:
+            raise ValueError(f"--{side}: {found[key]} and {file.name} are both the {side} view of {file.stem!r}")
+        found[key] = file
     return found
 
 
 def _view(side: str, photo: Path, views: dict[str, Path]) -> Path:
-    if photo.stem not in views:
+    if _key(photo) not in views:
         raise FileNotFoundError(f"it has no {side} view of that name")
-    return views[photo.stem]
+    return views[_key(photo)]
+
+
+def _key(file: Path) -> str:
+    """The name without suffix; file systems spell an umlaut as one character or as two."""
+    return unicodedata.normalize("NFC", file.stem)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

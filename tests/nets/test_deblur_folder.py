@@ -1,6 +1,7 @@
 """`blurphys deblur FOLDER`: every photo in, every result or reason out."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,18 @@ def test_views_are_found_by_name(folder, rng):
     code, _ = run("photos/a.png", "--net", "views.safetensors", "--left", "left/a.png", "--right", "right/a.png",
                   "--out", "alone.png")  # fmt: skip
     assert code == 0 and np.array_equal(read_image("alone.png"), read_image("photos_deblurred/a.png"))
+
+
+def test_views_of_a_name_in_another_spelling_of_unicode(tmp_path, rng, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(Local(views=True), "views.safetensors")
+    for place, form in (("photos", "NFC"), ("left", "NFD"), ("right", "NFC")):
+        Path(place).mkdir()
+        name = unicodedata.normalize(form, "zwei B\u00e4ume.png")
+        write_image(Path(place) / name, photo(rng, 12, 16), linear=False)
+    code, said = run("photos", "--net", "views.safetensors", "--left", "left", "--right", "right")
+    assert code == 0, said
+    assert names("photos_deblurred") == ["zwei B\u00e4ume.png"]
 
 
 @pytest.mark.parametrize(
