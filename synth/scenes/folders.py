@@ -80,8 +80,8 @@ def read_folder(
     FileNotFoundError
         There is no such folder.
     ValueError
-        The path is a file, no known pair is in the folder or several are, the pair does not fit together, or the unit is
-        none, such as 0 metres.
+        The path is a file, no known pair is in the folder or several are, the pair does not fit together, or the unit
+        is none, such as 0 metres.
     """
     folder = Path(path)
     if not folder.exists():

@@ -137,6 +137,17 @@ def test_a_refusal_says_what_differs_and_which_option_changes_it(tmp_path):
         merge([with_masks, tmp_path / "six"], tmp_path / "out")
 
 
+def test_what_holds_the_parts_may_be_anything(parts, tmp_path):
+    names = sorted(path for path in parts.iterdir() if (path / "config.json").exists() and path.name != "both")[:2]
+    assert synth.merge((name for name in names), tmp_path / "both") == sum(len(synth.open(name)) for name in names)
+
+
+def test_a_single_file_is_no_part(parts, tmp_path):
+    part = next(iter(parts.glob("*/shard-00000.h5")))
+    with pytest.raises(ValueError, match=r"expected a folder of shards, got the file .*shard-00000\.h5"):
+        synth.merge([part, part.parent], tmp_path / "out")
+
+
 def test_one_path_is_no_list_of_them(parts):
     with pytest.raises(ValueError, match="expected a list of two or more datasets, got the one path"):
         merge(str(parts / "a"), parts / "out")
