@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -289,6 +290,8 @@ def generate(
     """
     if max_clamped is not None and not 0 <= max_clamped <= 1:
         raise ValueError(f"generate: expected max_clamped from 0 to 1, got {max_clamped}")
+    if os.fspath(out) == "":
+        raise ValueError("generate: expected a name for the data set, got an empty text")
     single = Path(out).suffix.lower() in (".h5", ".hdf5") or Path(out).is_file()
     if single:
         refuse_existing(out, overwrite=overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,8 @@ def read_folder(
     ------
     FileNotFoundError
         There is no such folder.
+    PermissionError
+        The folder may not be looked into.
     ValueError
         The path is a file, no known pair is in the folder or several are, the pair does not fit together, or the unit
         is none, such as 0 metres.
@@ -88,6 +91,7 @@ def read_folder(
         raise FileNotFoundError(f"there is no folder {folder}")
     if not folder.is_dir():
         raise ValueError(f"expected a folder, got the file {folder}")
+    os.listdir(folder)  # `glob` finds nothing where nobody may look
     found = [(layout, image, depth) for layout in _LAYOUTS for image, depth in _pairs(folder, layout)]
     if len(found) != 1:
         known = ", ".join(f"{layout.image} + {layout.depth}" for layout in _LAYOUTS)

@@ -94,6 +94,17 @@ def test_folders_that_are_no_scene(tmp_path):
         scenes.read_folder(lonely)
 
 
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    path = folder(tmp_path / "pair", "color.png", "depth.png", 1750)
+    monkeypatch.setattr("os.listdir", refused)
+    monkeypatch.setattr("os.scandir", refused)
+    with pytest.raises(PermissionError, match="pair"):
+        scenes.read_folder(path)
+
+
 def test_two_files_of_different_size(tmp_path):
     io.write_array(tmp_path / "a.png", np.zeros((8, 9), np.uint8))
     io.write_array(tmp_path / "d.png", np.full((9, 8), 1000, np.uint16))
