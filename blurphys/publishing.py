@@ -12,9 +12,34 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["existing_file", "publish", "publish_together", "refusal", "refuse_existing", "uninterrupted"]
+__all__ = [
+    "RefusedError",
+    "existing_file",
+    "publish",
+    "publish_together",
+    "refusal",
+    "refuse_existing",
+    "refused",
+    "uninterrupted",
+]
 
 PathLike = str | os.PathLike[str]
+
+
+class RefusedError(OSError):
+    """The disk is full or refuses; `reason` is what could not be written and why, without what is left. See `refused`.
+
+    Its only argument is the message, so that it crosses to another process with what it holds.
+    """
+
+    reason: str = ""
+
+
+def refused(reason: str, left: str) -> RefusedError:
+    """Make the error of a disk that refused: ``<reason>; <left>``."""
+    error = RefusedError(f"{reason}; {left}")
+    error.reason = reason
+    return error
 
 
 def existing_file(path: PathLike) -> Path:
@@ -125,7 +150,7 @@ def publish_together(paths: Iterable[PathLike], *, overwrite: bool) -> Iterator[
                     path.unlink(missing_ok=True)
         if reason := refusal(error):
             names = " and ".join(str(file) for file in files)
-            raise OSError(f"could not write {names}: {reason}; nothing was left behind") from error
+            raise refused(f"could not write {names}: {reason}", "nothing was left behind") from error
         raise
 
 

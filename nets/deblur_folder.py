@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +53,8 @@ def deblur_folder(
     ------
     FileNotFoundError
         There is no such folder of views, or none to make `out` in.
+    KeyboardInterrupt
+        How many photos are done, and how to go on.
     OSError
         The disk is full.
     ValueError
@@ -90,11 +94,20 @@ def deblur_folder(
                     failed.append((file.name, command_message(sentence(error))))
                 advance(file.name)
     except KeyboardInterrupt:
-        _say(f"{written} of {len(files)} photos are done, in {out}; the same command goes on with the others")
-        raise
+        # an interrupt may come when a photo is written and not yet counted
+        done = written if job.force else sum((out / name).exists() for name in names.values())
+        again = (
+            "begins again, without --force it makes those that are not there"
+            if job.force
+            else "goes on with the others"
+        )
+        raise KeyboardInterrupt(
+            f"{done} of {len(files)} photos are done{f', in {out}' if done else ''}; the same command {again}"
+        ) from None
     finally:
         if made and not written:
-            out.rmdir()
+            with contextlib.suppress(OSError):  # something is in it
+                out.rmdir()
     if written:
         typer.echo(f"wrote {written} photo{'s' if written > 1 else ''} to {out}")
     if failed:
@@ -150,16 +163,22 @@ def _by_stem(side: str, folder: Path) -> dict[str, Path]:
         raise FileNotFoundError(f"--{side}: expected a folder of {side} views, as for a folder of photos, got {folder}")
     found: dict[str, Path] = {}
     for file in pictures_in(folder)[0]:
-        if file.stem in found:
-            raise ValueError(f"--{side}: {found[file.stem]} and {file.name} are both the {side} view of {file.stem!r}")
-        found[file.stem] = file
+        key = _key(file)
+        if key in found:
+            raise ValueError(f"--{side}: {found[key]} and {file.name} are both the {side} view of {file.stem!r}")
+        found[key] = file
     return found
 
 
 def _view(side: str, photo: Path, views: dict[str, Path]) -> Path:
-    if photo.stem not in views:
+    if _key(photo) not in views:
         raise FileNotFoundError(f"it has no {side} view of that name")
-    return views[photo.stem]
+    return views[_key(photo)]
+
+
+def _key(file: Path) -> str:
+    """The name without suffix; file systems spell an umlaut as one character or as two."""
+    return unicodedata.normalize("NFC", file.stem)
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

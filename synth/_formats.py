@@ -130,8 +130,19 @@ def layout(path: PathLike) -> Layout:
 
 
 def upright_size(path: PathLike, *, belongs_to: PathLike | None = None) -> tuple[int, int]:
-    """Height and width with which `read_array` would return a picture, from its header; as for `layout`."""
+    """Height and width with which `read_array` would return a picture, from its header where it has one.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is no picture, or damaged.
+    """
     own = layout(path)
+    if own.size == (0, 0):
+        values = read_array(path, belongs_to=belongs_to)
+        return (values.shape[0], values.shape[1]) if values.ndim > 1 else own.size
     turned = own.orientation if belongs_to is None else of_companion(path, own, belongs_to, layout(belongs_to))
     return own.size[::-1] if turned in (5, 6, 7, 8) else own.size
 
@@ -247,7 +258,11 @@ def decode_npy(data: bytes) -> np.ndarray:
 
 
 def encode_npy(array: np.ndarray) -> bytes:
-    """Write a numeric array as a NumPy array file."""
+    """Write an array as a NumPy array file, one that `decode_npy` takes."""
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"npy file: expected real numbers, got {array.dtype}")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"npy file: expected a non-empty array, got shape {array.shape}")
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()

@@ -215,6 +215,8 @@ def _check_kind(page: Any) -> None:
     if not (form == 1 and bits in (1, 2, 4, 8, 16)) and not (form == 3 and bits in (16, 32, 64)):
         name = {1: "unsigned", 2: "signed", 3: "float"}.get(form, "complex or other")
         raise _TiffError(f"TIFF: expected unsigned integers of 8 or 16 bits or floats, got {name} of {bits} bits")
+    if kind == 0 and form == 3:
+        raise _TiffError("TIFF: expected floats with black at 0, got white at 0; save it with black as zero")
     colours = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}[kind]
     if page.imagedepth != 1 or page.samplesperpixel not in (colours, colours + 1):
         raise _TiffError(

@@ -19,7 +19,7 @@ from .noise import ShotReadNoise
 from .scenes import Scene
 from .sensor import Sensor, ToneCurve
 
-__all__ = ["Camera", "Imperfections", "pupil_to_dict"]
+__all__ = ["Camera", "Imperfections", "pupil_from_dict", "pupil_to_dict"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,7 +338,7 @@ class Camera:
         try:
             values = dict(fields)
             values["lens"] = bp.ThinLens(**values["lens"])
-            values["pupil"] = _pupil_from_dict(values["pupil"])
+            values["pupil"] = pupil_from_dict(values["pupil"])
             values["noise"] = ShotReadNoise(**values["noise"])
             if values.get("published") is not None:
                 values["published"] = tuple(values["published"])
@@ -544,15 +544,18 @@ def pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
     return {"kind": "measured", "extent": pupil.extent, **sensor, "intensity": pupil.intensity.tolist()}
 
 
-def _pupil_from_dict(fields: Mapping[str, Any]) -> bp.Pupil:
+def pupil_from_dict(fields: Mapping[str, Any]) -> bp.Pupil:
+    """Undo `pupil_to_dict`; KeyError, TypeError or ValueError if the description is none."""
     values = dict(fields)
     kind = values.pop("kind")
+    if "cat_eye" in values:
+        values["cat_eye"] = tuple(values["cat_eye"])
     if kind == "measured":
         return bp.Pupil.measured(values.pop("intensity"), **values)
     if kind not in _FORMULAS:
         raise ValueError(f"Camera: expected a pupil among {', '.join(_FORMULAS)} or measured, got {kind!r}")
-    values.pop("extent")
-    pupil: bp.Pupil = getattr(bp.Pupil, kind)(**{**values, "cat_eye": tuple(values["cat_eye"])})
+    values.pop("extent", None)  # a formula has its extent by itself
+    pupil: bp.Pupil = getattr(bp.Pupil, kind)(**values)
     return pupil
 
 

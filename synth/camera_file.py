@@ -14,7 +14,7 @@ from typing import Any
 import blurphys as bp
 from blurphys.publishing import PathLike, existing_file
 
-from .camera import Camera, Imperfections, pupil_to_dict
+from .camera import Camera, Imperfections, pupil_from_dict, pupil_to_dict
 from .distortion import RadialDistortion
 from .noise import ShotReadNoise
 from .sensor import Sensor, ToneCurve
@@ -170,23 +170,30 @@ def _pupil(table: Any, base: bp.Pupil | None) -> bp.Pupil:
     _known(where, values, dict.fromkeys((*takes, "extent")))
     if made.get("kind") == kind:
         values = made | values
-    values = {key: value for key, value in values.items() if key in takes}  # a formula has its extent by itself
+    values = {key: value for key, value in values.items() if key in (*takes, "extent")}
     for name, value in values.items():
-        if not (_is_number(value) or (name in ("cat_eye", "intensity") and isinstance(value, list | tuple))):
-            raise ValueError(f"{where}: expected {name} as a number, got {value!r}")
-    if "cat_eye" in values:
-        values["cat_eye"] = tuple(values["cat_eye"])
+        if name == "cat_eye":
+            good, wanted = _are_numbers(value, 2), "2 numbers, [...]"
+        elif name == "intensity":
+            rows = value if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple) else ((),)
+            good = all(_are_numbers(row, len(rows[0])) for row in rows) and len(rows[0]) > 0
+            wanted = "rows of numbers, equally many in each"
+        else:
+            good, wanted = _is_number(value), "a number"
+        if not good:
+            raise ValueError(f"{where}: expected {name} as {wanted}, got {repr(value)[:80]}")
     needed = {"measured": "intensity", "polygon": "n"}.get(kind)
     if needed is not None and needed not in values:
         raise ValueError(f"{where} lacks {needed}")
-    if kind == "measured":
-        return bp.Pupil.measured(values.pop("intensity"), **values)
-    pupil: bp.Pupil = getattr(bp.Pupil, kind)(**values)
-    return pupil
+    return pupil_from_dict({"kind": kind, **values})
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_numbers(value: Any, count: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == count and all(map(_is_number, value))
 
 
 def _check_numbers(where: str, kind: type[Any], values: Mapping[str, Any]) -> None:
@@ -198,7 +205,7 @@ def _check_numbers(where: str, kind: type[Any], values: Mapping[str, Any]) -> No
             raise ValueError(f"{where}: expected {field.name} as a number, got {value!r}")
         if wanted.startswith("tuple"):
             count = wanted.partition("]")[0].count(",") + 1
-            if not (isinstance(value, list | tuple) and len(value) == count and all(map(_is_number, value))):
+            if not _are_numbers(value, count):
                 raise ValueError(f"{where}: expected {field.name} as {count} numbers, [...], got {value!r}")
 
 

@@ -124,9 +124,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         There is no such folder, or it has no configuration.
     ValueError
-        The configuration is damaged, or of another version.
+        `folder` is a file; the configuration is damaged, or of another version.
     """
     path = folder / CONFIG
+    if folder.is_file():
+        raise ValueError(f"expected a folder of shards, got the file {folder}")
     if not path.is_file():
         what = "there is no folder" if not folder.exists() else "expected a dataset, but there is no config.json in"
         raise FileNotFoundError(f"{what} {folder}")

@@ -183,7 +183,7 @@ class FolderReader:
 
 
 class _Common(Mapping[str, Any]):
-    """What several mappings share; ValueError for a key whose values differ, or that some lack."""
+    """What several mappings share; ValueError for the value of a key in which they differ, or that some lack."""
 
     def __init__(self, place: str, kind: str, several: Sequence[Mapping[str, Any]]):
         self._place, self._kind, self._several = place, kind, several
@@ -198,6 +198,9 @@ class _Common(Mapping[str, Any]):
                 f"ask for that of a sample, {self._kind}_of(index)[{key!r}]"
             )
         return found[0]
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in one for one in self._several)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(key for one in self._several for key in one))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -188,7 +189,7 @@ def generate(
         and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes of different splits apart: no
         scene may be in two.
     out : path
-        A name ending in .h5 or .hdf5: one file, see `synth.dataset`. Any other: a folder of shards, see
+        A name ending in .h5 or .hdf5: one file, see `synth.dataset`. Any other: a folder of shards, see Notes and
         ``docs/dataset.md``.
     camera : Camera
         Each sample draws its settings from the camera's ranges.
@@ -219,8 +220,8 @@ def generate(
     alpha : bool
         Whether to store the coverage of each layer where scenes have exact layers, as drawn ones do. Photographs have
         none: data sets of them alone are the same either way.
-    depth_unit : str, optional
-        Of all folders, overriding what their layout implies.
+    depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
+        Of all folders, overriding what their layout implies, see `synth.depth.to_metres`.
     encoding : {"srgb", "linear"}, optional
         What the numbers of all photographs in folders mean, overriding what the files say.
     shard_size : int
@@ -229,7 +230,7 @@ def generate(
         Processes that make the shards of a folder, each with its share of the threads. They are spawned, so a script
         needs its ``if __name__ == "__main__":``.
     executor : concurrent.futures.Executor or dask.distributed.Client, optional
-        Who makes the shards instead. What it sends must reach the same folder.
+        Who makes the shards instead, on one machine or several; all of them must see `out` under the same path.
     resume : bool
         Go on with a folder that was begun with the same arguments: shards that are whole are kept, damaged and missing
         ones are made. False refuses any folder that is there.
@@ -258,17 +259,39 @@ def generate(
         The disk is full; what was published before stays, nothing else does.
     ValueError
         No scenes, two scenes of one name, sizes that do not fit, a folder that was begun with other arguments (which
-        one is said), a shard of another version of the format, too much clamping, too little known depth, or an
-        argument outside what is written above. Where that ends a new folder before its first shard, nothing is left.
+        one is said) or that another process is making, a shard of another version of the format, too much clamping, too
+        little known depth, or an argument outside what is written above. Where that ends a new folder before its first
+        shard, nothing is left.
+    ChildProcessError, ConnectionError
+        A worker was killed, or the cluster is gone; the folder stays, to be resumed.
 
     Notes
     -----
+    A sample has images (3, H, W) in units of white, linear light unless the camera has a tone curve: `all_in_focus` and
+    the `views`; ``defocus_map`` (H, W), signed radius in px; ``depth_m`` (H, W), metres; ``valid`` (H, W); with layers
+    ``alpha`` (L, H, W). `synth.dataset` has all of it.
+
+    A folder holds ``config.json`` (what it is to hold; written first), ``shard-00000.h5`` and so on, each a file of
+    `shard_size` samples that can be read alone, ``manifest.jsonl`` (a line for each shard), ``dataset.h5`` (all of them
+    as one virtual file, made last) and ``.lock``.
+
+    One process at a time fills a folder; a second one is refused while it lives, where the file system has locks.
+    Several nodes share one `out` as workers of that process: pass an `executor` that reaches them, such as
+    ``dask.distributed.Client("tcp://HOST:8786")``, and a folder on a disk that all of them see. Without a cluster, give
+    each node its own folder and its own `seed`, and `synth.merge` them.
+
     The numbers of a sample depend on (seed, split, scene, sample) and its arguments, not on how many samples are
     made, where, by how many processes or in which order. All that was drawn is stored, so that `replay` renders a
-    sample again without drawing. Memory: one sample, one chunk cache and up to eight scenes for each process.
+    sample again without drawing.
+
+    Cost: for each sample that of `synth.render`, at most O(H W r^2) for radius r, for each slab or layer where models
+    have them; every shard is written, read back and brought to the disk before it counts. Memory: one sample, one chunk
+    cache and up to eight scenes for each process.
     """
     if max_clamped is not None and not 0 <= max_clamped <= 1:
         raise ValueError(f"generate: expected max_clamped from 0 to 1, got {max_clamped}")
+    if os.fspath(out) == "":
+        raise ValueError("generate: expected a name for the data set, got an empty text")
     single = Path(out).suffix.lower() in (".h5", ".hdf5") or Path(out).is_file()
     if single:
         refuse_existing(out, overwrite=overwrite)

@@ -40,6 +40,8 @@ Encoding: TypeAlias = Literal["srgb", "linear"]
 Axes: TypeAlias = Literal["hwc", "chw"]
 _VISIBLE = 0.5 / 255
 """Beyond this, in linear light, a colour outside sRGB is worth a word."""
+_ROUNDING = 1e-3
+"""Numbers that are to lie between two limits may miss them by this share of white."""
 
 
 def read_image(
@@ -67,6 +69,7 @@ def read_image(
         The picture whose other view this is, as for `read_array`.
     layout : {"hwc", "chw"}, optional
         Of a ``.npy`` file with three axes: channels last, or first as in this package. Without it the shape decides.
+        Two axes are rows and columns of a grey image, whatever their lengths.
     shape : (int, int, int), optional
         What (C, H, W) is wanted, if the file has it: one channel of a grey file, and of a ``.npy`` file any number.
         Another size is returned as it is.
@@ -83,17 +86,22 @@ def read_image(
     FileNotFoundError
         There is no such file.
     ValueError
-        `encoding` is unknown; the file cannot be read, is neither grey nor RGB, has transparent pixels, holds values
-        that are not finite, or integers that are neither 8 nor 16 bits; a ``.npy`` shape that may be read two ways.
+        `encoding` is unknown, or `dtype` no float; the file cannot be read, is neither grey nor RGB, has transparent
+        pixels, holds values that are not finite (in `dtype`), or integers that are neither 8 nor 16 bits; floats that
+        are encoded, by what the file or `encoding` says, and lie outside [0, 1]; a ``.npy`` shape that may be read two
+        ways.
 
     Warns
     -----
     PictureWarning
-        The file says something about colour that cannot be used, and sRGB was assumed, or colours outside sRGB were
-        clipped; or as for `read_array`.
+        The file says something about colour that cannot be used, and sRGB was assumed, or colours of an integer file
+        outside sRGB were clipped; or as for `read_array`.
 
     Notes
     -----
+    Floats are never clipped: linear light is kept below 0 and above 1, as are colours that sRGB's primaries cannot
+    show. No curve goes beyond [0, 1], so that encoded floats outside it, but for rounding, are an error.
+
     ICC profiles of curves and a matrix (JPEG, PNG, TIFF, WebP), the chunks cICP, sRGB, gAMA and cHRM of PNG, and EXIF's
     colour space are used: the light is that of sRGB's primaries in any case, and colours of integer files that these
     cannot show are clipped. The exact piecewise sRGB curve is used. Reading 8- or 16-bit sRGB and writing it with
@@ -103,6 +111,8 @@ def read_image(
         raise ValueError(f"read_image: expected encoding 'srgb' or 'linear', got {encoding!r}")
     if layout not in (None, "hwc", "chw"):
         raise ValueError(f"read_image: expected layout 'hwc' or 'chw', got {layout!r}")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"read_image: expected dtype float32 or float64, got {np.dtype(dtype)}")
     stored = read_stored(path)
     stored = stored._replace(values=_channels_last(stored, layout, shape, path))
     values = upright(stored.values, turning(path, stored, belongs_to))
@@ -110,14 +120,25 @@ def read_image(
     if values.dtype.kind != "f" and values.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: expected an image of uint8, uint16 or floats, got {values.dtype}")
     white = np.iinfo(values.dtype).max if is_integer else 1.0
-    anything = shape is not None and stored.axes is None and shape[0] not in (1, 3)
+    anything = shape is not None and stored.axes is None and values.ndim == 3 and shape[0] not in (1, 3)
     planes = (values.transpose(2, 0, 1) if anything else _three_channels(values, white, path)) / np.float64(white)
     if not is_integer and not np.isfinite(planes).all():
         raise ValueError(f"{path}: the image holds values that are not finite; is it a depth or disparity map?")
-    planes = _meant(planes, _colour_of(stored, encoding, is_integer), path, linear=linear, clip=is_integer)
+    colour = _colour_of(stored, encoding, is_integer)
+    if colour.curves and not -_ROUNDING <= planes.min() <= planes.max() <= 1 + _ROUNDING:
+        raise ValueError(
+            f"{path}: expected {colour.about} values from 0 to 1, got {planes.min():g} to {planes.max():g}; encoding "
+            "'linear' takes any"
+        )
+    planes = _meant(planes, colour, path, linear=linear, clip=is_integer)
     if shape is not None and shape[0] == 1 and (planes == planes[:1]).all():
         planes = planes[:1]
-    return np.ascontiguousarray(planes, dtype)
+    with np.errstate(over="ignore"):
+        image = np.ascontiguousarray(planes, dtype)
+    if not is_integer and not np.isfinite(image).all():
+        most = np.abs(planes).max()
+        raise ValueError(f"{path}: the image holds values up to {most:g}, more than {image.dtype} holds")
+    return image
 
 
 def _colour_of(stored: Stored, encoding: str | None, is_integer: bool) -> Colour:
@@ -140,7 +161,8 @@ def _meant(planes: np.ndarray, colour: Colour, path: PathLike, *, linear: bool, 
     light = colour.light(planes)
     if colour.matrix is not None:
         if clip:
-            outside = np.mean((light < -_VISIBLE).any(axis=0) | (light > 1 + _VISIBLE).any(axis=0))
+            light, exact = light.clip(0.0, 1.0), light
+            outside = np.mean((np.abs(light - exact) > _VISIBLE).any(axis=0))
             if outside > 0.001:
                 warnings.warn(
                     f"{path}: {outside:.1%} of the pixels have colours of {colour.about} that sRGB cannot show, and "
@@ -148,7 +170,6 @@ def _meant(planes: np.ndarray, colour: Colour, path: PathLike, *, linear: bool, 
                     PictureWarning,
                     stacklevel=3,
                 )
-        light = light.clip(0.0, 1.0 if clip else None)
     return light if linear else linear_to_srgb(light)
 
 
@@ -210,7 +231,7 @@ def read_mask(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarr
     level = planes.max(axis=0)
     if stored.exact and kind in "ui" and level.max() <= 1:
         white = 1.0
-    if not -1e-3 <= level.min() <= level.max() <= white * (1 + 1e-3):
+    if not -_ROUNDING <= level.min() <= level.max() <= white * (1 + _ROUNDING):
         raise ValueError(
             f"{path}: expected a mask of 0 and {white:g}, got {values.dtype} values from {level.min():g} to "
             f"{level.max():g}"
@@ -241,8 +262,8 @@ def write_image(
     path : path
         Must end in ``.png``.
     image : ndarray of shape (3, H, W), (1, H, W) or (H, W)
-        Finite floats, white is 1. Values outside [0, 1] are clipped, and all are rounded to the nearest level, because
-        the format demands it.
+        Finite floats, or bool; white is 1. Values outside [0, 1] are clipped, and all are rounded to the nearest
+        level, because the format demands it.
     bits : {8, 16}
         Bits per channel.
     linear : bool
@@ -258,6 +279,8 @@ def write_image(
         The folder does not exist.
     OSError
         The disk is full; nothing is left behind.
+    TypeError
+        Integers, whose white may be 255 or 65535; `write_array` writes them as they are.
     ValueError
         Another suffix, bit depth or shape, or values that are not finite.
 
@@ -286,7 +309,7 @@ def write_images(
 
     Raises
     ------
-    FileExistsError, FileNotFoundError, OSError, ValueError
+    FileExistsError, FileNotFoundError, OSError, TypeError, ValueError
         As for `write_image`.
     """
     encoded = {path: _encoded(path, image, bits=bits, linear=linear) for path, image in images.items()}
@@ -300,6 +323,10 @@ def _encoded(path: PathLike, image: np.ndarray, *, bits: Literal[8, 16], linear:
         raise ValueError(f"write_image: expected bits=8 or bits=16, got {bits!r}")
     if not str(path).lower().endswith(".png"):
         raise ValueError(f"write_image writes PNG files: expected a name ending in .png, got {path}")
+    if (kind := np.asarray(image).dtype).kind not in "fb":
+        raise TypeError(
+            f"write_image: expected floats with white at 1, got {kind}; write_array keeps integers as they are"
+        )
     planes = np.asarray(image, np.float64)
     if planes.ndim == 2:
         planes = planes[None]
@@ -332,7 +359,7 @@ def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -
     FileExistsError, FileNotFoundError, OSError
         As for `write_image`.
     TypeError
-        The format cannot hold this dtype exactly.
+        The format cannot hold this dtype exactly, or it is none of numbers.
     ValueError
         Unknown suffix, or a shape the format cannot hold.
     """

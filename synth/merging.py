@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class _Form(NamedTuple):
     layers: int
 
 
-def merge(folders: Sequence[PathLike], out: PathLike) -> int:
+def merge(folders: Iterable[PathLike], out: PathLike) -> int:
     """Put datasets behind each other in a new folder, by copying their shards.
 
     The samples of the first folder come first, numbered from 0, then those of the second, and so on; they stay what
@@ -42,7 +42,7 @@ def merge(folders: Sequence[PathLike], out: PathLike) -> int:
 
     Parameters
     ----------
-    folders : sequence of path
+    folders : iterable of path
         Two or more folders that `synth.generate` or `merge` made, all with the same arrays: the same views, size and
         dtype, and alpha masks of as many layers or none.
     out : path
@@ -78,6 +78,7 @@ def merge(folders: Sequence[PathLike], out: PathLike) -> int:
     """
     if isinstance(folders, str | os.PathLike):
         raise ValueError(f"merge: expected a list of two or more datasets, got the one path {folders}")
+    folders = list(folders)
     if len(folders) < 2:
         raise ValueError(f"merge: expected at least two datasets, got {len(folders)}")
     root = Path(out)

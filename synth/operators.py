@@ -14,6 +14,7 @@ import blurphys as bp
 from .camera import Camera
 from .dataset import Reader
 from .folder_reader import FolderReader
+from .noise import ShotReadNoise
 from .recipe import Optics, Recipe, optics_of
 from .render import QUARTERS, gains_of, gathered, parts_of
 
@@ -91,8 +92,8 @@ def operator_of(
     return _dimmed(frame.blur(chosen), gains["combined"])
 
 
-def noise_of(reader: Reader | FolderReader, index: int, view: str = "combined") -> Any:
-    """Return the noise of one view of a stored sample: a `synth.noise.ShotReadNoise`.
+def noise_of(reader: Reader | FolderReader, index: int, view: str = "combined") -> ShotReadNoise:
+    """Return the noise of one view of a stored sample.
 
     That of the camera is one half pixel's; the combined image has half its variance, a quarter has twice its shot and
     four times its read noise.

@@ -7,7 +7,8 @@ import itertools
 import json
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
@@ -21,7 +22,7 @@ from blurphys.publishing import PathLike
 
 from . import scenes as scene_readers
 from .camera import Camera
-from .depth import Stereo
+from .depth import Stereo, metres_per_unit
 from .io import Encoding
 from .render import VIEWS, Model, Sample, blurred, check_model, check_views, exposed
 from .scenes import Scene, with_background
@@ -206,12 +207,20 @@ def sources_of(
     FileNotFoundError
         There is no such folder.
     ValueError
-        No scene, one of them twice, or a folder that cannot be read.
+        No scene, one of them twice, a folder that cannot be read, or a depth unit that is none.
     """
+    if depth_unit is not None:
+        metres_per_unit(depth_unit)
     say = (lambda sentence, warning: None) if on_note is None else on_note
-    listed = [scenes] if isinstance(scenes, Scene | str | Path) else list(scenes)  # type: ignore[arg-type]
+    single = isinstance(scenes, Scene | str | os.PathLike) or not isinstance(scenes, Iterable)
+    listed = cast(Iterable[Scene | PathLike], [scenes] if single else scenes)
+    drawn_size = (720, 1280) if size is None else _two("size", size)
     found: list[Source] = []
     for item in listed:
+        if not isinstance(item, Scene | str | os.PathLike):
+            raise TypeError(f"generate: expected scenes, or paths or names of some, got {item!r}")
+        if item == "":
+            raise ValueError("generate: expected a folder or the name of a scene, got an empty text")
         if isinstance(item, Scene):
             found.append(
                 Source(
@@ -220,7 +229,7 @@ def sources_of(
                 )
             )  # fmt: skip
         else:
-            found += _named(str(item), depth_unit, stereo, encoding, size or (720, 1280), say)
+            found += _named(str(item), depth_unit, stereo, encoding, drawn_size, say)
     if not found:
         raise ValueError("generate: expected at least one scene, got none")
     found = _numbered(found)
@@ -297,7 +306,7 @@ def _named(
         raise FileNotFoundError(
             f"there is no folder {folder}; a scene is an RGB-D folder, motorcycle, or one of {', '.join(DRAWN)}"
         )
-    options = cast(dict[str, Any], {"depth_unit": depth_unit} if depth_unit else {})
+    options = cast(dict[str, Any], {} if depth_unit is None else {"depth_unit": depth_unit})
     if encoding is not None:
         options["encoding"] = encoding
     if stereo is not None:
@@ -412,27 +421,48 @@ def make_recipe(
     min_valid: float = MIN_VALID,
     alpha: bool = True,
 ) -> Recipe:
-    """Check the arguments of `synth.generate` and put them together; ValueError for one out of range."""
+    """Check the arguments of `synth.generate` and put them together; ValueError or TypeError for one that is wrong."""
+    if not isinstance(camera, Camera):
+        hint = "; synth.Camera.preset makes one by its name" if isinstance(camera, str) else ""
+        raise TypeError(f"generate: expected a synth.Camera, got {camera!r}{hint}")
+    samples, seed, slabs = _whole("samples", samples), _whole("seed", seed), _whole("slabs", slabs)
     if split not in SPLITS:
         raise ValueError(f"generate: expected split 'train', 'val' or 'test', got {split!r}")
     if samples < 1:
         raise ValueError(f"generate: expected at least one sample, got {samples}")
-    if not 0 <= operator.index(seed) < 1 << 64:
+    if not 0 <= seed < 1 << 64:
         raise ValueError(f"generate: expected a seed from 0 to 2^64 - 1, got {seed}")
     if invalid not in ("error", "nearest", "far"):
         raise ValueError(f"generate: expected invalid 'error', 'nearest' or 'far', got {invalid!r}")
-    if operator.index(slabs) < 1:
+    if slabs < 1:
         raise ValueError(f"generate: expected at least one slab, got {slabs}")
     if not 0 <= min_valid <= 1:
         raise ValueError(f"generate: expected min_valid from 0 to 1, got {min_valid}")
     made = Recipe(
-        camera=camera, sources=sources, samples=operator.index(samples), seed=int(seed), split=split,
+        camera=camera, sources=sources, samples=samples, seed=seed, split=split,
         size=_size(sources, size), views=check_views(views), invalid=invalid, model=check_model(model),
-        slabs=int(slabs), min_valid=float(min_valid),
+        slabs=slabs, min_valid=float(min_valid),
         layers=max(source.layers for source in sources) if alpha else 0,
     )  # fmt: skip
     _check_reach(made)
     return made
+
+
+def _whole(name: str, value: object) -> int:
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise TypeError(f"generate: expected {name} as a whole number, got {value!r}")
+
+
+def _two(name: str, value: Iterable[object]) -> tuple[int, int]:
+    try:
+        height, width = (_whole(name, number) for number in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"generate: expected {name} as (height, width), two whole numbers, got {value!r}") from None
+    return height, width
 
 
 def _check_reach(recipe: Recipe) -> None:
@@ -463,7 +493,7 @@ def _size(sources: Sequence[Source], size: tuple[int, int] | None) -> tuple[int,
                 f"generate: the scenes differ in size ({listed}); give a size, to cut samples of that size from them"
             )
         return shapes.pop()
-    height, width = (operator.index(n) for n in size)
+    height, width = _two("size", size)
     least = min(h for h, _ in shapes), min(w for _, w in shapes)
     if min(height, width) < 1:
         raise ValueError(f"generate: expected a size of at least 1 x 1 px, got {height} x {width}")

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blurphys.locking import BusyError, locked
-from blurphys.publishing import PathLike, publish, refusal, uninterrupted
+from blurphys.publishing import PathLike, RefusedError, publish, refusal, refused, uninterrupted
 
 from ._virtual import make_virtual
 from ._workers import elsewhere
@@ -178,7 +178,7 @@ def make_shard(
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         if reason := refusal(error):
-            raise OSError(f"could not write {target}: {reason}; {_KEPT}") from error
+            raise refused(f"could not write {target}: {reason}", _KEPT) from error
         raise
     size = target.stat().st_size
     return {"shard": number, "name": target.name, "samples": count, "bytes": size, "digest": digest, **asdict(tally)}
@@ -405,7 +405,7 @@ def _begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], 
             if isinstance(error, PermissionError):
                 raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
             if error.errno is not None and (reason := refusal(error)):
-                raise OSError(f"could not make {root}: {reason}; nothing was left behind") from error
+                raise refused(f"could not make {root}: {reason}", _NOTHING) from error
             raise
     if not resume:
         if _is_locked(root):
@@ -458,8 +458,7 @@ def _undone(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
 def _reason_of(error: OSError) -> str | None:
     """What was being written and why it could not be, without what was said to be left; None for other errors."""
     if error.errno is None:
-        head, semicolon, left = str(error).partition("; ")
-        return head if semicolon and left in (_KEPT, _NOTHING) else None
+        return error.reason if isinstance(error, RefusedError) else None
     reason = refusal(error)
     return None if reason is None else f"could not write {error.filename or 'to the folder'}: {reason}"
 

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
-from multiprocessing.context import get_spawning_popen
-from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +54,10 @@ class Dataset:
     ------
     FileNotFoundError
         There is no such file.
-    IndexError, TypeError
-        On reading: no such sample, no whole number.
+    IndexError
+        On reading: no such sample.
+    TypeError
+        A crop that is no whole number and no two of them; on reading: no whole number.
     ValueError
         The file is no dataset, the crop is larger than its samples, or a negative seed.
 
@@ -80,7 +80,7 @@ class Dataset:
         self.augment, self.seed = augment, _whole("seed", seed)
         with open(self.path) as reader:
             self._length, (H, W), self._names = len(reader), reader.shape, reader.names
-        self.crop = (H, W) if crop is None else (crop, crop) if isinstance(crop, int) else (int(crop[0]), int(crop[1]))
+        self.crop = (H, W) if crop is None else _size(crop)
         if not (0 < self.crop[0] <= H and 0 < self.crop[1] <= W):
             raise ValueError(f"Dataset: expected a crop of at most {H} x {W} px, got {self.crop[0]} x {self.crop[1]}")
         self._spare = (H - self.crop[0], W - self.crop[1])
@@ -181,6 +181,8 @@ class _Epoch:
     _NONE = -1
 
     def __init__(self, value: int = _NONE):
+        from multiprocessing.sharedctypes import RawValue
+
         self._memory = RawValue("q", value)
 
     @property
@@ -192,6 +194,8 @@ class _Epoch:
         self._memory.value = epoch
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.context import get_spawning_popen
+
         if get_spawning_popen() is None:  # an ordinary copy or pickle
             return _Epoch, (int(self._memory.value),)
         return _attached, (self._memory,)
@@ -211,6 +215,17 @@ def _whole(name: str, value: Any) -> int:
     if not 0 <= number < 1 << 63:
         raise ValueError(f"Dataset: expected {name} as a whole number >= 0, got {value!r}")
     return number
+
+
+def _size(crop: Any) -> tuple[int, int]:
+    try:
+        sides = [crop, crop] if np.ndim(crop) == 0 else list(crop)
+        if not any(isinstance(side, bool) for side in sides):
+            height, width = (operator.index(side) for side in sides)
+            return height, width
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"Dataset: expected crop as a whole number, or height and width, got {crop!r}")
 
 
 def _in_a_worker() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,7 +184,11 @@ def _in_one(where: Path) -> Rows:
 
 
 def _bare(stem: str, words: Sequence[str]) -> tuple[str, bool]:
-    """Take a word off the beginning or the end of a name; whether there was one."""
+    """Take a word off the beginning or the end of a name; whether there was one.
+
+    File systems spell an umlaut as one character or as two.
+    """
+    stem = unicodedata.normalize("NFC", stem)
     lower = stem.lower()
     for word in sorted(words, key=len, reverse=True):
         for mark in "_-. ":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -79,14 +80,18 @@ def read_folder(
     ------
     FileNotFoundError
         There is no such folder.
+    PermissionError
+        The folder may not be looked into.
     ValueError
-        The path is a file, no known pair is in the folder or several are, or the pair does not fit together.
+        The path is a file, no known pair is in the folder or several are, the pair does not fit together, or the unit
+        is none, such as 0 metres.
     """
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {folder}")
     if not folder.is_dir():
         raise ValueError(f"expected a folder, got the file {folder}")
+    os.listdir(folder)  # `glob` finds nothing where nobody may look
     found = [(layout, image, depth) for layout in _LAYOUTS for image, depth in _pairs(folder, layout)]
     if len(found) != 1:
         known = ", ".join(f"{layout.image} + {layout.depth}" for layout in _LAYOUTS)
@@ -95,7 +100,7 @@ def read_folder(
             f"{folder}: expected one colour and depth pair ({known}), found {what}; from_files takes any two files"
         )
     layout, image, depth = found[0]
-    unit = depth_unit or layout.unit
+    unit = layout.unit if depth_unit is None else depth_unit
     rig = (stereo or layout.stereo) if unit == "disparity" else stereo
     scene = from_files(
         image, depth, depth_unit=unit, stereo=rig, encoding=encoding, name=folder.name, source=layout.source

@@ -1,6 +1,7 @@
 """`blurphys deblur FOLDER`: every photo in, every result or reason out."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,18 @@ def test_views_are_found_by_name(folder, rng):
     assert code == 0 and np.array_equal(read_image("alone.png"), read_image("photos_deblurred/a.png"))
 
 
+def test_views_of_a_name_in_another_spelling_of_unicode(tmp_path, rng, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(Local(views=True), "views.safetensors")
+    for place, form in (("photos", "NFC"), ("left", "NFD"), ("right", "NFC")):
+        Path(place).mkdir()
+        name = unicodedata.normalize(form, "zwei B\u00e4ume.png")
+        write_image(Path(place) / name, photo(rng, 12, 16), linear=False)
+    code, said = run("photos", "--net", "views.safetensors", "--left", "left", "--right", "right")
+    assert code == 0, said
+    assert names("photos_deblurred") == ["zwei B\u00e4ume.png"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -137,22 +150,62 @@ def test_a_full_disk_ends_it(folder, monkeypatch):
     assert not Path("photos_deblurred").exists()
 
 
-def test_an_interrupt_says_how_to_go_on(folder, monkeypatch):
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_an_interrupt_says_how_to_go_on(done, folder, monkeypatch):
+    real, calls = Identity.forward, []
+
+    def forward(self, image):
+        calls.append(image)
+        if len(calls) == done + 1:
+            raise KeyboardInterrupt
+        return real(self, image)
+
+    monkeypatch.setattr(Identity, "forward", forward)
+    code, said = deblur()
+    place = f", in {folder / 'photos_deblurred'}" if done else ""
+    assert code == 130
+    last = f"blurphys deblur: {done} of 3 photos are done{place}; the same command goes on with the others"
+    assert said.splitlines()[-1] == last and "Traceback" not in said
+    assert names(folder) == ["identity.safetensors", "photos", *["photos_deblurred"] * bool(done), "views.safetensors"]
+    assert not done or names("photos_deblurred") == ["a.png", "b.png"][:done]
+    del calls[done:]
+    code, said = deblur()
+    assert code == 130 and f"blurphys deblur: {done} of 3 photos are done{place}" in said
+    monkeypatch.setattr(Identity, "forward", real)
+    code, said = deblur()
+    assert names("photos_deblurred") == ["a.png", "b.png", "c.png"] and f"wrote {3 - done} photo" in said
+
+
+def test_an_interrupt_between_two_photos_loses_none(folder, monkeypatch):
     from nets import deblur_folder
 
-    calls = []
-
-    def interrupted(*arguments):
-        if calls:
-            raise KeyboardInterrupt
-        calls.append(arguments)
-        return real(*arguments)
-
     real = deblur_folder.restored
-    monkeypatch.setattr(deblur_folder, "restored", interrupted)
+
+    def restored(*arguments):
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deblur_folder, "restored", restored)
     code, said = deblur()
     assert code == 130 and "1 of 3 photos are done, in" in said
     assert names("photos_deblurred") == ["a.png"]
+
+
+def test_an_interrupt_of_a_command_that_replaces(folder, monkeypatch):
+    assert deblur()[0] == 0
+    real, calls = Identity.forward, []
+
+    def forward(self, image):
+        calls.append(image)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, image)
+
+    monkeypatch.setattr(Identity, "forward", forward)
+    code, said = deblur("--force")
+    assert code == 130 and "1 of 3 photos are done, in" in said
+    assert said.endswith("; the same command begins again, without --force it makes those that are not there\n")
+    assert names("photos_deblurred") == ["a.png", "b.png", "c.png"]
 
 
 def test_hidden_files_are_nothing(folder):

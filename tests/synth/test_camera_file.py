@@ -99,6 +99,18 @@ def test_the_camera_of_a_dataset(name, tmp_path):
         (LENS + '[pupil]\nkind = "polygon"', "of kind 'polygon' lacks n"),
         (LENS + '[pupil]\nkind = "measured"', "of kind 'measured' lacks intensity"),
         (LENS + '[pupil]\nsplit = "half"', "expected split as a number, got 'half'"),
+        (LENS + '[pupil]\nextent = "wide"', "expected extent as a number, got 'wide'"),
+        (LENS + "[pupil]\ncat_eye = [0.1]", r"expected cat_eye as 2 numbers, .*, got \[0.1\]"),
+        (LENS + '[pupil]\ncat_eye = ["a", "b"]', "expected cat_eye as 2 numbers, .*, got .'a', 'b'"),
+        (LENS + "[pupil]\ncat_eye = 0.1", "expected cat_eye as 2 numbers, .*, got 0.1"),
+        (
+            LENS + '[pupil]\nkind = "measured"\nintensity = [[1, 2], [3]]',
+            "expected intensity as rows of numbers, equally many in each, got ..1, 2., .3",
+        ),
+        (
+            LENS + '[pupil]\nkind = "measured"\nintensity = "x"',
+            "expected intensity as rows of numbers, equally many in each, got 'x'",
+        ),
         (LENS + "[pupil]\nblades = 7", "of kind 'disk' has no 'blades'; known are split"),
         (LENS + "[imperfections]\nvignetting = 2", "expected vignetting above 0 and at most 1, got 2"),
         (LENS + "[imperfections]\ncat_eyes = 1", "did you mean 'cat_eye'?"),

@@ -241,7 +241,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, compression, limit):
                 for i in range(30):
                     w.write(i, {{"left": np.random.default_rng(i).random((3, 40, 50))}}, {{"scene": i}})
         except OSError as error:
-            print(type(error).__name__, error)
+            print("OSError", error)
     """
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", textwrap.dedent(script)]
@@ -466,6 +466,17 @@ def test_alpha_masks_are_shares_in_steps_of_a_255th(tmp_path):
         assert data[0]["alpha"].dtype == np.float32
         assert np.abs(data[0]["alpha"] - alpha).max() <= 0.5 / 255 + 1e-6
         assert np.array_equal(data.read(0, window=(2, 3, 5, 6))["alpha"], data[0]["alpha"][:, 2:7, 3:9])
+
+
+@pytest.mark.parametrize("crop", [True, 5.5, (5.7, 5), (3, 3, 3), "9", (True, 2), ()])
+def test_crops_that_are_no_size(file, crop):
+    with pytest.raises(TypeError, match="Dataset: expected crop as a whole number, or height and width, got "):
+        synth.Dataset(file, crop=crop)
+
+
+def test_crops_in_numbers_of_numpy(file):
+    for crop in (np.int64(7), np.array([7, 7]), [np.uint8(7), 7]):
+        assert synth.Dataset(file, crop=crop).crop == (7, 7)
 
 
 @pytest.mark.parametrize("crop", [0, 21, (20, 29), (-1, 4)])

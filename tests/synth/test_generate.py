@@ -235,6 +235,13 @@ def test_existing_and_impossible_targets_are_refused_before_any_work(tmp_path):
     assert len(samples_of(tmp_path / "a.h5")) == 3
 
 
+def test_an_empty_name_is_not_this_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="generate: expected a name for the data set, got an empty text"):
+        make("")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interruption_leaves_nothing_behind(tmp_path):
     def interrupt(index, sample):
         if index == 1:
@@ -249,7 +256,7 @@ def test_importing_synth_loads_nothing_heavy():
     script = "import sys, json, synth; print(json.dumps(sorted(sys.modules)))"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, check=True)
-    heavy = {"torch", "h5py", "matplotlib", "numba", "cupy", "PIL", "skimage", "scipy"}
+    heavy = {"torch", "h5py", "matplotlib", "numba", "cupy", "PIL", "skimage", "scipy", "multiprocessing"}
     assert not heavy & set(json.loads(done.stdout))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io as bytes_io
 import os
+import pickle
 import signal
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurphys.publishing import publish, publish_together, uninterrupted
+from blurphys.publishing import publish, publish_together, refused, uninterrupted
 from synth import io
 
 KINDS = ("png8", "png16", "jpeg", "webp", "tiff", "pfm", "dpt", "npy")
@@ -68,7 +69,8 @@ def test_float_files_are_linear_unless_said_otherwise(tmp_path):
     values = np.array([[[0.25, 0.5, 2.0]]], np.float32)
     io.write_array(tmp_path / "a.pfm", values)
     assert np.array_equal(io.read_image(tmp_path / "a.pfm")[:, 0, 0], values[0, 0])
-    assert io.read_image(tmp_path / "a.pfm", encoding="srgb")[0, 0, 0] == pytest.approx(((0.25 + 0.055) / 1.055) ** 2.4)
+    io.write_array(tmp_path / "b.pfm", values / 2)
+    assert io.read_image(tmp_path / "b.pfm", encoding="srgb")[1, 0, 0] == pytest.approx(((0.25 + 0.055) / 1.055) ** 2.4)
     assert io.read_image(tmp_path / "a.pfm", linear=False)[0, 0, 0] == pytest.approx(1.055 * 0.25 ** (1 / 2.4) - 0.055)
 
 
@@ -199,6 +201,16 @@ def test_mutated_files_raise_only_value_error(kind, drawn, tmp_path_factory):
         (lambda d: io.write_array(d / "a.pfm", np.zeros((4, 4))), TypeError, "float32"),
         (lambda d: io.write_array(d / "a.pfm", np.zeros((4, 4, 2), np.float32)), ValueError, "expected shape"),
         (lambda d: io.write_array(d / "a.bmp", np.zeros((4, 4))), ValueError, "ending in"),
+        (lambda d: io.read_image(d / "half.npy", dtype=np.uint8), ValueError, "dtype float32 or float64, got uint8"),
+        (lambda d: io.read_image(d / "huge.npy"), ValueError, r"huge\.npy: .* up to 1e\+300, more than float32 holds"),
+        (lambda d: io.write_image(d / "a.png", np.full((3, 4, 5), 255, np.uint8)), TypeError, "floats.*got uint8"),
+        (lambda d: io.write_image(d / "a.png", np.ones((4, 5), complex)), TypeError, "floats.*got complex128"),
+        (lambda d: io.write_image(d / "a.png", "text"), TypeError, "floats.*got <U4"),
+        (lambda d: io.write_array(d / "a.npy", np.ones((4, 5), complex)), TypeError, "numbers.*got complex128"),
+        (lambda d: io.write_array(d / "a.npy", np.array(["a"])), TypeError, "numbers.*got <U1"),
+        (lambda d: io.write_array(d / "a.npy", np.array([{}])), TypeError, "numbers.*got object"),
+        (lambda d: io.write_array(d / "a.npy", np.zeros((0, 3))), ValueError, r"non-empty array.*got shape \(0, 3\)"),
+        (lambda d: io.write_array(d / "a.npy", np.float32(3)), ValueError, r"non-empty array.*got shape \(\)"),
     ],
 )
 def test_bad_input(call, error, message, tmp_path):
@@ -206,6 +218,8 @@ def test_bad_input(call, error, message, tmp_path):
     np.save(tmp_path / "int.npy", np.zeros((4, 4), np.int64))
     np.save(tmp_path / "inf.npy", np.full((4, 4), np.inf))
     np.save(tmp_path / "five.npy", np.zeros((4, 4, 5)))
+    np.save(tmp_path / "half.npy", np.full((4, 4), 0.5))
+    np.save(tmp_path / "huge.npy", np.full((4, 4), 1e300))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(error, match=message) as caught:
         call(tmp_path)
@@ -216,6 +230,12 @@ def test_bad_input(call, error, message, tmp_path):
 def test_values_are_clipped_and_rounded_to_the_nearest(tmp_path):
     io.write_image(tmp_path / "a.png", np.array([[-1.0, 0.4999 / 255, 0.5001 / 255, 7.0]]), linear=False)
     assert io.read_array(tmp_path / "a.png").tolist() == [[0, 0, 1, 255]]
+
+
+def test_a_mask_is_a_picture_of_black_and_white(tmp_path):
+    mask = np.array([[True, False], [False, True]])
+    io.write_image(tmp_path / "a.png", mask)
+    assert np.array_equal(io.read_mask(tmp_path / "a.png"), mask)
 
 
 def test_an_existing_file_is_kept_unless_told(tmp_path):
@@ -246,6 +266,13 @@ def test_a_refused_write_leaves_nothing_behind(tmp_path, monkeypatch, code, mess
     assert "nothing was left behind" in str(caught.value)
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == before
+
+
+def test_a_refusal_crosses_to_another_process():
+    error = refused("could not write a; b: the disk is full", "nothing was left behind")
+    there = pickle.loads(pickle.dumps(error))
+    assert type(there) is type(error) and there.reason == error.reason
+    assert str(there) == str(error) == "could not write a; b: the disk is full; nothing was left behind"
 
 
 def test_other_errors_inside_keep_their_kind(tmp_path):

@@ -137,6 +137,17 @@ def test_a_refusal_says_what_differs_and_which_option_changes_it(tmp_path):
         merge([with_masks, tmp_path / "six"], tmp_path / "out")
 
 
+def test_what_holds_the_parts_may_be_anything(parts, tmp_path):
+    names = sorted(path for path in parts.iterdir() if (path / "config.json").exists() and path.name != "both")[:2]
+    assert synth.merge((name for name in names), tmp_path / "both") == sum(len(synth.open(name)) for name in names)
+
+
+def test_a_single_file_is_no_part(parts, tmp_path):
+    part = next(iter(parts.glob("*/shard-00000.h5")))
+    with pytest.raises(ValueError, match=r"expected a folder of shards, got the file .*shard-00000\.h5"):
+        synth.merge([part, part.parent], tmp_path / "out")
+
+
 def test_one_path_is_no_list_of_them(parts):
     with pytest.raises(ValueError, match="expected a list of two or more datasets, got the one path"):
         merge(str(parts / "a"), parts / "out")
@@ -180,6 +191,14 @@ def test_what_the_parts_do_not_share_is_a_fact_of_the_sample(mixed):
     dataset = synth.Dataset(mixed / "both")
     assert [dataset.attrs_of(index)["transfer_function"] for index in range(4)] == curves
     assert dataset.configuration_of(3)["camera"]["name"] == "a"
+
+
+def test_a_fact_that_differs_is_still_in_the_mapping(mixed):
+    with synth.open(mixed / "both") as data:
+        for facts in (data.attrs, data.configuration):
+            assert all(key in facts for key in facts)
+            assert "nothing" not in facts and len(facts) == len(list(facts)) == len(facts.keys())
+        assert "seed" in data.attrs and "camera" in data.configuration
 
 
 def test_parts_pass_over_shards_that_are_gone(mixed, tmp_path):

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -140,6 +141,10 @@ def test_views_that_are_not_there(views, tmp_path):
             operator_of(data, 0, views)
         with pytest.raises(IndexError, match="sample 1 of 1"):
             operator_of(data, 1)
+
+
+def test_the_type_of_the_noise_is_said():
+    assert get_type_hints(noise_of)["return"] is ShotReadNoise
 
 
 def test_the_noise_of_a_view(tmp_path):

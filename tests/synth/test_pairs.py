@@ -1,6 +1,7 @@
 """Blurred and sharp pictures of one's own: matched by name in every layout, or one sentence."""
 
 import pickle
+import unicodedata
 
 import numpy as np
 import pytest
@@ -164,3 +165,25 @@ def test_other_refusals(tmp_path):
         with pytest.raises(error, match=words):
             Pairs(**arguments)
     assert "2 of all_in_focus, combined" in repr(synth.datasets.Pairs(folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_file_that_is_no_picture_is_named(content, both, tmp_path):
+    for kind in ("blurred", "sharp"):
+        for name in ("a", "b"):
+            put(tmp_path / kind / f"{name}.png", picture(1))
+    (tmp_path / "blurred" / "b.png").write_bytes(content)
+    if both:
+        (tmp_path / "sharp" / "b.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"blurred.b\.png: expected a PNG, JPEG.*, got"):
+        Pairs(tmp_path)
+
+
+def test_one_name_in_two_spellings_of_unicode(tmp_path):
+    """A name that was copied from a Mac has its umlaut as two characters."""
+    name = "B\u00e4ume im Wind"
+    put(tmp_path / "blurred" / f"{name}.png", picture(1))
+    put(tmp_path / "sharp" / f"{unicodedata.normalize('NFD', name)}.png", picture(2))
+    data = Pairs(tmp_path)
+    assert data.names == (name,) and data[0]["combined"].shape == (3, *SIZE)

@@ -167,6 +167,57 @@ def test_colours_that_srgb_cannot_show_are_clipped_and_said(tmp_path):
     assert 0 <= found.min() and found.max() <= 1
 
 
+P3_COLUMNS = ((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
+BEYOND = np.array([[[-0.25, 0.5, 1.5], [0.25, 2.0, 0.75]]], np.float32)
+
+
+def float_file(path, values, said=None):
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, values, photometric="rgb", iccprofile=said)
+    else:
+        io.write_array(path, values)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["tif", "pfm", "npy"])
+def test_linear_light_beyond_white_and_below_black_is_kept(suffix, tmp_path):
+    file = float_file(tmp_path / f"a.{suffix}", BEYOND)
+    expected = BEYOND.transpose(2, 0, 1)
+    for encoding in (None, "linear"):
+        assert np.array_equal(io.read_image(file, encoding=encoding, layout="hwc"), expected)
+        encoded = io.read_image(file, encoding=encoding, layout="hwc", linear=False, dtype=np.float64)
+        np.testing.assert_allclose(srgb_to_linear(encoded), expected, rtol=1e-6)
+
+
+def test_light_of_other_primaries_is_kept_too(tmp_path):
+    file = float_file(tmp_path / "a.tif", BEYOND, profile(para(0, 1.0), P3_COLUMNS))
+    found = io.read_image(file, dtype=np.float64)
+    to_srgb = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+    np.testing.assert_allclose(found, np.tensordot(to_srgb, BEYOND.transpose(2, 0, 1), 1), atol=2e-3)
+    assert found.min() < -0.2
+
+
+@pytest.mark.parametrize("low_or_high", [-0.25, 1.5])
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("said", ["srgb", curv(0, 20000, 65535), para(0, 2.2)])
+def test_encoded_floats_beyond_their_range_are_refused(said, linear, low_or_high, tmp_path):
+    values = np.full((2, 3, 3), 0.5, np.float32)
+    encoding, told = (said, None) if isinstance(said, str) else (None, profile(said))
+    file = float_file(tmp_path / "a.tif", values, told)
+    io.read_image(file, encoding=encoding, linear=linear)
+    values[1, 2, 0] = low_or_high
+    file = float_file(tmp_path / "b.tif", values, told)
+    with pytest.raises(ValueError, match=rf"b\.tif: expected .* values from 0 to 1, got {values.min():g} to .*linear"):
+        io.read_image(file, encoding=encoding, linear=linear)
+    assert io.read_image(file, encoding="linear")[0, 1, 2] == np.float32(low_or_high)
+
+
+def test_rounding_is_not_beyond_the_range(tmp_path):
+    values = np.full((2, 3, 3), 1 + 1e-6, np.float32)
+    found = io.read_image(float_file(tmp_path / "a.tif", values), encoding="srgb")
+    np.testing.assert_allclose(found, 1.0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [

@@ -43,6 +43,9 @@ def test_other_tiffs_that_are_pictures(tmp_path):
     Image.fromarray(GREY > 40).save(tmp_path / "bits.tif")
     assert np.array_equal(io.read_array(tmp_path / "bits.tif"), (GREY > 40) * np.uint8(255))
     tifffile.imwrite(tmp_path / "white.tif", 255 - GREY, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "floats.tif", GREY.astype(np.float32), photometric="miniswhite")
+    with pytest.raises(ValueError, match=r"floats\.tif: TIFF: expected floats with black at 0, got white at 0"):
+        io.read_array(tmp_path / "floats.tif")
     assert np.array_equal(io.read_array(tmp_path / "white.tif"), GREY)
     tifffile.imwrite(tmp_path / "planes.tif", COLOUR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
     assert np.array_equal(io.read_array(tmp_path / "planes.tif"), COLOUR)
@@ -169,6 +172,33 @@ def test_a_shape_that_may_be_both_is_asked_about(tmp_path, rng):
     assert io.read_image(tmp_path / "a.npy", layout="chw").shape == (3, 5, 3)
     assert io.read_image(tmp_path / "a.npy", layout="hwc").shape == (3, 3, 5)
     assert io.read_image(tmp_path / "a.npy", shape=(3, 3, 5)).shape == (3, 3, 5)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 4), (4, 1), (3, 3), (1, 1)])
+def test_an_array_of_two_axes_is_grey_whatever_its_shape(shape, tmp_path, rng):
+    grey = rng.random(shape)
+    io.write_array(tmp_path / "a.npy", grey)
+    for options in ({}, {"layout": "chw"}, {"layout": "hwc"}, {"shape": (3, *shape)}, {"shape": (6, *shape)}):
+        assert np.array_equal(io.read_image(tmp_path / "a.npy", dtype=np.float64, **options), [grey] * 3), options
+    assert np.array_equal(io.read_image(tmp_path / "a.npy", dtype=np.float64, shape=(1, *shape)), grey[None])
+    assert np.array_equal(io.read_mask(tmp_path / "a.npy"), grey > 0.5)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 5, 7), (3, 1, 5), (3, 5, 3), (3, 2, 2), (1, 4, 1), (6, 5, 7)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_array_of_three_axes_comes_back_as_it_was_written(shape, dtype, tmp_path, rng):
+    image = (3 * rng.random(shape) - 1).astype(dtype)
+    io.write_array(tmp_path / "a.npy", image)
+    found = io.read_image(tmp_path / "a.npy", layout="chw", shape=shape, dtype=dtype)
+    assert np.array_equal(found, image) and found.dtype == dtype
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 3, 5, 7)])
+def test_arrays_that_are_no_picture_name_their_file(shape, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    for wanted in (None, (1, 5, 7), (6, 5, 7)):
+        with pytest.raises(ValueError, match=r"a\.npy: expected an image of shape"):
+            io.read_image(tmp_path / "a.npy", shape=wanted)
 
 
 def test_notes_are_one_line_each_and_said_once(capsys):

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -142,6 +144,14 @@ def test_the_depth_unit_is_part_of_a_source(tmp_path):
     assert dict(mm.arguments) == {"depth_unit": "mm"}
 
 
+@pytest.mark.parametrize("unit", [0, 0.0, -1, math.nan, math.inf, "", "0"])
+def test_a_depth_unit_that_is_none_is_refused(unit, tmp_path):
+    write(tmp_path / "a")
+    for scenes in (tmp_path / "a", "dead-leaves"):
+        with pytest.raises(ValueError, match=f"depth: expected a unit among .*, got {re.escape(repr(unit))}$"):
+            sources_of(scenes, depth_unit=unit)
+
+
 def test_a_folder_named_like_a_drawn_scene_is_the_folder(tmp_path, monkeypatch):
     write(tmp_path / "highlights")
     monkeypatch.chdir(tmp_path)
@@ -168,6 +178,10 @@ def test_scenes_in_memory_and_others_go_together(tmp_path):
         (["dead-leaves", "dead-leaves:3"], ValueError, "dead-leaves-0 more than once"),
         ([scene("x"), scene("x", 1)], ValueError, "different names, got x more than once"),
         (__file__, ValueError, "expected a folder"),
+        ("", ValueError, "generate: expected a folder or the name of a scene, got an empty text"),
+        (None, TypeError, "generate: expected scenes, or paths or names of some, got None"),
+        (3, TypeError, "generate: expected scenes, or paths or names of some, got 3"),
+        ([3], TypeError, "generate: expected scenes, or paths or names of some, got 3"),
     ],
 )
 def test_scenes_that_are_none(scenes, error, message):
@@ -271,6 +285,26 @@ def test_records_that_make_no_sense(changes):
 )
 def test_arguments_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
+        recipe(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 1.5}, "generate: expected samples as a whole number, got 1.5"),
+        ({"samples": True}, "generate: expected samples as a whole number, got True"),
+        ({"samples": "2"}, "generate: expected samples as a whole number, got '2'"),
+        ({"seed": None}, "generate: expected seed as a whole number, got None"),
+        ({"slabs": "a"}, "generate: expected slabs as a whole number, got 'a'"),
+        ({"size": 5}, r"generate: expected size as \(height, width\), two whole numbers, got 5"),
+        ({"size": (5, 5, 5)}, r"generate: expected size as \(height, width\), two whole numbers, got \(5, 5, 5\)"),
+        ({"size": (5.0, 5)}, r"generate: expected size as \(height, width\), two whole numbers, got \(5.0, 5\)"),
+        ({"camera": None}, "generate: expected a synth.Camera, got None"),
+        ({"camera": "pixel4"}, "expected a synth.Camera, got 'pixel4'; synth.Camera.preset makes one by its name"),
+    ],
+)
+def test_arguments_of_another_kind(options, message):
+    with pytest.raises(TypeError, match=message):
         recipe(**options)
 
 

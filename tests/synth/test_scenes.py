@@ -1,5 +1,6 @@
 """Scenes: the record, its checks, and readers for RGB-D folders as they lie."""
 
+import math
 import shutil
 
 import numpy as np
@@ -67,6 +68,13 @@ def test_the_unit_and_the_rig_can_be_overridden(tmp_path):
         scenes.read_folder(path, depth_unit="disparity")
 
 
+@pytest.mark.parametrize("unit", [0, 0.0, -1, math.nan, ""])
+def test_a_unit_of_nothing_is_no_missing_unit(unit, tmp_path):
+    path = folder(tmp_path / "pair", "color.png", "depth.png", 1750)
+    with pytest.raises(ValueError, match="expected a unit among"):
+        scenes.read_folder(path, depth_unit=unit)
+
+
 def test_folders_that_are_no_scene(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         scenes.read_folder(tmp_path / "none")
@@ -84,6 +92,17 @@ def test_folders_that_are_no_scene(tmp_path):
     lonely = folder(tmp_path / "lonely", "l.png", "d.png", 1750)
     with pytest.raises(ValueError, match="none of them"):
         scenes.read_folder(lonely)
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    path = folder(tmp_path / "pair", "color.png", "depth.png", 1750)
+    monkeypatch.setattr("os.listdir", refused)
+    monkeypatch.setattr("os.scandir", refused)
+    with pytest.raises(PermissionError, match="pair"):
+        scenes.read_folder(path)
 
 
 def test_two_files_of_different_size(tmp_path):

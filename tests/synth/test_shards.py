@@ -319,7 +319,11 @@ def full_disk(monkeypatch, kind, stop):
 
 
 @pytest.mark.parametrize("kind", WRITES)
-def test_what_a_full_disk_leaves_is_what_is_said(kind, tmp_path, monkeypatch):
+@pytest.mark.parametrize("above", ["", "first; second"])
+def test_what_a_full_disk_leaves_is_what_is_said(above, kind, tmp_path, monkeypatch):
+    tmp_path /= above
+    tmp_path.mkdir(exist_ok=True)
+
     def run():
         make(tmp_path / "a", samples=2, shard_size=1)
 
