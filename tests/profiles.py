@@ -12,7 +12,7 @@ NIGHTLY = os.environ.get("BLURPHYS_HYPOTHESIS_PROFILE") == "nightly"
 _slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 _common = {"deadline": None, "print_blob": True, "database": None, "suppress_health_check": _slow}
 settings.register_profile("fixed", max_examples=EXAMPLES, derandomize=True, **_common)
-settings.register_profile("nightly", max_examples=int(os.environ.get("BLURPHYS_EXAMPLES") or 2000), **_common)
+settings.register_profile("nightly", max_examples=int(os.environ.get("BLURPHYS_EXAMPLES") or 400), **_common)
 settings.load_profile("nightly" if NIGHTLY else "fixed")
 
 
