@@ -1,6 +1,6 @@
 # make demo   install into .venv and run the main job      make test   everything that CI runs
 # make setup  a ready checkout with tools and git hooks    make nightly  search every property at random
-# make fmt / types / wheel / pytest / notebooks / test-gpu / bench / pins / clean-kernels
+# make fmt / types / kernels / wheel / pytest / notebooks / test-gpu / bench / pins / clean-kernels
 
 PYTHON ?= python3
 # Pins every package, torch to a release with a small CPU wheel; `make CONSTRAINTS= ...` takes what pyproject.toml allows.
@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PACKAGES := blurphys synth solvers nets
 
-.PHONY: setup demo test lint types layers wheel pytest nightly notebooks test-gpu fmt bench pins clean-kernels clean
+.PHONY: setup demo test lint types layers kernels wheel pytest nightly notebooks test-gpu fmt bench pins clean-kernels clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,7 +33,7 @@ setup: .venv/dev.stamp
 demo: .venv/runtime.stamp
 	$(BIN)/blurphys demo --force
 
-test: lint types layers wheel pytest
+test: lint types layers kernels wheel pytest
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -46,12 +46,15 @@ layers: .venv/dev.stamp
 	$(BIN)/lint-imports --no-cache
 
 pytest: export CI = true  # the notebooks take their small sizes, as in CI
-pytest: .venv/dev.stamp
+pytest: .venv/dev.stamp kernels
 	$(BIN)/python -m pytest -n auto --dist worksteal --doctest-modules --nbmake tests examples $(PACKAGES)
 
-# Its kernels stay where the checkout keeps its own, so that the tests need not compile them again.
+kernels: .venv/dev.stamp
+	$(BIN)/python -m tests.kernels
+
+# It takes the kernels that the checkout keeps.
 wheel: export NUMBA_CACHE_DIR = $(CURDIR)/blurphys/engines/__pycache__
-wheel: .venv/dev.stamp
+wheel: .venv/dev.stamp kernels
 	$(BIN)/python tests/wheel.py
 
 # Every property at random, with other numbers each time, and every test too slow for each change; ends with the

@@ -7,8 +7,8 @@ The twins come from `oracles.py`, which shares no code with the operators.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,9 @@ def case(family: str, name: str, *kinds: list[str], **options: Any) -> Callable[
     return register
 
 
-def build(family: str, s: Setup, rows: Sequence[str] | None = None) -> Built:
-    """Operator of the row that the setup draws, among `rows` only if given."""
+@lru_cache(maxsize=8)
+def build(family: str, s: Setup, rows: tuple[str, ...] | None = None) -> Built:
+    """Operator of the row that the setup draws, among `rows` only if given; the same one for all laws."""
     names = [name for name in FAMILIES[family] if rows is None or name in rows]
     return CASES[names[s.variant % len(names)]](s)
 

@@ -167,7 +167,7 @@ def constants_and_non_negativity(family, s):
     if not set(FAMILIES[family]) & set(GATHER):
         return
     s = s.replace(boundary="replicate") if s.boundary == "zero" else s
-    built = build(family, s, GATHER)
+    built = build(family, s, tuple(GATHER))
     level = s.rounded(0.37)
     flat = to_numpy(built.A(s.array(np.full((*built.lead, *built.in_shape), level))))
     assert np.abs(flat - level).max() <= 8.0 * EPS[s.dtype] * max(4.0, np.sqrt(built.taps))
@@ -292,7 +292,7 @@ def gradient_in_the_image_is_the_adjoint(family, s):
 def test_psf_at_is_the_row_of_the_matrix(family, s, place):
     """With the zero boundary a row of the matrix is the PSF itself, cut at the frame."""
     s = s.replace(boundary="zero", batch=())
-    built = build(family, s, ROWS_ARE_PSFS)
+    built = build(family, s, tuple(ROWS_ARE_PSFS))
     row, column = min(place[0], s.height - 1), min(place[1], s.width - 1)
     psf = to_numpy(built.A.psf_at(row, column))
     coloured = psf if psf.ndim == 3 else np.stack([psf] * s.channels)

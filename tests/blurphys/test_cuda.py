@@ -19,7 +19,7 @@ from blurphys.engines import cuda, cuda_floor, cuda_mixture, cuda_recursive, ref
 from blurphys.engines.cuda_launch import program, sizes
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.cuda_shim.problems import assert_close, problems
-from tests.profiles import examples
+from tests.profiles import NIGHTLY, examples
 
 FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
 few = examples(13)  # a block of 256 fibers takes milliseconds
@@ -41,7 +41,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("architecture", ["compute_80", "compute_90"])
+@pytest.mark.parametrize("architecture", ["compute_80", "compute_90"] if NIGHTLY else ["compute_80"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_source_compiles_for_a_gpu(name, architecture, tmp_path):
     if shutil.which("nvcc") is None:
