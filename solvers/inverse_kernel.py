@@ -8,13 +8,14 @@ depth, and a weighted sum of a few scales the depths in between. All of it is co
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from array_api_compat import device
 
-from blurphys import Convolution, PSFStack
+from blurphys import Convolution, LinearOperator, PSFStack, PSFWarning
 from blurphys.linop import detached, require_same_kind
 
 from .arrays import to_host
@@ -184,12 +185,20 @@ def scaled_inverse(
     maps = _maps(name, xp, weights, len(factors), y)
     bank = padded(kernels)
     if maps is not None:
-        return PSFStack(xp.stack(bank, axis=0), weights=maps, channels=channels, boundary=boundary)(y)
+        filters = xp.stack(bank, axis=0)
+        return _of_any_sum(lambda: PSFStack(filters, weights=maps, channels=channels, boundary=boundary))(y)
     numbers = [1 / len(factors)] * len(factors) if weights is None else [_number(w) for w in weights]
     total = numbers[0] * bank[0]
     for number, kernel in zip(numbers[1:], bank[1:], strict=True):
         total = total + number * kernel
-    return Convolution(total, shape=tuple(y.shape[-3:]), boundary=boundary)(y)
+    return _of_any_sum(lambda: Convolution(total, shape=tuple(y.shape[-3:]), boundary=boundary))(y)
+
+
+def _of_any_sum(make: Callable[[], LinearOperator]) -> LinearOperator:
+    """Make an operator of filters, whose sums are no slip: an inverse kernel times a weight is no PSF."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PSFWarning)
+        return make()
 
 
 def nnls_weights(parts: Sequence[Array], target: Array) -> np.ndarray[Any, Any]:

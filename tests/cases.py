@@ -341,8 +341,8 @@ def _layered(s: Setup, *, coloured=False, per_layer=False, normalize=True, views
     alphas = s.rounded(
         rng.uniform(0.1, 1, (s.count, s.height, s.width)) * (rng.random((s.count, s.height, s.width)) > 0.3)
     )
-    alphas[-1] = 1  # a background without gaps, or rounding would decide what the cover is divided by
     alphas[0, :, : s.width // 2] = 0
+    alphas[-1] = 1  # a background without gaps, or rounding would decide what the cover is divided by
     radii = (0.75, *rng.uniform(-2.4, 1.9, s.count - 1))
     arrays = {view: s.array(p) for view, p in psfs.items()}
     given = s.array(alphas)

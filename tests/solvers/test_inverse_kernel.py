@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
 
@@ -133,6 +133,7 @@ def test_whole_scales_keep_the_sum(n, scale, interpolation, seed):
 
 @examples(15)
 @given(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3), st.booleans(), st.integers(0, 99))
+@example([1], False, 51)  # a filter of a large sum, which no PSF would have
 def test_scaled_inverse_is_a_weighted_sum_of_filters(scales, dilated, seed):
     rng = np.random.default_rng(seed)
     y, kernel, weights = rng.random((2, 2, 7, 9)), rng.normal(size=(3, 3)), rng.normal(size=len(scales))
@@ -153,6 +154,7 @@ def test_scaled_inverse_is_a_weighted_sum_of_filters(scales, dilated, seed):
 
 @examples(15)
 @given(st.integers(0, 99))
+@example(62)
 def test_maps_pick_the_scale_of_each_pixel(seed):
     rng = np.random.default_rng(seed)
     y, kernel = rng.random((2, 8, 9)), rng.normal(size=(3, 3))
