@@ -183,11 +183,11 @@ def _tile(
     top, left, rows, cols = tile
     (colours, levels, h, w, views), channels = taps.shape, images.shape[1]
     above, before, boundary, slack = place
-    like = y[0, 0, 0]
     # The lines of a tile have a little room behind them, for the last vector.
     slab = np.zeros((channels + 1, rows + h, cols + w + slack), dtype=y.dtype)
     share = np.ones((views, colours, rows, cols), dtype=y.dtype)
     light = np.zeros((views, channels, rows, cols), dtype=y.dtype)
+    one, zero = share[0, 0, 0, 0], light[0, 0, 0, 0]  # of the dtype of y, which holds nothing yet, or even NaN
     sums = np.zeros((VIEWS, cols + slack), dtype=y.dtype)
     ends, steps = np.zeros((rows + h, 2), dtype=np.int64), np.zeros(11, dtype=np.int64)
     for k in range(levels):
@@ -206,7 +206,7 @@ def _tile(
             for r in range(rows):
                 for q in range(cols):
                     cover = 1 - share[v, bank, r, q]
-                    scale = (1 / cover if cover > closed else 0 * like) if normalize else 1 + 0 * like
+                    scale = (one / cover if cover > closed else zero) if normalize else one
                     y[v * channels + c, top + r, left + q] = light[v, c, r, q] * scale
 
 

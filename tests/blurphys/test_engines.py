@@ -6,11 +6,14 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
 from blurphys.engines import reference, registry, threads
+from tests.cases import CASES, DAILY
+from tests.strategies import DTYPES, Setup
 
 FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
@@ -67,7 +70,6 @@ def test_kernel_equals_reference(problem):
 
 def recorded_gradients(family, x, u, arguments):
     """What torch's autograd derives from the reference: (y, gx, gradients of the array arguments in their order)."""
-    import torch
 
     tensors = [torch.from_numpy(a).requires_grad_() if isinstance(a, np.ndarray) else a for a in (x, *arguments)]
     leaves = [t for t in tensors if isinstance(t, torch.Tensor)]
@@ -158,7 +160,6 @@ def test_a_thread_count_that_is_none(value, monkeypatch):
 
 
 def test_torch_sets_the_number_of_threads(monkeypatch):
-    import torch
 
     monkeypatch.delenv("BLURPHYS_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
@@ -207,7 +208,6 @@ def test_a_child_process_after_first_use(method):
 
 def test_tensors_share_the_engine_and_keep_their_gradients():
     """Values come from the compiled kernels on the same memory; what autograd records comes from the reference."""
-    import torch
 
     for A in operators():
         arrays = {f.name: getattr(A, f.name) for f in dataclasses.fields(A) if f.init}
@@ -225,7 +225,6 @@ def test_tensors_share_the_engine_and_keep_their_gradients():
 
 
 def test_strided_tensors():
-    import torch
 
     rng = np.random.default_rng(7)
     x = torch.from_numpy(rng.random((2, 3, 40, 50)))
@@ -247,3 +246,35 @@ def test_read_only_arrays_do_not_compile_again():
     for A, y in zip(made, expected, strict=True):
         assert np.array_equal(A(maps, atoms)(x), y)
     assert counts == [len(k.signatures) for k in (cpu_cascade._forward_block, cpu_gaussian._forward_strip)]
+
+
+@pytest.mark.parametrize("name", DAILY)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_depends_on_what_the_memory_held_before(name, dtype, monkeypatch):
+    """Arrays that are allocated to be written hold anything at first, NaN too."""
+    s = Setup(namespace="torch", dtype=dtype, boundary="replicate", seed=3)
+    built = CASES[name](s)
+    x, u = s.array(s.image(built.in_shape, built.lead)), s.array(s.image(built.out_shape, built.lead, salt=2))
+    leaf = x.clone().requires_grad_()
+
+    def results():
+        y = built.A(leaf)
+        yield from (built.A(x), built.A.adjoint(u), y.detach(), *torch.autograd.grad(y, leaf, u))
+        if built.A._maps is not None:
+            maps = getattr(built.A, built.A._maps).clone().requires_grad_()
+            yield from torch.autograd.grad(built.A.replace(**{built.A._maps: maps})(x), maps, u)
+        B = CASES[name](s.replace(namespace="numpy")).A
+        yield from (torch.from_numpy(B(x.numpy())), torch.from_numpy(B.adjoint(u.numpy())))
+
+    expected = list(results())  # compiled from here on
+    real = np.empty
+
+    def spoilt(*args, **kwargs):
+        array = real(*args, **kwargs)
+        if array.dtype.kind == "f":
+            array.fill(np.nan)
+        return array
+
+    monkeypatch.setattr(np, "empty", spoilt)
+    for found, wanted in zip(results(), expected, strict=True):
+        assert torch.equal(found, wanted)
