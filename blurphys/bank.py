@@ -35,6 +35,11 @@ class PSFBank:
         Signed CoC radius at which each level of `psfs` was measured, px, negative in front of the plane of focus. May
         be left out for L = 1: one PSF that every radius means, for a lens at one focus.
 
+    Attributes
+    ----------
+    radii : ndarray of shape (L,)
+        Signed CoC radius of each level, px.
+
     Raises
     ------
     ValueError

@@ -121,9 +121,10 @@ def load(path: PathLike, *, like: Array | None = None) -> LinearOperator:
     with opened as data:
         if data.attrs.get("format") != FORMAT:
             found = data.attrs.get("format", "no format")
+            found = found.decode(errors="replace") if isinstance(found, bytes) else str(found)
             hint = (
                 "; for samples of a dataset there is synth.operator_of(synth.open(...), i)"
-                if "dataset" in str(found)
+                if "dataset" in found
                 else ""
             )
             raise ValueError(f"load: expected a file with format {FORMAT!r}, got {found!r} in {file}{hint}")

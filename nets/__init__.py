@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from .net import Net, Outputs, RangeWarning
     from .nrknet import NRKNet
     from .official import load_official
+    from .protocols import EVALUATION_PROTOCOLS
     from .registry import create
     from .saving import describe, load, pretrained, save
     from .summaries import summary
     from .training import TrainConfig, train
 
 _HOMES = {
+    "EVALUATION_PROTOCOLS": "protocols",
     "GKMNet": "gkmnet",
     "NRKNet": "nrknet",
     "KPACNet": "kpac",
@@ -63,6 +65,7 @@ _HOMES = {
 __all__ = [
     "DefocusGenerator",
     "DefocusMapNet",
+    "EVALUATION_PROTOCOLS",
     "GKMNet",
     "HQSNet",
     "KPACNet",

@@ -76,7 +76,8 @@ def evaluate(
         where the protocol allows it. Your own is taken to be encoded already: give linear light through
         `blurphys.colour.linear_to_srgb`, not as it is.
     protocol : str
-        A key of `EVALUATION_PROTOCOLS`.
+        A key of `nets.EVALUATION_PROTOCOLS`: ``dpdd-8bit``, ``dpdd-16bit``, ``realdof``, ``lfdof``, ``rtf``,
+        ``synthetic`` (data sets of `synth`) or ``pairs`` (your own pictures). Figures of different ones do not compare.
     name : str, optional
         Of the row; by default that of the network.
     limit : int, optional
@@ -84,8 +85,8 @@ def evaluate(
     tile, overlap : int, optional
         As for `nets.deblur`; tiles may change the figures.
     lpips : callable, optional
-        A metric with local weights, from ``EVALUATION_PROTOCOLS[protocol].convention.lpips(features=..., linear=...)``:
-        called with result and truth, (1, 3, H, W).
+        A metric with local weights, from
+        ``nets.EVALUATION_PROTOCOLS[protocol].convention.lpips(features=..., linear=...)``: called with result and truth, (1, 3, H, W).
     on_image : callable, optional
         Called with each `Score` as it comes.
 

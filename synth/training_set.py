@@ -63,9 +63,11 @@ class Dataset:
 
     Notes
     -----
-    Items are dictionaries of NumPy arrays, which a ``torch.utils.data.DataLoader`` turns into tensors. Images are as
-    they are stored, see `attrs_of`. The file is opened when first needed and once in each process, so instances may be
-    pickled and cross a fork or spawn; crops read only the chunks they touch.
+    Items are dictionaries of NumPy arrays, which a ``torch.utils.data.DataLoader`` turns into tensors:
+    ``all_in_focus``, each view that is stored (``left``, ``right``, ``combined``), ``defocus_map``, ``depth_m``,
+    ``valid`` and, of drawn scenes, ``alpha``: what ``synth.open(path).names`` lists. Images are as they are stored, see
+    `attrs_of`. The file is opened when first needed and once in each process, so instances may be pickled and cross a
+    fork or spawn; crops read only the chunks they touch.
 
     What is drawn for a sample depends on (seed, epoch, index) and nothing else once `set_epoch` was called. Without it
     every pass draws anew: in a ``DataLoader`` from torch's random numbers, in the main process or those of its workers,
