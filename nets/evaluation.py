@@ -86,7 +86,8 @@ def evaluate(
         As for `nets.deblur`; tiles may change the figures.
     lpips : callable, optional
         A metric with local weights, from
-        ``nets.EVALUATION_PROTOCOLS[protocol].convention.lpips(features=..., linear=...)``: called with result and truth, (1, 3, H, W).
+        ``nets.EVALUATION_PROTOCOLS[protocol].convention.lpips(features=..., linear=...)``: called with result and
+        truth, (1, 3, H, W).
     on_image : callable, optional
         Called with each `Score` as it comes.
 
