@@ -205,7 +205,9 @@ def _is_operator(value: Any) -> bool:
 
 def _knows(value: Any, reflected: str) -> bool:
     """Whether `value` is of a class of somebody else that may know what to do with an operator on its left."""
-    return hasattr(type(value), reflected) and not isinstance(value, Number) and not is_array_api_obj(value)
+    if isinstance(value, Number | str | bytes | list | tuple) or is_array_api_obj(value):
+        return False
+    return hasattr(type(value), reflected)
 
 
 def _is_zero(value: Any) -> bool:

@@ -63,7 +63,8 @@ class _Conversion:
 
     def operator(self, A: LinearOperator) -> LinearOperator:
         if not dataclasses.is_dataclass(A):
-            if A.like is None or self.array(A.like) is A.like:
+            held = [*getattr(A, "__dict__", {}).values(), *([] if A.like is None else [A.like])]
+            if all(self.value(value) is value for value in held):
                 return A
             raise TypeError(
                 f"{self.owner}: {type(A).__name__} has no named fields that could be converted; make it a "
@@ -84,9 +85,12 @@ class _Conversion:
             return self.operator(value)
         if isinstance(value, PSFBank):
             return self.bank(value)
-        if isinstance(value, tuple):
-            new = tuple(self.value(v) for v in value)
-            return new if any(a is not b for a, b in zip(new, value, strict=True)) else value
+        if type(value) in (tuple, list):
+            new = [self.value(v) for v in value]
+            return type(value)(new) if any(a is not b for a, b in zip(new, value, strict=True)) else value
+        if type(value) is dict:
+            named = {key: self.value(v) for key, v in value.items()}
+            return named if any(named[key] is not v for key, v in value.items()) else value
         if is_stored(value):
             if self.dtype in (None, value.dtype.name) and self.place in (None, "cpu"):
                 return value

@@ -8,6 +8,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
+from .arithmetic import Arithmetic
 from .stored import is_stored
 from .types import Array, Shape
 
@@ -31,6 +32,8 @@ def require_float(owner: str, name: str, x: Array) -> Any:
         xp = array_namespace(x)
     except TypeError:
         hint = "numpy.asarray(x) makes one of a list or a picture" if _array_like(x) else "convert it first"
+        if isinstance(x, Arithmetic):
+            hint = "A @ B is the product of operators"
         raise TypeError(
             f"{owner}: expected {name} to be a NumPy, torch or CuPy array, got {type(x).__name__}; {hint}"
         ) from None
@@ -100,9 +103,15 @@ def detached(x: Array) -> Array:
 
 
 def tracing() -> bool:
-    """Whether `torch.compile` is tracing: values are not known then, so checks of values are left out."""
+    """Whether torch is recording a program (`torch.compile`, `torch.func.linearize`): values are not known then.
+
+    Checks of values are left out.
+    """
     torch = sys.modules.get("torch")
-    return torch is not None and bool(torch.compiler.is_compiling())
+    if torch is None:
+        return False
+    recorder = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    return bool(torch.compiler.is_compiling()) or (recorder is not None and recorder.get_proxy_mode() is not None)
 
 
 def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Array) -> None:
@@ -145,6 +154,8 @@ def require_image(owner: str, x: Array, like: Array | None, shape: Shape, batch:
 def _shape_hint(got: Shape, shape: Shape) -> str:
     """Guess the slip behind an image of another shape."""
     channels, size = shape[0], tuple(shape[-2:])
+    if len(got) == 1:
+        return f"; x.reshape({tuple(shape)}) makes an image of a flat vector, and A.as_scipy() takes flat vectors"
     if len(got) < 3:
         hint = "; an image needs a channel axis, x[None] adds one"
         return hint if channels == 1 or got != size else f"{hint}, and a grey image an operator with channels=1"

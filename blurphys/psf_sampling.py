@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil, isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,12 @@ def normalize(psf: Any) -> Kernel:
     [0.167, 0.333, 0.167]
     """
     values = _recorded("psf.normalize", psf)
-    total = values.sum(axis=(-2, -1), keepdims=True)
+    with np.errstate(over="ignore"):
+        total = values.sum(axis=(-2, -1), keepdims=True)
+    if not np.isfinite(total).all():
+        raise ValueError(
+            "psf.normalize: expected PSFs with a finite sum, got one beyond float64; divide by the largest"
+        )
     if not (total > 0).all():
         raise ValueError(
             f"psf.normalize: expected PSFs with a positive sum, got {float(total.min()):g}; was the dark level "
@@ -196,14 +202,14 @@ def resample(
 
 
 def _positive(owner: str, name: str, value: float) -> float:
-    if not (isfinite(value) and value > 0):
-        raise ValueError(f"{owner}: expected {name} > 0, got {value}")
+    if not (isinstance(value, Real) and isfinite(value) and value > 0):
+        raise ValueError(f"{owner}: expected {name} > 0, got {value!r}")
     return float(value)
 
 
 def _resampled(owner: str, psf: Any, scale: float, centered: bool, size: int | None) -> Kernel:
     values = _recorded(owner, psf)
-    if size is not None and (size != int(size) or size < 1 or size % 2 == 0):
+    if size is not None and not (isinstance(size, Real) and size >= 1 and size % 2 == 1):
         raise ValueError(f"{owner}: expected an odd whole size >= 1 px (the kernel has a centre pixel), got {size}")
     flat = values.reshape(-1, *values.shape[-2:])
     made = [_one(owner, one, scale, centered) for one in flat]
@@ -311,11 +317,15 @@ def _rim(psf: Kernel) -> Kernel:
 
 
 def _recorded(owner: str, psf: Any) -> Kernel:
-    if np.iscomplexobj(psf):
+    try:
+        given = np.asarray(psf.detach().cpu() if hasattr(psf, "detach") else psf)
+        values = np.array(given.real, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{owner}: expected an array of PSFs (..., h, w), got no numbers, or rows unlike") from None
+    if np.iscomplexobj(given):
         raise ValueError(
             f"{owner}: expected real values, got complex ones; a PSF is the squared modulus of an amplitude"
         )
-    values = np.array(psf, dtype=np.float64)
     if values.ndim < 2 or 0 in values.shape:
         raise ValueError(f"{owner}: expected an array of PSFs (..., h, w), got shape {values.shape}")
     if not np.isfinite(values).all():

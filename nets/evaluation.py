@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from .registry import nearest
 
 __all__ = ["Sample", "evaluate"]
 
+MAPS = {"defocus_map", "depth_m", "valid", "alpha"}
 FIELDS: Mapping[str, str] = {"image": "combined", "centre": "combined", "center": "combined"}
 """What the inputs of networks are called in datasets, where the names differ."""
 
@@ -123,8 +124,10 @@ def evaluate(
         arrays = dict(dataset[index])
         if index == 0:
             _check_fields(method, wanted, arrays)
-        sample, truth = _prepared(index, _image_name(dataset, index), arrays, rules, _is_linear(dataset, index))
+        linear, images = _is_linear(dataset, index), {TRUTH, *wanted} - MAPS
+        sample, truth = _prepared(index, _image_name(dataset, index), arrays, rules, linear, images)
         result = _result(net, sample, wanted, rules, tile=tile, overlap=overlap)
+        result = _in_range(sample.name, f"what {method} returned", result, linear=False)
         if result.shape != truth.shape:
             raise ValueError(f"{method}: expected a result of shape {truth.shape}, got {result.shape}")
         scores.append(Score(method, sample.name, _measured(result, truth, rules, lpips)))
@@ -183,12 +186,13 @@ def _check_fields(method: str, wanted: Sequence[str], arrays: Mapping[str, Any])
 
 
 def _prepared(
-    index: int, name: str, arrays: dict[str, np.ndarray], rules: EvaluationProtocol, linear: bool
+    index: int, name: str, arrays: dict[str, Any], rules: EvaluationProtocol, linear: bool, images: Set[str]
 ) -> tuple[Sample, np.ndarray]:
+    """Encode and round the images of a sample, those named and what else has three colours; maps stay as they are."""
     for key, array in arrays.items():
-        if np.ndim(array) != 3 or len(array) != 3:  # maps
+        if key not in images and (np.ndim(array) != 3 or len(array) != 3):
             continue
-        image = _in_range(name, key, array, linear)
+        image = _in_range(name, repr(key), array, linear)
         if linear:
             image = np.clip(np.asarray(linear_to_srgb(np.clip(image, 0.0, 1.0))), 0.0, 1.0)
         arrays[key] = _rounded(image.astype(np.float32), rules)
@@ -198,19 +202,19 @@ def _prepared(
 
 def _in_range(name: str, key: str, array: Any, linear: bool) -> np.ndarray:
     """Scale integers from the range of their type, and refuse numbers that are no image in [0, 1]."""
-    image = np.asarray(array)
+    image = np.asarray(array.detach().cpu() if isinstance(array, torch.Tensor) else array)
     if image.dtype in (np.uint8, np.uint16):
         return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
     if image.dtype.kind != "f":
         raise TypeError(
-            f"evaluate: expected images as floats in [0, 1], uint8 or uint16, got {image.dtype} in {key!r} of {name}"
+            f"evaluate: expected images as floats in [0, 1], uint8 or uint16, got {image.dtype} in {key} of {name}"
         )
     low, high = float(image.min(initial=0.0)), float(image.max(initial=0.0))
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(f"evaluate: expected finite images, got NaN or inf in {key!r} of {name}")
+        raise ValueError(f"evaluate: expected finite images, got NaN or inf in {key} of {name}")
     if not linear and (low < -LARGEST or high > LARGEST):
         raise ValueError(
-            f"evaluate: expected images in [0, 1], got values from {low:.4g} to {high:.4g} in {key!r} of {name}; "
+            f"evaluate: expected images in [0, 1], got values from {low:.4g} to {high:.4g} in {key} of {name}; "
             "divide images of 8 bits by 255"
         )
     return image
@@ -220,11 +224,11 @@ def _rounded(image: np.ndarray, rules: EvaluationProtocol) -> np.ndarray:
     return np.rint(image * 255) / np.float32(255) if rules.convention.bits == 8 else image
 
 
-def _result(net: Any, sample: Sample, wanted: Sequence[str], rules: EvaluationProtocol, **tiling: Any) -> np.ndarray:
+def _result(net: Any, sample: Sample, wanted: Sequence[str], rules: EvaluationProtocol, **tiling: Any) -> Any:
     if net is None:
         return sample.arrays["combined"]
     if not isinstance(net, nn.Module):
-        return np.asarray(net(sample), np.float32)
+        return net(sample)
     images = [sample.arrays[key] for key in wanted]
     height, width = images[0].shape[-2:]
     down, right = -height % rules.multiple, -width % rules.multiple
@@ -237,7 +241,7 @@ def _result(net: Any, sample: Sample, wanted: Sequence[str], rules: EvaluationPr
 
 
 def _measured(result: np.ndarray, truth: np.ndarray, rules: EvaluationProtocol, lpips: Any) -> dict[str, float]:
-    image, target = (torch.from_numpy(np.ascontiguousarray(array))[None] for array in (result, truth))
+    image, target = (torch.from_numpy(np.ascontiguousarray(a, np.float32))[None] for a in (result, truth))
     convention = rules.convention
     values: dict[str, Any] = dict(convention(image, target))
     if lpips is not None:

@@ -212,6 +212,9 @@ def _responses(A: LinearOperator, tiles: Tiles, where: dict[str, Any]) -> np.nda
     xp, _ = _place("local_fourier", A)
     N = tiles.size
     halo = measured_reach(A) or 0 if A.halo is None else A.halo
+    if isinstance(halo, bool) or halo != int(halo) or halo < 0:
+        raise ValueError(f"local_fourier: expected an operator whose halo is a whole number >= 0 of px, got {halo!r}")
+    halo = int(halo)
     rows, cols = tiles.centres(halo)
     half = min(halo, (N - 1) // 2)  # what a square cannot hold is cut off
     offsets = np.arange(-half, half + 1)

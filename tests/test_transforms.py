@@ -330,3 +330,15 @@ def test_a_shared_bank_survives_copies_and_threads(name):
     for y in found:
         same(y, wanted(x))
     assert np.array_equal(to_numpy(bank.psfs()), to_numpy(copy.deepcopy(bank).psfs()))
+
+
+@every
+def test_linearize_is_the_operator(name):
+    """`torch.func.linearize` records a program, in which no value is known."""
+    A = operator(name)
+    x = pictures(A.in_shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own recording
+        value, tangent = func.linearize(A, x)
+    same(value, A(x))
+    same(tangent(x), A(x))

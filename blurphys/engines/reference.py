@@ -13,6 +13,7 @@ from math import prod
 from array_api_compat import array_namespace
 
 from ..boundary import extend, fold
+from ..inputs import tracing
 from ..types import Array, Shape
 from .convolve import PSFConvolver, accumulate, conv1d_adjoint, conv1d_valid, way_for, zeros_for
 from .dynamic_range import Way
@@ -307,7 +308,10 @@ def _hat(index: Array, fraction: Array, level: int) -> Array:
     return xp.where(index == level, 1.0 - fraction, upper)[..., None, :, :]
 
 
-def _levels_in(index: Array) -> range:
+def _levels_in(index: Array, levels: int) -> range:
+    """The levels that pixels ask for; all of them where torch records and no value is known."""
+    if tracing():
+        return range(levels)
     xp = array_namespace(index)
     return range(int(xp.min(index)), int(xp.max(index)) + 2)
 
@@ -351,7 +355,7 @@ def psf_interpolate(x: Array, psfs: Array, index: Array, fraction: Array, bounda
         conv = convolvers.setdefault((shape, way), PSFConvolver(psfs, shape, way=way, keep=True))
         i, f = index[..., r, c], fraction[..., r, c]
         tile = conv.transform(seen)
-        for level in _levels_in(i):
+        for level in _levels_in(i, psfs.shape[1]):
             w = _hat(i, f, level)
             for v in range(views):
                 y[..., v * channels : (v + 1) * channels, r, c] += w * conv.valid(tile, v, level)
@@ -374,7 +378,7 @@ def psf_interpolate_adjoint(y: Array, psfs: Array, index: Array, fraction: Array
         conv = convolvers.setdefault((shape, way), PSFConvolver(psfs, shape, way=way, keep=True))
         i, f = index[..., r, c], fraction[..., r, c]
         total = None
-        for level in _levels_in(i):
+        for level in _levels_in(i, psfs.shape[1]):
             w = _hat(i, f, level)
             for v in range(views):
                 part = w * y[..., v * channels : (v + 1) * channels, r, c]

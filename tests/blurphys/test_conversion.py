@@ -120,6 +120,40 @@ def test_own_operators():
         (Plain() @ Gain(np.ones((4, 5)))).to("float32")
 
 
+class Holder(Plain):
+    """Holds its numbers where only it knows."""
+
+    like = None
+
+    def __init__(self, held):
+        self.held = held
+
+
+def test_own_operators_that_hold_something_are_not_left_as_they_are():
+    """The result would not be what was asked for."""
+    blur = bp.Convolution(bp.psf.gaussian(1.0, 3), shape=(1, 4, 5))
+    for held in (blur, np.ones(3), [np.ones(3)], {"blur": (blur,)}, 2 * blur):
+        assert Holder(held).to("float64").held is held
+        for A in (Holder(held), 2 * Holder(held)):
+            with pytest.raises(TypeError, match=r"Holder has no named fields.*dataclass"):
+                A.to("float32")
+    assert Holder(3.0).to("float32").held == 3.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Listed(Plain):
+    parts: list
+    named: dict
+    like = property(lambda self: self.parts[0])
+
+
+def test_lists_and_mappings_are_converted():
+    A = Listed([np.ones(3)], {"blur": bp.Convolution(bp.psf.gaussian(1.0, 3), shape=(1, 4, 5))})
+    B = A.to("float32")
+    assert B.parts[0].dtype == B.named["blur"].dtype == np.float32 and A.parts[0].dtype == np.float64
+    assert A.to("float64") is A
+
+
 @pytest.mark.parametrize(
     ("given", "options", "error", "words"),
     [

@@ -130,6 +130,10 @@ def test_cleaning_removes_background_and_hot_pixels():
         (lambda p: bp.psf.normalize(p - 1), "dark level"),
         (lambda p: bp.psf.clean(p, background=2), "light above the background"),
         (lambda p: bp.psf.clean(p, cut=1), "cut from 0"),
+        (lambda p: bp.psf.normalize(p * 1e308), "finite sum"),
+        (lambda p: bp.psf.resample(p, "2"), "scale > 0"),
+        (lambda p: bp.psf.resample(p, 1.0, size=float("nan")), "odd whole size"),
+        (lambda p: bp.psf.center([[1, 2], [3]]), "no numbers"),
     ],
 )
 def test_slips_are_named(call, words):

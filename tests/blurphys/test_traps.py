@@ -220,3 +220,17 @@ def test_trap_24_half_precision_accumulation():
     wide = bp.Convolution(psf, shape=(1, 48, 49))(x)
     narrow = bp.Convolution(psf.astype(np.float32), shape=(1, 48, 49))(x.astype(np.float32))
     assert np.abs(narrow - wide).max() <= 1e-5
+
+
+def test_slips_with_operators_and_flat_vectors_are_named():
+    A = bp.GKM(np.full((2, 8, 9), 0.5), sigmas=(0.0, 1.0), channels=1)
+    for call in (lambda: A(np.ones(72)), lambda: A @ np.ones(72)):
+        with pytest.raises(ValueError, match=r"x\.reshape\(\(1, 8, 9\)\).*as_scipy"):
+            call()
+    with pytest.raises(TypeError, match="A @ B is the product"):
+        A(A)
+    for factor in ("2", [2], b"2"):
+        with pytest.raises(TypeError, match=r"A \* b: expected a real number"):
+            A * factor
+    with pytest.raises(ValueError, match="finite number"):
+        A * 10**400

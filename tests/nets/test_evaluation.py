@@ -360,3 +360,38 @@ def test_command_has_help_with_an_example():
     code, said = run("--help")
     assert code == 0
     assert "Example: blurphys evaluate test.h5 --protocol synthetic" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_of_any_number_of_channels_are_scaled_and_looked_at(channels):
+    rng = np.random.default_rng(0)
+    sharp = rng.random((channels, 50, 70), dtype=np.float32)
+
+    def psnr(give):
+        dataset = [{"all_in_focus": give(sharp), "combined": give(0.9 * sharp), "defocus_map": 9 * sharp[0]}]
+        return evaluate(None, dataset, "synthetic").scores[0].values["psnr"]
+
+    wanted = psnr(np.copy)
+    assert psnr(lambda a: np.rint(255 * a).astype(np.uint8)) == pytest.approx(wanted, abs=0.1)
+    for spoil, words in ((lambda a: 255 * a, "divide"), (lambda a: a * np.nan, "finite")):
+        with pytest.raises(ValueError, match=words):
+            psnr(spoil)
+
+
+def test_what_a_method_returns_is_looked_at():
+    rng = np.random.default_rng(1)
+    dataset = [{name: rng.random((3, 20, 30), dtype=np.float32) for name in ("all_in_focus", "combined")}]
+
+    def psnr(change):
+        return evaluate(lambda s: change(s.arrays["combined"]), dataset, "synthetic").scores[0].values["psnr"]
+
+    wanted = psnr(np.copy)
+    assert psnr(lambda a: torch.tensor(a, requires_grad=True)) == pytest.approx(wanted)
+    assert psnr(lambda a: np.rint(255 * a).astype(np.uint8)) == pytest.approx(wanted, abs=0.1)
+    assert np.isfinite(psnr(lambda a: 1.2 * a))  # overshoot is the method's own
+    for spoil, words in (
+        (lambda a: 255 * a, r"from 0 to 25\d"),
+        (lambda a: np.where(a > 0.9, np.nan, a), "finite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            psnr(spoil)
