@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from blurphys.algebra import Adjoint
-from tests.cases import CASES, DAILY, FAMILIES, GATHER, OFF_FRAME, ROWS_ARE_PSFS, Built, build
+from tests.cases import CASES, FAMILIES, GATHER, OFF_FRAME, ROWS_ARE_PSFS, Built, build
 from tests.oracles import BOUNDARIES
 from tests.profiles import NIGHTLY, examples, laws
 from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, Setup, setups, to_numpy
@@ -137,7 +137,7 @@ def test_dense_twin(family, s):
     check_twin(build(family, s), s)
 
 
-@pytest.mark.parametrize("name", DAILY)
+@pytest.mark.parametrize("name", [name for name in CASES if NIGHTLY or not name.startswith("tiled")])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_dense_twin_on_the_largest_image(name, boundary):
     s = Setup(boundary=boundary, height=9, width=11, support=(5, 6), seed=9)

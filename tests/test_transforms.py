@@ -256,7 +256,7 @@ def test_first_used_under_inference_mode(name, made_inside):
             same(found, expected)
 
 
-WITH_MAPS = [name for name in CASES if CASES[name](S).A._maps is not None]
+WITH_MAPS = [name for name in DAILY if CASES[name](S).A._maps is not None]
 
 
 @pytest.mark.parametrize("name", WITH_MAPS)

@@ -95,7 +95,7 @@ def dense_prox(A, z, y, gamma):
     return solution.T.reshape(z.shape)
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if not n.startswith(("tiled", "identity", "window"))])
+@pytest.mark.parametrize("name", [n for n in DAILY if not n.startswith(("tiled", "identity", "window"))])
 def test_gradients_by_every_array_through_the_proximal_operator(name):
     s, built = built_of(name)
     physics = built.A.as_deepinv()
