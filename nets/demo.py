@@ -25,6 +25,9 @@ Image = NDArray[np.floating]
 SMALLEST = 7
 """Least height and width of an image, px: the window of SSIM."""
 
+LIMIT = {"fixed point": "step limit", "Neumann": "all its terms", "HQS + TV": "all its steps"}
+"""What the last step is to each method: a series and a schedule are complete with it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Restoration:
@@ -44,7 +47,7 @@ class Restoration:
     applications : tuple of int
         Applications of A and of its adjoint up to each residual.
     status : str
-        What the solver says.
+        What the solver says; for a series or a schedule that was carried out, so much.
     seconds : float
         Wall time.
     """
@@ -148,7 +151,7 @@ def _timed(name: str, solve: Callable[..., solvers.Solution], B: _Counted, truth
         ssim=ssim,
         residuals=solution.residuals,
         applications=(1, *marks),
-        status="step limit" if solution.status is solvers.Status.MAX_ITERATIONS else solution.status.name.lower(),
+        status=LIMIT[name] if solution.status is solvers.Status.MAX_ITERATIONS else solution.status.name.lower(),
         seconds=seconds,
     )
 

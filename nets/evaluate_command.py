@@ -112,7 +112,7 @@ def evaluate(
     blur = None if operator is None else load_blur(operator)
     methods = _checked_solvers(solver or [], protocol, blur)
     stored = data if protocol == "synthetic" else None
-    rows += [(method, _Solver(stored, method, blur)) for method in methods]
+    rows += [(method, _Solver(stored, method, blur, told_as=", ".join(methods))) for method in methods]
     named = _named(net or [], taken=["input", *(solver or [])])
     rows += [(label, loaded(name, device)) for label, name in named.items()]
     lpips = _lpips(protocol, lpips_features, lpips_linear)
@@ -236,11 +236,12 @@ class _Solver:
     """A classical method of `blurphys solve`, with the operator that a sample was made with or one for all.
 
     Samples of a dataset of synth, `stored`, are read with the curve and the noise they have there; of other pictures,
-    which have been encoded as sRGB, the noise is not known.
+    which have been encoded as sRGB, the noise is not known. What the operator leaves out holds for all methods alike,
+    `told_as`.
     """
 
-    def __init__(self, stored: Path | None, method: str, operator: Any) -> None:
-        self.stored, self.method, self.operator = stored, method, operator
+    def __init__(self, stored: Path | None, method: str, operator: Any, *, told_as: str) -> None:
+        self.stored, self.method, self.operator, self.told_as = stored, method, operator, told_as
 
     def __call__(self, sample: Sample) -> np.ndarray:
         from synth import OperatorWarning
@@ -253,7 +254,7 @@ class _Solver:
             light = np.asarray(srgb_to_linear(sample.arrays["combined"]))
             given = from_array(light, self.operator, sample.name)
         for note in given.notes:
-            warnings.warn(f"{self.method}: {note}", OperatorWarning, stacklevel=2)
+            warnings.warn(f"{self.told_as}: {note}", OperatorWarning, stacklevel=2)
         x, _, _ = solve(given, self.method)
         return np.asarray(given.encode(x))
 

@@ -30,16 +30,18 @@ __all__ = [
     "from_dataset",
     "from_image",
     "load_blur",
+    "note_on_noise",
     "solve",
 ]
 
 Image = NDArray[np.floating]
 
 RHO = (0.003, 0.01, 0.03, 0.1)
-"""Coupling of the four outer iterations of half-quadratic splitting, if none is given."""
+"""Coupling of the four outer iterations of half-quadratic splitting, if none is given: the default of `solvers.hqs` but
+for its last two steps, which gain up to 0.3 dB with total variation and lose up to 1.2 dB with hyper_laplacian."""
 
 STRENGTH = 3e-4
-"""Weight of the prior where the noise is not known."""
+"""Weight of the prior where the noise is not known, or where there is none."""
 
 STRENGTH_PER_VARIANCE = 15.0
 """Weight of the prior for each unit of noise variance, chosen with total variation on the motorcycle, PSNR in sRGB."""
@@ -65,9 +67,13 @@ METHODS: Mapping[str, frozenset[str]] = {
     "richardson-lucy": _STOP | {"tv_strength"},
     "hqs": _PRIOR,
     "admm": _PRIOR,
-    "fista": _PRIOR - {"rho"} | {"noise_level"},
+    "fista": _PRIOR - {"rho"},
 }
-"""Every method and the options it takes."""
+"""Every method and the options it takes. Those with a prior weigh it by the noise instead of stopping there."""
+
+SLOW = frozenset({"landweber", "richardson-lucy"})
+"""Methods without a prior that come to the noise slowly: their limit of steps serves better than the discrepancy with a
+sample's own noise, by some 2 dB on rendered samples."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,7 +89,7 @@ class Given:
     truth : ndarray of shape (C, H, W) or None
         The image in focus, where it is known.
     noise_level : float or None
-        Standard deviation of the noise in y, where it is known.
+        Standard deviation of the noise in y, in its unit, where it is known; 0 for none.
     source : str
         Where it comes from.
     notes : tuple of str
@@ -110,13 +116,18 @@ class Report:
     source, operator, method : str
         What was solved, and how.
     options : dict
-        The options that were used.
+        The options that were used, given or not.
+    noise_level : float or None
+        Standard deviation of the noise in linear light at which the method was to stop, or that set its strength; None
+        where neither.
     status, advice : str
-        Name and sentence of the solver's status.
+        Name and sentence of the solver's status; for a schedule or series carried out, that.
     iterations, operator_applications : int
         Steps, and applications of A and of its adjoint.
     residuals : list of float
         ``||y - A x_k|| / ||y||`` from the start on.
+    residual : float
+        That of the restored image, which is not the last one where the method diverged.
     seconds : float
         Wall time of the solver.
     psnr_blurred, psnr_restored : float or None
@@ -127,11 +138,13 @@ class Report:
     operator: str
     method: str
     options: dict[str, Any]
+    noise_level: float | None
     status: str
     advice: str
     iterations: int
     operator_applications: int
     residuals: list[float]
+    residual: float
     seconds: float
     psnr_blurred: float | None
     psnr_restored: float | None
@@ -242,7 +255,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     notes = tuple(str(warning.message) for warning in raised)
     source += f" ({'; '.join(notes)})" if notes else ""
     return Given(
-        A=A, y=_cast(y, A), truth=truth, noise_level=level if level > 0 else None, source=source, notes=notes,
+        A=A, y=_cast(y, A), truth=truth, noise_level=level, source=source, notes=notes,
         encode=linear_to_srgb if curve == "linear" else camera.tone.apply,
     )  # fmt: skip
 
@@ -301,11 +314,24 @@ def solve(
     solution = getattr(solvers, method.replace("-", "_"))(A, y, **arguments, **more)
     seconds = time.perf_counter() - started
     x = _middle(np.asarray(solution.x), given.A.in_shape)
-    return x, solution, _report(given, method, chosen, solution, seconds, x)
+    return x, solution, _report(given, method, chosen, arguments, solution, seconds, x)
+
+
+def note_on_noise(given: Given, method: str, **options: Any) -> str | None:
+    """Say what a method without a prior does to an image whose noise is not known; None where nothing is to be said."""
+    takes = "noise_level" in METHODS.get(method, ()) and method not in SLOW
+    if given.noise_level is not None or not takes or options.get("tv_strength"):
+        return None
+    return (
+        f"the noise of {given.source} is not known, and a method without a prior, such as {method}, fits the noise if "
+        "it goes on long enough: --noise-level ends it where only noise is left"
+    )
 
 
 def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str, Any]:
     arguments = dict(chosen)
+    if "noise_level" in METHODS[method] and method not in SLOW and given.noise_level:
+        arguments.setdefault("noise_level", given.noise_level)
     if "prior" in METHODS[method]:
         prior = arguments.pop("prior", "tv")
         if prior not in PRIORS:
@@ -313,7 +339,7 @@ def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str
         arguments["prox"] = PRIORS[prior]
         if "strength" not in arguments:
             level = given.noise_level
-            known = STRENGTH if level is None else float(np.clip(STRENGTH_PER_VARIANCE * level**2, 1e-5, 1e-2))
+            known = float(np.clip(STRENGTH_PER_VARIANCE * level**2, 1e-5, 1e-2)) if level else STRENGTH
             arguments["strength"] = known
     if method == "hqs":
         arguments.setdefault("rho", RHO)
@@ -327,23 +353,48 @@ def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str
 
 
 def _report(
-    given: Given, method: str, chosen: Mapping[str, Any], solution: solvers.Solution, seconds: float, x: Image
+    given: Given,
+    method: str,
+    chosen: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    solution: solvers.Solution,
+    seconds: float,
+    x: Image,
 ) -> Report:
+    used = {key: value for key, value in arguments.items() if key not in ("prox", "certificate")}
+    weighed = "prior" in METHODS[method] and "strength" not in chosen
     known = given.truth is not None and given.y.shape == given.truth.shape
     return Report(
         source=given.source,
         operator=repr(given.A),
         method=method,
-        options=dict(chosen),
+        options={"prior": "tv", **chosen, **used} if "prior" in METHODS[method] else used,
+        noise_level=given.noise_level if weighed else used.get("noise_level"),
         status=solution.status.name,
-        advice=solution.status.value,
+        advice=_advice_here(arguments, solution) or solution.status.value,
         iterations=solution.iterations,
         operator_applications=solution.operator_applications,
         residuals=[float(r) for r in solution.residuals],
+        residual=solution.residual,
         seconds=seconds,
         psnr_blurred=_psnr(given.y, given.truth) if known else None,
         psnr_restored=None if given.truth is None else _psnr(x, given.truth),
     )
+
+
+def _advice_here(arguments: Mapping[str, Any], solution: solvers.Solution) -> str | None:
+    """Say that a schedule or a series was carried out, or that nothing was done; None for any other end."""
+    steps, rho = solution.iterations, arguments.get("rho")
+    if solution.status is solvers.Status.NOISE_LEVEL and steps == 0:
+        return (
+            "The observed image is as near to its own blur as the noise is strong, so that it is returned as it was: "
+            "a method with a prior, such as hqs, can do more."
+        )
+    if solution.status is solvers.Status.MAX_ITERATIONS and arguments.get("terms") == steps:
+        return f"the {steps} terms of the series, its normal end."
+    if solution.status is solvers.Status.MAX_ITERATIONS and isinstance(rho, tuple) and len(rho) == steps:
+        return f"the {steps} steps of the schedule of rho, its normal end."
+    return None
 
 
 def _psnr(image: Image, truth: Image | None) -> float:

@@ -56,12 +56,22 @@ def solve(
     strength: Annotated[
         float | None, typer.Option("--strength", help="Weight of the prior. [default: from the noise, else 3e-4]")
     ] = None,
-    rho: Annotated[float | None, typer.Option("--rho", help="Coupling of hqs and admm.")] = None,
+    rho: Annotated[
+        float | None,
+        typer.Option(
+            "--rho",
+            help="Coupling of hqs and admm, one value for all steps. [default: for hqs the schedule 0.003, 0.01, "
+            "0.03, 0.1, that of solvers.hqs without its last steps 0.3 and 1, which help tv a little and harm "
+            "hyper-laplacian; for admm 0.1]",
+        ),
+    ] = None,
     noise_level: Annotated[
         float | None,
         typer.Option(
             "--noise-level",
-            help="Standard deviation of the noise, linear light: methods without a prior stop there, others weigh it.",
+            help="Standard deviation of the noise, linear light: methods without a prior stop there, others take their "
+            "strength from it; 0 for none. [default: that of the sample, unknown for a picture; landweber and "
+            "richardson-lucy stop at a given one only]",
         ),
     ] = None,
     damping: Annotated[
@@ -133,11 +143,13 @@ def solve(
         "max_iterations": max_iterations,
     }
     if noise_level is not None:
-        if not 0 < noise_level < float("inf"):
-            raise ValueError(f"--noise-level: expected a positive number, got {noise_level}")
-        if "noise_level" in job.METHODS.get(method, ()):
-            options["noise_level"] = noise_level
+        if not 0 <= noise_level < float("inf"):
+            raise ValueError(f"--noise-level: expected a positive number, or 0 for none, got {noise_level}")
         given = replace(given, noise_level=noise_level)
+        if noise_level and "noise_level" in job.METHODS.get(method, ()):
+            options["noise_level"] = noise_level
+    if unknown := job.note_on_noise(given, method, **options):
+        say_note(unknown)
     hidden = None if mask is None else _mask(mask, given, None if _is_dataset(target) else target)
     x, solution, result = job.solve(given, method, mask=hidden, unknown_boundary=unknown_boundary, **options)
     if suffix == ".png":
@@ -148,7 +160,7 @@ def solve(
         _write_report(report, result, overwrite=force)
     if plot is not None:
         _draw(plot, solution, method, overwrite=force)
-    _say(result, files)
+    _say(result, files, "that of the sample" if noise_level is None else "--noise-level")
     raise typer.Exit(1 if result.status in FAILURES else 0)
 
 
@@ -230,18 +242,25 @@ def _draw(path: Path, solution: Any, method: str, *, overwrite: bool) -> None:
         figure.savefig(part, format="png")
 
 
-def _say(result: Report, files: list[Path]) -> None:
+def _say(result: Report, files: list[Path], level_from: str) -> None:
+    whole = result.residual == result.residuals[-1]
+    last = "" if whole else f" ({result.residuals[-1]:.3g} at the last step)"
     rows = [
         ("operator", result.operator),
         ("method", result.method),
         ("status", f"{result.status}: {result.advice}"),
         ("steps", f"{result.iterations}, with {result.operator_applications} applications of A and its adjoint"),
-        ("residual", f"{result.residuals[0]:.3g} at the start, {result.residuals[-1]:.3g} at the end"),
+        ("residual", f"{result.residuals[0]:.3g} at the start, {result.residual:.3g} in the image written{last}"),
         ("time", f"{result.seconds:.1f} s"),
     ]
+    if result.noise_level is not None:
+        weighed = f", which sets strength {result.options['strength']:.3g}" if "strength" in result.options else ""
+        text = f"standard deviation {result.noise_level:.3g} in linear light, {level_from}{weighed}"
+        rows.insert(2, ("noise", text if result.noise_level else f"none, {level_from}"))
     if result.psnr_restored is not None:
         before = "" if result.psnr_blurred is None else f"{result.psnr_blurred:.2f} dB before, "
-        rows.append(("PSNR", f"{before}{result.psnr_restored:.2f} dB after (linear light)"))
+        after = f"{result.psnr_restored:.2f} dB after"
+        rows.append(("PSNR", f"{before}{after}, in linear light (demo and evaluate: in sRGB)"))
     for name, text in rows:
         typer.echo(f"{name:<10}{text}")
     typer.echo(f"wrote {', '.join(str(file) for file in files)}")

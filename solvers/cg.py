@@ -148,7 +148,7 @@ def cg(
         Residuals are those of the recurrence, but the last one is b - A x computed from scratch, and CONVERGED means
         that this is small enough; if it cannot become so in this precision the status is STAGNATED. INDEFINITE: a
         direction with p^T A p <= 0 showed that A or M is not positive definite. DIVERGED: the residual grew past 1e4
-        times its minimum.
+        times its minimum, or was more than ten times that of x0 at the limit, as for an A that is not symmetric.
 
     Raises
     ------

@@ -23,6 +23,8 @@ MOVED = 0.01
 """An image that is nearer to its start than this, relatively, has hardly moved,"""
 GAINED = 0.5
 """unless its residual has fallen to this part of what it was: the solution of a mild blur is near."""
+STRAYED = 10.0
+"""An image whose residual ends at more than this multiple of that of its start is not on its way to a solution."""
 
 Host = np.ndarray[Any, Any]  # one number per image of the batch, on the host
 
@@ -85,7 +87,9 @@ def iterate(
     `divergence_factor` times the larger of its minimum and `divergence_floor` (DIVERGED), or when the method says so
     (INDEFINITE, STAGNATED). A proof that fails ends an image where the adjoint is to blame (WRONG_ADJOINT) and where it
     can move no more (STALLED). The others go on, and its own iterate is kept from that moment. At the step limit an
-    image is STALLED if its residual has never changed, or if it is where it began, hardly moves and has gained little.
+    image is DIVERGED if its residual is more than ten times that of its start (and above `divergence_factor` times
+    `divergence_floor`), STALLED if it has never changed, or if the image is where it began, hardly moves and has gained
+    little.
 
     Parameters
     ----------
@@ -156,9 +160,10 @@ def iterate(
             advance(f"relative residual {history[-1]:.3g}")
             if on_step is not None:
                 on_step(iterations, state)
+    images.end_strayed(seen.residual, divergence_factor * divergence_floor)
     if tol is not None and iterations:
         images.end_idle(state.x, first)
-    return _solution(images, state.x, first, iterations, history, A)
+    return _solution(images, state.x, seen.residual, first, iterations, history, A)
 
 
 def _tried(
@@ -241,6 +246,10 @@ class _Images:
         self.still = np.where(refused & still, self.still + 1, 0)
         return self.still >= STILL
 
+    def end_strayed(self, residual: Host, least: float) -> None:
+        """End the images that are far worse than their start, and worse than `least`."""
+        self._end(residual > np.maximum(STRAYED * self.initial, least), Status.DIVERGED)
+
     def end_idle(self, x: Array, first: Array) -> None:
         """End the images that have hardly moved in all the steps."""
         self._end(self.idle, Status.STALLED)
@@ -273,12 +282,14 @@ def _look(measure: Measure) -> _Seen:
 
 
 def _solution(
-    images: _Images, last: Array, first: Array, iterations: int, history: list[float], A: Counted
+    images: _Images, last: Array, residual: Host, first: Array, iterations: int, history: list[float], A: Counted
 ) -> Solution:
     x = choose(images.running, last, images.x)
+    held = np.where(images.running, residual, images.kept)
     xp = array_namespace(x)
     sound = to_host(xp.all(xp.isfinite(x), axis=(-3, -2, -1))).reshape(-1)
     x = choose(sound, x, first)
+    held = np.where(sound & np.isfinite(held), held, images.initial)
     status = tuple(
         (found or Status.MAX_ITERATIONS) if fine else Status.NONFINITE
         for found, fine in zip(images.status, sound, strict=True)
@@ -289,6 +300,7 @@ def _solution(
         status=max(status, key=order.index),
         iterations=iterations,
         residuals=tuple(history),
+        residual=float(np.max(held)),
         item_status=status,
         operator_applications=A.applications,
     )

@@ -26,8 +26,9 @@ class Status(Enum):
         "The residual fell to the stated noise level, where a data term ends: further steps would only fit the noise."
     )
     MAX_ITERATIONS = (
-        "All the steps that were asked for were taken without reaching a tolerance: allow more iterations, loosen tol, "
-        "or take a faster method (solvers.cgls, solvers.cg)."
+        "The iteration limit came before the tolerance, the normal end of a truncated series and of a schedule of rho. "
+        "While the residual still falls, more iterations or a larger tol help; but where y is noisy and there is no "
+        "prior, stop early instead (noise_level), since later iterates fit the noise."
     )
     STAGNATED = (
         "The true residual stopped falling above the tolerance, which is as far as this precision goes: "
@@ -48,9 +49,10 @@ class Status(Enum):
         "hqs and admm A.adjoint is not the transpose of A, which blurphys.check(A) shows."
     )
     DIVERGED = (
-        "The residual grew past the stated multiple of its minimum, so the best iterate is returned: an eigenvalue of "
-        "I - damping A lies outside the unit circle, A.adjoint is not the transpose of A, or A does not fit the "
-        "method; use a smaller damping, solvers.cgls or solvers.hqs, and try blurphys.check(A)."
+        "The residual grew past the stated multiple of its minimum, or ended far above that of the start, so the best "
+        "iterate is returned: an eigenvalue of I - damping A lies outside the unit circle (a smaller damping helps), A "
+        "is not symmetric positive definite, which cg needs (solvers.cgls and solvers.hqs take any A with an adjoint), "
+        "or A.adjoint is not the transpose of A (blurphys.check(A) shows it)."
     )
     NONFINITE = (
         "A value became infinite or NaN, so the last finite iterate with the smallest residual is returned: check the "
@@ -92,6 +94,8 @@ class Solution:
     residuals : tuple of float
         ||y - A x_k|| / ||y|| for k = 0..iterations, the largest over the batch (absolute where y = 0). An image that
         has ended its iteration counts from then on with the residual of the iterate returned for it.
+    residual : float
+        The same of x, the image that is returned; not the last of `residuals` where x is an earlier iterate.
     item_status : tuple of Status
         The status of each image, leading axes in row-major order (one entry without a batch).
     operator_applications : int
@@ -112,6 +116,7 @@ class Solution:
     status: Status
     iterations: int
     residuals: tuple[float, ...]
+    residual: float
     item_status: tuple[Status, ...]
     operator_applications: int
 
@@ -158,7 +163,7 @@ class Solution:
     def _summary(self) -> str:
         return (
             f"{self.status.name} after {self.iterations} iterations, {self.operator_applications} operator "
-            f"applications, relative residual {self.residuals[-1]:.3g}"
+            f"applications, relative residual {self.residual:.3g}"
         )
 
     def __repr__(self) -> str:

@@ -39,6 +39,10 @@ def test_residuals_and_applications_go_together(motorcycle):
         assert result.residuals[1] < result.residuals[0]
 
 
+def test_a_series_and_a_schedule_end_as_planned(motorcycle):
+    assert [r.status for r in motorcycle.values()] == ["", "step limit", "all its terms", "all its steps"]
+
+
 def test_quality_is_that_of_equal_images_and_of_a_known_error():
     x = np.full((3, 16, 16), 0.5)
     assert quality(x, x) == (np.inf, pytest.approx(1.0))

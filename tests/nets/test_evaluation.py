@@ -286,6 +286,8 @@ def test_command_says_once_what_a_solver_does_not_know(tmp_path):
         code, said = run(data, "--protocol", "synthetic", "--solver", "cgls")
         assert code == 0, said
         assert said.count("note: cgls: the data were rendered with model 'layered', this operator is") == count
+        code, said = run(data, "--protocol", "synthetic", "--solver", "cgls", "--solver", "neumann")
+        assert said.count("note: cgls, neumann: the data were rendered with model 'layered'") == count
 
 
 def test_command_tells_networks_of_equal_names_apart(made, tmp_path):

@@ -1,6 +1,7 @@
 """`blurphys solve`: an image or a sample of a dataset in, the restored image and an honest report out."""
 
 import dataclasses
+import inspect
 import io
 import json
 import warnings
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 import blurphys as bp
+import solvers
 import synth
 from blurphys.cli import application
-from nets.solve import METHODS, PRIORS, from_dataset, solve
+from nets.solve import METHODS, SLOW, PRIORS, RHO, from_dataset, solve
 from synth.io import read_image, write_image
 
 SIZE = (40, 56)
@@ -207,7 +209,7 @@ def test_richardson_lucy_lives_with_read_noise(folder):
     dark = given.y - np.quantile(given.y, 0.05) + 0.004 * np.random.default_rng(0).normal(size=given.y.shape)
     y = np.maximum(dark, -0.01).astype(given.y.dtype)
     assert (y < 0).any()
-    x, solution, _ = solve(dataclasses.replace(given, y=y), "richardson-lucy", max_iterations=8)
+    x, solution, _ = solve(dataclasses.replace(given, y=y, noise_level=None), "richardson-lucy", max_iterations=8)
     assert x.min() >= 0
     assert solution.residuals[-1] < 0.2 * solution.residuals[0]
 
@@ -222,3 +224,116 @@ def test_a_folder_without_data_is_no_target(tmp_path):
     outcome = run(tmp_path)
     assert outcome.exit_code == 2
     assert "which holds no HDF5 file" in outcome.output
+
+
+@pytest.fixture(scope="module")
+def noisy(folder):
+    """A sample with more noise than the lens blurs away, whose strength the file knows."""
+    scene = synth.scenes.stereo_motorcycle().window(150, 250, *SIZE)
+    camera = synth.Camera.for_scene(scene, max_radius=2)
+    noise = dataclasses.replace(camera.noise, shot=20 * camera.noise.shot)
+    path = folder.parent / "solve-noisy.h5"
+    synth.generate(scene, path, camera=dataclasses.replace(camera, noise=noise), samples=1, seed=0, model="gather")
+    return path
+
+
+@pytest.mark.parametrize("method", [name for name, takes in METHODS.items() if "noise_level" in takes])
+def test_a_method_without_a_prior_stops_at_the_noise_of_the_sample(method, noisy):
+    given = from_dataset(noisy, 0, "combined")
+    with synth.open(noisy) as data:
+        noise, clean = data.camera(0).noise.combined, data[0]["all_in_focus"]
+    assert given.noise_level == pytest.approx(float(np.sqrt(noise.variance(clean).mean())), rel=0.05)
+    _, solution, report = solve(given, method)
+    assert solution.status in (solvers.Status.NOISE_LEVEL, solvers.Status.MAX_ITERATIONS)  # three terms may be too few
+    assert report.noise_level == report.options.get("noise_level") == (None if method in SLOW else given.noise_level)
+    assert report.psnr_restored > report.psnr_blurred - 1
+    *_, chosen = solve(given, method, noise_level=1.0)
+    assert (chosen.noise_level, chosen.iterations) == (1.0, 0)
+
+
+@pytest.mark.parametrize("method", ["cgls", "lsqr", "gmres"])
+def test_the_noise_of_the_sample_saves_an_image_that_the_limit_wrecks(method, noisy):
+    given = from_dataset(noisy, 0, "combined")
+    *_, stopped = solve(given, method)
+    *_, exhausted = solve(dataclasses.replace(given, noise_level=0.0), method)
+    assert stopped.status == "NOISE_LEVEL"
+    assert exhausted.noise_level is None
+    assert stopped.psnr_restored > exhausted.psnr_restored + 5
+
+
+@pytest.mark.parametrize("method", ["hqs", "admm", "fista"])
+def test_a_prior_is_weighed_by_the_noise(method, noisy):
+    given = from_dataset(noisy, 0, "combined")
+    *_, report = solve(given, method)
+    assert report.options["strength"] == pytest.approx(15 * given.noise_level**2)
+    assert (report.noise_level, report.options["prior"]) == (given.noise_level, "tv")
+    assert "noise_level" not in report.options
+    *_, own = solve(given, method, strength=1e-3)
+    assert (own.noise_level, own.options["strength"]) == (None, 1e-3)
+    *_, unknown = solve(dataclasses.replace(given, noise_level=None), method)
+    assert (unknown.noise_level, unknown.options["strength"]) == (None, 3e-4)
+
+
+def test_the_command_says_which_noise_was_used(noisy, folder, tmp_path):
+    level = f"{from_dataset(noisy, 0, 'combined').noise_level:.3g}"
+    for extra, words in (
+        ((), f"noise     standard deviation {level} in linear light, that of the sample"),
+        (("--noise-level", 0.5), "noise     standard deviation 0.5 in linear light, --noise-level"),
+    ):
+        for method in ("cgls", "hqs"):
+            outcome = run(noisy, "--method", method, "--out", tmp_path / "x.png", "--force", *extra)
+            assert outcome.exit_code == 0, outcome.output
+            assert words in outcome.output
+            assert ("sets strength" in outcome.output) == (method == "hqs")
+            assert "note:" not in outcome.output
+    outcome = run(noisy, "--method", "cgls", "--out", tmp_path / "x.png", "--force", "--noise-level", 0)
+    assert "NOISE_LEVEL" not in outcome.output
+    for method, count in (("cgls", 1), ("richardson-lucy", 1), ("hqs", 0), ("fista", 0)):
+        outcome = run(folder / "y.png", "--operator", folder / "blur.h5", "--method", method, "--max-iterations", 2,
+                      "--out", tmp_path / "x.png", "--force")  # fmt: skip
+        assert outcome.exit_code == 0, outcome.output
+        assert outcome.output.count("note: ") == outcome.output.count("--noise-level") == count
+        assert ("such as " + method in outcome.output) == bool(count)
+    outcome = run(folder / "y.png", "--operator", folder / "blur.h5", "--method", "richardson-lucy", "--tv-strength",
+                  1e-3, "--max-iterations", 2, "--out", tmp_path / "x.png", "--force")  # fmt: skip
+    assert "note: " not in outcome.output
+
+
+def test_a_plan_that_was_carried_out_does_not_look_unfinished(noisy, tmp_path):
+    report = tmp_path / "report.json"
+    for extra, words in (
+        ((), "status    MAX_ITERATIONS: the 4 steps of the schedule of rho, its normal end."),
+        (("--method", "neumann", "--noise-level", 0), "MAX_ITERATIONS: the 3 terms of the series, its normal end."),
+        (("--method", "cgls", "--noise-level", 1), "NOISE_LEVEL: The observed image is as near to its own blur"),
+        (("--max-iterations", 3), "The iteration limit came before the tolerance"),
+        (("--rho", 0.01, "--max-iterations", 1), "The iteration limit came before the tolerance"),
+    ):
+        outcome = run(noisy, "--out", tmp_path / "x.png", "--report", report, "--force", *extra)
+        assert outcome.exit_code == 0, outcome.output
+        assert words in outcome.output
+        assert json.loads(report.read_text())["advice"] in outcome.output
+
+
+def test_the_default_schedule_is_the_beginning_of_the_solvers(folder):
+    report = solve(from_dataset(folder / "data.h5", 0, "combined"), "hqs")[2]
+    assert report.options["rho"] == RHO == inspect.signature(solvers.hqs).parameters["rho"].default[: len(RHO)]
+    said = " ".join(run("--help").output.replace("│", " ").split())
+    assert ", ".join(f"{rho:g}" for rho in RHO) in said
+
+
+def test_the_residual_is_that_of_the_image_written(folder, tmp_path):
+    report = tmp_path / "report.json"
+    outcome = run(folder / "y.png", "--operator", folder / "blur.h5", "--method", "fixed-point", "--damping", 3,
+                  "--max-iterations", 200, "--out", tmp_path / "x.npy", "--report", report)  # fmt: skip
+    said = json.loads(report.read_text())
+    y, A = read_image(folder / "y.png"), bp.load(folder / "blur.h5")
+    true = np.linalg.norm(y - A(np.load(tmp_path / "x.npy"))) / np.linalg.norm(y)
+    assert said["residual"] == pytest.approx(true, rel=1e-4)
+    assert said["residual"] < said["residuals"][-1]
+    last = said["residuals"][-1]
+    assert f"{said['residual']:.3g} in the image written ({last:.3g} at the last step)" in outcome.output
+
+
+def test_the_output_names_what_is_measured(folder, tmp_path):
+    outcome = run(folder / "data.h5", "--out", tmp_path / "x.png")
+    assert "dB after, in linear light (demo and evaluate: in sRGB)" in outcome.output

@@ -100,6 +100,24 @@ def test_an_asymmetric_operator_is_never_called_converged():
     assert np.linalg.norm(p.y - p.A(solution.x)) <= 1.01 * np.linalg.norm(p.y - p.A(p.y))
 
 
+@pytest.mark.parametrize("limit", [10, 20])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_an_image_far_worse_than_its_start_is_divergence(batch, limit):
+    """x^T A x is positive, but half of A is antisymmetric: the residual grows slowly, and no rule of growth sees it."""
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(24, 24))
+    A = problems.Matrix(np.eye(24) + half - half.T, (2, 3, 4))
+    x = rng.normal(size=(*batch, 2, 3, 4))
+    y = A(x)
+    solution = solvers.cg(A, y, x0=0.8 * x, max_iterations=limit)
+    assert solution.residuals[-1] > 10 * solution.residuals[0]
+    assert set(solution.item_status) == {Status.DIVERGED}
+    assert np.allclose(solution.x, 0.8 * x)  # no iterate was better
+    assert solution.residual == pytest.approx(0.2)
+    assert "symmetric positive definite" in solution.status.value
+    assert f"relative residual {solution.residual:.3g})" in repr(solution)
+
+
 def test_a_tolerance_beyond_the_precision_is_stagnation():
     p = problems.spd(dtype="float32", condition=1e3)
     solution = solvers.cg(p.A, p.y, tol=1e-12, max_iterations=1000)

@@ -6,12 +6,17 @@ here with matrices, which the solvers do not see.
 
 import inspect
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import solvers
 from solvers import Status
+from solvers.checks import Counted
+from solvers.iterate import Measure, iterate
 from tests import problems
 from tests.strategies import to_namespace, to_numpy
 
@@ -338,3 +343,37 @@ def test_zeros_in_the_start_of_richardson_lucy():
     assert solvers.richardson_lucy(A, A(x), x0=start, max_iterations=2000, tol=5e-3).converged
     for x0 in (0 * start, np.full(SHAPE, 1e-320)):
         assert solvers.richardson_lucy(A, A(x), x0=x0).status in (Status.STALLED, Status.NONFINITE)
+
+
+class _Image(NamedTuple):
+    x: np.ndarray
+
+
+@pytest.mark.parametrize("least", [0.0, 1.0])
+@given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=6), st.sampled_from([None, 1e-9]))
+def test_ten_times_the_residual_of_the_start_is_the_most_at_the_limit(least, residuals, tol):
+    """Whatever the solver allows on the way; one with a prior may end as far from y as a black image."""
+    one = np.ones((1, 1, 1))
+    solution = iterate(
+        lambda: _Image(0 * one),
+        lambda k, _: _Image((k + 1.0) * one),
+        lambda state: Measure(residuals[int(state.x.item())] * one, one),
+        A=Counted(lambda x: x, None, name="law", x=one, y=one),
+        max_iterations=len(residuals) - 1,
+        tol=tol,
+        divergence_factor=1e9,
+        divergence_floor=1e-9 * least,
+    )
+    astray = residuals[-1] > max(10 * residuals[0], least)
+    assert (solution.status is Status.DIVERGED) == astray
+    assert residuals[int(solution.x.item())] == solution.residual
+    assert solution.residual == (min(residuals) if solution.status is not Status.MAX_ITERATIONS else residuals[-1])
+
+
+def test_a_strong_prior_is_no_divergence():
+    """Its minimum is far from y, which A x0 = y almost fitted."""
+    A = problems.CircularBlur({(0, 0): 0.96, (0, 1): 0.02, (1, 0): 0.02}, (1, 16, 16))
+    y = A(problems.random_image(A.in_shape))
+    solution = solvers.admm(A, y, prox=solvers.tv, strength=1.0, rho=1.0, max_iterations=3)
+    assert solution.residuals[-1] > 10 * solution.residuals[0]
+    assert solution.status is Status.MAX_ITERATIONS

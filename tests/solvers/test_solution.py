@@ -21,6 +21,7 @@ def make(**changes):
         "status": Status.CONVERGED,
         "iterations": 2,
         "residuals": (1.0, 0.1, 0.01),
+        "residual": 0.01,
         "item_status": (Status.CONVERGED,),
         "operator_applications": 3,
     }
@@ -40,6 +41,13 @@ def test_help_and_text_of_a_status_have_its_whole_sentence():
         assert status.__doc__ == status.value
         assert str(status) == f"{status.name}: {status.value}"
     assert pickle.loads(pickle.dumps(Status.STALLED)) is Status.STALLED
+
+
+def test_the_sentence_of_the_limit_is_true_of_every_solver():
+    """It is also the end of cgls, which is advised elsewhere, and of a schedule, which is no failure."""
+    assert "cgls" not in Status.MAX_ITERATIONS.value
+    for word in ("normal end", "schedule", "noise_level"):
+        assert word in Status.MAX_ITERATIONS.value
 
 
 def test_statuses_are_ordered_from_best_to_worst():
