@@ -154,7 +154,14 @@ class Report:
         return asdict(self)
 
 
-def from_image(image: Path, operator: Any, *, encoding: Encoding | None = None, layout: Axes | None = None) -> Given:
+def from_image(
+    image: Path,
+    operator: Any,
+    *,
+    encoding: Encoding | None = None,
+    layout: Axes | None = None,
+    observed: Image | None = None,
+) -> Given:
     """Read an observed image for an operator.
 
     Parameters
@@ -164,7 +171,7 @@ def from_image(image: Path, operator: Any, *, encoding: Encoding | None = None, 
         channels.
     operator : LinearOperator
         Its blur, with NumPy arrays.
-    encoding, layout : str, optional
+    encoding, layout, observed
         As for `synth.io.read_image`.
 
     Raises
@@ -175,8 +182,9 @@ def from_image(image: Path, operator: Any, *, encoding: Encoding | None = None, 
     A = _on_numpy(operator)
     dtype = np.dtype(np.float64 if A.like is None else A.like.dtype)
     y = read_image(
-        image, encoding=encoding, layout=layout, shape=A.out_shape, dtype=dtype if dtype.kind == "f" else np.float64
-    )
+        image, encoding=encoding, layout=layout, shape=A.out_shape, dtype=dtype if dtype.kind == "f" else np.float64,
+        observed=observed,
+    )  # fmt: skip
     return from_array(y, A, str(image))
 
 

@@ -128,7 +128,11 @@ def solve(
             raise FileExistsError(f"{file} exists already; --force replaces it")
         if not file.parent.is_dir():
             raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
-    given = _given(target, operator, sample, view, encoding, layout)
+    hidden = None if mask is None else _mask(mask, None if _is_dataset(target) else target)
+    given = _given(target, operator, sample, view, encoding, layout, hidden)
+    if hidden is not None and hidden.shape != given.y.shape[-2:]:
+        height, width = given.y.shape[-2:]
+        raise ValueError(f"--mask: expected {height} x {width} px like the image, got {hidden.shape}")
     for note in given.notes:
         say_note(note)
     options: dict[str, Any] = {
@@ -150,7 +154,6 @@ def solve(
             options["noise_level"] = noise_level
     if unknown := job.note_on_noise(given, method, **options):
         say_note(unknown)
-    hidden = None if mask is None else _mask(mask, given, None if _is_dataset(target) else target)
     x, solution, result = job.solve(given, method, mask=hidden, unknown_boundary=unknown_boundary, **options)
     if suffix == ".png":
         write_image(out, x, bits=16 if bits == 16 else 8, overwrite=force)
@@ -169,7 +172,13 @@ def _is_dataset(target: Path) -> bool:
 
 
 def _given(
-    target: Path, operator: str | None, sample: int, view: str, encoding: str | None, layout: str | None
+    target: Path,
+    operator: str | None,
+    sample: int,
+    view: str,
+    encoding: str | None,
+    layout: str | None,
+    observed: np.ndarray | None,
 ) -> Given:
     from blurphys.publishing import existing_file
 
@@ -189,7 +198,7 @@ def _given(
             "--operator: an image needs its blur: expected a file that bp.save wrote, or MODULE:FACTORY; only the "
             "samples of a dataset bring their own"
         )
-    return from_image(target, made, encoding=meant, layout=axes)
+    return from_image(target, made, encoding=meant, layout=axes, observed=observed)
 
 
 def _which_file(folder: Path) -> str:
@@ -203,14 +212,10 @@ def _which_file(folder: Path) -> str:
     )
 
 
-def _mask(path: Path, given: Given, picture: Path | None = None) -> np.ndarray:
+def _mask(path: Path, picture: Path | None) -> np.ndarray:
     from synth.io import read_mask
 
     mask = read_mask(path, belongs_to=picture)
-    if mask.shape != given.y.shape[-2:]:
-        raise ValueError(
-            f"--mask: expected {given.y.shape[-2]} x {given.y.shape[-1]} px like the image, got {mask.shape}"
-        )
     if not mask.any():
         raise ValueError(f"--mask: {path} is black everywhere, so that nothing would be observed")
     return mask

@@ -53,6 +53,7 @@ def read_image(
     layout: Axes | None = None,
     shape: tuple[int, ...] | None = None,
     dtype: type[np.floating] | np.dtype = np.float32,
+    observed: np.ndarray | None = None,
 ) -> np.ndarray:
     """Read a photograph as linear light (or as its encoded values, divided by white).
 
@@ -75,6 +76,8 @@ def read_image(
         Another size is returned as it is.
     dtype : dtype
         float32 or float64.
+    observed : ndarray of bool, shape (H, W), optional
+        Pixels that count; the others may hold anything, NaN too, and become 0.
 
     Returns
     -------
@@ -122,8 +125,13 @@ def read_image(
     white = np.iinfo(values.dtype).max if is_integer else 1.0
     anything = shape is not None and stored.axes is None and values.ndim == 3 and shape[0] not in (1, 3)
     planes = (values.transpose(2, 0, 1) if anything else _three_channels(values, white, path)) / np.float64(white)
+    if observed is not None and observed.shape == planes.shape[-2:]:
+        planes = np.where(observed, planes, 0.0)
     if not is_integer and not np.isfinite(planes).all():
-        raise ValueError(f"{path}: the image holds values that are not finite; is it a depth or disparity map?")
+        raise ValueError(
+            f"{path}: the image holds values that are not finite; is it a depth or disparity map? A mask hides pixels "
+            f"that were not observed"
+        )
     colour = _colour_of(stored, encoding, is_integer)
     if colour.curves and not -_ROUNDING <= planes.min() <= planes.max() <= 1 + _ROUNDING:
         raise ValueError(
