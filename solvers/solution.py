@@ -49,8 +49,10 @@ class Status(Enum):
     )
     DIVERGED = (
         "The residual grew past the stated multiple of its minimum, so the best iterate is returned: an eigenvalue of "
-        "I - damping A lies outside the unit circle, A.adjoint is not the transpose of A, or A does not fit the "
-        "method; use a smaller damping, solvers.cgls or solvers.hqs, and try blurphys.check(A)."
+        "I - damping A lies outside the unit circle, or none does and this is the transient growth of a non-normal A, "
+        "or A.adjoint is not the transpose of A, or A does not fit the method; use a smaller damping, a larger "
+        "divergence_factor (transient growth passes; blurphys.certificate(A) tells), solvers.cgls or solvers.hqs, and "
+        "try blurphys.check(A)."
     )
     NONFINITE = (
         "A value became infinite or NaN, so the last finite iterate with the smallest residual is returned: check the "
