@@ -51,6 +51,12 @@ class Decay:
     projected: Host
     grams: Host
 
+    @property
+    def growth(self) -> float:
+        """Largest factor by which the residual of an image grew between two measured steps; some ||M^k|| reaches it."""
+        lowest = np.minimum.accumulate(self.history, axis=0)
+        return float(np.max(self.history[lowest > 0] / lowest[lowest > 0], initial=1.0))
+
     def relative(self, steps: int) -> Host:
         """Relative residual of each image after this many iterations."""
         known = len(self.history) - 1

@@ -30,19 +30,22 @@ NOISE = 0.1
 
 @final
 class Counter:
-    """An operator's forward and adjoint, counted, with a limit, and refusing values that are not finite."""
+    """An operator's forward and adjoint, counted and shown as progress, with a limit."""
 
-    def __init__(self, forward: Apply, adjoint: Apply, limit: int) -> None:
-        self._forward, self._adjoint, self.limit, self.used = forward, adjoint, limit, 0
+    def __init__(self, forward: Apply, adjoint: Apply, limit: int, advance: Callable[[], None] = lambda: None) -> None:
+        self._forward, self._adjoint, self._advance = forward, adjoint, advance
+        self.limit, self.used = limit, 0
 
     def forward(self, x: Array) -> Array:
         """Return A x."""
         self.used += 1
+        self._advance()
         return self._forward(x)
 
     def adjoint(self, y: Array) -> Array:
         """Return A^T y."""
         self.used += 1
+        self._advance()
         return self._adjoint(y)
 
     def left(self, share: float = 1.0) -> int:
@@ -123,10 +126,9 @@ class Krylov:
         return float(sizes[-1]), rows[-1].conj()
 
     def image(self, coefficients: Host) -> Array:
-        """Return the real image of these coefficients; of complex ones, real plus imaginary part."""
+        """Return the image of these real coefficients."""
         xp = array_namespace(self.basis)
-        real = coefficients.real + coefficients.imag
-        weights = xp.asarray(real, dtype=self.basis.dtype, device=getattr(self.basis, "device", None))
+        weights = xp.asarray(coefficients, dtype=self.basis.dtype, device=getattr(self.basis, "device", None))
         return xp.reshape(weights @ self.basis[: self.count, :], self.shape)
 
 
@@ -184,7 +186,8 @@ class Extreme:
     """An eigenvalue as found, with the residual of its vector and the bound on its error.
 
     bound : residual times the condition of the eigenvalue in the projected matrix. For a normal operator that
-        condition is 1 and an exact eigenvalue lies within the residual; otherwise the bound is of first order.
+        condition is 1 and an exact eigenvalue lies within the residual; otherwise this is an estimate, too small where
+        the space misses the left eigenvector.
     change : how much its key changed in the last cycle; 0 where there was one only
     """
 
@@ -195,16 +198,21 @@ class Extreme:
 
 
 Key = Callable[[Any], Any]
+Pair = tuple[Array, Array]
 
 
-def _extreme(krylov: Krylov, key: Key) -> tuple[Extreme, Array]:
-    """Return the Ritz value of largest key, and its image."""
+def _extreme(krylov: Krylov, key: Key) -> tuple[Extreme, Host]:
+    """Return the Ritz value of largest key, and the coefficients of its vector."""
     S = krylov.projected
     values = np.linalg.eigvals(S)
     value = complex(values[int(np.argmax(key(values)))])
     residual, coefficients = krylov.residual(value)
     bound = float(residual * _condition(S, value)) if residual > 0 else 0.0
-    return Extreme(value, residual, bound), krylov.image(coefficients)
+    return Extreme(value, residual, bound), coefficients
+
+
+def _parts(krylov: Krylov, coefficients: Host) -> Pair:
+    return krylov.image(coefficients.real), krylov.image(coefficients.imag)
 
 
 def _condition(S: Host, value: complex) -> float:
@@ -222,7 +230,7 @@ def extreme_eigenvalues(
     tols: dict[str, float],
     left: Callable[[float], int],
     shares: tuple[float, float] = (0.75, 1.0),
-) -> tuple[dict[str, Extreme], Host, Array]:
+) -> tuple[dict[str, Extreme], Host, Pair]:
     """Find the eigenvalues where the given keys are largest.
 
     Parameters
@@ -246,8 +254,8 @@ def extreme_eigenvalues(
         Name -> the eigenvalue, whether its bound reached the tolerance or not.
     array of shape (m, m)
         A on the first Krylov space, that of `start`.
-    array
-        The real image that belongs to the first key.
+    (array, array)
+        Real and imaginary part of the vector that belongs to the first key.
 
     Notes
     -----
@@ -260,12 +268,13 @@ def extreme_eigenvalues(
     krylov = Krylov(apply, start)
     projected, closed = krylov.projected, krylov.closed
     first = {name: _extreme(krylov, key) for name, key in keys.items()}
+    leading = _parts(krylov, next(iter(first.values()))[1])
+    starts = {name: krylov.image(c.real + c.imag) for name, (_, c) in first.items()}
     del krylov  # one basis at a time is what the memory is for
     bulk = np.linalg.eigvals(projected)
-    leading = start
     found: dict[str, Extreme] = {}
     for place, (name, key) in enumerate(keys.items()):
-        best, vector = first[name]
+        best, vector = first[name][0], starts[name]
         known = max(found.values(), key=lambda e: float(key(e.value)), default=None)
         if known is not None and key(known.value) + known.bound >= key(best.value):
             best = known
@@ -278,7 +287,9 @@ def extreme_eigenvalues(
             if sharpened is None:
                 break
             cycle, before = Krylov(apply, sharpened), best
-            (candidate, vector), other = _extreme(cycle, key), np.linalg.eigvals(cycle.projected)
+            (candidate, c), other = _extreme(cycle, key), np.linalg.eigvals(cycle.projected)
+            vector = cycle.image(c.real + c.imag)
+            leading = _parts(cycle, c) if place == 0 else leading
             del cycle
             further = key(candidate.value) - candidate.bound > key(best.value)
             best = candidate if candidate.bound < best.bound or further else best
@@ -286,7 +297,6 @@ def extreme_eigenvalues(
             best = replace(best, change=change)
             settled = best.bound < tols[name] and change < 0.25 * tols[name]
         found[name] = best
-        leading = vector if place == 0 else leading
     return found, projected, leading
 
 

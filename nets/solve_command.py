@@ -128,11 +128,10 @@ def solve(
             raise FileExistsError(f"{file} exists already; --force replaces it")
         if not file.parent.is_dir():
             raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
-    hidden = None if mask is None else _mask(mask, None if _is_dataset(target) else target)
+    hidden = None if mask is None else _mask(mask, picture=None if _is_dataset(target) else target)
     given = _given(target, operator, sample, view, encoding, layout, hidden)
-    if hidden is not None and hidden.shape != given.y.shape[-2:]:
-        height, width = given.y.shape[-2:]
-        raise ValueError(f"--mask: expected {height} x {width} px like the image, got {hidden.shape}")
+    if hidden is not None:
+        _check_mask(hidden, given)
     for note in given.notes:
         say_note(note)
     options: dict[str, Any] = {
@@ -212,13 +211,22 @@ def _which_file(folder: Path) -> str:
     )
 
 
-def _mask(path: Path, picture: Path | None) -> np.ndarray:
+def _mask(path: Path, given: Given | None = None, picture: Path | None = None) -> np.ndarray:
+    """Read where an image was observed; of the size of `given`, if that is known by now."""
     from synth.io import read_mask
 
     mask = read_mask(path, belongs_to=picture)
+    if given is not None:
+        _check_mask(mask, given)
     if not mask.any():
         raise ValueError(f"--mask: {path} is black everywhere, so that nothing would be observed")
     return mask
+
+
+def _check_mask(mask: np.ndarray, given: Given) -> None:
+    if mask.shape != given.y.shape[-2:]:
+        height, width = given.y.shape[-2:]
+        raise ValueError(f"--mask: expected {height} x {width} px like the image, got {mask.shape}")
 
 
 def _write_report(path: Path, result: Report, *, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ from .anderson import anderson_init, anderson_step
 from .arrays import norm, relative
 from .chebyshev import chebyshev_init, chebyshev_interval, chebyshev_step
 from .checks import check_callable, check_count, check_number, noise_floor, problem
-from .forecast import heed
+from .forecast import allowance, heed
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import Array, Operator
@@ -102,7 +102,8 @@ def fixed_point(
         Step limit.
     divergence_factor : float
         An image has diverged once its residual exceeds this multiple of its minimum; larger than 1. A non-normal A
-        (sharply varying maps) can grow for a while before it converges: raise it there.
+        (sharply varying maps, one-sided PSFs) can grow for a while before it converges: raise it there, or give the
+        certificate.
     accelerate : {"anderson", "chebyshev"}, optional
         "anderson" combines the last steps (see `anderson_step`): nothing has to be known of A, and it often converges
         where the plain iteration does not. "chebyshev" takes the best step lengths for eigenvalues with positive real
@@ -120,7 +121,9 @@ def fixed_point(
         its residual is down to it (Morozov's discrepancy principle).
     certificate : blurphys.certificate.Certificate, optional
         Of A with this damping. If it says that the plain iteration diverges and nothing accelerates it,
-        `ConvergenceWarning` says so up front. "chebyshev" reads its eigenvalue interval, for any damping.
+        `ConvergenceWarning` says so up front. If it says that the plain iteration converges after a growth known from
+        below only, `divergence_factor` is at least 100 times that growth. "chebyshev" reads its eigenvalue interval,
+        for any damping.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -189,6 +192,8 @@ def fixed_point(
         raise ValueError(f'{name}: interval must come with accelerate="chebyshev", got accelerate={accelerate!r}.')
     if accelerate is None or (accelerate == "anderson" and not getattr(certificate, "diverges", False)):
         heed(name, certificate, damping=damping)  # what diverges plainly need not do so accelerated
+    if accelerate is None:
+        divergence_factor = allowance(certificate, divergence_factor)
     size = norm(y)
 
     def measure(state: Any) -> Measure:

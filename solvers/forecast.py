@@ -6,7 +6,10 @@ import math
 import warnings
 from typing import Any
 
-__all__ = ["ConvergenceWarning", "heed"]
+__all__ = ["ConvergenceWarning", "allowance", "heed"]
+
+MARGIN = 100.0
+"""How many times the growth of a certificate, an estimate from below, a residual may grow before it has diverged."""
 
 
 class ConvergenceWarning(UserWarning):
@@ -39,3 +42,18 @@ def heed(name: str, certificate: Any, *, damping: float) -> None:
         )
     if certificate.diverges:
         warnings.warn(f"{name}: {certificate.verdict}", ConvergenceWarning, stacklevel=3)
+
+
+def allowance(certificate: Any, divergence_factor: float) -> float:
+    """Return the divergence factor, raised to what a certificate that says "converges" leaves room for.
+
+    Parameters
+    ----------
+    certificate : blurphys.certificate.Certificate or None
+        Where its growth is known from below only, the factor is at least `MARGIN` times that growth.
+    divergence_factor : float
+        What the caller says.
+    """
+    if not getattr(certificate, "converges", False) or certificate.transient_bounded:
+        return divergence_factor
+    return max(divergence_factor, MARGIN * certificate.transient_bound)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .arrays import norm, relative
 from .checks import check_callable, check_count, noise_floor, problem
-from .forecast import heed
+from .forecast import allowance, heed
 from .iterate import Measure, iterate
 from .solution import Solution
 from .types import Array, Operator
@@ -74,7 +74,8 @@ def neumann(
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
     certificate : blurphys.certificate.Certificate, optional
-        Of A with damping 1. If it says that the series diverges, `ConvergenceWarning` says so up front.
+        Of A with damping 1. If it says that the series diverges, `ConvergenceWarning` says so up front; if it says
+        that terms grow before they fall, the residual may grow to 100 times that growth.
     on_step : callable, optional
         Called as on_step(k, state) after the term k = 1, 2, ... was added.
 
@@ -83,7 +84,7 @@ def neumann(
     Solution
         The status of a complete sum is MAX_ITERATIONS, since a truncated sum has no tolerance: judge it by its
         residuals, or give `noise_level`, at which the sum ends. An image whose residual grew past 10 times its minimum
-        is DIVERGED, and its best partial sum is returned.
+        (or what `certificate` allows) is DIVERGED, and its best partial sum is returned.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def neumann(
         measure,
         A=counted,
         max_iterations=terms,
-        divergence_factor=DIVERGENCE_FACTOR,
+        divergence_factor=allowance(certificate, DIVERGENCE_FACTOR),
         noise_floor=floor,
         on_step=on_step,
     )

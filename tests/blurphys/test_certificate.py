@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tracemalloc
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -135,6 +137,71 @@ def test_berger():
     found = certificate(bp.PSFStack(psfs, weights=weights, channels=1, boundary="zero"))
     assert found.norm == pytest.approx(1.9, abs=1e-9) and found.spectral_radius < 1e-6
     assert found.transient_bound == 2.0
+
+
+# Strongly non-normal operators: what is found is the pseudospectrum.
+
+
+def one_sided(width, taps, height=4):
+    """Mean of a pixel and its taps - 1 neighbours on one side, zero outside: triangular, 1 / taps on the diagonal."""
+    psf = np.array([[0.0] * (taps - 1) + [1 / taps] * taps])
+    return bp.Convolution(psf, shape=(1, height, width), boundary="zero")
+
+
+def dense_growth(M, steps):
+    power, exact = M, 1.0
+    for _ in range(steps):
+        exact, power = max(exact, np.linalg.norm(power, 2)), power @ M
+    return exact
+
+
+@pytest.mark.parametrize(("width", "taps"), ((6, 5), (12, 5), (24, 5), (40, 2), (40, 5)))
+def test_a_one_sided_blur_is_triangular(width, taps):
+    """Every eigenvalue of M is 1 - 1 / taps; what an iteration sees of it lies far outside."""
+    A = one_sided(width, taps)
+    M = np.eye(width) - bp.to_dense(A)[:width, :width]  # the rows of the image do not mix
+    truth, exact = 1 - 1 / taps, dense_growth(M, 300)
+    assert np.allclose(np.sort(np.diag(M)), truth) and (np.allclose(M, np.tril(M)) or np.allclose(M, np.triu(M)))
+    found = certificate(A)
+    low, high = found.interval
+    assert low <= truth <= high and found.converges and found.condition > 10
+    assert np.linalg.svd(M - found.eigenvalue * np.eye(width))[1][-1] <= found.residual + 1e-14
+    assert (
+        (found.transient_bound >= exact * 0.99) if found.transient_bounded else (found.transient_bound <= exact * 1.01)
+    )
+    assert found.transient_bound >= found.decay.growth
+    assert "of an operator within" in str(found) and f"radius {found.spectral_radius:.6g}" not in found.verdict
+
+
+def test_growth_that_is_known_from_below_only_is_printed_as_such():
+    found = certificate(one_sided(40, 5))
+    assert not found.transient_bounded and "errors grow at least" in str(found) and "or more" in found.verdict
+    assert json.loads(found.to_json())["transient_bounded"] is False
+    normal = certificate(bp.Convolution(np.array([[0.1, 0.7, 0.2]]), shape=(1, 6, 9), boundary="circular"))
+    assert normal.transient_bounded and normal.condition == 1.0 and "errors grow at most 1-fold" in str(normal)
+
+
+@pytest.mark.parametrize("width", (200, 1000))
+def test_a_wide_one_sided_blur_does_not_diverge_but_may_seem_to(width):
+    """The radius is 0.8, but operators nearby have one above 1.05: no budget sees the end of the growth."""
+    found = certificate(one_sided(width, 5, height=1))
+    assert found.spectral_radius > 1 and found.interval[0] <= 0.8 and not found.diverges
+    assert found.transient_bound > 50 and "cannot be told" in found.verdict
+    assert "no damping" not in found.verdict
+
+
+@examples(10)
+@given(st.integers(0, 2**16), st.integers(3, 24), st.floats(0.0, 3.0))
+def test_the_lower_end_holds_for_triangular_matrices(seed, size, strength):
+    """Eigenvalues on the diagonal, anything above it."""
+    from scipy.sparse.linalg import aslinearoperator
+
+    rng = np.random.default_rng(seed)
+    M = np.diag(rng.uniform(-1.5, 1.5, size)) + strength * np.triu(rng.standard_normal((size, size)), 1)
+    found = certificate(aslinearoperator(np.eye(size) - M))
+    radius = np.abs(np.diag(M)).max()
+    assert found.interval[0] <= radius + 1e-6
+    assert not (found.diverges and radius < 1 - 1e-6)
 
 
 # Against dense matrices.
@@ -276,6 +343,18 @@ def test_cost_and_memory():
     again, other = certificate(A, max_applications=limit), certificate(A, max_applications=limit, seed=1)
     assert (again.interval, again.norm, again.leftmost) == (found.interval, found.norm, found.leftmost)
     assert other.interval != found.interval
+
+
+def test_it_shows_how_far_it_has_come(monkeypatch):
+    seen = []
+
+    @contextmanager
+    def watch(title, total):
+        yield lambda: seen.append((title, total))
+
+    monkeypatch.setattr(sys.modules["blurphys.certificate"], "watch", watch)
+    found = certificate(one_sided(6, 2), damping=0.4)
+    assert seen == [("certificate", 1000)] * found.applications
 
 
 def test_marginal_is_neither():

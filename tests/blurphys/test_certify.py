@@ -58,6 +58,13 @@ def test_a_table_and_the_exit_code(run):
     assert "noise" not in good.stdout
 
 
+def test_what_cannot_be_is_said_in_words_and_once(run):
+    words = run("certified_operators:negative").stdout
+    assert "never to 0.001" in words and "inf" not in words
+    assert "safe damping            none\n" in words and words.count("no damping") == 1
+    assert "leftmost point of the numerical range" in words and "least x^T A x / x^T x" in words
+
+
 def test_json(run):
     result = run("certified_operators:negative", "--json", "--seed", "3", "--tol", "1e-4")
     found = json.loads(result.stdout)

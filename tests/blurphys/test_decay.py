@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 import blurphys as bp
 import solvers
-from blurphys.decay import measure_decay
+from blurphys.decay import Decay, measure_decay
 from tests.profiles import NIGHTLY
 from tests.strategies import simplex
 
@@ -110,6 +110,13 @@ def test_slow_convergence_is_extrapolated_far_beyond_the_measured_steps():
         assert decay.relative(k)[0] == pytest.approx(exact(k), rel=0.02)
     tol = exact(600)
     assert decay.iterations(tol * (1 + 1e-9)) == pytest.approx(600, rel=0.01)
+
+
+def test_growth_between_two_measured_steps():
+    """Image by image, from its lowest residual on; a residual of 0 is no measure."""
+    history = np.array([[1.0, 4.0, 2.0], [0.5, 3.0, 0.0], [2.0, 6.0, 0.0], [1.0, 1.0, 0.0]])
+    assert Decay(history, np.zeros((0, 0)), np.zeros((3, 0, 0))).growth == 4.0
+    assert measure_decay(lambda x: 0.5 * x, np.ones((1, 4, 5)), damping=1.0).growth == 1.0
 
 
 def test_every_image_of_a_batch_counts():

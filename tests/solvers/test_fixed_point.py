@@ -83,6 +83,22 @@ def test_divergence_is_reported_with_the_best_iterate(namespace):
     assert max(solution.residuals[best:-1]) <= 10 * solution.residuals[best]
 
 
+def test_growth_that_a_certificate_foretells_is_no_divergence():
+    """Triangular, every eigenvalue of I - A is 0.8, and ||(I - A)^k|| is 785 on the way."""
+    bp = pytest.importorskip("blurphys")
+    A = bp.Convolution(np.array([[0.0] * 4 + [0.2] * 5]), shape=(1, 4, 64), boundary="zero")
+    y = np.random.default_rng(0).standard_normal(A.in_shape)
+    stopped = solvers.fixed_point(A, y, tol=1e-3, max_iterations=300)
+    assert stopped.status is Status.DIVERGED
+    assert "non-normal" in str(stopped.status) and "divergence_factor" in str(stopped.status)
+    found = bp.certificate(A)
+    assert found.converges and not found.transient_bounded
+    assert solvers.fixed_point(A, y, tol=1e-3, max_iterations=300, certificate=found).converged
+    assert solvers.fixed_point(A, y, tol=1e-3, max_iterations=300, divergence_factor=1e5).converged
+    summed = solvers.neumann(A, y, terms=300, certificate=found)
+    assert summed.status is Status.MAX_ITERATIONS and summed.residuals[-1] < 1e-3
+
+
 def test_the_factor_of_the_divergence_rule_is_the_callers():
     p = problems.divergent()
     early = solvers.fixed_point(p.A, p.y, tol=1e-12, divergence_factor=2.0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import solvers
+from solvers.forecast import allowance
 from tests import problems
 
 
@@ -48,3 +49,18 @@ def test_something_else(name):
     p = problems.varying()
     with pytest.raises(ValueError, match="must come from blurphys.certificate"):
         getattr(solvers, name)(p.A, p.y, certificate=0.9, **RUNS[name])
+
+
+@pytest.mark.parametrize(
+    ("converges", "bounded", "growth", "factor", "expected"),
+    [
+        (True, False, 5.0, 10.0, 500.0),
+        (True, False, 5.0, 1e4, 1e4),
+        (True, True, 2.0, 10.0, 10.0),
+        (False, False, 5.0, 10.0, 10.0),
+    ],
+)
+def test_room_for_the_growth_of_a_certificate(converges, bounded, growth, factor, expected):
+    found = SimpleNamespace(converges=converges, transient_bounded=bounded, transient_bound=growth)
+    assert allowance(found, factor) == expected
+    assert allowance(None, factor) == factor
