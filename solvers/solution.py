@@ -50,8 +50,8 @@ class Status(Enum):
     )
     DIVERGED = (
         "The residual grew past the stated multiple of its minimum, or ended far above that of the start, so the best "
-        "iterate is returned: an eigenvalue of I - damping A lies outside the unit circle (a smaller damping helps), or "
-        "none does and this is the transient growth of a non-normal A (a larger divergence_factor lets it pass; "
+        "iterate is returned: an eigenvalue of I - damping A lies outside the unit circle (a smaller damping helps), "
+        "or none does and this is the transient growth of a non-normal A (a larger divergence_factor lets it pass; "
         "blurphys.certificate(A) tells), or A is not symmetric positive definite, which cg needs, or A.adjoint is not "
         "the transpose of A (blurphys.check(A) shows it); solvers.cgls and solvers.hqs take any A with an adjoint."
     )
