@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import solvers
 from blurphys.bench.memory import peak
-from solvers.bench import Finding, photo
+from solvers.bench.contest.contest import Finding, photo
 
 from .bench_opponents import PlainStep, recursive_products
 from .gkmnet import GKMNet

@@ -18,22 +18,28 @@ Beside each solver stand its state, `..._init` and `..._step`: pure functions of
 from which networks are unrolled.
 """
 
-from .admm import ADMMState, admm, admm_init, admm_step
-from .anderson import AndersonState, anderson_init, anderson_step
-from .bicgstab import BiCGSTABState, bicgstab, bicgstab_init, bicgstab_step
-from .cg import CGState, cg, cg_init, cg_restart, cg_step
-from .cgls import CGLSState, cgls, cgls_init, cgls_step
-from .chebyshev import ChebyshevState, chebyshev_init, chebyshev_step
-from .cross_scale import CrossScaleState, cross_scale_init, cross_scale_step, neumann_cross_scale, pyramid, upsampled
-from .differentiate import checkpointed, implicit, implicit_linear, saved_bytes, unrolled
-from .fista import FISTAState, fista, fista_init, fista_step
-from .fixed_point import FixedPointState, fixed_point, fixed_point_init, fixed_point_step
-from .forecast import ConvergenceWarning
-from .gmres import GMRESState, gmres, gmres_init, gmres_step
-from .hqs import HQSState, hqs, hqs_init, hqs_step
-from .hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
-from .inverse_kernel import dilated_inverse, inverse_kernel, nnls_weights, scaled_inverse, upsampled_inverse
-from .landweber import (
+from .core.convergence_warning import ConvergenceWarning
+from .core.solution import ConvergenceError, Solution, Status
+from .differentiation.differentiate import checkpointed, implicit, implicit_linear, saved_bytes, unrolled
+from .inverse_kernels.inverse_kernel import (
+    dilated_inverse,
+    inverse_kernel,
+    nnls_weights,
+    scaled_inverse,
+    upsampled_inverse,
+)
+from .iterative.anderson import AndersonState, anderson_init, anderson_step
+from .iterative.chebyshev import ChebyshevState, chebyshev_init, chebyshev_step
+from .iterative.cross_scale import (
+    CrossScaleState,
+    cross_scale_init,
+    cross_scale_step,
+    neumann_cross_scale,
+    pyramid,
+    upsampled,
+)
+from .iterative.fixed_point import FixedPointState, fixed_point, fixed_point_init, fixed_point_step
+from .iterative.landweber import (
     LandweberState,
     NesterovState,
     landweber,
@@ -42,13 +48,25 @@ from .landweber import (
     nesterov_init,
     nesterov_step,
 )
-from .lsqr import LSQRState, lsqr, lsqr_init, lsqr_step
-from .neumann import NeumannState, neumann, neumann_init, neumann_step
-from .preconditioners import diagonal, local_fourier
-from .prox import TVState, denoiser, nonnegative, tv, tv_image, tv_init, tv_step
-from .richardson_lucy import RichardsonLucyState, richardson_lucy, richardson_lucy_init, richardson_lucy_step
-from .solution import ConvergenceError, Solution, Status
-from .wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
+from .iterative.neumann import NeumannState, neumann, neumann_init, neumann_step
+from .iterative.richardson_lucy import (
+    RichardsonLucyState,
+    richardson_lucy,
+    richardson_lucy_init,
+    richardson_lucy_step,
+)
+from .krylov.bicgstab import BiCGSTABState, bicgstab, bicgstab_init, bicgstab_step
+from .krylov.cg import CGState, cg, cg_init, cg_restart, cg_step
+from .krylov.cgls import CGLSState, cgls, cgls_init, cgls_step
+from .krylov.gmres import GMRESState, gmres, gmres_init, gmres_step
+from .krylov.lsqr import LSQRState, lsqr, lsqr_init, lsqr_step
+from .preconditioners.approximate_inverses import diagonal, local_fourier
+from .prox.hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
+from .prox.total_variation import TVState, denoiser, nonnegative, tv, tv_image, tv_init, tv_step
+from .prox.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
+from .splitting.admm import ADMMState, admm, admm_init, admm_step
+from .splitting.fista import FISTAState, fista, fista_init, fista_step
+from .splitting.hqs import HQSState, hqs, hqs_init, hqs_step
 
 __all__ = [
     "ADMMState",

@@ -1,0 +1,1 @@
+"""`blurphys bench-solvers`: the solvers beside each other on one photo."""

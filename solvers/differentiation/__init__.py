@@ -1,0 +1,1 @@
+"""Gradients through a solver with torch: unrolled, checkpointed, implicit."""

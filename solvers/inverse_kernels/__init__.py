@@ -1,0 +1,1 @@
+"""Deblurring by convolution: one inverse kernel for all sizes of a blur."""

@@ -1,0 +1,287 @@
+"""Richardson-Lucy: maximum likelihood under Poisson noise, non-negative by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from ..core.arrays import norm, relative, safe_divide
+from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
+from ..core.iterate import Measure, Proof, iterate
+from ..core.proof import probed
+from ..core.solution import Solution
+from ..core.types import AdjointOperator, Array
+from .negative_light import nonnegative_light
+
+__all__ = ["RichardsonLucyState", "richardson_lucy", "richardson_lucy_init", "richardson_lucy_step"]
+
+# The likelihood never falls; its residual in the Euclidean norm may rise a little.
+DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
+SMALLEST_FACTOR = 0.1
+LIFTED = 1e-3  # of the mean of y: where a start below zero begins
+
+
+class RichardsonLucyState(NamedTuple):
+    """The iterate (*B, C, H, W), its blurred image A x (*B, D, H, W), and A^T 1, which stays the same."""
+
+    x: Array
+    blurred: Array
+    sensitivity: Array
+
+
+def richardson_lucy_init(A: AdjointOperator, y: Array, *, x0: Array) -> RichardsonLucyState:
+    """Start from x0, which is not negative. Cost: one application of A and one of its adjoint.
+
+    Parameters
+    ----------
+    A : operator
+        Callable, with `adjoint`, of non-negative entries.
+    y : array of shape (*B, D, H, W)
+        The observed image; only its shape counts here.
+    x0 : array of shape (*B, C, H, W)
+        The start. What is zero stays zero.
+
+    Returns
+    -------
+    RichardsonLucyState
+    """
+    return RichardsonLucyState(x0, A(x0), A.adjoint(array_namespace(y).ones_like(y)))
+
+
+def richardson_lucy_step(
+    A: AdjointOperator, y: Array, state: RichardsonLucyState, *, background: Any = 0.0, tv_strength: Any = 0.0
+) -> RichardsonLucyState:
+    """Take one step. Cost: one application of A and of its adjoint; differentiable, no transfer to the host.
+
+    Parameters
+    ----------
+    A : operator
+        Callable, with `adjoint`, of non-negative entries.
+    y : array of shape (*B, D, H, W)
+        The observed image, not negative.
+    state : RichardsonLucyState
+        Where the step starts.
+    background : float or array
+        Light that reaches the sensor without the lens, in the unit of y.
+    tv_strength : float or array
+        Weight of total variation; 0 leaves it out.
+
+    Returns
+    -------
+    RichardsonLucyState
+    """
+    xp = array_namespace(y)
+    back = A.adjoint(_ratio(y, state.blurred + background))
+    sensitivity = state.sensitivity
+    if not (isinstance(tv_strength, float) and tv_strength == 0):
+        curvature = _curvature(xp, state.x)
+        sensitivity = xp.maximum(sensitivity - tv_strength * curvature, SMALLEST_FACTOR * sensitivity)
+    seen = sensitivity > 0
+    one = xp.ones_like(sensitivity)
+    x = state.x * (xp.where(seen, back, one) / xp.where(seen, sensitivity, one))
+    x = xp.where(x > 0, x, xp.zeros_like(x))  # an adjoint that rounds below zero
+    return RichardsonLucyState(x, A(x), state.sensitivity)
+
+
+def _ratio(y: Array, expected: Array) -> Array:
+    """What was observed over what was expected, 0 where nothing was."""
+    xp = array_namespace(y)
+    lit = expected > 0
+    return xp.where(lit, y, xp.zeros_like(y)) / xp.where(lit, expected, xp.ones_like(expected))
+
+
+def _proof(A: AdjointOperator, y: Array, state: RichardsonLucyState, *, background: Any, tv_strength: float) -> Proof:
+    """Hold the conditions of Kuhn and Tucker against an iterate, x >= 0: gradient 0 where x > 0, at most 0 elsewhere.
+
+    In units of x: a pixel that has to become darker can do so by x at most, one that has to become brighter counts with
+    the mean level of the light at least, however dark it is now.
+    """
+    xp = array_namespace(y)
+    x, sensitivity = state.x, state.sensitivity
+    axes, count = (-3, -2, -1), float(x.shape[-3] * x.shape[-2] * x.shape[-1])
+    expected = state.blurred + background
+    ratio = _ratio(y, expected)
+    back = A.adjoint(ratio)
+    seen = sensitivity > 0
+    total = xp.sum(xp.where(seen, sensitivity, xp.zeros_like(x)), axis=axes, keepdims=True)
+    level = safe_divide(xp.sum(y, axis=axes, keepdims=True), total)
+    unit = safe_divide(xp.ones_like(x), xp.where(seen, sensitivity, total / count + xp.zeros_like(x)))
+    gradient = back - sensitivity
+    if tv_strength:
+        gradient = gradient + tv_strength * _curvature(xp, x)
+    reach = xp.where(gradient > 0, xp.maximum(x, level + xp.zeros_like(x)), x) * unit  # with it, in units of x
+    extent = xp.maximum(norm(x), norm(level + xp.zeros_like(x)))
+    gap = relative(norm(reach * gradient), extent)
+    # light that nothing explains: the likelihood is zero as long as some x could
+    dark = (y > 0) & ~(expected > 0)
+    if bool(xp.any(dark)):
+        able = dark & (A(xp.ones_like(x)) > 0)
+        gap = xp.where(xp.any(able, axis=axes, keepdims=True), xp.full_like(gap, float("inf")), gap)
+    light = y > 0
+    blind = xp.all(dark | ~light, axis=axes, keepdims=True) | (total <= 0)
+    stuck = blind & xp.any(light, axis=axes, keepdims=True)
+    size = norm(ratio) + norm(xp.ones_like(ratio))
+    probe = probed(A, (ratio - 1, back - sensitivity), like=x, weight=reach, size=size)
+    return Proof(gap, relative(probe.missed[0], extent), stuck)
+
+
+def richardson_lucy(
+    A: AdjointOperator,
+    y: Array,
+    *,
+    x0: Array | None = None,
+    background: float = 0.0,
+    tv_strength: float = 0.0,
+    tol: float = 1e-4,
+    max_iterations: int = 50,
+    mask: Array | None = None,
+    noise_level: float | None = None,
+    on_step: Callable[[int, RichardsonLucyState], object] | None = None,
+) -> Solution:
+    """Maximise the likelihood of y under Poisson noise of mean A x + background, x >= 0.
+
+    Parameters
+    ----------
+    A : linear operator
+        x -> A x from (*B, C, H, W) to (*B, D, H, W), with `A.adjoint` (or `A.H`), of non-negative entries: PSFs and
+        maps that are not negative.
+    y : array of shape (*B, D, H, W)
+        The observed image, linear light. Values below zero that are noise or rounding around black count as zero (see
+        Notes); others are refused.
+    x0 : array of shape (*B, C, H, W), optional
+        The start, not negative; what is zero stays zero, and is no solution where light is missing. Noise below zero is
+        raised to a thousandth of the mean of y. If omitted, the mean of y everywhere.
+    background : float
+        Light that reaches the sensor without the lens, in the unit of y, zero or larger.
+    tv_strength : float
+        Weight of total variation, zero or larger, 1e-4 to 1e-2 for images in [0, 1].
+    tol : float
+        Converged where x changes by at most tol ||x|| in a step and the conditions for a maximum over x >= 0 hold to
+        the same precision, for every image of the batch: x g = 0 and g <= 0, g = A^T (y / (A x + b)) / A^T 1 - 1.
+    max_iterations : int
+        Step limit. Noise grows with the steps: 10 to 50 are usual.
+    mask : array, optional
+        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. Other pixels do not count in the
+        likelihood; y may hold anything, NaN too, there.
+    noise_level : float, optional
+        Root mean square of the noise in y, in its unit. An image ends with NOISE_LEVEL once that of its residual is
+        down to it (the discrepancy principle in its Gaussian form).
+    on_step : callable, optional
+        Called as on_step(k, state) after step k = 1, 2, ...
+
+    Returns
+    -------
+    Solution
+        Residuals are ||y - A x - background|| / ||y||.
+
+    Raises
+    ------
+    ValueError
+        A not callable or without an adjoint; y, x0 or mask of the wrong shape or with NaN; y or x0 negative by
+        more than noise;
+        background, tv_strength, tol, noise_level or max_iterations out of range; on_step not callable.
+    TypeError
+        y not a floating array; x0, mask, A(x) or A.adjoint(y) of another namespace, device or dtype.
+
+    Notes
+    -----
+    x <- x A^T(y / (A x + b)) / (A^T 1 - tv_strength div(grad x / |grad x|)). Without total variation and background the
+    light A^T 1 . x that reaches the sensor equals the sum of y after every step. Negative entries of A (a truncated
+    Gaussian has none, a fitted PSF may) are not covered by the theory.
+    Read noise makes values around black negative, and the Poisson law has no place for them: they are set to zero,
+    which is where the likelihood wants A x there whatever they are, and adds 0.4 of the read noise to black. Where that
+    matters, or read noise is large against the light, add its variance v to y and to `background`, in photoelectrons
+    (Snyder et al. 1993): ``richardson_lucy(A, y + v, background=v)``. Noise is what the image itself shows (Immerkaer
+    1996), or `noise_level`; a dead pixel or an image of mean zero is none.
+    The scheme with total variation is exact for mild strengths only: with A = I it reaches all of the possible drop of
+    its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03.
+    Cost: one application of A and of its adjoint before the first step and in each. A claim of convergence costs two of
+    A and one of its adjoint for its proof (one more of A where light has no source in x); one that is refused is proved
+    anew in every later step that claims, and nothing is kept from one call to the next. Memory: 8 images.
+
+    References
+    ----------
+    Richardson, W. H., Bayesian-based iterative method of image restoration, Journal of the Optical Society of America
+    62(1), 1972. Lucy, L. B., An iterative technique for the rectification of observed distributions, Astronomical
+    Journal 79, 1974. Dey, N. et al., Richardson-Lucy algorithm with total variation regularization for 3D confocal
+    microscope deconvolution, Microscopy Research and Technique 69(4), 2006 (total variation; the denominator is kept
+    above a tenth of A^T 1 here). Snyder, D. L., Hammoud, A. M. and White, R. L., Image recovery from data acquired with
+    a charge-coupled-device camera, Journal of the Optical Society of America A 10(5), 1993 (read noise).
+
+    Examples
+    --------
+    >>> import numpy as np, solvers
+    >>> class Half:
+    ...     def __call__(self, x): return 0.5 * x
+    ...     adjoint = __call__
+    >>> solution = solvers.richardson_lucy(Half(), np.array([[[1.0, 2.0, 4.0]]]))
+    >>> solution.status.name, solution.x.round(6).tolist()
+    ('CONVERGED', [[[2.0, 4.0, 8.0]]])
+    """
+    name = "richardson_lucy"
+    given = problem(name, A, y, x0, adjoint=True, mask=mask)
+    counted, y, start = given
+    xp = array_namespace(y)
+    background = check_number(name, "background", background, positive=False)
+    tv_strength = check_number(name, "tv_strength", tv_strength, positive=False)
+    tol = check_number(name, "tol", tol)
+    check_count(name, "max_iterations", max_iterations)
+    check_callable(name, "on_step", on_step, optional=True)
+    if noise_level is not None:
+        noise_level = check_number(name, "noise_level", noise_level)
+    y = nonnegative_light(
+        name, "y", y, noise_level=noise_level, fix="subtract less background, or mask what is no light."
+    )
+    floor = noise_floor(name, noise_level, given._replace(y=y))  # in the unit of the residuals
+    level = xp.mean(y, axis=(-3, -2, -1), keepdims=True)
+    if x0 is None:
+        start = xp.zeros(start.shape, dtype=y.dtype, device=device(y)) + level
+    else:
+        lifted = nonnegative_light(name, "x0", start, noise_level=noise_level, fix="clip it above zero.")
+        start = xp.where(start < 0, LIFTED * level, lifted)
+    size = norm(y)
+    change = size + np.inf
+
+    def advance(_: int, state: RichardsonLucyState) -> RichardsonLucyState:
+        nonlocal change
+        new = richardson_lucy_step(counted, y, state, background=shift, tv_strength=tv_strength)
+        change = relative(norm(new.x - state.x), norm(new.x))
+        return new
+
+    # with a mask the operator is mask A, so what the mask weighs must weigh the background too
+    shift = background if counted.mask is None else background * counted.mask
+
+    def measure(state: RichardsonLucyState) -> Measure:
+        return Measure(relative(norm(y - state.blurred - shift), size), change)
+
+    def confirm(state: RichardsonLucyState) -> Proof:
+        return _proof(counted, y, state, background=shift, tv_strength=tv_strength)
+
+    return iterate(
+        lambda: richardson_lucy_init(counted, y, x0=start),
+        advance,
+        measure,
+        A=counted,
+        tol=tol,
+        max_iterations=max_iterations,
+        divergence_factor=DIVERGENCE_FACTOR,
+        divergence_floor=DIVERGENCE_FLOOR,
+        noise_floor=floor,
+        confirm=confirm,
+        on_step=on_step,
+    )
+
+
+def _curvature(xp: Any, x: Array) -> Array:
+    """div(grad x / |grad x|), forward differences and their transpose, zero across the border."""
+    down = xp.concat([x[..., 1:, :] - x[..., :-1, :], xp.zeros_like(x[..., :1, :])], axis=-2)
+    right = xp.concat([x[..., 1:] - x[..., :-1], xp.zeros_like(x[..., :1])], axis=-1)
+    tiny = 1e-6
+    length = xp.sqrt(down * down + right * right + tiny * tiny)
+    down, right = down / length, right / length
+    above = xp.concat([xp.zeros_like(x[..., :1, :]), down[..., :-1, :]], axis=-2)
+    left = xp.concat([xp.zeros_like(x[..., :1]), right[..., :-1]], axis=-1)
+    return (down - above) + (right - left)

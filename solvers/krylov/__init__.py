@@ -1,0 +1,1 @@
+"""Krylov methods: conjugate gradients, least squares (CGLS, LSQR), GMRES and BiCGSTAB."""

@@ -1,0 +1,1 @@
+"""Cheap approximate inverses for the Krylov methods and the data steps."""

@@ -1,0 +1,1 @@
+"""Proximal operators of the priors: total variation, hyper-Laplacian, wavelets, any denoiser."""

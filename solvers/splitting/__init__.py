@@ -1,0 +1,1 @@
+"""Methods that take the data and a prior in turn: half-quadratic splitting, ADMM, FISTA."""

@@ -1,0 +1,260 @@
+"""Half-quadratic splitting: a data step by conjugate gradients and a prior step by any proximal map, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.arrays import norm, relative
+from ..core.checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
+from ..core.iterate import Measure, Proof, iterate
+from ..core.solution import Solution
+from ..core.types import AdjointOperator, Array, Preconditioner, Prox
+from ..krylov.cg import CGState
+from .data_step import Watched, data_step, split_proof
+
+__all__ = ["HQSState", "hqs", "hqs_init", "hqs_step"]
+
+# With a growing rho the residual may rise from nearly zero to the level of the noise, so it has to be worse than a
+# black image too (whose relative residual is 1).
+DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
+
+RHO = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Coupling of the outer iterations: the data first, the prior last. For a blur of unit gain."""
+
+
+class HQSState(NamedTuple):
+    """Images: the data step's x, the prior step's z, both (*B, C, H, W), and y - A x, (*B, D, H, W)."""
+
+    x: Array
+    z: Array
+    residual: Array
+
+
+def hqs_init(A: AdjointOperator, y: Array, *, x0: Array | None = None) -> HQSState:
+    """Start with x = z = x0, or y. Cost: one application of A."""
+    x = y if x0 is None else x0
+    return HQSState(x, x, y - A(x))
+
+
+def hqs_step(
+    A: AdjointOperator,
+    y: Array,
+    state: HQSState,
+    *,
+    prox: Prox,
+    rho: Any,
+    strength: Any = 3e-4,
+    inner_iterations: int = 10,
+    inner_stop: Callable[[CGState], bool] | None = None,
+    preconditioner: Preconditioner | None = None,
+) -> HQSState:
+    """Take one outer step: x from z by conjugate gradients started at the last x, then z from x by the prior.
+
+    Differentiable, and without a transfer to the host as long as `inner_stop` is None.
+
+    Parameters
+    ----------
+    A : operator
+        Callable, with `adjoint`.
+    y : array of shape (*B, D, H, W)
+        The observed image.
+    state : HQSState
+        Where the step starts.
+    prox : callable
+        (x, strength / rho) -> z; see `hqs`.
+    rho, strength : float or array
+        Coupling and weight of the prior; arrays (learned parameters) have to broadcast against the image.
+    inner_iterations : int
+        Conjugate gradient steps.
+    inner_stop : callable, optional
+        CGState -> bool, asked before every inner step; True ends the data step.
+    preconditioner : callable, optional
+        r -> M r, symmetric positive definite, close to the inverse of A^T A + rho I.
+
+    Returns
+    -------
+    HQSState
+
+    Notes
+    -----
+    Cost: inner_iterations + 1 applications of A and of its adjoint, one call of prox.
+    """
+    return _outer(
+        A, y, state, prox, rho, strength,
+        iterations=inner_iterations, stop=inner_stop, preconditioner=preconditioner,
+    )[0]  # fmt: skip
+
+
+def _outer(
+    A: AdjointOperator, y: Array, state: HQSState, prox: Prox, rho: Any, strength: Any, **inner: Any
+) -> tuple[HQSState, Array]:
+    """One outer step, and the images in which the system of its data step was not positive definite."""
+    x, indefinite = data_step(A, state.x, state.residual, state.z - state.x, rho=rho, **inner)
+    return HQSState(x, prox(x, strength / rho), y - A(x)), indefinite
+
+
+def hqs(
+    A: AdjointOperator,
+    y: Array,
+    *,
+    prox: Prox,
+    rho: float | Sequence[float] = RHO,
+    strength: float = 3e-4,
+    x0: Array | None = None,
+    inner_tol: float = 1e-4,
+    inner_iterations: int = 10,
+    tol: float = 1e-4,
+    max_iterations: int | None = None,
+    preconditioner: Callable[[float], Preconditioner] | None = None,
+    mask: Array | None = None,
+    on_step: Callable[[int, HQSState], object] | None = None,
+) -> Solution:
+    """Minimise 1/2 ||A x - y||^2 + strength phi(x) by half-quadratic splitting, phi given by its proximal map.
+
+    Parameters
+    ----------
+    A : linear operator
+        x -> A x from (*B, C, H, W) to (*B, D, H, W), with `A.adjoint` (or `A.H`).
+    y : array of shape (*B, D, H, W)
+        The observed image, nominal range [0, 1].
+    prox : callable
+        (x, s) -> argmin_z 1/2 ||z - x||^2 + s phi(z), such as `tv`; called with s = strength / rho. A denoiser for
+        Gaussian noise of standard deviation sigma takes the place of such a map with sigma = sqrt(s).
+    rho : float or sequence of float
+        Coupling of x and z, positive; a sequence gives one value per outer iteration and its last one holds after that.
+        The dimension of rho is that of A^T A: for a blur of unit gain 1e-3 to 1 is usual, and the default rises from
+        one to the other. A single small value leaves x to the data: see Notes.
+    strength : float
+        Weight of phi, zero or larger. No factor is hidden: the objective is the one above. For `tv` of images in [0, 1]
+        ten to fifteen times the variance of the noise, 1e-5 to 1e-2.
+    x0 : array of shape (*B, C, H, W), optional
+        The start; if omitted, y where the shapes of x and y agree. Otherwise zero, and then a small first rho lets the
+        data speak first.
+    inner_tol : float
+        A data step ends where ||(A^T A + rho I) x - (A^T y + rho z)|| <= inner_tol (||A^T y|| + rho ||z||), for every
+        image of the batch, but takes a step at least unless that is below min(tol, inner_tol) ||A^T y|| already,
+    inner_iterations : int
+        or after this many conjugate gradient steps.
+    tol : float
+        Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value, and
+        ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, which is what a minimiser makes zero.
+    max_iterations : int, optional
+        Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted. A run through a sequence, the
+        default one too, takes a single step with its last value and so ends with MAX_ITERATIONS, not CONVERGED, unless
+        that step hardly moves x; more iterations stay at the last value until they converge.
+    preconditioner : callable, optional
+        rho -> (r -> M r), M close to the inverse of A^T A + rho I and symmetric positive definite, asked for once per
+        value of rho; for instance ``lambda rho: solvers.local_fourier(A, rho=rho)``.
+    mask : array, optional
+        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
+        1/2 ||mask (A x - y)||^2; y may hold anything, NaN too, where the mask is 0.
+    on_step : callable, optional
+        Called as on_step(k, state) after outer iteration k = 1, 2, ...; the prior's image is state.z.
+
+    Returns
+    -------
+    Solution
+        x of the last data step. The residual does not go to zero, since the prior is part of the objective; it is
+        computed from scratch. DIVERGED: it grew past 1000 times its minimum, and past that of a black image.
+
+    Raises
+    ------
+    ValueError
+        A not callable or without an adjoint; y or x0 of the wrong shape or with NaN; prox not callable, or returning
+        another shape; rho, strength, a tolerance or a limit out of range; on_step not callable.
+    TypeError
+        y not a floating array; x0, A(x), A.adjoint(y) or prox(x, s) of another namespace, device or dtype.
+
+    Notes
+    -----
+    z is a copy of x tied to it: min over x, z of 1/2 ||A x - y||^2 + strength phi(z) + rho/2 ||x - z||^2, in turns
+
+        x <- (A^T A + rho I)^-1 (A^T y + rho z)      conjugate gradients from the last x
+        z <- prox(x, strength / rho)
+
+    For a fixed rho this solves the problem with phi replaced by its Moreau envelope, which tends to phi as rho grows:
+    with phi = 1/2 ||x||^2 the limit is the Tikhonov solution (A^T A + mu I)^-1 A^T y, mu = strength rho / (strength +
+    rho). Hence the schedules: small rho first for speed, large rho last for accuracy.
+    The data step passes noise on with a gain of up to 1 / (2 sqrt(rho)), 5 for rho = 0.01, and x is what the data step
+    made: where a small rho stays small, the minimiser itself, CONVERGED, can be worse than y. A photo under blur of up
+    to 4 px with noise of 0.2, 1 and 3 % of white, PSNR in dB: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with
+    rho = 0.01 and the strength as it is; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
+    Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
+    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
+    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
+    one call to the next. Memory: 9 images and what prox needs.
+
+    References
+    ----------
+    Geman, D. and Yang, C., Nonlinear image recovery with half-quadratic regularization, IEEE Transactions on Image
+    Processing 4(7), 1995.
+
+    Examples
+    --------
+    >>> import numpy as np, solvers
+    >>> class Half:
+    ...     def __call__(self, x): return 0.5 * x
+    ...     adjoint = __call__
+    >>> shrink = lambda x, s: x / (1 + s)  # the proximal map of 1/2 ||x||^2
+    >>> solution = solvers.hqs(Half(), np.ones((1, 2, 3)), prox=shrink, rho=0.5, strength=0.5, max_iterations=50)
+    >>> solution.status.name, round(float(solution.x[0, 0, 0]), 3)  # 0.5 / (0.25 + 0.25)
+    ('CONVERGED', 1.0)
+    """
+    name = "hqs"
+    counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
+    prox = prox_of(name, prox)
+    check_callable(name, "preconditioner", preconditioner, optional=True)
+    check_callable(name, "on_step", on_step, optional=True)
+    schedule = _schedule(name, rho)
+    strength = check_number(name, "strength", strength, positive=False)
+    inner_tol = check_number(name, "inner_tol", inner_tol)
+    tol = check_number(name, "tol", tol)
+    check_count(name, "inner_iterations", inner_iterations, least=1)
+    if max_iterations is None:
+        max_iterations = 20 if len(schedule) == 1 else len(schedule)
+    check_count(name, "max_iterations", max_iterations)
+    size = norm(y)
+    with np.errstate(all="ignore"):
+        pull = norm(counted.adjoint(y))
+    made: dict[float, Preconditioner] = {}
+    change, failed = size + np.inf, size < 0  # of x in the last outer iteration, relative; and what it met
+
+    def step(k: int, state: HQSState) -> HQSState:
+        nonlocal change, failed
+        now = schedule[min(k, len(schedule) - 1)]
+        if preconditioner is not None and now not in made:
+            made.clear()
+            made[now] = preconditioner_of(name, preconditioner(now), what="preconditioner(rho)")
+        stop = Watched(min(tol, inner_tol) * pull, inner_tol * (pull + now * norm(state.z)), made.get(now))
+        new, failed = _outer(
+            counted, y, state, prox, now, strength,
+            iterations=inner_iterations, stop=stop, preconditioner=made.get(now),
+        )  # fmt: skip
+        change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)
+        return new
+
+    def confirm(state: HQSState) -> Proof:
+        return split_proof(counted, y, state.x, state.residual, state.z - state.x, rho=schedule[-1])
+
+    return iterate(
+        lambda: hqs_init(counted, y, x0=start),
+        step,
+        lambda state: Measure(relative(norm(state.residual), size), change, failed),
+        A=counted,
+        tol=tol,
+        max_iterations=max_iterations,
+        divergence_factor=DIVERGENCE_FACTOR,
+        divergence_floor=DIVERGENCE_FLOOR,
+        confirm=confirm,
+        on_step=on_step,
+    )
+
+
+def _schedule(name: str, rho: float | Sequence[float]) -> tuple[float, ...]:
+    values = tuple(rho) if isinstance(rho, (Sequence, np.ndarray)) and np.ndim(rho) == 1 else (rho,)
+    if not values:
+        raise ValueError(f"{name}: rho must be a positive number or a sequence of them, got an empty sequence.")
+    return tuple(check_number(name, "rho", value) for value in values)
