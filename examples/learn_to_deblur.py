@@ -31,7 +31,7 @@ import nets
 import solvers
 import synth
 from blurphys.colour import linear_to_srgb, srgb_to_linear
-from nets.blocks import ConvLSTM
+from nets.layers.blocks import ConvLSTM
 
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=2.8, focus_distance_m=0.9, pixel_pitch_um=150.0)
 MAX_RADIUS = 4.0

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 
 import nets.registry
-from nets.published import COST_RULES, PUBLISHED, Published, by_rule
-from nets.summaries import Summary, summary
+from nets.tools.published import COST_RULES, PUBLISHED, Published, by_rule
+from nets.tools.summaries import Summary, summary
 
 MAIN = {"GKMNet", "HQS + CG, P = 10", "NRKNet", "KPAC, 2 levels", "KPAC, 3 levels", "DefocusGAN, generator"}
 CANON = (1120, 1680)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from nets.precision_report import report
+from nets.tools.precision_report import report
 
 
 def main() -> None:

@@ -20,45 +20,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import losses, metrics
-    from .deblurring import TilingWarning, deblur
-    from .defocus_gan import DefocusGenerator, DefocusMapNet, LearnableBlurKernel, PatchDiscriminator
-    from .evaluation import evaluate
-    from .gkmnet import GKMNet
-    from .hqsnet import HQSNet
-    from .kpac import KPACNet
+    from .evaluation.evaluate import evaluate
+    from .evaluation.protocols import EVALUATION_PROTOCOLS
+    from .inference.deblurring import TilingWarning, deblur
+    from .models.defocus_gan import DefocusGenerator, DefocusMapNet, LearnableBlurKernel, PatchDiscriminator
+    from .models.gkmnet.gkmnet import GKMNet
+    from .models.hqsnet.hqsnet import HQSNet
+    from .models.kpac.kpac import KPACNet
+    from .models.nrknet.nrknet import NRKNet
     from .net import Net, Outputs, RangeWarning
-    from .nrknet import NRKNet
-    from .official import load_official
-    from .protocols import EVALUATION_PROTOCOLS
     from .registry import create
-    from .saving import describe, load, pretrained, save
-    from .summaries import summary
+    from .tools.summaries import summary
     from .training import TrainConfig, train
+    from .weights.official import load_official
+    from .weights.saving import describe, load, pretrained, save
 
 _HOMES = {
-    "EVALUATION_PROTOCOLS": "protocols",
-    "GKMNet": "gkmnet",
-    "NRKNet": "nrknet",
-    "KPACNet": "kpac",
-    "HQSNet": "hqsnet",
-    "DefocusGenerator": "defocus_gan",
-    "DefocusMapNet": "defocus_gan",
-    "LearnableBlurKernel": "defocus_gan",
-    "PatchDiscriminator": "defocus_gan",
+    "EVALUATION_PROTOCOLS": "evaluation.protocols",
+    "GKMNet": "models.gkmnet.gkmnet",
+    "NRKNet": "models.nrknet.nrknet",
+    "KPACNet": "models.kpac.kpac",
+    "HQSNet": "models.hqsnet.hqsnet",
+    "DefocusGenerator": "models.defocus_gan",
+    "DefocusMapNet": "models.defocus_gan",
+    "LearnableBlurKernel": "models.defocus_gan",
+    "PatchDiscriminator": "models.defocus_gan",
     "Net": "net",
     "Outputs": "net",
     "RangeWarning": "net",
-    "TilingWarning": "deblurring",
+    "TilingWarning": "inference.deblurring",
     "TrainConfig": "training",
     "create": "registry",
-    "deblur": "deblurring",
-    "describe": "saving",
-    "evaluate": "evaluation",
-    "load": "saving",
-    "load_official": "official",
-    "pretrained": "saving",
-    "save": "saving",
-    "summary": "summaries",
+    "deblur": "inference.deblurring",
+    "describe": "weights.saving",
+    "evaluate": "evaluation.evaluate",
+    "load": "weights.saving",
+    "load_official": "weights.official",
+    "pretrained": "weights.saving",
+    "save": "weights.saving",
+    "summary": "tools.summaries",
     "train": "training",
 }
 

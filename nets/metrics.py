@@ -10,12 +10,12 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from .blocks import check_choice
+from .layers.blocks import check_choice
+from .layers.precision import exact
 from .losses.classifiers import Weights, alexnet, load_strictly, read_weights, squeezenet
 from .losses.pointwise import check_pair
 from .losses.similarity import Window
 from .losses.similarity import ssim as _ssim
-from .precision import exact
 
 __all__ = ["LPIPS", "PROTOCOLS", "LPIPSNet", "LPIPSRange", "Protocol", "lpips", "mae", "protocol", "psnr", "ssim"]
 __dir__ = __all__.copy  # what completion offers

@@ -15,14 +15,14 @@ from .net import Net
 __all__ = ["NETS", "create", "nearest", "net_class"]
 
 NETS: dict[str, str] = {
-    "gkmnet": "nets.gkmnet:GKMNet",
-    "nrknet": "nets.nrknet:NRKNet",
-    "kpac": "nets.kpac:KPACNet",
-    "hqsnet": "nets.hqsnet:HQSNet",
-    "defocusgan_generator": "nets.defocus_gan.generator:DefocusGenerator",
-    "defocusgan_map": "nets.defocus_gan.map_net:DefocusMapNet",
-    "defocusgan_blur": "nets.defocus_gan.blur_kernel:LearnableBlurKernel",
-    "defocusgan_discriminator": "nets.defocus_gan.discriminator:PatchDiscriminator",
+    "gkmnet": "nets.models.gkmnet.gkmnet:GKMNet",
+    "nrknet": "nets.models.nrknet.nrknet:NRKNet",
+    "kpac": "nets.models.kpac.kpac:KPACNet",
+    "hqsnet": "nets.models.hqsnet.hqsnet:HQSNet",
+    "defocusgan_generator": "nets.models.defocus_gan.generator:DefocusGenerator",
+    "defocusgan_map": "nets.models.defocus_gan.map_net:DefocusMapNet",
+    "defocusgan_blur": "nets.models.defocus_gan.blur_kernel:LearnableBlurKernel",
+    "defocusgan_discriminator": "nets.models.defocus_gan.discriminator:PatchDiscriminator",
 }
 """Name to ``module:Class``; a module is imported when one of its networks is asked for. Your own networks may join:
 ``NETS["mine"] = "my_package.my_module:MyNet"``."""

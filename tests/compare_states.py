@@ -19,7 +19,7 @@ import blurphys as bp
 import nets
 import solvers
 import synth
-from nets.demo import restore
+from nets.classical.demo import restore
 
 SIZE = (96, 128)
 SEED = 20240229

@@ -64,7 +64,7 @@ def network(name: str) -> np.ndarray:
     import torch
 
     from nets import create, load_official
-    from nets.official import OFFICIAL_NETS
+    from nets.weights.official import OFFICIAL_NETS
 
     def state(shapes: Any, taps_last: bool) -> dict[str, Any]:
         gain = GAIN.get(name, 1.5)
@@ -120,7 +120,7 @@ def operators() -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Write the file, and say what it holds."""
-    from nets.official import OFFICIAL_NETS
+    from nets.weights.official import OFFICIAL_NETS
 
     found = operators() | {name: network(name) for name in (*OFFICIAL_NETS, *OWN)}
     for name, array in found.items():

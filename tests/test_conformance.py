@@ -44,7 +44,7 @@ def matvec(matrix: np.ndarray, x: np.ndarray, shape) -> np.ndarray:
 
 ELSEWHERE = {
     "blurphys.adapters.foreign.Foreign",  # the functions of others: test_linalg.py
-    "nets.recursive_kernels.ColourPairs",  # tensors of three colours alone: test_nrknet.py
+    "nets.models.nrknet.recursive_kernels.ColourPairs",  # tensors of three colours alone: test_nrknet.py
 }
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nets.official import OFFICIAL_NETS
 from nets.registry import NETS
+from nets.weights.official import OFFICIAL_NETS
 from tests import goldens
 
 TOLERANCE = 1e-6  # in units of the largest stored number; they are rounded to single precision

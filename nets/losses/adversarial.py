@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from ..blocks import check_choice
-from ..precision import exact
+from ..layers.blocks import check_choice
+from ..layers.precision import exact
 from .pointwise import check_pair
 
 __all__ = ["PenaltyNorm", "adversarial_loss", "defocus_weight", "discriminator_loss", "gradient_penalty"]

@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from ..blocks import check_choice, resized
-from ..precision import exact
-from ..resampling import halved
+from ..layers.blocks import check_choice, resized
+from ..layers.precision import exact
+from ..layers.resampling import halved
 from .classifiers import Weights, load_strictly, read_weights, vgg19
 from .pointwise import check_pair
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from blurphys.importing import imported, names_code
 
-from ..blocks import check_choice
+from ..layers.blocks import check_choice
+from ..layers.resampling import Resampling
 from ..net import Outputs
-from ..resampling import Resampling
 from .adversarial import adversarial_loss
 from .features import PyramidLoss, VGGLoss
 from .pointwise import FrequencyNorm, frequency, l2, mae, total_variation

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from ..layers.resampling import Resampling, Role, pyramid
 from ..net import Outputs, cropped, padded
-from ..resampling import Resampling, Role, pyramid
 from .pointwise import l2
 
 __all__ = ["matched", "multi_scale", "weighted"]
@@ -24,7 +24,7 @@ def matched(
     estimates : sequence of Tensors
         Estimate t is of shape (B, C, ceil(H / 2^t), ceil(W / 2^t)).
     rule : {"antialiased", "gkmnet", "nrknet"}
-        See `nets.resampling.pyramid`.
+        See `nets.layers.resampling.pyramid`.
     role : {"input", "target"}
         As what the image is made smaller.
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..blocks import check_choice
-from ..precision import exact
+from ..layers.blocks import check_choice
+from ..layers.precision import exact
 from .pointwise import check_pair
 
 __all__ = ["Window", "ssim", "ssim_loss"]

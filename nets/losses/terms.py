@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
 
-from ..blocks import check_choice
+from ..layers.blocks import check_choice
+from ..layers.resampling import Resampling
 from ..net import Outputs
-from ..resampling import Resampling
 from .features import PyramidLoss
 from .pointwise import frequency, l2, mae
 from .scales import matched, multi_scale, weighted

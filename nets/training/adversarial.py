@@ -49,7 +49,7 @@ class Adversarial(Task):
         self.forward: Any = torch.compile(self.generator) if config.compile else self.generator
 
     def _map_net(self) -> Net | None:
-        from ..saving import load
+        from ..weights.saving import load
 
         if self.settings.map_net is None:
             return None
@@ -71,7 +71,7 @@ class Adversarial(Task):
 
     def guidance(self, moment: Moment) -> float:
         """Return the weight of the guide."""
-        from ..defocus_gan.generator import annealed_weight
+        from ..models.defocus_gan.generator import annealed_weight
 
         since = moment.steps_since(self.settings.annealing_from)
         return annealed_weight(since, self.settings.annealing_forwards) if since > 0 else 1.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blurphys.publishing import publish
 
-from ..saving import TRAINING, write_tensors
+from ..weights.saving import TRAINING, write_tensors
 from .optimisers import NonFiniteLossError
 
 if TYPE_CHECKING:

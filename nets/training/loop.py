@@ -321,14 +321,14 @@ class _Run:
         self.machine.wait()
 
     def _best_is_published(self) -> bool:
-        from ..saving import describe
+        from ..weights.saving import describe
 
         files = [self.out / f"{role}-best.safetensors" for role in self.task.published]
         return all(file.exists() and describe(file).notes["step"] == self.progress.best_step for file in files)
 
     def _publish(self, suffix: str, done: int) -> list[Path]:
         """Write the networks as they are now, for `nets.load`."""
-        from ..saving import save
+        from ..weights.saving import save
 
         files = [self.out / f"{role}{suffix}.safetensors" for role in self.task.published]
         if self.machine.first:
@@ -350,7 +350,7 @@ class _Run:
 
     def _load_best(self, role: str) -> None:
         """Load the best network on the first process."""
-        from ..saving import load_weights
+        from ..weights.saving import load_weights
 
         file = self.out / f"{role}-best.safetensors"
         if not self.machine.first:

@@ -26,7 +26,7 @@ Measured = dict[str, Tensor]
 def build_net(config: NetConfig) -> Net:
     """Build a network, with weights from a file if one is named."""
     from ..registry import create
-    from ..saving import load_weights
+    from ..weights.saving import load_weights
 
     net = create(config.name, **config.arguments)
     if config.start_from is not None:

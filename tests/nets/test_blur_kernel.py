@@ -9,8 +9,8 @@ import torch
 from torch.func import functional_call
 
 import blurphys as bp
-from nets.defocus_gan import LearnableBlurKernel
-from nets.defocus_gan.blur_kernel import half_width, initial_kernel
+from nets.models.defocus_gan import LearnableBlurKernel
+from nets.models.defocus_gan.blur_kernel import half_width, initial_kernel
 
 
 def double(**options):

@@ -10,10 +10,10 @@ import torch
 from blurphys.boundary import BOUNDARIES
 from blurphys.engines import reference
 from blurphys.engines.autograd import FAMILIES
-from nets.decompositions import PLAIN, decompositions
-from nets.exporting import export, foreign
-from nets.precision_report import difference, report
 from nets.registry import NETS, create
+from nets.tools.decompositions import PLAIN, decompositions
+from nets.tools.exporting import export, foreign
+from nets.tools.precision_report import difference, report
 from tests.profiles import NIGHTLY
 
 SMALL = {

@@ -15,11 +15,11 @@ from typer.main import get_command
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.commands.errors import run_safely
-from nets.deblur_command import deblur as command
-from nets.deblurring import TilingWarning, deblur
+from nets.commands.demo.deblur import deblur as command
+from nets.inference.deblurring import TilingWarning, deblur
 from nets.net import Net, check_images, cropped, padded
 from nets.registry import NETS
-from nets.saving import load, save
+from nets.weights.saving import load, save
 from synth.io import read_image, write_image
 
 
@@ -148,7 +148,7 @@ def test_large_images_are_tiled_by_themselves(net, rng, monkeypatch):
     net.register_forward_hook(lambda _, images, __: sizes.append(tuple(images[0].shape[-2:])))
     deblur(net, image)
     assert sizes == [(40, 50)]
-    module = import_module("nets.deblurring")
+    module = import_module("nets.inference.deblurring")
     monkeypatch.setattr(module, "WHOLE", 1999)
     monkeypatch.setattr(module, "TILE", 16)
     sizes.clear()

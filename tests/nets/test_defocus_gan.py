@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from nets.defocus_gan import (
+from nets.models.defocus_gan import (
     STAGES,
     DefocusGenerator,
     DefocusMapNet,
@@ -18,7 +18,7 @@ from nets.defocus_gan import (
     guide_masks,
     map_net,
 )
-from nets.defocus_gan.blocks import BranchLayers
+from nets.models.defocus_gan.blocks import BranchLayers
 from nets.net import RangeWarning
 
 WIDTH = 4

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import blurphys as bp
-import nets.demo
+import nets.classical.demo
 import synth
 from blurphys.cli import application
-from nets.demo import quality, restore
+from nets.classical.demo import quality, restore
 from synth.io import write_array, write_image
 
 
@@ -159,7 +159,7 @@ def test_demo_leaves_both_files_or_none(error, failing, pair, tmp_path, monkeypa
         raise error
 
     before = set(tmp_path.iterdir())
-    monkeypatch.setattr(nets.demo, failing, fail)
+    monkeypatch.setattr(nets.classical.demo, failing, fail)
     result = run("demo", *pair, "--max-radius", 2, "--out", tmp_path / "demo.h5")
     assert result.exit_code == (130 if isinstance(error, KeyboardInterrupt) else 2), result.output
     assert "Traceback" not in result.output and ".part" not in result.output
@@ -173,7 +173,7 @@ def test_demo_replaces_both_files_or_none(pair, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(nets.demo, "figure", fail)
+    monkeypatch.setattr(nets.classical.demo, "figure", fail)
     result = run("demo", *pair, "--max-radius", 2, "--out", tmp_path / "demo.h5", "--force")
     assert result.exit_code == 2 and "demo.h5 and " in result.output and "the disk is full" in result.output
     assert (tmp_path / "demo.h5").read_text() == (tmp_path / "demo.png").read_text() == "old"

@@ -17,12 +17,12 @@ import synth
 import synth.datasets
 from blurphys.colour import linear_to_srgb
 from blurphys.commands.errors import run_safely
-from nets.evaluate_command import evaluate as command
-from nets.evaluation import evaluate
+from nets.commands.demo.evaluate import evaluate as command
+from nets.evaluation.evaluate.evaluate import evaluate
+from nets.evaluation.evaluate.protocols import EVALUATION_PROTOCOLS
 from nets.net import Net
-from nets.protocols import EVALUATION_PROTOCOLS
 from nets.registry import NETS
-from nets.saving import save
+from nets.weights.saving import save
 from synth.io import write_image
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 import blurphys as bp
-from nets.gaussian_bank import GaussianBank, official_bank
+from nets.models.gkmnet.gaussian_bank import GaussianBank, official_bank
 
 BANKS = {
     "official": (tuple(i / 4 for i in range(22)), (1, 3, 3, 3, *(n for n in range(5, 22, 2) for _ in "ab"))),

@@ -8,12 +8,12 @@ from torch.nn import functional
 
 import blurphys as bp
 import solvers
-from nets.blocks import doubled, resized
-from nets.gaussian_bank import GaussianBank, official_bank
-from nets.gkm_coefficients import Backbone, CoefficientNet
-from nets.gkmnet import GKMNet, from_official, official_name, official_shapes
+from nets.layers.blocks import doubled, resized
+from nets.layers.triplet_attention import TripletAttention
+from nets.models.gkmnet.coefficients import Backbone, CoefficientNet
+from nets.models.gkmnet.gaussian_bank import GaussianBank, official_bank
+from nets.models.gkmnet.gkmnet import GKMNet, from_official, official_name, official_shapes
 from nets.net import RangeWarning
-from nets.triplet_attention import TripletAttention
 from solvers import saved_bytes
 
 BANKS = {"official": official_bank(), "paper": bp.gkm_bank(21)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nets.defocus_gan import annealed_weight, blur_kernel, discriminator, generator, map_net
+from nets.models.defocus_gan import annealed_weight, blur_kernel, discriminator, generator, map_net
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 TOLERANCE = 2e-5

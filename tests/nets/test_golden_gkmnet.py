@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nets.gaussian_bank import GaussianBank
-from nets.gkmnet import GKMNet, from_official, official_shapes
+from nets.models.gkmnet.gaussian_bank import GaussianBank
+from nets.models.gkmnet.gkmnet import GKMNet, from_official, official_shapes
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 TOLERANCE = 2e-5

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from nets.kpac import KPACNet, from_official, official_shapes
-from nets.kpac_blocks import DownConv
+from nets.models.kpac.blocks import DownConv
+from nets.models.kpac.kpac import KPACNet, from_official, official_shapes
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 CONFIGS = {"2level": {"levels": 2}, "3level": {"levels": 3}, "dual": {"levels": 3, "dual": True}}

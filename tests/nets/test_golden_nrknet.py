@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nets.blocks import set_bn_stats
-from nets.nrknet import NRKNet, from_official, official_shapes
+from nets.layers.blocks import set_bn_stats
+from nets.models.nrknet.nrknet import NRKNet, from_official, official_shapes
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 TOLERANCE = 2e-5

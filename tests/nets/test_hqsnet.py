@@ -10,10 +10,10 @@ from torch.nn import functional
 
 import solvers
 from nets import losses
-from nets.denoiser import ResidualDenoiser
-from nets.gaussian_bank import GaussianBank
-from nets.hqsnet import HQSNet
-from nets.resampling import halved
+from nets.layers.resampling import halved
+from nets.models.gkmnet.gaussian_bank import GaussianBank
+from nets.models.hqsnet.denoiser import ResidualDenoiser
+from nets.models.hqsnet.hqsnet import HQSNet
 
 
 def count(net):

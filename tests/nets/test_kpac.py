@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from nets.kpac import KPACNet, from_official, official_shapes
-from nets.kpac_blocks import AtrousConvs, DownConv, ResidualBlock
+from nets.models.kpac.blocks import AtrousConvs, DownConv, ResidualBlock
+from nets.models.kpac.kpac import KPACNet, from_official, official_shapes
 from nets.net import RangeWarning
 from nets.registry import create
 

@@ -9,10 +9,10 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from nets import losses
+from nets.layers.resampling import pyramid
 from nets.losses.classifiers import VGG19_LAYERS, vgg19
 from nets.losses.scales import matched
 from nets.net import Outputs
-from nets.resampling import pyramid
 from synth.dataset import FIELDS
 
 

@@ -11,8 +11,8 @@ from torch.utils.data import ConcatDataset, Subset
 import blurphys as bp
 import synth
 from blurphys.colour import linear_to_srgb
-from nets.evaluation import evaluate
-from nets.solve import from_dataset
+from nets.classical.solve import from_dataset
+from nets.evaluation.evaluate.evaluate import evaluate
 from nets.training.data import Draw, Samples
 from nets.training.records import DataConfig
 from synth.preview import preview

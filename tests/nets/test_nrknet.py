@@ -10,8 +10,14 @@ from torch.nn import functional
 
 import blurphys as bp
 import solvers
-from nets.nrknet import NRKNet
-from nets.recursive_kernels import Blur, FullKernels, GaussianKernels, RecursiveKernels, SeparableKernels
+from nets.models.nrknet.nrknet import NRKNet
+from nets.models.nrknet.recursive_kernels import (
+    Blur,
+    FullKernels,
+    GaussianKernels,
+    RecursiveKernels,
+    SeparableKernels,
+)
 
 KINDS = {
     "recursive": RecursiveKernels,

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nets.blocks import BatchNorm
+from nets.layers.blocks import BatchNorm
 from nets.net import Net
-from nets.npz_arrays import read_npz
-from nets.official import OFFICIAL_NETS, _shapes, load_official
+from nets.weights.npz_arrays import read_npz
+from nets.weights.official import OFFICIAL_NETS, _shapes, load_official
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 
@@ -386,7 +386,7 @@ def test_refuses_archives_that_are_no_arrays(tmp_path, members, message):
 
 
 def test_refuses_archives_that_unpack_to_too_much(tmp_path, monkeypatch):
-    monkeypatch.setattr("nets.npz_arrays.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("nets.weights.npz_arrays.MOST_BYTES", 1 << 20)
     file = tmp_path / "large.npz"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", bytes(1 << 20))

@@ -15,9 +15,9 @@ import blurphys as bp
 import synth
 from blurphys.cli import application
 from blurphys.colour import srgb_to_linear
-from nets.saving import save
-from nets.solve import from_image
-from nets.solve_command import _mask
+from nets.classical.solve import from_image
+from nets.commands.demo.solve import _mask
+from nets.weights.saving import save
 from synth.io import read_image, write_array, write_image
 from tests.nets.test_deblurring import Identity, registered
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from nets.resampling import halved, pyramid, rounded
+from nets.layers.resampling import halved, pyramid, rounded
 
 
 def image(*shape, seed=0):

@@ -8,10 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nets import saving
 from nets.net import Net
 from nets.registry import NETS, create
-from nets.saving import TRAINING, describe, load, load_weights, pretrained, save, write_tensors
+from nets.weights import saving
+from nets.weights.saving import TRAINING, describe, load, load_weights, pretrained, save, write_tensors
 
 
 class Tiny(Net):

@@ -7,10 +7,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import blurphys as bp
 from nets.net import Net
-from nets.operator_costs import Cost, cost_of
-from nets.published import COST_RULES, PUBLISHED, by_rule
 from nets.registry import create
-from nets.summaries import summary
+from nets.tools.operator_costs import Cost, cost_of
+from nets.tools.published import COST_RULES, PUBLISHED, by_rule
+from nets.tools.summaries import summary
 
 H, W = 20, 30
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 import nets.training
-from nets.saving import load
-from nets.train_command import train
+from nets.commands.demo.train import train
+from nets.weights.saving import load
 from tests.nets.training_cases import write_dpdd
 
 RECIPE = """

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nets.saving import describe, load
 from nets.training import NonFiniteLossError, TrainConfig, train
 from nets.training.checkpoint import Progress, differing_setting, read_state, write_state
 from nets.training.data import Samples
@@ -16,6 +15,7 @@ from nets.training.optimisers import Average, Moment, scheduled
 from nets.training.parallel import Parallel
 from nets.training.records import DataConfig
 from nets.training.supervised import Supervised
+from nets.weights.saving import describe, load
 from tests.nets.training_cases import supervised, validation, write_dpdd
 
 CPU = Parallel(0, 1, torch.device("cpu"))

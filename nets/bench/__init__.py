@@ -1,0 +1,1 @@
+"""`blurphys bench-nets`: the networks' physics beside its straightforward formulations."""

@@ -1,0 +1,1 @@
+"""The commands that need networks or, like `demo` and `solve`, both synth and solvers."""

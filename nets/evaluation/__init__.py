@@ -1,0 +1,1 @@
+"""Named protocols: which data, which convention of PSNR and SSIM, and what a method scored."""

@@ -1,0 +1,1 @@
+"""Photos of any size through a network."""

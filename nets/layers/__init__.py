@@ -1,0 +1,1 @@
+"""Layers and rules that several networks are made of."""

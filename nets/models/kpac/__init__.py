@@ -1,0 +1,1 @@
+"""KPAC: kernel-sharing parallel atrous convolutions, the inverse-kernel route as a network."""

@@ -1,0 +1,1 @@
+"""NRKNet: unrolled steps on recursive kernels whose maps and atoms are learned."""
