@@ -15,7 +15,7 @@ import typer
 
 from blurphys.notes import say_note
 
-from .deblur import Job, check_views, restored
+from .deblur_photo import Job, check_views, restored
 from .errors import command_message
 
 if TYPE_CHECKING:

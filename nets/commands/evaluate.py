@@ -95,7 +95,7 @@ def evaluate(
 
     from ..classical.solve import load_blur
     from ..evaluation.evaluate import evaluate as measure
-    from .deblur import loaded
+    from .deblur_photo import loaded
 
     if out is not None:
         if out.suffix.lower() not in (".json", ".csv"):

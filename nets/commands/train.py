@@ -97,7 +97,7 @@ def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | No
     A validation, and the restarts that need one, stay where its data are told or lie in the folder, and where the
     folder is the one that the configuration names. Otherwise it is on the folder's own val/, or left out.
     """
-    from ..training.reading import READER
+    from ..training.settings.reading import READER
 
     place = ("path", *READER)
     table = values.get("data")

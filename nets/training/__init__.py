@@ -5,11 +5,11 @@
     report = nets.train("my.toml")  # or a mapping, a TrainConfig, the name of a recipe
 """
 
-from .config import TrainConfig
 from .loop import TrainReport, train
 from .optimisers import NonFiniteLossError
 from .parallel import AgreedError, started_first
-from .reading import changed_settings, read_settings, recipes, with_settings
+from .settings.config import TrainConfig
+from .settings.reading import changed_settings, read_settings, recipes, with_settings
 
 __all__ = [
     "AgreedError",

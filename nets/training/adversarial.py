@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..losses.adversarial import defocus_weight, discriminator_loss, gradient_penalty
 from ..net import Net, Outputs
-from .config import TrainConfig
 from .optimisers import Moment
 from .parallel import Parallel
+from .settings.config import TrainConfig
 from .task import Batch, Measured, Task, build_net, mean_psnr, run_net, without_gradient
 from .terms import Terms
 

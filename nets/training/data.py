@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .reading import making
-from .records import DataConfig
+from .settings.reading import making
+from .settings.records import DataConfig
 from .stopping import leave_interrupts
 
 __all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]

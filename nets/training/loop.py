@@ -19,11 +19,11 @@ from blurphys.progress import progress as shown_progress
 from blurphys.publishing import publish
 
 from .checkpoint import Progress, digest, read_state, write_state
-from .config import TrainConfig
 from .data import Batches, Samples, stacked
 from .log import Log, psnr_text
 from .optimisers import Moment, NonFiniteLossError, scheduled
 from .parallel import AgreedError, Parallel, parallel
+from .settings.config import TrainConfig
 from .stopping import Stop, StoppedError, stoppable
 from .task import Batch, Task, mean_psnr
 

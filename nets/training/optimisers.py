@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .records import OptimiserConfig
+from .settings.records import OptimiserConfig
 
 Value = TypeVar("Value")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..losses.pointwise import mae, total_variation
-from .config import TrainConfig
 from .optimisers import Moment, scheduled
 from .parallel import Parallel
+from .settings.config import TrainConfig
 from .task import Batch, Measured, Task, build_net, mean_psnr, run_net, without_gradient
 
 __all__ = ["Reblurring"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .config import TrainConfig
 from .optimisers import Moment
 from .parallel import Parallel
+from .settings.config import TrainConfig
 from .task import Batch, Measured, Task, build_net, mean_psnr, run_net
 from .terms import Terms
 

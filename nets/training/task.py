@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..net import Net, Outputs
-from .config import TrainConfig
 from .optimisers import Average, Moment, NonFiniteLossError, adam, scheduled, update
 from .parallel import Parallel
-from .records import NetConfig
+from .settings.config import TrainConfig
+from .settings.records import NetConfig
 
 __all__ = ["Batch", "Measured", "Task", "build_net", "mean_psnr", "run_net", "without_gradient"]
 

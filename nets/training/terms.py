@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..net import Outputs
 from .optimisers import Moment
-from .records import LossConfig
+from .settings.records import LossConfig
 
 __all__ = ["Terms"]
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import synth
 from nets.training.data import Draw, Samples
-from nets.training.records import DataConfig
+from nets.training.settings.records import DataConfig
 from synth.io import read_image, write_image
 from tests.nets.test_evaluation import run as evaluate
 from tests.nets.test_train_command import RECIPE

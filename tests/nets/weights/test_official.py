@@ -19,7 +19,7 @@ from nets.net import Net
 from nets.weights.npz_arrays import read_npz
 from nets.weights.official import OFFICIAL_NETS, _shapes, load_official
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
 
 golden = pytest.mark.skipif(
     not (REFERENCE / "golden" / "formula.py").is_file(),

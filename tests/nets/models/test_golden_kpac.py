@@ -12,7 +12,7 @@ from torch import nn
 from nets.models.kpac.blocks import DownConv
 from nets.models.kpac.kpac import KPACNet, from_official, official_shapes
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
 CONFIGS = {"2level": {"levels": 2}, "3level": {"levels": 3}, "dual": {"levels": 3, "dual": True}}
 
 pytestmark = pytest.mark.skipif(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "learn_to_deblur.py"
+SCRIPT = Path(__file__).parents[3] / "examples" / "learn_to_deblur.py"
 MARGIN_DB = 0.15  # the short form itself gains half a decibel; here it takes fewer steps
 
 

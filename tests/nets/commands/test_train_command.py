@@ -12,7 +12,7 @@ import typer
 import nets.training
 from nets.commands.demo.train import train
 from nets.weights.saving import load
-from tests.nets.training_cases import write_dpdd
+from tests.nets.training.cases import write_dpdd
 
 RECIPE = """
 steps = 3

@@ -11,7 +11,7 @@ from nets.training.log import Log
 from nets.training.optimisers import Moment
 from nets.training.parallel import Parallel
 from nets.training.reblurring import Reblurring
-from tests.nets.training_cases import adversarial, reblurring, write_dpdd
+from tests.nets.training.cases import adversarial, reblurring, write_dpdd
 
 CPU = Parallel(0, 1, torch.device("cpu"))
 

@@ -11,7 +11,7 @@ import torch
 from nets.layers.blocks import set_bn_stats
 from nets.models.nrknet.nrknet import NRKNet, from_official, official_shapes
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
 TOLERANCE = 2e-5
 
 

@@ -14,7 +14,7 @@ from nets.losses import create_loss
 from nets.training import TrainConfig
 from nets.training.terms import Terms
 from synth.io import read_image, write_image
-from tests.nets.training_cases import supervised, write_dpdd
+from tests.nets.training.cases import supervised, write_dpdd
 
 CODE = """
 import blurphys as bp, nets, torch

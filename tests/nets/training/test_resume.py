@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import nets.training.loop as loop
 from nets.training import train
 from nets.training.log import Log
-from tests.nets.training_cases import adversarial, reblurring, supervised, validation, write_dpdd
+from tests.nets.training.cases import adversarial, reblurring, supervised, validation, write_dpdd
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from .fields import plain
 
 __all__ = ["RECIPES", "changed_settings", "making", "read_settings", "recipes", "with_settings"]
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def recipes() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from blurphys.colour import linear_to_srgb
 from nets.classical.solve import from_dataset
 from nets.evaluation.evaluate.evaluate import evaluate
 from nets.training.data import Draw, Samples
-from nets.training.records import DataConfig
+from nets.training.settings.records import DataConfig
 from synth.preview import preview
 from tests.nets.test_evaluation import run
 

@@ -13,10 +13,10 @@ from nets.training.checkpoint import Progress, differing_setting, read_state, wr
 from nets.training.data import Samples
 from nets.training.optimisers import Average, Moment, scheduled
 from nets.training.parallel import Parallel
-from nets.training.records import DataConfig
+from nets.training.settings.records import DataConfig
 from nets.training.supervised import Supervised
 from nets.weights.saving import describe, load
-from tests.nets.training_cases import supervised, validation, write_dpdd
+from tests.nets.training.cases import supervised, validation, write_dpdd
 
 CPU = Parallel(0, 1, torch.device("cpu"))
 

@@ -10,7 +10,7 @@ import torch
 
 from nets.models.defocus_gan import annealed_weight, blur_kernel, discriminator, generator, map_net
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
 TOLERANCE = 2e-5
 SUMS = {
     "generator": 154646.7784,

@@ -12,7 +12,7 @@ from torch import multiprocessing
 from nets.training import train
 from nets.training.log import Log
 from nets.training.parallel import parallel, started_first
-from tests.nets.training_cases import adversarial, reblurring, supervised, validation, write_dpdd
+from tests.nets.training.cases import adversarial, reblurring, supervised, validation, write_dpdd
 
 WORLD = 2
 

@@ -11,7 +11,7 @@ import torch
 from nets.models.gkmnet.gaussian_bank import GaussianBank
 from nets.models.gkmnet.gkmnet import GKMNet, from_official, official_shapes
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
 TOLERANCE = 2e-5
 
 
