@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.nets.test_compile_export import SMALL, made
+from tests.nets.tools.test_compile_export import SMALL, made
 
 
 def gradients(net, images):

@@ -11,7 +11,7 @@ from PIL import Image
 from nets.commands.demo.deblur_folder import pictures_in, result_names
 from nets.weights.saving import save
 from synth.io import read_image, write_image
-from tests.nets.test_deblurring import Identity, Local, photo, registered, run
+from tests.nets.inference.test_deblurring import Identity, Local, photo, registered, run
 
 __all__ = ["registered"]  # a fixture for every test here
 

@@ -12,9 +12,9 @@ import synth
 from nets.training.data import Draw, Samples
 from nets.training.settings.records import DataConfig
 from synth.io import read_image, write_image
-from tests.nets.test_evaluation import run as evaluate
-from tests.nets.test_train_command import RECIPE
-from tests.nets.test_train_command import run as train
+from tests.nets.commands.test_train_command import RECIPE
+from tests.nets.commands.test_train_command import run as train
+from tests.nets.evaluation.test_evaluation import run as evaluate
 
 SIZE = (20, 24)
 

@@ -19,7 +19,7 @@ from nets.classical.solve import from_image
 from nets.commands.demo.solve import _mask
 from nets.weights.saving import save
 from synth.io import read_image, write_array, write_image
-from tests.nets.test_deblurring import Identity, registered
+from tests.nets.inference.test_deblurring import Identity, registered
 
 __all__ = ["registered"]
 

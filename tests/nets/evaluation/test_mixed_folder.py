@@ -16,7 +16,7 @@ from nets.evaluation.evaluate.evaluate import evaluate
 from nets.training.data import Draw, Samples
 from nets.training.settings.records import DataConfig
 from synth.preview import preview
-from tests.nets.test_evaluation import run
+from tests.nets.evaluation.test_evaluation import run
 
 ORDERS = (("lin", "srgb"), ("srgb", "lin"))
 
