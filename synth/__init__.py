@@ -10,19 +10,19 @@
 """
 
 from . import datasets, io, noise, optics, scenes
-from .camera import Camera, Imperfections
-from .camera_file import read_camera
-from .distortion import RadialDistortion
-from .folder_reader import open
-from .generate import Report, generate, replay
-from .merging import merge
-from .operators import OperatorWarning, operator_of
-from .render import Sample, render
+from .camera.camera import Camera, Imperfections
+from .camera.distortion import RadialDistortion
+from .camera.file import read_camera
+from .camera.sensor import Sensor, ToneCurve
+from .dataset.folder import open
+from .dataset.training_set import Dataset
+from .generation.generate import Report, generate, replay
+from .generation.merging import merge
+from .generation.operators import OperatorWarning, operator_of
+from .generation.shards import resume, verify
+from .generation.splitting import split_scenes
+from .rendering.render import Sample, render
 from .scenes import Layer, Scene
-from .sensor import Sensor, ToneCurve
-from .shards import resume, verify
-from .splitting import split_scenes
-from .training_set import Dataset
 
 __all__ = [
     "Camera",

@@ -16,12 +16,12 @@ import numpy as np
 import blurphys as bp
 from blurphys.bench import opponents
 
-from . import shards
-from .camera import Camera
-from .generate import generate
-from .layering import layers_of
+from .camera.camera import Camera
+from .generation import shards
+from .generation.generate import generate
 from .noise import ShotReadNoise
-from .render import Model, check_model, render
+from .rendering.layering import layers_of
+from .rendering.render import Model, check_model, render
 from .scenes import Scene, with_background
 
 __all__ = ["STEPS", "Finding", "Results", "made_up_scene", "measure"]

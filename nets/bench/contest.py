@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import solvers
 from blurphys.bench.memory import peak
-from solvers.bench.contest.contest import Finding, photo
+from solvers.bench.contest import Finding, photo
 
 from ..models.gkmnet.gkmnet import GKMNet
 from ..models.hqsnet.hqsnet import HQSNet

@@ -235,7 +235,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
         No such file, sample or view; no dataset; an operator for images of another shape.
     """
     import synth
-    from synth.operators import noise_of
+    from synth.generation.operators import noise_of
 
     views = ("left", "right") if view == "dual" else (view,)
     with synth.open(path) as data:

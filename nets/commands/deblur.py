@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synth import options as o
+from synth.commands import options as o
 
 from .deblur_photo import Job, loaded, restored
 from .errors import without_owner

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from synth import options as o
+from synth.commands import options as o
 
 if TYPE_CHECKING:
     from ..classical.demo import Restoration

@@ -12,7 +12,7 @@ import typer
 
 from blurphys.colour import srgb_to_linear
 from blurphys.importing import code_and_file
-from synth import options as o
+from synth.commands import options as o
 
 from .errors import say_notes, without_owner
 
@@ -150,7 +150,7 @@ def evaluate(
 
 def _protocol_of(path: Path) -> str:
     """The protocol of data that are no published set."""
-    from synth.dataset import CONFIG
+    from synth.dataset.reader import CONFIG
     from synth.datasets import Pairs
 
     from ..evaluation.protocols import EVALUATION_PROTOCOLS

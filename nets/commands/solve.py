@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from blurphys.notes import say_note
-from synth import options as o
+from synth.commands import options as o
 
 if TYPE_CHECKING:
     from ..classical.solve import Given, Report

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blurphys.notes import say_note
-from synth import options as o
+from synth.commands import options as o
 
 from .errors import command_message, without_owner
 
@@ -131,7 +131,7 @@ _TOLD = frozenset({"validation", *(f"validation.data{name}" for name in ("", ".p
 
 def _places(data: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Settings for the data of a folder, and for those of its own val/ where it has one beside train/."""
-    from synth.dataset import CONFIG
+    from synth.dataset.reader import CONFIG
     from synth.datasets import Pairs
 
     train, val = data / "train", data / "val"

@@ -12,7 +12,7 @@ import numpy as np
 
 from blurphys.publishing import PathLike
 
-from .._index import row_of
+from ..dataset.index import row_of
 from ..io import Encoding, read_array, read_image
 
 __all__ = ["FolderDataset", "files_in", "found_root", "natural", "paired_by_key", "paired_by_order", "read_plane"]

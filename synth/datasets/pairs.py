@@ -11,8 +11,8 @@ import numpy as np
 
 from blurphys.publishing import PathLike
 
-from .._formats import upright_size
 from ..io import Encoding, PictureWarning
+from ..io.formats import upright_size
 from ._folders import FolderDataset, Rows, files_in, natural, paired_by_key
 
 __all__ = ["Pairs"]

@@ -1,6 +1,6 @@
 """Sharp photographs with a depth for every pixel, readers for RGB-D sets as they lie, and scenes drawn by rule."""
 
-from ..depth import Stereo
+from ..io.depth import Stereo
 from .background import with_background
 from .folders import from_files, read_folder
 from .motorcycle import stereo_motorcycle

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..depth import Stereo, read_depth
 from ..io import Axes, Encoding, read_image
+from ..io.depth import Stereo, read_depth
 from .scene import Scene
 
 __all__ = ["from_files", "holds_pair", "read_folder"]
@@ -65,7 +65,7 @@ def read_folder(
         ``color.png`` + ``depth.png`` (ICL-NUIM, TUM), ``im2.png`` + ``disp2.png`` (Middlebury 2003), ``l.png``,
         ``r.png`` + ``d.png`` (dual pixel with depth camera).
     depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
-        Overrides the unit that the layout implies, see `synth.depth.to_metres`.
+        Overrides the unit that the layout implies, see `synth.io.depth.to_metres`.
     stereo : Stereo, optional
         Overrides the rig that turns disparity into depth.
     encoding : {"srgb", "linear"}, optional
@@ -146,7 +146,7 @@ def from_files(
     image, depth : path
         What `synth.io.read_image` and `synth.io.read_depth` read.
     depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
-        Unit of the depth file, see `synth.depth.to_metres`; only ``.dpt`` files need none.
+        Unit of the depth file, see `synth.io.depth.to_metres`; only ``.dpt`` files need none.
     stereo : Stereo, optional
         The rig, with ``depth_unit="disparity"``.
     encoding : {"srgb", "linear"}, optional

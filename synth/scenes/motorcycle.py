@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..depth import Stereo, to_metres
+from ..io.depth import Stereo, to_metres
 from .scene import Scene
 
 __all__ = ["MOTORCYCLE", "stereo_motorcycle"]

@@ -14,8 +14,8 @@ import numpy as np
 
 from blurphys.publishing import PathLike, existing_file
 
-from ..depth import Stereo, to_metres
 from ..io import read_array, read_image
+from ..io.depth import Stereo, to_metres
 from .scene import Scene
 
 if TYPE_CHECKING:

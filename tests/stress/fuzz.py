@@ -169,8 +169,8 @@ def targets(folder: Path) -> dict[str, Target]:
     """Make the whole files, and what reads them."""
     import synth
     from synth import io
-    from synth.dataset import CONFIG, read_config
-    from synth.shards import MANIFEST, read_manifest
+    from synth.dataset.reader import CONFIG, read_config
+    from synth.generation.shards import MANIFEST, read_manifest
 
     rng = np.random.Generator(np.random.Philox(1))
     made: dict[str, list[bytes]] = {"png": [], "pfm": [], "dpt": []}

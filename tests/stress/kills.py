@@ -73,7 +73,7 @@ def run_for(arguments: list[str], early: float, late: float, *, everyone: bool) 
 def check(folder: Path, known: dict[str, str], reference: Path) -> list[str]:
     """Compare what is published with what was, and with the reference; adds to `known` what is new."""
     import synth
-    from synth.shards import check_shard, read_manifest
+    from synth.generation.shards import check_shard, read_manifest
 
     problems, now = [], published(folder)
     for line in read_manifest(folder):
@@ -105,7 +105,7 @@ def one_round(
 ) -> tuple[Counter[str], list[str]]:
     """Kill up to `kills` times on the way to one whole dataset."""
     import synth
-    from synth.merging import difference
+    from synth.generation.merging import difference
 
     workers, everyone = MODES[mode]
     seen: Counter[str] = Counter()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import blurphys as bp
-from synth.aperture import by_aperture, pupil_points, sampled_psf
+from synth.rendering.aperture import by_aperture, pupil_points, sampled_psf
 
 HEIGHT, WIDTH = 120, 156
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 import synth
-from synth._writing import writing
+from synth.dataset.writer import writing
 
 N, H, W = 6, 20, 28
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -13,12 +13,12 @@ import pytest
 
 import blurphys as bp
 import synth
-from synth.dataset import CONFIG, config_sum
-from synth.layering import layers_of
-from synth.merging import merge
+from synth.dataset.reader import CONFIG, config_sum
+from synth.generation.merging import merge
+from synth.generation.recipe import Recipe, make_recipe, sample_of, sources_of
+from synth.generation.shards import MANIFEST, read_manifest, resume, verify
 from synth.noise import ShotReadNoise
-from synth.recipe import Recipe, make_recipe, sample_of, sources_of
-from synth.shards import MANIFEST, read_manifest, resume, verify
+from synth.rendering.layering import layers_of
 
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=90.0)
 CAMERA = synth.Camera(lens=LENS, pupil=bp.Pupil.disk(split=0.3), noise=ShotReadNoise.typical(1e-3), max_radius=4.0)
@@ -182,7 +182,7 @@ def test_a_rig_goes_into_the_recipe_and_back(tmp_path):
 def _orphan(root):
     from multiprocessing import get_context
 
-    from synth._workers import begin_worker
+    from synth.generation.workers import begin_worker
 
     pool = ProcessPoolExecutor(1, get_context("spawn"), begin_worker, (1, os.getpid()))
     print(pool.submit(os.getpid).result(), flush=True)

@@ -15,9 +15,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 import synth
-from synth import _writing
-from synth._writing import writing
-from synth.dataset import FORMAT, VERSION
+from synth.dataset import writer as _writing
+from synth.dataset.reader import FORMAT, VERSION
+from synth.dataset.writer import writing
 
 N, H, W = 5, 20, 28
 CONFIGURATION = {"camera": {"pupil": {"angle": 0.0}}, "seed": 0}
@@ -231,7 +231,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, compression, limit):
     script = f"""
         import resource
         import numpy as np
-        from synth._writing import writing
+        from synth.dataset.writer import writing
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
         try:
             with writing(
@@ -306,7 +306,7 @@ def test_ctrl_c_while_hdf5_writes_is_exit_code_130_without_a_trace(tmp_path, sig
     """A real signal in the middle of a call of HDF5, in a program of its own: a crash at its end would show here."""
     script = f"""
         import os, signal, sys
-        from synth import _writing
+        from synth.dataset import writer as _writing
         from blurphys.cli import main
         signal.signal(signal.SIGINT, signal.default_int_handler)
         put, close, count = _writing._Stream._put, _writing._Stream.close, 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synth import io
-from synth.depth import Stereo, read_depth, to_metres
+from synth.io.depth import Stereo, read_depth, to_metres
 
 RIG = Stereo(focal_px=1000.0, baseline_m=0.2, doffs=10.0)
 

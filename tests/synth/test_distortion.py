@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from synth.distortion import RadialDistortion
+from synth.camera.distortion import RadialDistortion
 
 BARREL = RadialDistortion.iccv2021(0)
 IDENTITY = RadialDistortion(0, 0, 0)

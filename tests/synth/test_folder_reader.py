@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 
 import synth
-from synth import folder_reader as module
-from synth._writing import writing
-from synth.dataset import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, Reader, read_config, shard_name
-from synth.folder_reader import FolderReader
+from synth.dataset import folder as module
+from synth.dataset.folder import FolderReader
+from synth.dataset.reader import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, Reader, read_config, shard_name
+from synth.dataset.writer import writing
 
 COUNTS, H, W = [2, 1, 3, 2], 24, 30
 N = sum(COUNTS)

@@ -12,7 +12,7 @@ import pytest
 import blurphys as bp
 import synth
 from synth import Camera, Scene
-from synth.generate import Stage, stream
+from synth.generation.generate import Stage, stream
 from synth.noise import ShotReadNoise
 
 CAMERA = Camera(

@@ -26,17 +26,17 @@ def file_bytes(kind):
     rng = np.random.default_rng(7)
     if kind in ("png8", "png16"):
         dtype = np.uint8 if kind == "png8" else np.uint16
-        return io._png.encode(rng.integers(0, np.iinfo(dtype).max, (6, 7, 3)).astype(dtype))
+        return io.png.encode(rng.integers(0, np.iinfo(dtype).max, (6, 7, 3)).astype(dtype))
     if kind in ("jpeg", "webp", "tiff"):
         stream = bytes_io.BytesIO()
         Image.fromarray(rng.integers(0, 255, (16, 24, 3), dtype=np.uint8)).save(stream, kind.upper())
         return stream.getvalue()
     values = rng.random((5, 6)).astype("<f4")
     if kind == "pfm":
-        return io._formats.encode_pfm(values)
+        return io.formats.encode_pfm(values)
     if kind == "dpt":
         return b"PIEH" + np.array([6, 5], "<i4").tobytes() + values.tobytes()
-    return io._formats.encode_npy(values)
+    return io.formats.encode_npy(values)
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 import blurphys as bp
 from synth import Camera, Layer, Scene, render
-from synth.layering import layers_of
 from synth.noise import ShotReadNoise
+from synth.rendering.layering import layers_of
 from synth.scenes import with_background
 from tests.profiles import examples
 

@@ -9,9 +9,9 @@ import pytest
 
 import blurphys as bp
 import synth
-from synth.merging import merge
+from synth.generation.merging import merge
+from synth.generation.shards import rebuild, resume, verify
 from synth.noise import ShotReadNoise
-from synth.shards import rebuild, resume, verify
 
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=90.0)
 CAMERA = synth.Camera(

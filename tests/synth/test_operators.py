@@ -10,8 +10,8 @@ import pytest
 import blurphys as bp
 import synth
 from synth import Camera, Imperfections, OperatorWarning, RadialDistortion, Sensor, ToneCurve, operator_of
+from synth.generation.operators import noise_of
 from synth.noise import ShotReadNoise
-from synth.operators import noise_of
 
 H, W = 40, 56
 QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")

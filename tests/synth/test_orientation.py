@@ -97,7 +97,7 @@ def test_where_the_shape_cannot_tell_the_rule_is_said(orientation, words, tmp_pa
 
 
 def test_numbers_that_mean_nothing_turn_nothing(tmp_path):
-    plain = io._png.encode(SCENE)
+    plain = io.png.encode(SCENE)
     for number in (0, 9, 255):
         body = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, number, 0, 0)
         (tmp_path / "a.png").write_bytes(plain[:33] + chunk(b"eXIf", body) + plain[33:])
@@ -107,7 +107,7 @@ def test_numbers_that_mean_nothing_turn_nothing(tmp_path):
 
 
 def test_an_exif_chunk_behind_the_pixels_counts_too(tmp_path):
-    plain = io._png.encode(np.array(stored_as(SCENE, 6)))
+    plain = io.png.encode(np.array(stored_as(SCENE, 6)))
     body = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
     (tmp_path / "a.png").write_bytes(plain[:-12] + chunk(b"eXIf", body) + plain[-12:])
     assert np.array_equal(io.read_array(tmp_path / "a.png"), SCENE)

@@ -11,8 +11,9 @@ import tifffile
 from PIL import Image, ImageCms
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
-from synth import _png, io
-from synth._colour import from_icc, from_primaries, gamma
+from synth import io
+from synth.io import png as _png
+from synth.io.colour import from_icc, from_primaries, gamma
 from tests.synth.test_png import chunk
 
 RAMP = np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[None, :, None], 3, axis=-1)

@@ -9,8 +9,8 @@ import pytest
 import blurphys as bp
 import synth
 from synth import Camera, Scene
+from synth.generation.preview import _psfs, preview
 from synth.noise import ShotReadNoise
-from synth.preview import _psfs, preview
 
 H, W = 24, 30
 CAMERA = Camera(

@@ -14,8 +14,19 @@ from hypothesis import strategies as st
 import blurphys as bp
 import synth
 from synth import Camera, Scene
+from synth.generation.recipe import (
+    DRAWN,
+    SPLITS,
+    Recipe,
+    Source,
+    Stage,
+    make_recipe,
+    prepared,
+    sample_of,
+    sources_of,
+    stream,
+)
 from synth.noise import ShotReadNoise
-from synth.recipe import DRAWN, SPLITS, Recipe, Source, Stage, make_recipe, prepared, sample_of, sources_of, stream
 
 H, W = 24, 30
 CAMERA = Camera(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from synth import Scene, io, scenes
-from synth.depth import Stereo
+from synth.io.depth import Stereo
 
 
 def make(H=6, W=9, name="made"):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blurphys.colour import linear_to_srgb
+from synth.camera.sensor import FILTERS, Sensor, ToneCurve, bayer_demosaic, bayer_mosaic, dequantise, quantise
 from synth.noise import ShotReadNoise
-from synth.sensor import FILTERS, Sensor, ToneCurve, bayer_demosaic, bayer_mosaic, dequantise, quantise
 
 PATTERNS = ("rggb", "bggr", "grbg", "gbrg")
 METHODS = ("bilinear", "malvar")

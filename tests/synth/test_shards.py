@@ -22,11 +22,13 @@ import pytest
 import blurphys as bp
 import synth
 from blurphys.locking import BusyError, locked
-from synth import Camera, Scene, _writing, shards
-from synth.dataset import CONFIG, FIELDS, VIRTUAL
-from synth.merging import difference, merge
+from synth import Camera, Scene
+from synth.dataset import writer as _writing
+from synth.dataset.reader import CONFIG, FIELDS, VIRTUAL
+from synth.generation import shards
+from synth.generation.merging import difference, merge
+from synth.generation.shards import MANIFEST, Storage, check_shard, read_manifest, rebuild, resume, verify
 from synth.noise import ShotReadNoise
-from synth.shards import MANIFEST, Storage, check_shard, read_manifest, rebuild, resume, verify
 
 SAMPLES, SHARD, H, W = 5, 2, 24, 30
 SHARDS = ["shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
@@ -545,7 +547,7 @@ def test_too_much_clamping_stops_and_less_goes_on(tmp_path):
         make(tmp_path / "a", max_clamped=0.01)
     assert not (tmp_path / "a").exists()
     with pytest.MonkeyPatch.context() as patch:  # where it shows only while rendering
-        patch.setattr("synth.shards.check_foreseen", lambda recipe, limit: None)
+        patch.setattr("synth.generation.shards.check_foreseen", lambda recipe, limit: None)
         with pytest.raises(ValueError, match=r"% of the pixels of known depth were clamped"):
             make(tmp_path / "a", max_clamped=0.01)
     assert len(list((tmp_path / "a").glob("shard*"))) < len(SHARDS)

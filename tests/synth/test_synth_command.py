@@ -14,9 +14,9 @@ import blurphys as bp
 import synth
 from blurphys import cli
 from synth import Camera
-from synth.dataset import CONFIG
+from synth.dataset.reader import CONFIG
+from synth.generation.shards import MANIFEST, read_manifest
 from synth.noise import ShotReadNoise
-from synth.shards import MANIFEST, read_manifest
 
 SHARDS = ["shard-00000.h5", "shard-00001.h5"]
 SMALL = Camera(
@@ -328,7 +328,7 @@ def test_views_and_angle(photos, tmp_path):
 
 
 def test_two_at_once_and_the_folders_that_were_taken(copy, photos, tmp_path):
-    from synth.shards import _locked
+    from synth.generation.shards import _locked
 
     with _locked(copy):
         assert "another process is making this dataset; wait for it" in refused(*generate_arguments(photos, copy))
@@ -348,7 +348,7 @@ def test_repair_rebuilds_the_manifest(copy, made):
 
 
 def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
-    from synth import shards
+    from synth.generation import shards
 
     whole = shards.make_shard
 
@@ -380,7 +380,7 @@ def test_a_scene_that_went_away_or_changed(photos, tmp_path):
         else:
             shutil.rmtree(root / "first")
             write_scene(root / "first", seed=9)
-        from synth.recipe import _loaded
+        from synth.generation.recipe import _loaded
 
         _loaded.cache_clear()
         sentence = refused("resume", tmp_path / name)

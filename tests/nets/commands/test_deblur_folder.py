@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nets.commands.demo.deblur_folder import pictures_in, result_names
+from nets.commands.deblur_folder import pictures_in, result_names
 from nets.weights.saving import save
 from synth.io import read_image, write_image
 from tests.nets.inference.test_deblurring import Identity, Local, photo, registered, run
@@ -177,7 +177,7 @@ def test_an_interrupt_says_how_to_go_on(done, folder, monkeypatch):
 
 
 def test_an_interrupt_between_two_photos_loses_none(folder, monkeypatch):
-    from nets.commands.demo import deblur_folder
+    from nets.commands import deblur_folder
 
     real = deblur_folder.restored
 

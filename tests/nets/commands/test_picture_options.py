@@ -16,7 +16,7 @@ import synth
 from blurphys.cli import application
 from blurphys.colour import srgb_to_linear
 from nets.classical.solve import from_image
-from nets.commands.demo.solve import _mask
+from nets.commands.solve import _mask
 from nets.weights.saving import save
 from synth.io import read_image, write_array, write_image
 from tests.nets.inference.test_deblurring import Identity, registered

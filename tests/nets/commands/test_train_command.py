@@ -10,7 +10,7 @@ import pytest
 import typer
 
 import nets.training
-from nets.commands.demo.train import train
+from nets.commands.train import train
 from nets.weights.saving import load
 from tests.nets.training.cases import write_dpdd
 

@@ -17,9 +17,9 @@ import synth
 import synth.datasets
 from blurphys.colour import linear_to_srgb
 from blurphys.commands.errors import run_safely
-from nets.commands.demo.evaluate import evaluate as command
-from nets.evaluation.evaluate.evaluate import evaluate
-from nets.evaluation.evaluate.protocols import EVALUATION_PROTOCOLS
+from nets.commands.evaluate import evaluate as command
+from nets.evaluation.evaluate import evaluate
+from nets.evaluation.protocols import EVALUATION_PROTOCOLS
 from nets.net import Net
 from nets.registry import NETS
 from nets.weights.saving import save

@@ -12,10 +12,10 @@ import blurphys as bp
 import synth
 from blurphys.colour import linear_to_srgb
 from nets.classical.solve import from_dataset
-from nets.evaluation.evaluate.evaluate import evaluate
+from nets.evaluation.evaluate import evaluate
 from nets.training.data import Draw, Samples
 from nets.training.settings.records import DataConfig
-from synth.preview import preview
+from synth.generation.preview import preview
 from tests.nets.evaluation.test_evaluation import run
 
 ORDERS = (("lin", "srgb"), ("srgb", "lin"))

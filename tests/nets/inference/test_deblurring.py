@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.commands.errors import run_safely
-from nets.commands.demo.deblur import deblur as command
+from nets.commands.deblur import deblur as command
 from nets.inference.deblurring import TilingWarning, deblur
 from nets.net import Net, check_images, cropped, padded
 from nets.registry import NETS

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import blurphys as bp
 import solvers
 from solvers import Status
-from solvers.preconditioners.approximate_inverses.tiles import Tiles
+from solvers.preconditioners.tiles import Tiles
 from tests import problems
 from tests.profiles import examples
 from tests.strategies import NAMESPACES, to_namespace, to_numpy

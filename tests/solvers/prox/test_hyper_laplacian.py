@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solvers.prox.total_variation.hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
+from solvers.prox.hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
 from tests import problems
 from tests.profiles import examples
 from tests.strategies import NAMESPACES, to_namespace, to_numpy

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skimage.restoration import denoise_tv_chambolle
 
 import solvers
-from solvers.prox.total_variation.total_variation import denoiser, nonnegative
+from solvers.prox.total_variation import denoiser, nonnegative
 from tests import problems
 from tests.profiles import examples
 from tests.strategies import NAMESPACES, to_namespace, to_numpy

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solvers.prox.total_variation.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
+from solvers.prox.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from tests import problems
 from tests.profiles import examples
 from tests.strategies import NAMESPACES, to_namespace, to_numpy

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import solvers
 from solvers import Status
-from solvers.prox.total_variation.total_variation import nonnegative
-from solvers.prox.total_variation.wavelet import l1_wavelet
+from solvers.prox.total_variation import nonnegative
+from solvers.prox.wavelet import l1_wavelet
 from solvers.splitting.fista import FISTAState, fista, fista_init, fista_step
 from tests import problems
 from tests.profiles import examples

@@ -13,7 +13,7 @@ import numpy as np
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.frozen import freeze
 
-from .noise import ShotReadNoise
+from ..noise import ShotReadNoise
 
 __all__ = [
     "Curve",

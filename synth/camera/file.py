@@ -14,9 +14,9 @@ from typing import Any
 import blurphys as bp
 from blurphys.publishing import PathLike, existing_file
 
+from ..noise import ShotReadNoise
 from .camera import Camera, Imperfections, pupil_from_dict, pupil_to_dict
 from .distortion import RadialDistortion
-from .noise import ShotReadNoise
 from .sensor import Sensor, ToneCurve
 
 __all__ = ["camera_named", "is_camera_file", "read_camera"]

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
+from ..camera.camera import Camera
+from ..camera.file import camera_named
+from ..generation.generate import MAX_CLAMPED
+from ..generation.recipe import MIN_VALID
+from ..io import Encoding
+from ..rendering.render import VIEWS, Model
 from . import options as o
-from .camera import Camera
-from .camera_file import camera_named
-from .generate import MAX_CLAMPED
-from .io import Encoding
-from .recipe import MIN_VALID
-from .render import VIEWS, Model
 
 __all__ = ["app"]
 
@@ -122,7 +122,7 @@ def generate(
     Example: blurphys synth generate --scenes photos/ --camera canon-r6ii --samples 1000 --seed 7 --workers 4
     --shard-size 100 --size 512x512 --out data
     """
-    from . import generate as run
+    from .. import generate as run
 
     if out.suffix.lower() in (".h5", ".hdf5") and out.exists():
         raise FileExistsError(f"{out} exists already; name another file, or delete it")
@@ -167,7 +167,7 @@ def _fitted(
     max_radius: float | None,
 ) -> Camera:
     """Fit a camera to these scenes, or to 64 of them."""
-    from .recipe import sources_of
+    from ..generation.recipe import sources_of
 
     sources = sources_of(scenes, depth_unit=depth_unit, encoding=encoding, size=size)
     looked_at = sources[:: -(-len(sources) // 64)]
@@ -188,8 +188,8 @@ def resume(
 
     Example: blurphys synth resume data --workers 4
     """
-    from .dataset import read_config
-    from .shards import resume as run
+    from ..dataset.reader import read_config
+    from ..generation.shards import resume as run
 
     total = sum(read_config(folder)["shards"])
     limit: Any = "stored" if max_clamped is None else max_clamped
@@ -208,8 +208,8 @@ def verify(
 
     Example: blurphys synth verify data
     """
-    from .dataset import read_config
-    from .shards import verify as run
+    from ..dataset.reader import read_config
+    from ..generation.shards import verify as run
 
     shards = 1 if folder.is_file() else len(read_config(folder)["shards"])
     with _counted("verify", shards) as advance:
@@ -230,7 +230,7 @@ def repair(folder: _FOLDER, workers: _WORKERS = 1) -> None:
 
     Example: blurphys synth repair data
     """
-    from .shards import rebuild
+    from ..generation.shards import rebuild
 
     resume(folder, workers)
     typer.echo(f"{folder}: manifest of {rebuild(folder)} shards")
@@ -245,7 +245,7 @@ def merge(
 
     Example: blurphys synth merge photos leaves --out both
     """
-    from .merging import merge as run
+    from ..generation.merging import merge as run
 
     total = run(list(folders), out)
     typer.echo(f"wrote {out}: {total} samples of {len(folders)} datasets")
@@ -259,7 +259,7 @@ def diff(
 
     Example: blurphys synth diff data copy
     """
-    from .merging import difference
+    from ..generation.merging import difference
 
     found = difference(one, other)
     for line in found:
@@ -280,7 +280,7 @@ def preview(
 
     Example: blurphys synth preview data --out preview.png
     """
-    from .preview import preview as run
+    from ..generation.preview import preview as run
 
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder or file {folder}")
@@ -319,7 +319,7 @@ def _as_options() -> Iterator[None]:
 @contextmanager
 def _goes_on(out: Path) -> Iterator[None]:
     """Say after Ctrl-C what to do next."""
-    from .dataset import CONFIG
+    from ..dataset.reader import CONFIG
 
     try:
         yield

@@ -1,4 +1,4 @@
-"""Writing a dataset file: the schema of `synth.dataset`, filled sample by sample."""
+"""Writing a dataset file: the schema of `synth.dataset.reader`, filled sample by sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from blurphys.publishing import PathLike, publish, uninterrupted
 
-from .dataset import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
+from .reader import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
 
 __all__ = ["Writer", "library_version", "put_text", "writing"]
 

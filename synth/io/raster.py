@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from . import _colour
-from ._colour import Colour
-from ._orientation import TAG, Layout, from_exif, upright
+from . import colour
+from .colour import Colour
+from .orientation import TAG, Layout, from_exif, upright
 
 __all__ = ["MAX_BYTES", "Stored", "decode_jpeg", "decode_tiff", "decode_webp", "is_tiff", "is_webp", "layout_of"]
 
@@ -130,15 +130,15 @@ def _exif_of(image: Any) -> Any:
 def _colour_of(exif: Any, profile: bytes | None, channels: int) -> Colour | None:
     """What the profile says, else what the camera wrote, else None."""
     if profile:
-        return _colour.from_icc(profile, channels)
+        return colour.from_icc(profile, channels)
     if channels == 3 and exif.get_ifd(_INTEROP_FOLDER).get(_INTEROP_INDEX) == "R03":
-        return _colour.ADOBE_RGB
+        return colour.ADOBE_RGB
     space = exif.get_ifd(_PHOTO_FOLDER).get(_COLOUR_SPACE)
     if space == 2 and channels == 3:
-        return _colour.ADOBE_RGB
+        return colour.ADOBE_RGB
     if space == 0xFFFF:
-        return _colour.unknown("an uncalibrated colour space and no profile")
-    return _colour.SRGB if space == 1 else None
+        return colour.unknown("an uncalibrated colour space and no profile")
+    return colour.SRGB if space == 1 else None
 
 
 def layout_of(stream: BinaryIO, kind: str) -> Layout:
@@ -186,7 +186,7 @@ def decode_tiff(data: bytes) -> Stored:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"TIFF file is damaged or cut short ({reason})") from None
     channels = 1 if values.ndim == 2 or values.shape[-1] == 2 else 3
-    said = _colour.from_icc(bytes(profile), channels) if profile else None
+    said = colour.from_icc(bytes(profile), channels) if profile else None
     return Stored(values, orientation, said, exact=page.compression not in (6, 7))
 
 

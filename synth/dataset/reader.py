@@ -40,11 +40,11 @@ import numpy as np
 
 from blurphys.publishing import PathLike, existing_file
 
-from ._index import row_of
-from ._window import inside
+from .._window import inside
+from .index import row_of
 
 if TYPE_CHECKING:
-    from .camera import Camera
+    from ..camera.camera import Camera
 
 __all__ = [
     "CACHE",
@@ -316,7 +316,7 @@ class Reader:
 
     def camera(self, index: int) -> Camera:
         """Return the camera that sample `index` was rendered with."""
-        from .camera import Camera
+        from ..camera.camera import Camera
 
         return Camera.from_dict(self.configuration["camera"]).with_parameters(self.parameters(index))
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from blurphys.publishing import PathLike, existing_file
 
-from . import _png
-from ._colour import from_png
-from ._orientation import Layout, from_exif, of_companion, upright
-from ._raster import Stored, decode_jpeg, decode_tiff, decode_webp, is_tiff, is_webp, layout_of
+from . import png
+from .colour import from_png
+from .orientation import Layout, from_exif, of_companion, upright
+from .raster import Stored, decode_jpeg, decode_tiff, decode_webp, is_tiff, is_webp, layout_of
 
 __all__ = ["Stored", "encode_npy", "encode_pfm", "layout", "read_array", "read_stored", "turning", "upright_size"]
 
@@ -80,7 +80,7 @@ def read_stored(path: PathLike) -> Stored:
     file = existing_file(path)
     data = file.read_bytes()
     try:
-        if data.startswith(_png.SIGNATURE):
+        if data.startswith(png.SIGNATURE):
             return decode_png(data)
         if data.startswith(_JPEG_SIGNATURE):
             return decode_jpeg(data)
@@ -117,8 +117,8 @@ def layout(path: PathLike) -> Layout:
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         head = data[:16]
         try:
-            if head.startswith(_png.SIGNATURE):
-                return Layout(_png.size(data[:33]), _png_orientation(_png.ancillary(data)))
+            if head.startswith(png.SIGNATURE):
+                return Layout(png.size(data[:33]), _png_orientation(png.ancillary(data)))
             for told, kind in ((head.startswith(_JPEG_SIGNATURE), "JPEG"), (is_webp(head), "WEBP")):
                 if told:
                     return layout_of(stream, kind)
@@ -169,8 +169,8 @@ _FOREIGN = {
 
 def decode_png(data: bytes) -> Stored:
     """PNG of one picture, with its eXIf orientation and what it says about colour."""
-    values = _png.decode(data)
-    chunks = _png.ancillary(data)
+    values = png.decode(data)
+    chunks = png.ancillary(data)
     frames = int.from_bytes(chunks.get(b"acTL", b"")[:4], "big")
     if frames > 1:
         raise ValueError(f"PNG: expected one picture, got an animation of {frames} frames; save the frame you want")

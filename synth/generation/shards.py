@@ -4,7 +4,7 @@
 
     DIR/config.json        the first file written: the recipe, the storage, and how many samples each shard holds
     DIR/manifest.jsonl     one line for each published shard, appended; rebuilt from the shards where it is lost
-    DIR/shard-00000.h5     a dataset file of its own (`synth.dataset`); `*.h5.part` while it is being written
+    DIR/shard-00000.h5     a dataset file of its own (`synth.dataset.reader`); `*.h5.part` while it is being written
     DIR/dataset.h5         the whole as one virtual HDF5 file, made when the last shard is there
     DIR/.lock              held by the process that makes shards
 
@@ -31,10 +31,7 @@ from typing import Any, Literal
 from blurphys.locking import BusyError, locked
 from blurphys.publishing import PathLike, RefusedError, publish, refusal, refused, uninterrupted
 
-from ._virtual import make_virtual
-from ._workers import elsewhere
-from ._writing import library_version, writing
-from .dataset import (
+from ..dataset.reader import (
     CONFIG,
     FOLDER_FORMAT,
     FOLDER_VERSION,
@@ -45,9 +42,12 @@ from .dataset import (
     read_config,
     shard_name,
 )
+from ..dataset.virtual import make_virtual
+from ..dataset.writer import library_version, writing
+from ..rendering.render import Sample
 from .generate import Report, Tally, check_foreseen
 from .recipe import Recipe, optics_of, sample_of
-from .render import Sample
+from .workers import elsewhere
 
 __all__ = [
     "MANIFEST",

@@ -11,7 +11,7 @@ import numpy as np
 from blurphys.colour import linear_to_srgb
 from blurphys.publishing import PathLike, publish
 
-from .folder_reader import open as open_dataset
+from ..dataset.folder import open as open_dataset
 
 __all__ = ["preview"]
 

@@ -11,13 +11,13 @@ import typer
 
 import blurphys as bp
 
-from . import scenes
-from .camera import Camera
-from .camera_file import camera_named, is_camera_file
-from .depth import Stereo
-from .io import Axes, Encoding
-from .noise import ShotReadNoise
-from .scenes import Scene
+from .. import scenes
+from ..camera.camera import Camera
+from ..camera.file import camera_named, is_camera_file
+from ..io import Axes, Encoding
+from ..io.depth import Stereo
+from ..noise import ShotReadNoise
+from ..scenes import Scene
 
 __all__ = [
     "camera_from",

@@ -16,9 +16,9 @@ import numpy as np
 from blurphys.publishing import PathLike
 from blurphys.pupil import DIRECTIONS
 
-from ._index import row_of
-from .dataset import Reader
-from .folder_reader import FolderReader, open
+from .folder import FolderReader, open
+from .index import row_of
+from .reader import Reader
 
 __all__ = ["Dataset"]
 

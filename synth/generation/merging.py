@@ -13,11 +13,11 @@ import numpy as np
 
 from blurphys.publishing import PathLike, refusal
 
-from ._virtual import make_virtual
-from ._writing import library_version
-from .dataset import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, Reader, read_config, shard_name
-from .folder_reader import FolderReader
-from .folder_reader import open as open_dataset
+from ..dataset.folder import FolderReader
+from ..dataset.folder import open as open_dataset
+from ..dataset.reader import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, Reader, read_config, shard_name
+from ..dataset.virtual import make_virtual
+from ..dataset.writer import library_version
 from .shards import config_text, difference_of, rebuild, sync, verify
 
 __all__ = ["difference", "merge"]

@@ -11,12 +11,12 @@ import numpy as np
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.publishing import PathLike, publish, publish_together
 
-from . import _formats, _png
-from ._colour import LINEAR, SRGB, Colour
-from ._formats import read_array, read_stored, turning
-from ._orientation import PictureWarning, upright
-from ._raster import Stored
+from . import formats, png
+from .colour import LINEAR, SRGB, Colour
 from .depth import Stereo, read_depth, to_metres
+from .formats import read_array, read_stored, turning
+from .orientation import PictureWarning, upright
+from .raster import Stored
 
 __all__ = [
     "Axes",
@@ -347,7 +347,7 @@ def _encoded(path: PathLike, image: np.ndarray, *, bits: Literal[8, 16], linear:
     if linear:
         planes = linear_to_srgb(planes)
     levels = np.rint(planes * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
-    return _png.encode(levels.transpose(1, 2, 0))
+    return png.encode(levels.transpose(1, 2, 0))
 
 
 def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -> None:
@@ -374,13 +374,13 @@ def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -
     suffix = str(path).lower().rpartition(".")[2]
     values = np.asarray(array)
     if suffix == "png":
-        data = _png.encode(values)
+        data = png.encode(values)
     elif suffix == "pfm":
         if values.dtype != np.float32:
             raise TypeError(f"PFM: expected float32 values, got {values.dtype}")
-        data = _formats.encode_pfm(values)
+        data = formats.encode_pfm(values)
     elif suffix == "npy":
-        data = _formats.encode_npy(values)
+        data = formats.encode_npy(values)
     else:
         raise ValueError(f"write_array: expected a name ending in .png, .pfm or .npy, got {path}")
     with publish(path, overwrite=overwrite) as part:

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .camera import Camera
-from .scenes import Layer, Scene
+from ..camera.camera import Camera
+from ..scenes import Layer, Scene
 
 __all__ = ["Layers", "layers_of"]
 

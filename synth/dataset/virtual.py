@@ -8,8 +8,8 @@ from typing import Any
 
 from blurphys.publishing import publish
 
-from ._writing import put_text
-from .dataset import CHECKSUMS, FIELDS, VIRTUAL, shard_name
+from .reader import CHECKSUMS, FIELDS, VIRTUAL, shard_name
+from .writer import put_text
 
 __all__ = ["make_virtual"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from blurphys.publishing import PathLike
 
+from ..scenes import Scene
 from .recipe import SPLITS
-from .scenes import Scene
 
 __all__ = ["split_scenes"]
 

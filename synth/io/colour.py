@@ -17,7 +17,7 @@ import numpy as np
 
 from blurphys.colour import srgb_to_linear
 
-from ._png import inflated
+from .png import inflated
 
 __all__ = ["ADOBE_RGB", "LINEAR", "SRGB", "Colour", "from_icc", "from_png", "from_primaries", "gamma", "unknown"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from blurphys.publishing import PathLike
 
-from ._formats import read_array
+from .formats import read_array
 
 __all__ = ["UNITS", "Stereo", "metres_per_unit", "read_depth", "to_metres"]
 

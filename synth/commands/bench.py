@@ -38,7 +38,7 @@ def bench_synth(
         if file.exists() and not force:
             raise FileExistsError(f"{file} exists already; --force replaces it")
         refuse_existing(file, overwrite=force)
-    from .bench import STEPS, measure
+    from ..bench import STEPS, measure
 
     with progress("bench-synth", total=STEPS) as advance:
         results = measure((int(parts[0]), int(parts[1])), say=advance)

@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from blurphys.publishing import PathLike, refuse_existing
 
-from ._writing import writing
-from .camera import Camera
-from .folder_reader import open as open_dataset
-from .io import Encoding
+from ..camera.camera import Camera
+from ..dataset.folder import open as open_dataset
+from ..dataset.writer import writing
+from ..io import Encoding
+from ..rendering.render import VIEWS, Sample
+from ..scenes import Scene
 from .recipe import (
     MIN_VALID,
     SPLITS,
@@ -30,8 +32,6 @@ from .recipe import (
     sources_of,
     stream,
 )
-from .render import VIEWS, Sample
-from .scenes import Scene
 
 __all__ = [
     "MAX_CLAMPED",
@@ -185,12 +185,12 @@ def generate(
     Parameters
     ----------
     scenes : Scene, str, path, or a sequence of them
-        Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such; names are those of `synth.recipe.DRAWN`
-        and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes of different splits apart: no
-        scene may be in two.
+        Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such; names are those of
+        `synth.generation.recipe.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
+        of different splits apart: no scene may be in two.
     out : path
-        A name ending in .h5 or .hdf5: one file, see `synth.dataset`. Any other: a folder of shards, see Notes and
-        ``docs/dataset.md``.
+        A name ending in .h5 or .hdf5: one file, see `synth.dataset.reader`. Any other: a folder of shards, see Notes
+        and ``docs/dataset.md``.
     camera : Camera
         Each sample draws its settings from the camera's ranges.
     samples : int
@@ -221,7 +221,7 @@ def generate(
         Whether to store the coverage of each layer where scenes have exact layers, as drawn ones do. Photographs have
         none: data sets of them alone are the same either way.
     depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
-        Of all folders, overriding what their layout implies, see `synth.depth.to_metres`.
+        Of all folders, overriding what their layout implies, see `synth.io.depth.to_metres`.
     encoding : {"srgb", "linear"}, optional
         What the numbers of all photographs in folders mean, overriding what the files say.
     shard_size : int
@@ -269,7 +269,7 @@ def generate(
     -----
     A sample has images (3, H, W) in units of white, linear light unless the camera has a tone curve: `all_in_focus` and
     the `views`; ``defocus_map`` (H, W), signed radius in px; ``depth_m`` (H, W), metres; ``valid`` (H, W); with layers
-    ``alpha`` (L, H, W). `synth.dataset` has all of it.
+    ``alpha`` (L, H, W). `synth.dataset.reader` has all of it.
 
     A folder holds ``config.json`` (what it is to hold; written first), ``shard-00000.h5`` and so on, each a file of
     `shard_size` samples that can be read alone, ``manifest.jsonl`` (a line for each shard), ``dataset.h5`` (all of them

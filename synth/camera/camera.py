@@ -13,10 +13,10 @@ import numpy as np
 import blurphys as bp
 from blurphys.frozen import freeze
 
-from . import optics
+from .. import optics
+from ..noise import ShotReadNoise
+from ..scenes import Scene
 from .distortion import RadialDistortion
-from .noise import ShotReadNoise
-from .scenes import Scene
 from .sensor import Sensor, ToneCurve
 
 __all__ = ["Camera", "Imperfections", "pupil_from_dict", "pupil_to_dict"]

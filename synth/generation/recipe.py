@@ -20,13 +20,13 @@ import numpy as np
 import blurphys as bp
 from blurphys.publishing import PathLike
 
-from . import scenes as scene_readers
-from .camera import Camera
-from .depth import Stereo, metres_per_unit
-from .io import Encoding
-from .render import VIEWS, Model, Sample, blurred, check_model, check_views, exposed
-from .scenes import Scene, with_background
-from .scenes.folders import holds_pair
+from .. import scenes as scene_readers
+from ..camera.camera import Camera
+from ..io import Encoding
+from ..io.depth import Stereo, metres_per_unit
+from ..rendering.render import VIEWS, Model, Sample, blurred, check_model, check_views, exposed
+from ..scenes import Scene, with_background
+from ..scenes.folders import holds_pair
 
 __all__ = [
     "DRAWN",

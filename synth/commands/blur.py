@@ -51,8 +51,8 @@ def blur(
     Example: blurphys blur --image rgb.png --depth depth.png --depth-unit mm --focal-length 50 --f-number 2
     --focus-distance 1.5 --out blurred.png
     """
-    from .io import write_images
-    from .render import render
+    from ..io import write_images
+    from ..rendering.render import render
 
     suffix = out.suffix.lower()
     if suffix not in (".png", ".h5", ".hdf5"):
@@ -91,7 +91,7 @@ def blur(
         shot_noise=shot_noise,
     )
     if suffix != ".png":
-        from .generate import generate
+        from ..generation.generate import generate
 
         report = generate(
             source, out, camera=shot, samples=1, seed=seed, invalid=policy, overwrite=force, max_clamped=None

@@ -12,11 +12,11 @@ import numpy as np
 
 from blurphys.publishing import PathLike
 
-from ._index import row_of
-from .dataset import CONFIG, VIRTUAL, Reader, read_config, shard_name
+from .index import row_of
+from .reader import CONFIG, VIRTUAL, Reader, read_config, shard_name
 
 if TYPE_CHECKING:
-    from .camera import Camera
+    from ..camera.camera import Camera
 
 __all__ = ["FolderReader", "open"]
 

@@ -10,12 +10,12 @@ import numpy as np
 
 import blurphys as bp
 
-from . import optics
-from ._window import inside
+from .. import optics
+from .._window import inside
+from ..camera.camera import Camera
+from ..scenes import Scene
 from .aperture import by_aperture
-from .camera import Camera
 from .layering import layers_of
-from .scenes import Scene
 
 __all__ = [
     "HALVES",

@@ -11,12 +11,12 @@ import numpy as np
 
 import blurphys as bp
 
-from .camera import Camera
-from .dataset import Reader
-from .folder_reader import FolderReader
-from .noise import ShotReadNoise
+from ..camera.camera import Camera
+from ..dataset.folder import FolderReader
+from ..dataset.reader import Reader
+from ..noise import ShotReadNoise
+from ..rendering.render import QUARTERS, gains_of, gathered, parts_of
 from .recipe import Optics, Recipe, optics_of
-from .render import QUARTERS, gains_of, gathered, parts_of
 
 __all__ = ["OperatorWarning", "noise_of", "operator_of"]
 

@@ -1,0 +1,1 @@
+"""`blurphys blur`, `blurphys synth`, `blurphys bench-synth`, and the options they share."""

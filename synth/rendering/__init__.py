@@ -1,0 +1,1 @@
+"""Scene and camera to sample: gather, layered, or by sampling the aperture."""
