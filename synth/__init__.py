@@ -16,9 +16,10 @@ from .camera.file import read_camera
 from .camera.sensor import Sensor, ToneCurve
 from .dataset.folder import open
 from .dataset.training_set import Dataset
-from .generation.generate import Report, generate, replay
+from .generation.generate import generate, replay
 from .generation.merging import merge
 from .generation.operators import OperatorWarning, operator_of
+from .generation.report import Report
 from .generation.shards import resume, verify
 from .generation.splitting import split_scenes
 from .rendering.render import Sample, render

@@ -45,8 +45,8 @@ from ..dataset.reader import (
 from ..dataset.virtual import make_virtual
 from ..dataset.writer import library_version, writing
 from ..rendering.render import Sample
-from .generate import Report, Tally, check_foreseen
 from .recipe import Recipe, optics_of, sample_of
+from .report import Report, Tally, check_foreseen
 from .workers import elsewhere
 
 __all__ = [

@@ -14,7 +14,7 @@ from blurphys.colour import linear_to_srgb, srgb_to_linear
 from synth import io
 from synth.io import png as _png
 from synth.io.colour import from_icc, from_primaries, gamma
-from tests.synth.test_png import chunk
+from tests.synth.io.test_png import chunk
 
 RAMP = np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[None, :, None], 3, axis=-1)
 LEVELS = RAMP[0, :, 0] / 255.0

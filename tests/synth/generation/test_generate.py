@@ -254,7 +254,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path):
 
 def test_importing_synth_loads_nothing_heavy():
     script = "import sys, json, synth; print(json.dumps(sorted(sys.modules)))"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, check=True)
     heavy = {"torch", "h5py", "matplotlib", "numba", "cupy", "PIL", "skimage", "scipy", "multiprocessing"}
     assert not heavy & set(json.loads(done.stdout))

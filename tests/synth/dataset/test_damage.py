@@ -192,7 +192,7 @@ def _orphan(root):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are found by /proc-like signals")
 def test_workers_do_not_outlive_who_sent_them(tmp_path):
-    code = "from tests.synth.test_damage import _orphan\nif __name__ == '__main__':\n    _orphan('.')\n"
+    code = "from tests.synth.dataset.test_damage import _orphan\nif __name__ == '__main__':\n    _orphan('.')\n"
     script = tmp_path / "orphan.py"
     script.write_text(code)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}

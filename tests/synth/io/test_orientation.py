@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 import synth
 from synth import io
-from tests.synth.test_png import chunk
+from tests.synth.io.test_png import chunk
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "webp": "WEBP"}
 SCENE = (np.add.outer(np.arange(6) * 20, np.arange(9) * 8)).astype(np.uint8)  # no symmetry: rows and columns differ

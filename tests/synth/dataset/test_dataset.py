@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, compression, limit):
         except OSError as error:
             print("OSError", error)
     """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=root)
     assert done.returncode == 0, done.stderr
@@ -331,7 +331,7 @@ def test_ctrl_c_while_hdf5_writes_is_exit_code_130_without_a_trace(tmp_path, sig
     synth.io.write_image(tmp_path / "rgb.png", np.random.default_rng(0).random((3, 40, 56)))
     synth.io.write_array(tmp_path / "depth.png", np.full((40, 56), 1500, np.uint16) + np.arange(56, dtype=np.uint16))
     before = set(tmp_path.iterdir())
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
     assert done.returncode == 130, done.stderr
