@@ -5,25 +5,25 @@ namespace, device and dtype.
 """
 
 from . import colour, maps, psf
-from .algebra import Identity, stack
-from .bank import PSFBank
+from .analysis.certificate import Certificate, certificate
+from .analysis.check import CheckReport, check
+from .analysis.linalg import operator_norm, to_dense
 from .boundary import BOUNDARIES
-from .certificate import Certificate, certificate
-from .defocus import DefocusBlur, DualPixel
-from .field import FieldDefocus
-from .gkm import GKM, gkm_bank
-from .layered import LayeredDefocus
-from .lens import ThinLens
-from .linalg import operator_norm, to_dense
-from .linop import LinearOperator
-from .observed import Window, extended, unknown_boundary
-from .operator_files import load, save
-from .psf_stack import Convolution, PixelPSF, PSFStack, PSFWarning
-from .pupil import Pupil
-from .rkr import RKR
-from .symmetric import SymmetricMixture
-from .testing import CheckReport, check
-from .tiling import tiled
+from .files.operators import load, save
+from .linop.algebra import Identity, stack
+from .linop.base import LinearOperator
+from .linop.tiling import tiled
+from .operators.defocus import DefocusBlur, DualPixel
+from .operators.field import FieldDefocus
+from .operators.gkm import GKM, gkm_bank
+from .operators.layered import LayeredDefocus
+from .operators.observed import Window, extended, unknown_boundary
+from .operators.psf_stack import Convolution, PixelPSF, PSFStack, PSFWarning
+from .operators.rkr import RKR
+from .operators.symmetric import SymmetricMixture
+from .optics.bank import PSFBank
+from .optics.lens import ThinLens
+from .optics.pupil import Pupil
 
 __version__ = "0.1.0"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
-from .arithmetic import Arithmetic
-from .stored import is_stored
+from .files.stored import is_stored
+from .linop.arithmetic import Arithmetic
 from .types import Array, Shape
 
 __all__ = ["describe", "detached", "require_float", "require_image", "require_same_kind", "tracing", "whole_numbers"]

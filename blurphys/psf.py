@@ -14,7 +14,7 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 
-from .psf_sampling import center, clean, normalize, resample
+from .optics.psf_sampling import center, clean, normalize, resample
 
 __all__ = ["butterworth", "center", "clean", "disk", "gaussian", "generalized_gaussian", "normalize", "resample"]
 __dir__ = __all__.copy  # what completion offers

@@ -1,7 +1,7 @@
 """What real lenses add to an ideal one: PSFs by colour and by place in the frame, diffraction, shading.
 
 Banks made here go into `blurphys.DualPixel`, `blurphys.LayeredDefocus` and, as grids, into
-`blurphys.field.FieldDefocus`. Places are measured from the centre of the frame in units of the distance of its corners.
+`blurphys.FieldDefocus`. Places are measured from the centre of the frame in units of the distance of its corners.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 import blurphys as bp
-from blurphys.psf_sampling import fitted, scaled, without_floor
+from blurphys.optics.psf_sampling import fitted, scaled, without_floor
 
 __all__ = [
     "cat_eye_banks",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import blurphys as bp
-from blurphys.field import FieldDefocus
+from blurphys.operators.field import FieldDefocus
 from tests import oracles
 from tests.profiles import NIGHTLY
 from tests.strategies import Setup, simplex, unit_psfs

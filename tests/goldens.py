@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import blurphys as bp
-from blurphys.field import FieldDefocus
+from blurphys.operators.field import FieldDefocus
 
 FILE = Path(__file__).with_name("goldens.npz")
 SIZE = (32, 40)

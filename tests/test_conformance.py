@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import blurphys as bp
-from blurphys.algebra import Adjoint
+from blurphys.linop.algebra import Adjoint
 from tests.cases import CASES, FAMILIES, GATHER, OFF_FRAME, ROWS_ARE_PSFS, Built, build
 from tests.oracles import BOUNDARIES
 from tests.profiles import NIGHTLY, examples, laws

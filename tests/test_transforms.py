@@ -15,7 +15,7 @@ import torch
 
 import blurphys as bp
 from blurphys.frozen import Memo
-from blurphys.tiling import Tiled
+from blurphys.linop.tiling import Tiled
 from tests.cases import CASES, DAILY
 from tests.profiles import NIGHTLY
 from tests.strategies import Setup, to_numpy

@@ -7,8 +7,8 @@ from typing import Any
 
 from array_api_compat import device, is_torch_array
 
-from ..linop import LinearOperator
-from ..parts import put_together, take_apart
+from ..linop.base import LinearOperator
+from ..linop.parts import put_together, take_apart
 from .optional import require
 
 __all__ = ["as_deepinv"]

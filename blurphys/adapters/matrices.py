@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from ..linalg import full_shapes, namespace_of, to_numpy
-from ..linop import LinearOperator
+from ..analysis.linalg import full_shapes, namespace_of, to_numpy
+from ..linop.base import LinearOperator
 from .optional import require
 
 __all__ = ["as_pylops", "as_scipy"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..linop import LinearOperator
+from ..linop.base import LinearOperator
 from ..types import Array
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bank import PSFBank
-from ..defocus import DualPixel
 from ..engines import reference as engine
-from ..pupil import Pupil
+from ..operators.defocus import DualPixel
+from ..optics.bank import PSFBank
+from ..optics.pupil import Pupil
 from . import opponents as plain
 from .contestant import Contestant, differentiated, numpy_function, ours, reference, torch_function
 from .problems import CHANNELS, REFERENCES, Entry, Problem, image, tensors

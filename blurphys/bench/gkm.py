@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..engines import reference as engine
-from ..gkm import GKM, gkm_bank
+from ..operators.gkm import GKM, gkm_bank
 from . import opponents as plain
 from .contestant import Contestant, differentiated, numpy_function, ours, reference, torch_function
 from .problems import CHANNELS, REFERENCES, Entry, Problem, image, simplex, tensors

@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..rkr import RKR
-from ..stored import release
-from ..tiling import tiled
+from ..files.stored import release
+from ..linop.tiling import tiled
+from ..operators.rkr import RKR
 from .memory import _RESET, _resident
 
 __all__ = ["run"]

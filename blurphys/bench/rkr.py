@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..engines import reference as engine
-from ..rkr import RKR
+from ..operators.rkr import RKR
 from . import opponents as plain
 from .contestant import Contestant, differentiated, numpy_function, ours, reference, torch_function
 from .problems import CHANNELS, REFERENCES, Entry, Problem, image, simplex, tensors

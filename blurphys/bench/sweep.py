@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from ..memory import available
+from ..linop.memory import available
 from .contestant import FORWARD
 from .problems import OURS, problem, tensors
 from .timing import Expected, Result, Step, expected_from, measure

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..linalg import to_numpy
+from ..analysis.linalg import to_numpy
 from .contestant import WAYS, Contestant
 from .problems import Problem, contestants
 from .work import Work

@@ -28,7 +28,7 @@ def find_operator(target: str) -> Any:
         As `blurphys.load` and `blurphys.commands.check.load_operator`.
     """
     if Path(target).is_file() or target.endswith((".h5", ".npz")):
-        from ..operator_files import load
+        from ..files.operators import load
 
         return load(target)
     return load_operator(target)
@@ -51,7 +51,7 @@ def certify(
     """
     with redirect_stdout(sys.stderr):  # what the user's module prints must not mix with the report
         operator = find_operator(target)
-        from ..certificate import certificate
+        from ..analysis.certificate import certificate
 
         found = certificate(operator, damping=damping, tol=tol, seed=seed)
     typer.echo(found.to_json() if json else str(found))

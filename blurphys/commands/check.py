@@ -15,7 +15,7 @@ __all__ = ["check", "load_operator"]
 
 def _is_operator(target: Any) -> bool:
     """Whether `target` itself is what `blurphys.check` takes, rather than a function that makes it."""
-    from ..linop import LinearOperator
+    from ..linop.base import LinearOperator
 
     if isinstance(target, type):
         return False
@@ -77,7 +77,7 @@ def check(
     shape = _shape(in_shape)
     with redirect_stdout(sys.stderr):  # what the user's module prints must not mix with the report
         operator = load_operator(target)
-        from ..testing import check as try_laws
+        from ..analysis.check import check as try_laws
 
         report = try_laws(operator, in_shape=shape, seed=seed)
     typer.echo(report.to_json() if json else str(report))

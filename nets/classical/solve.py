@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import blurphys as bp
 import solvers
 from blurphys.colour import linear_to_srgb
-from blurphys.pupil import DIRECTIONS
+from blurphys.optics.pupil import DIRECTIONS
 from synth.io import Axes, Encoding, read_image
 
 __all__ = [

@@ -31,8 +31,8 @@ def bench_nets(
     parts = size.strip().lower().split("x")
     if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts) or min(map(int, parts)) < SMALLEST:
         raise ValueError(f"--size: expected height x width like 560x840, at least {SMALLEST} px each, got {size!r}")
+    from blurphys.files.publishing import publish, refuse_existing
     from blurphys.progress import progress
-    from blurphys.publishing import publish, refuse_existing
 
     if out.exists() and not force:
         raise FileExistsError(f"{out} exists already; --force replaces it")

@@ -120,7 +120,7 @@ def check_views(network: Net, given: Mapping[str, Path | None]) -> None:
 
 def _read(network: Net, job: Job, files: Mapping[str, Path | None]) -> list[np.ndarray]:
     """Read one image for each input of the network."""
-    from blurphys.publishing import existing_file
+    from blurphys.files.publishing import existing_file
     from synth.io import read_image
 
     check_views(network, files)

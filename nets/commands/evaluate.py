@@ -90,8 +90,8 @@ def evaluate(
 
     Example: blurphys evaluate test.h5 --protocol synthetic --net gkmnet-synthetic --solver hqs --out scores.json
     """
+    from blurphys.files.publishing import publish
     from blurphys.progress import progress
-    from blurphys.publishing import publish
 
     from ..classical.solve import load_blur
     from ..evaluation.evaluate import evaluate as measure

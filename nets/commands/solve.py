@@ -179,7 +179,7 @@ def _given(
     layout: str | None,
     observed: np.ndarray | None,
 ) -> Given:
-    from blurphys.publishing import existing_file
+    from blurphys.files.publishing import existing_file
 
     from ..classical.solve import from_dataset, from_image, load_blur
 
@@ -230,7 +230,7 @@ def _check_mask(mask: np.ndarray, given: Given) -> None:
 
 
 def _write_report(path: Path, result: Report, *, overwrite: bool) -> None:
-    from blurphys.publishing import publish
+    from blurphys.files.publishing import publish
 
     def plain(value: Any) -> Any:  # JSON has no infinity and no NaN
         if isinstance(value, list):
@@ -246,7 +246,7 @@ def _draw(path: Path, solution: Any, method: str, *, overwrite: bool) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from blurphys.publishing import publish
+    from blurphys.files.publishing import publish
 
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

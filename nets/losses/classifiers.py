@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from blurphys.publishing import existing_file
+from blurphys.files.publishing import existing_file
 
 __all__ = ["VGG19_LAYERS", "Weights", "alexnet", "load_strictly", "read_weights", "squeezenet", "vgg19"]
 

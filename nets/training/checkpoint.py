@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from blurphys.publishing import publish
+from blurphys.files.publishing import publish
 
 from ..weights.saving import TRAINING, write_tensors
 from .optimisers import NonFiniteLossError

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from blurphys.locking import locked
+from blurphys.files.locking import locked
+from blurphys.files.publishing import publish
 from blurphys.progress import progress as shown_progress
-from blurphys.publishing import publish
 
 from .checkpoint import Progress, digest, read_state, write_state
 from .data import Batches, Samples, stacked

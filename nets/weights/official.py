@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from blurphys.publishing import existing_file
+from blurphys.files.publishing import existing_file
 
 from ..layers.blocks import BatchStatistics, check_choice
 from ..net import Net

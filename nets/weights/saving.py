@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from blurphys.publishing import PathLike, existing_file, publish
+from blurphys.files.publishing import PathLike, existing_file, publish
 
 from ..net import Net
 from ..registry import NETS, create, nearest, net_class

@@ -33,8 +33,8 @@ def bench_solvers(
     files = [file for file in (out, markdown) if file is not None]
     if len(set(files)) < len(files):
         raise ValueError("--out and --markdown: expected different files")
+    from blurphys.files.publishing import publish, refuse_existing
     from blurphys.progress import progress
-    from blurphys.publishing import publish, refuse_existing
 
     for file in files:
         if file.exists() and not force:

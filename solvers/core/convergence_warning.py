@@ -23,7 +23,7 @@ def warn_if_divergent(name: str, certificate: Any, *, damping: float) -> None:
     ----------
     name : str
         The solver, for messages.
-    certificate : blurphys.certificate.Certificate or None
+    certificate : blurphys.Certificate or None
         What `blurphys.certificate` made of the operator.
     damping : float
         Step length of the iteration; a certificate of another one says nothing about it (ValueError).
@@ -49,7 +49,7 @@ def allowed_growth(certificate: Any, divergence_factor: float) -> float:
 
     Parameters
     ----------
-    certificate : blurphys.certificate.Certificate or None
+    certificate : blurphys.Certificate or None
         Where its growth is known from below only, the factor is at least `MARGIN` times that growth.
     divergence_factor : float
         What the caller says.

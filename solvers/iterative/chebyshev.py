@@ -100,7 +100,7 @@ def chebyshev_interval(name: str, interval: Any, certificate: Any) -> tuple[floa
         The solver, for messages.
     interval : (low, high) or (low, high, imaginary), or None
         What the caller says; it counts more than the certificate.
-    certificate : blurphys.certificate.Certificate or None
+    certificate : blurphys.Certificate or None
         Its `eigenvalue_interval` is read.
 
     Returns

@@ -119,7 +119,7 @@ def fixed_point(
     noise_level : float, optional
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
-    certificate : blurphys.certificate.Certificate, optional
+    certificate : blurphys.Certificate, optional
         Of A with this damping. If it says that the plain iteration diverges and nothing accelerates it,
         `ConvergenceWarning` says so up front. If it says that the plain iteration converges after a growth known from
         below only, `divergence_factor` is at least 100 times that growth. "chebyshev" reads its eigenvalue interval,

@@ -73,7 +73,7 @@ def neumann(
     noise_level : float, optional
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
-    certificate : blurphys.certificate.Certificate, optional
+    certificate : blurphys.Certificate, optional
         Of A with damping 1. If it says that the series diverges, `ConvergenceWarning` says so up front; if it says
         that terms grow before they fall, the residual may grow to 100 times that growth.
     on_step : callable, optional

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
-from blurphys.linop import LinearOperator
-from blurphys.reach import measured_reach
-from blurphys.windows import leaves
+from blurphys.analysis.reach import measured_reach
+from blurphys.linop.base import LinearOperator
+from blurphys.linop.windows import leaves
 
 from ..core.arrays import to_host
 from ..core.checks import check_count, check_number

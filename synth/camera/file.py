@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import blurphys as bp
-from blurphys.publishing import PathLike, existing_file
+from blurphys.files.publishing import PathLike, existing_file
 
 from ..noise import ShotReadNoise
 from .camera import Camera, Imperfections, pupil_from_dict, pupil_to_dict

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from . import options as o
 

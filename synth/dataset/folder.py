@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from .index import row_of
 from .reader import CONFIG, VIRTUAL, Reader, read_config, shard_name

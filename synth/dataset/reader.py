@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blurphys.publishing import PathLike, existing_file
+from blurphys.files.publishing import PathLike, existing_file
 
 from .._window import inside
 from .index import row_of

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from blurphys.publishing import PathLike
-from blurphys.pupil import DIRECTIONS
+from blurphys.files.publishing import PathLike
+from blurphys.optics.pupil import DIRECTIONS
 
 from .folder import FolderReader, open
 from .index import row_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blurphys.publishing import publish
+from blurphys.files.publishing import publish
 
 from .reader import CHECKSUMS, FIELDS, VIRTUAL, shard_name
 from .writer import put_text

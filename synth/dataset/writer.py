@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from blurphys.publishing import PathLike, publish, uninterrupted
+from blurphys.files.publishing import PathLike, publish, uninterrupted
 
 from .reader import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
 

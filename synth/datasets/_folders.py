@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from ..dataset.index import row_of
 from ..io import Encoding, read_array, read_image

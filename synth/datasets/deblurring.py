@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from ._folders import FolderDataset, files_in, found_root, natural, paired_by_key, paired_by_order
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from ._folders import FolderDataset, files_in, found_root, paired_by_key, read_plane
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from ..io import Encoding, PictureWarning
 from ..io.formats import upright_size

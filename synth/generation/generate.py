@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from blurphys.publishing import PathLike, refuse_existing
+from blurphys.files.publishing import PathLike, refuse_existing
 
 from ..camera.camera import Camera
 from ..dataset.folder import open as open_dataset

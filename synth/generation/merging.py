@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blurphys.publishing import PathLike, refusal
+from blurphys.files.publishing import PathLike, refusal
 
 from ..dataset.folder import FolderReader
 from ..dataset.folder import open as open_dataset

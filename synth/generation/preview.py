@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from blurphys.colour import linear_to_srgb
-from blurphys.publishing import PathLike, publish
+from blurphys.files.publishing import PathLike, publish
 
 from ..dataset.folder import open as open_dataset
 

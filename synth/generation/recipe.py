@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 
 import blurphys as bp
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from .. import scenes as scene_readers
 from ..camera.camera import Camera

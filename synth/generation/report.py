@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from ..rendering.render import Sample
 from .recipe import (

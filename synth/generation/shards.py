@@ -28,8 +28,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from blurphys.locking import BusyError, locked
-from blurphys.publishing import PathLike, RefusedError, publish, refusal, refused, uninterrupted
+from blurphys.files.locking import BusyError, locked
+from blurphys.files.publishing import PathLike, RefusedError, publish, refusal, refused, uninterrupted
 
 from ..dataset.reader import (
     CONFIG,

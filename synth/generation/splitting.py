@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from ..scenes import Scene
 from .recipe import SPLITS

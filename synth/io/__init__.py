@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
-from blurphys.publishing import PathLike, publish, publish_together
+from blurphys.files.publishing import PathLike, publish, publish_together
 
 from . import formats, png
 from .colour import LINEAR, SRGB, Colour

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from blurphys.publishing import PathLike
+from blurphys.files.publishing import PathLike
 
 from .formats import read_array
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from blurphys.publishing import PathLike, existing_file
+from blurphys.files.publishing import PathLike, existing_file
 
 from . import png
 from .colour import from_png

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blurphys.publishing import PathLike, existing_file
+from blurphys.files.publishing import PathLike, existing_file
 
 from ..io import read_array, read_image
 from ..io.depth import Stereo, to_metres

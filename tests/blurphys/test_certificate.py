@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 import blurphys as bp
 import solvers
-from blurphys.certificate import certificate
+from blurphys.analysis.certificate import certificate
 from tests.cases import CASES
 from tests.profiles import examples
 from tests.strategies import Setup, simplex, to_namespace
@@ -352,7 +352,7 @@ def test_it_shows_how_far_it_has_come(monkeypatch):
     def watch(title, total):
         yield lambda: seen.append((title, total))
 
-    monkeypatch.setattr(sys.modules["blurphys.certificate"], "watch", watch)
+    monkeypatch.setattr(sys.modules["blurphys.analysis.certificate"], "watch", watch)
     found = certificate(one_sided(6, 2), damping=0.4)
     assert seen == [("certificate", 1000)] * found.applications
 

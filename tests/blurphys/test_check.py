@@ -7,7 +7,7 @@ from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from scipy.sparse.linalg import aslinearoperator
 
 import blurphys as bp
-from blurphys.reach import measured_reach
+from blurphys.analysis.reach import measured_reach
 from tests.cases import CASES, DAILY
 from tests.strategies import Setup
 

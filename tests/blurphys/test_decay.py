@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 import blurphys as bp
 import solvers
-from blurphys.decay import Decay, measure_decay
+from blurphys.analysis.decay import Decay, measure_decay
 from tests.profiles import NIGHTLY
 from tests.strategies import simplex
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
-from blurphys.field import FieldDefocus
+from blurphys.operators.field import FieldDefocus
 from tests import oracles
 from tests.profiles import examples
 from tests.strategies import Setup, to_namespace, unit_psfs

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
-import blurphys.layered
+import blurphys.operators.layered
 from tests.oracles import BOUNDARIES
 from tests.profiles import examples
 
@@ -47,7 +47,7 @@ def test_the_fused_engine_is_the_reference(boundary, seed, count, height, width,
     x = rng.random((2, *A.in_shape))
     fused = A(x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blurphys.layered, "lookup", lambda *_: None)
+        patch.setattr(blurphys.operators.layered, "lookup", lambda *_: None)
         expected = A(x)
     assert np.allclose(fused, expected, atol=1e-12)
 

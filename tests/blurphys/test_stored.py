@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import blurphys as bp
-from blurphys import stored
+from blurphys.files import stored
 from tests.cases import CASES
 from tests.storage import agree, kept, maps_on_disk
 from tests.strategies import DTYPES, Setup, to_numpy

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 import solvers
-from blurphys import memory, tiling, windows
 from blurphys.bench import large
+from blurphys.linop import memory, tiling, windows
 from tests.cases import CASES, FAMILIES, OFF_FRAME, build
 from tests.oracles import BOUNDARIES
 from tests.storage import agree, maps_on_disk

@@ -145,7 +145,7 @@ def test_a_second_ctrl_c_does_not_wait(data, tmp_path, monkeypatch):
 
 
 def test_two_trainings_do_not_share_a_folder(data, tmp_path):
-    from blurphys.locking import locked
+    from blurphys.files.locking import locked
 
     config = supervised(data, tmp_path / "out", epochs=1)
     train(config, quiet=True)

@@ -11,7 +11,7 @@ from numpy.polynomial import chebyshev as series
 
 import blurphys as bp
 import solvers
-from blurphys.certificate import certificate
+from blurphys.analysis.certificate import certificate
 from solvers import Status
 from solvers.iterative.chebyshev import chebyshev_init, chebyshev_interval, chebyshev_step
 from tests import problems

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import blurphys as bp
-from blurphys.field import FieldDefocus
+from blurphys.operators.field import FieldDefocus
 from synth import optics
 from tests.profiles import examples
 

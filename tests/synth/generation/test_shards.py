@@ -21,7 +21,7 @@ import pytest
 
 import blurphys as bp
 import synth
-from blurphys.locking import BusyError, locked
+from blurphys.files.locking import BusyError, locked
 from synth import Camera, Scene
 from synth.dataset import writer as _writing
 from synth.dataset.reader import CONFIG, FIELDS, VIRTUAL

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurphys.publishing import publish, publish_together, refused, uninterrupted
+from blurphys.files.publishing import publish, publish_together, refused, uninterrupted
 from synth import io
 
 KINDS = ("png8", "png16", "jpeg", "webp", "tiff", "pfm", "dpt", "npy")

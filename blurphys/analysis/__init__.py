@@ -1,0 +1,1 @@
+"""What can be said of an operator: its laws, norm, spectrum, reach, and whether an iteration converges."""

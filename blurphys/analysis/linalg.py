@@ -1,0 +1,156 @@
+"""Linear algebra on operators: inner products, the matrix of a small operator, the norm of a large one."""
+
+from __future__ import annotations
+
+from math import isfinite, prod, sqrt
+from typing import Any
+
+from array_api_compat import array_namespace, device, to_device
+
+from ..linop.base import LinearOperator
+from ..types import Array, Shape
+
+__all__ = ["dot", "full_shapes", "norm", "operator_norm", "random_image", "to_dense"]
+
+DENSE_LIMIT = 2**28
+"""Entries beyond which `to_dense` refuses: 2 GiB of float64."""
+
+
+def dot(a: Array, b: Array) -> float:
+    """Return the inner product of two arrays of one shape, accumulated in float64."""
+    xp = array_namespace(a, b)
+    return float(xp.sum(xp.astype(a, xp.float64) * xp.astype(b, xp.float64)))
+
+
+def norm(a: Array) -> float:
+    """Return the Euclidean norm, accumulated in float64."""
+    return sqrt(dot(a, a))
+
+
+def full_shapes(A: LinearOperator) -> tuple[Shape, Shape]:
+    """Shapes of one input and one output with the operator's batch axes in front: (*B, C, H, W), (*B, D, H, W)."""
+    return (*A.batch_shape, *A.in_shape), (*A.batch_shape, *A.out_shape)
+
+
+def namespace_of(A: LinearOperator, like: Array | None = None) -> tuple[Any, dict[str, Any]]:
+    """Return the array namespace of an operator and the dtype and device of its arrays; NumPy float64 without any."""
+    like = A.like if like is None else like
+    if like is None:
+        import numpy as np
+        from array_api_compat import numpy as xp
+
+        return xp, {"dtype": np.dtype("float64")}
+    return array_namespace(like), {"dtype": like.dtype, "device": device(like)}
+
+
+def random_image(A: LinearOperator, shape: Shape, seed: int, like: Array | None = None) -> Array:
+    """Return standard normal values of `shape` where the operator lives; the same numbers in every namespace."""
+    import numpy as np
+
+    xp, where = namespace_of(A, like)
+    return xp.asarray(np.random.default_rng(seed).standard_normal(shape), **where)
+
+
+def to_dense(A: LinearOperator, like: Array | None = None) -> Array:
+    """Return the matrix of a small operator, column by column.
+
+    Parameters
+    ----------
+    A : LinearOperator
+    like : array, optional
+        Fixes namespace, dtype and device where the operator has no array of its own.
+
+    Returns
+    -------
+    array of shape (n_out, n_in)
+        Row-major flattening of (*B, D, H, W) and (*B, C, H, W): block-diagonal over the batch.
+
+    Raises
+    ------
+    ValueError
+        If the matrix would have more than 2^28 entries.
+
+    Examples
+    --------
+    >>> import numpy as np, blurphys as bp
+    >>> to_dense(bp.Convolution(np.array([[0.0, 0.25, 0.75]]), shape=(1, 1, 3), boundary="zero")).tolist()
+    [[0.25, 0.0, 0.0], [0.75, 0.25, 0.0], [0.0, 0.75, 0.25]]
+    """
+    shape_in, shape_out = full_shapes(A)
+    n_in, n_out = prod(shape_in), prod(shape_out)
+    if n_in * n_out > DENSE_LIMIT:
+        raise ValueError(
+            f"to_dense: expected a matrix of at most {DENSE_LIMIT} entries, got {n_out} x {n_in}; build the operator "
+            f"for a smaller image"
+        )
+    xp, where = namespace_of(A, like)
+    columns = []
+    for i in range(n_in):
+        unit = xp.zeros((n_in,), **where)
+        unit[i] = 1.0
+        columns.append(xp.reshape(A.forward(xp.reshape(unit, shape_in)), (n_out,)))
+    return xp.stack(columns, axis=1)
+
+
+def operator_norm(
+    A: LinearOperator,
+    *,
+    tol: float = 1e-6,
+    max_iterations: int = 500,
+    seed: int = 0,
+    like: Array | None = None,
+) -> float:
+    """Estimate ``||A|| = sqrt(lambda_max(A.H A))`` by power iteration.
+
+    Parameters
+    ----------
+    A : LinearOperator
+    tol : float
+        Stop when the estimate has grown by less than this share in an iteration.
+    max_iterations : int
+        Applications of ``A.H A`` at most.
+    seed : int
+        Of the random start; the result is reproducible.
+    like : array, optional
+        As in `to_dense`.
+
+    Returns
+    -------
+    float
+        A lower bound that approaches the norm from below. Cost: two applications an iteration.
+
+    Raises
+    ------
+    ValueError
+        If tol or max_iterations is not positive, or the operator returns NaN or inf.
+    """
+    if not (tol > 0 and max_iterations >= 1):
+        raise ValueError(f"operator_norm: expected tol > 0 and max_iterations >= 1, got {tol} and {max_iterations}")
+    v = random_image(A, full_shapes(A)[0], seed, like)
+    v = v / norm(v)
+    estimate = 0.0
+    for _ in range(max_iterations):
+        w = A.forward(v)
+        previous, estimate = estimate, norm(w)
+        if not isfinite(estimate):
+            raise ValueError("operator_norm: expected finite values from the operator, got NaN or inf")
+        if estimate == 0 or estimate - previous <= tol * estimate:
+            break
+        v = A.adjoint(w)
+        v = v / norm(v)
+    return estimate
+
+
+def to_numpy(x: Array) -> Any:
+    """Return a NumPy copy or view of any array, moved to the CPU and cut from autograd."""
+    import numpy as np
+    from array_api_compat import is_cupy_array, is_torch_array
+
+    if is_torch_array(x):
+        return x.detach().cpu().numpy()
+    if is_cupy_array(x):
+        return x.get()
+    try:
+        return np.asarray(x)
+    except (TypeError, RuntimeError):
+        return np.from_dlpack(to_device(x, "cpu"))

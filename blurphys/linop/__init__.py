@@ -1,0 +1,1 @@
+"""The linear operator, what is made of operators, and operators in bounded memory."""

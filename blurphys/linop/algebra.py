@@ -1,0 +1,359 @@
+"""What ``@``, ``+``, ``*``, ``.H`` and `stack` return: named operators, each with its adjoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self, final
+
+from array_api_compat import array_namespace
+
+from ..files.stored import Span, span_length
+from ..frozen import freeze
+from ..types import Array, Shape
+from .base import LinearOperator, require_same_kind, whole_numbers
+
+__all__ = ["Adjoint", "Composed", "Identity", "Scaled", "Stacked", "Sum", "stack"]
+
+
+def _common_like(owner: str, parts: Sequence[LinearOperator]) -> Array | None:
+    found = [part.like for part in parts if part.like is not None]
+    for other in found[1:]:
+        require_same_kind(owner, "every operator", other, "the first one", found[0])
+    return found[0] if found else None
+
+
+def _common_batch(owner: str, parts: Sequence[LinearOperator]) -> Shape:
+    batch: Shape = ()
+    for part in parts:
+        longer, shorter = sorted((batch, part.batch_shape), key=len, reverse=True)
+        padded = (1,) * (len(longer) - len(shorter)) + tuple(shorter)
+        if any(a != b and 1 not in (a, b) for a, b in zip(longer, padded, strict=True)):
+            raise ValueError(f"{owner}: expected maps with the same leading axes, got {batch} and {part.batch_shape}")
+        batch = tuple(max(a, b) for a, b in zip(longer, padded, strict=True))
+    return batch
+
+
+def _widest(parts: Sequence[LinearOperator]) -> int | None:
+    """The largest halo; None where one is not known."""
+    halos = [part.halo for part in parts]
+    return None if None in halos else max(h for h in halos if h is not None)
+
+
+class _Combination(LinearOperator):
+    """What the combinations share: the place, the batch and the validation of their parts."""
+
+    @property
+    def parts(self) -> tuple[LinearOperator, ...]:
+        raise NotImplementedError  # abstract
+
+    @property
+    def batch_shape(self) -> Shape:
+        return _common_batch(type(self).__name__, self.parts)
+
+    @property
+    def like(self) -> Array | None:
+        return next((part.like for part in self.parts if part.like is not None), None)
+
+    def validate(self) -> Self:
+        for part in self.parts:
+            part.validate()
+        return self
+
+    @property
+    def _on_disk(self) -> bool:
+        return any(part._on_disk for part in self.parts)
+
+    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        def cut(value: object) -> object:
+            if isinstance(value, tuple):
+                return tuple(cut(v) for v in value)
+            return value._window(rows, cols, done) if isinstance(value, LinearOperator) else value
+
+        return self._with(**{f.name: cut(getattr(self, f.name)) for f in dataclasses.fields(self)})  # type: ignore[arg-type]
+
+    def _check_parts(self) -> None:
+        _common_like(type(self).__name__, self.parts)
+        _common_batch(type(self).__name__, self.parts)
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Adjoint(_Combination):
+    """The transpose of an operator, boundary included."""
+
+    operator: LinearOperator
+
+    @property
+    def parts(self) -> tuple[LinearOperator, ...]:
+        return (self.operator,)
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.operator.out_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.operator.in_shape
+
+    @property
+    def halo(self) -> int | None:
+        return self.operator.halo
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.operator
+
+    def _forward(self, x: Array) -> Array:
+        return self.operator._adjoint(x)
+
+    def _adjoint(self, y: Array) -> Array:
+        return self.operator._forward(y)
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Composed(_Combination):
+    """``A @ B``: B first, then A."""
+
+    left: LinearOperator
+    right: LinearOperator
+
+    def __post_init__(self) -> None:
+        if self.left.in_shape != self.right.out_shape:
+            raise ValueError(
+                f"A @ B: expected A to take what B returns, got A.in_shape {self.left.in_shape} and "
+                f"B.out_shape {self.right.out_shape}; is the order reversed?"
+            )
+        self._check_parts()
+
+    @property
+    def parts(self) -> tuple[LinearOperator, ...]:
+        return (self.left, self.right)
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.right.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.left.out_shape
+
+    @property
+    def halo(self) -> int | None:
+        halos = (self.left.halo, self.right.halo)
+        return None if None in halos else sum(h for h in halos if h is not None)
+
+    def _forward(self, x: Array) -> Array:
+        return self.left._forward(self.right._forward(x))
+
+    def _adjoint(self, y: Array) -> Array:
+        return self.right._adjoint(self.left._adjoint(y))
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Sum(_Combination):
+    """``A + B``."""
+
+    left: LinearOperator
+    right: LinearOperator
+
+    def __post_init__(self) -> None:
+        a, b = self.left, self.right
+        if (a.in_shape, a.out_shape) != (b.in_shape, b.out_shape):
+            raise ValueError(
+                f"A + B: expected equal shapes, got {a.in_shape} -> {a.out_shape} and {b.in_shape} -> {b.out_shape}"
+            )
+        self._check_parts()
+
+    @property
+    def parts(self) -> tuple[LinearOperator, ...]:
+        return (self.left, self.right)
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.left.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.left.out_shape
+
+    @property
+    def halo(self) -> int | None:
+        return _widest(self.parts)
+
+    def _forward(self, x: Array) -> Array:
+        return self.left._forward(x) + self.right._forward(x)
+
+    def _adjoint(self, y: Array) -> Array:
+        return self.left._adjoint(y) + self.right._adjoint(y)
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Scaled(_Combination):
+    """``factor * A`` with a real factor."""
+
+    factor: float
+    operator: LinearOperator
+
+    @property
+    def parts(self) -> tuple[LinearOperator, ...]:
+        return (self.operator,)
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.operator.in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.operator.out_shape
+
+    @property
+    def halo(self) -> int | None:
+        return self.operator.halo
+
+    def _forward(self, x: Array) -> Array:
+        return self.factor * self.operator._forward(x)
+
+    def _adjoint(self, y: Array) -> Array:
+        return self.factor * self.operator._adjoint(y)
+
+    def _psf_at(self, row: int, col: int) -> Array:
+        return self.factor * self.operator._psf_at(row, col)
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Stacked(_Combination):
+    """Operators applied to one image, their outputs one after the other on the channel axis."""
+
+    operators: tuple[LinearOperator, ...]
+
+    def __post_init__(self) -> None:
+        if not self.operators:
+            raise ValueError("stack: expected at least one operator, got none")
+        for part in self.operators:
+            if not isinstance(part, LinearOperator):
+                raise TypeError(f"stack: expected LinearOperators, got {type(part).__name__}")
+            if len(part.in_shape) != 3 or len(part.out_shape) != 3:
+                raise ValueError(
+                    f"stack: expected operators from images (C, H, W) to images, got {part.in_shape} -> "
+                    f"{part.out_shape}; outputs are joined on the channel axis"
+                )
+        first = self.operators[0]
+        for other in self.operators[1:]:
+            if other.in_shape != first.in_shape or other.out_shape[-2:] != first.out_shape[-2:]:
+                raise ValueError(
+                    f"stack: expected operators that take the same image and return the same H, W, got "
+                    f"{first.in_shape} -> {first.out_shape} and {other.in_shape} -> {other.out_shape}"
+                )
+        self._check_parts()
+
+    @property
+    def parts(self) -> tuple[LinearOperator, ...]:
+        return self.operators
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.operators[0].in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return (sum(a.out_shape[0] for a in self.operators), *self.operators[0].out_shape[1:])
+
+    @property
+    def halo(self) -> int | None:
+        return _widest(self.parts)
+
+    def _forward(self, x: Array) -> Array:
+        return array_namespace(x).concat([a._forward(x) for a in self.operators], axis=-3)
+
+    def _adjoint(self, y: Array) -> Array:
+        start, total = 0, None
+        for a in self.operators:
+            part = a._adjoint(y[..., start : start + a.out_shape[0], :, :])
+            total = part if total is None else total + part
+            start += a.out_shape[0]
+        return total
+
+
+def stack(operators: Sequence[LinearOperator]) -> Stacked:
+    """Apply several operators to one image and put their outputs one after the other on the channel axis.
+
+    Parameters
+    ----------
+    operators : sequence of LinearOperator
+        All take the same image; H and W of what they return agree.
+
+    Returns
+    -------
+    Stacked
+        ``out_shape = (sum of the channels, H, W)``; the adjoint is the sum of the adjoints.
+
+    Raises
+    ------
+    ValueError
+        If there is no operator or the shapes do not fit.
+    TypeError
+        If something is not a LinearOperator, or the operators live in different places.
+
+    Examples
+    --------
+    >>> import numpy as np, blurphys as bp
+    >>> A = bp.stack([bp.Identity((3, 4, 5)), 0.5 * bp.Identity((3, 4, 5))])
+    >>> A.out_shape, float(A(np.ones((3, 4, 5)))[5, 0, 0])
+    ((6, 4, 5), 0.5)
+    """
+    return Stacked(tuple(operators))
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Identity(LinearOperator):
+    """The operator that changes nothing. It has no array, so it takes images of any namespace.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        (C, H, W) of the image.
+    """
+
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        freeze(self, shape=whole_numbers("Identity", "shape", self.shape))
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"Identity: expected shape (C, H, W) of positive sizes, got {self.shape}")
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def halo(self) -> int:
+        return 0
+
+    @property
+    def H(self) -> LinearOperator:
+        return self
+
+    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        return self._with(shape=(self.shape[0], span_length(rows), span_length(cols)))
+
+    def _forward(self, x: Array) -> Array:
+        return x + 0.0
+
+    def _adjoint(self, y: Array) -> Array:
+        return y + 0.0
+
+    def _psf_at(self, row: int, col: int) -> Array:
+        import numpy as np
+
+        return np.ones((1, 1))

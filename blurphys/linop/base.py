@@ -1,0 +1,316 @@
+"""The linear operator: what every blur in this package is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import prod
+from typing import Any, ClassVar, Self, final
+
+from array_api_compat import device
+
+from ..autocast import full_precision, without_autocast
+from ..files.stored import Span, is_stored, take
+from ..frozen import freeze
+from ..inputs import describe, detached, require_float, require_image, require_same_kind, tracing, whole_numbers
+from ..types import Array, Shape
+from .arithmetic import Arithmetic
+from .derived import Derived
+
+__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
+
+
+class LinearOperator(Arithmetic, Derived, ABC):
+    """A linear map between images with its exact adjoint.
+
+    Images are arrays of shape (..., C, H, W). An operator lives where its arrays live (namespace, device, dtype) and
+    is immutable: new maps mean a new operator, see `replace` and `to`. Its maps are the caller's arrays, not copies of
+    them: what is written to those afterwards changes the operator, and what was checked is checked no more.
+
+    Maps may carry leading axes *B, one operator for each item of a batch. An image then needs leading axes that end
+    with *B (an axis of 1 in *B is shared by all items), and the operator is block-diagonal over them.
+
+    Notes
+    -----
+    An operator of your own is a subclass. It has to supply
+
+    - `in_shape` and `out_shape`: (C, H, W) of one image that goes in and of one that comes out;
+    - ``_forward(x)`` and ``_adjoint(y)``: images of any leading axes, (..., C, H, W), already checked; they return new
+      arrays and write to nothing. The adjoint is the exact transpose, borders included: `bp.check` tries it.
+
+    It may supply
+
+    - `like`: one of its arrays, so that images of another namespace, dtype or device are refused;
+    - `halo`: how far a pixel looks, px; None, if it is not known. `tiled` and `crop` need it;
+    - ``_maps``: the name of the attribute that holds its maps (..., H, W), if windows of them make the operator of a
+      window; `tiled` and `crop` need it too;
+    - `batch_shape`: the leading axes *B of its maps;
+    - `boundary`: the name of its boundary rule, if it has one of `bp.BOUNDARIES`.
+
+    A frozen dataclass (``eq=False, repr=False``) gives it `replace` and `to`. Everything else comes with the class:
+    ``A(x)``, ``A.H``, ``A @ B``, ``A + B``, ``2.0 * A``, the solvers, the adapters to SciPy, PyLops and deepinv.
+
+    Examples
+    --------
+    Darker corners, then a camera shake by one pixel to the right, with zeros from outside:
+
+    >>> import dataclasses
+    >>> import numpy as np, blurphys as bp
+    >>> @dataclasses.dataclass(frozen=True, eq=False, repr=False)
+    ... class ShakenVignette(bp.LinearOperator):
+    ...     gain: np.ndarray  # (H, W)
+    ...     halo = 1
+    ...     boundary = "zero"
+    ...     _maps = "gain"
+    ...
+    ...     @property
+    ...     def in_shape(self):
+    ...         return (3, *self.gain.shape)
+    ...
+    ...     @property
+    ...     def out_shape(self):
+    ...         return self.in_shape
+    ...
+    ...     @property
+    ...     def like(self):
+    ...         return self.gain
+    ...
+    ...     def _forward(self, x):
+    ...         dark = 0.5 * self.gain * x
+    ...         y = dark.copy()
+    ...         y[..., 1:] += dark[..., :-1]
+    ...         return y
+    ...
+    ...     def _adjoint(self, y):
+    ...         light = y.copy()
+    ...         light[..., :-1] += y[..., 1:]
+    ...         return 0.5 * self.gain * light
+    >>> rows, cols = np.mgrid[-1:1:20j, -1:1:30j]
+    >>> A = ShakenVignette(1 - 0.2 * (rows**2 + cols**2))
+    >>> bp.check(A).passed
+    True
+    >>> A.H @ A, A.to("float32").dtype, bp.tiled(A, 8).halo
+    (Composed((3, 20, 30) -> (3, 20, 30), numpy float64 on cpu), dtype('float32'), 1)
+    """
+
+    _maps: ClassVar[str | None] = None
+    """Name of the field that holds the maps (..., H, W), for windows of the frame; None if the leaf has none."""
+
+    @property
+    @abstractmethod
+    def in_shape(self) -> Shape:
+        """Trailing shape (C, H, W) of what `forward` takes."""
+
+    @property
+    @abstractmethod
+    def out_shape(self) -> Shape:
+        """Trailing shape (D, H, W) of what `forward` returns."""
+
+    @property
+    def batch_shape(self) -> Shape:
+        """Leading axes *B of the operator's maps; () when one operator serves every image."""
+        return ()
+
+    @property
+    def like(self) -> Array | None:
+        """An array of the operator, which fixes namespace, dtype and device; None if it has no array (Identity)."""
+        return None
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the operator's arrays, which its images have to have; None if it has no array (Identity)."""
+        return None if self.like is None else self.like.dtype
+
+    @property
+    def device(self) -> Any:
+        """Where the operator's arrays lie, as its images have to; None if it has no array (Identity)."""
+        return None if self.like is None else device(self.like)
+
+    @property
+    def halo(self) -> int | None:
+        """How far an output pixel looks, px: no pixel further away, along rows or along columns, has a part in it.
+
+        A promise on which windows rely (`tiled`, `crop`, `unknown_boundary`): too small is silently wrong, larger is
+        safe and slower. Under ``circular`` the distance goes around the frame; for the adjoint it is the same. None,
+        the default of an operator of your own, means that it is not known, and what needs it refuses; `bp.check`
+        measures it.
+        """
+        return None
+
+    @abstractmethod
+    def _forward(self, x: Array) -> Array: ...
+
+    @abstractmethod
+    def _adjoint(self, y: Array) -> Array: ...
+
+    def _psf_at(self, row: int, col: int) -> Array:
+        raise TypeError(
+            f"{type(self).__name__}.psf_at: expected an operator with one PSF per pixel; "
+            f"for this one take a row of it with A.adjoint(impulse)"
+        )
+
+    @final
+    def forward(self, x: Array) -> Array:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : array of shape (..., *in_shape)
+
+        Returns
+        -------
+        array of shape (..., *out_shape)
+            Same namespace, dtype and device; `x` is not written to. Under torch's autocast, images of half precision
+            are taken too, and computing and result are in the dtype of the operator.
+
+        Raises
+        ------
+        ValueError
+            If the trailing shape, or the leading axes against `batch_shape`, do not fit.
+        TypeError
+            If `x` is not a real floating-point array of the operator's namespace, dtype and device.
+        """
+        x = full_precision(x, self.like)
+        self._check(x, "forward", self.in_shape)
+        with without_autocast(x):
+            return self._run(self._forward, x, "forward")
+
+    @final
+    def adjoint(self, y: Array) -> Array:
+        """Apply the transpose, boundary included: ``<A.forward(x), y> = <x, A.adjoint(y)>``.
+
+        Parameters
+        ----------
+        y : array of shape (..., *out_shape)
+
+        Returns
+        -------
+        array of shape (..., *in_shape)
+            Same namespace, dtype and device; `y` is not written to.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `forward`.
+        """
+        y = full_precision(y, self.like)
+        self._check(y, "adjoint", self.out_shape)
+        with without_autocast(y):
+            return self._run(self._adjoint, y, "adjoint")
+
+    @final
+    def __call__(self, x: Array) -> Array:
+        return self.forward(x)
+
+    def _run(self, apply: Callable[[Array], Array], x: Array, method: str) -> Array:
+        """Call `apply(x)`; say what helps where the maps lie on disk or the memory does not suffice."""
+        if tracing():
+            return apply(x)
+        if self._on_disk:
+            raise TypeError(
+                f"{type(self).__name__}.{method}: expected maps in memory, got an HDF5 dataset; bp.tiled(A) reads them "
+                f"window by window"
+            )
+        try:
+            return apply(x)
+        except (MemoryError, RuntimeError) as error:
+            from .memory import advice
+
+            sentence = advice(self, x, method, error)
+            if sentence is None:
+                raise
+            raise MemoryError(sentence) from error
+
+    @property
+    def _on_disk(self) -> bool:
+        """Whether the maps are an HDF5 dataset, so that only a window of the operator can be applied."""
+        return self._maps is not None and is_stored(getattr(self, self._maps))
+
+    def _map_numbers(self) -> float:
+        """Numbers that the maps hold for each pixel of the frame."""
+        if self._maps is None:
+            return 0
+        return prod(getattr(self, self._maps).shape) / prod(self.in_shape[-2:])
+
+    @final
+    def _window(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        """Return the same operator on a window of the frame: right where the window's own edges are out of sight.
+
+        `done` remembers what has been cut already, so that the maps of ``A.H @ A`` are read once.
+        """
+        if id(self) not in done:
+            done[id(self)] = self._cut(rows, cols, done)
+        return done[id(self)]
+
+    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        if self._maps is None:
+            raise NotImplementedError(f"{type(self).__name__} cannot be cut to a window")
+        return self._with(**{self._maps: take(getattr(self, self._maps), rows, cols)})
+
+    def _with(self, **changes: Any) -> Self:
+        """Copy with other fields, without the checks of the constructor."""
+        new = object.__new__(type(self))
+        freeze(new, **(vars(self) | changes))
+        return new
+
+    def _check(self, x: Array, method: str, shape: Shape) -> None:
+        require_image(f"{type(self).__name__}.{method}", x, self.like, shape, self.batch_shape)
+
+    def __repr__(self) -> str:
+        batch = f", batch {self.batch_shape}" if self.batch_shape else ""
+        where = "" if self.like is None else f", {describe(self.like)}"
+        return f"{type(self).__name__}({self.in_shape} -> {self.out_shape}{batch}{where})"
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint operator; ``A.H.H is A`` unless A is an adjoint itself, then a twin of A."""
+        from .algebra import Adjoint
+
+        return Adjoint(self)
+
+    @final
+    def psf_at(self, row: int, col: int) -> Array:
+        """Return the point spread function of one pixel.
+
+        Parameters
+        ----------
+        row, col : int
+            The pixel; negative values count from the end.
+
+        Returns
+        -------
+        array of shape (*B, h, w), or (*B, C, h, w) when the colours have kernels of their own
+            Convolution kernel with its centre at ``h // 2, w // 2``. Views come first: (*B, V, h, w). The boundary
+            plays no part in it. In the scatter form a PSF belongs to an input pixel, and that one's is returned.
+
+        Raises
+        ------
+        ValueError
+            If the pixel lies outside the image.
+        TypeError
+            If the operator has no such form (a product, say).
+        """
+        height, width = self.out_shape[-2:]
+        row, col = whole_numbers(f"{type(self).__name__}.psf_at", "(row, col)", (row, col))
+        if not (-height <= row < height and -width <= col < width):
+            raise ValueError(
+                f"{type(self).__name__}.psf_at: expected a pixel (row, col) inside {height} x {width}, "
+                f"got ({row}, {col}); are row and column swapped?"
+            )
+        return self._psf_at(row % height, col % width)
+
+    def validate(self) -> Self:
+        """Check the values that promise a PSF: maps finite, non-negative, summing to one at every pixel.
+
+        Opt-in, because it reads every map once.
+
+        Returns
+        -------
+        the operator itself
+
+        Raises
+        ------
+        ValueError
+            With the count and position of the first offending pixel.
+        """
+        return self

@@ -1,0 +1,67 @@
+"""Checks and small pieces that the mixtures share: channels, kernels per colour, the channel mix."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+from array_api_compat import array_namespace, device
+
+from ..linop.base import require_same_kind
+from ..types import Array
+
+__all__ = ["check_channels", "check_mix", "flat_colours", "mixed_psf", "padded_psf", "symmetric_psf"]
+
+
+def check_channels(owner: str, channels: int) -> None:
+    """Raise ValueError unless `channels` is a positive whole number."""
+    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels < 1:
+        raise ValueError(f"{owner}: expected channels to be a whole number >= 1, got {channels!r}")
+
+
+def check_mix(owner: str, mix: Array | None, maps: Array, channels: int, levels: int) -> None:
+    """Raise unless `mix` is None or an array (D, C, K) that lives where the maps live."""
+    if mix is None:
+        return
+    require_same_kind(owner, "mix", mix, "the maps", maps)
+    if mix.ndim != 3 or tuple(mix.shape[1:]) != (channels, levels):
+        raise ValueError(
+            f"{owner}: expected mix of shape (C_out, {channels}, {levels}) = (C_out, C_in, K), got {tuple(mix.shape)}"
+        )
+
+
+def flat_colours(psf: Array) -> Array:
+    """Drop the colour axis of a PSF (..., 1, h, w) that the colours share."""
+    return psf[..., 0, :, :] if psf.shape[-3] == 1 else psf
+
+
+def padded_psf(psf: Array, size: int) -> Array:
+    """Put kernels (C, n, n) of odd size into the middle of (C, size, size) zeros."""
+    xp = array_namespace(psf)
+    pad = (size - psf.shape[-1]) // 2
+    full = xp.zeros((psf.shape[0], size, size), dtype=psf.dtype, device=device(psf))
+    full[:, pad : size - pad, pad : size - pad] += psf
+    return full
+
+
+def mixed_psf(psf: Array, mix: Array | None, k: int) -> Array:
+    """Kernels (1 or C, h, w) under a channel mix, seen by a grey input: (1, C or D, h, w) summed over C."""
+    if mix is None:
+        return psf
+    xp = array_namespace(psf)
+    weights = mix[:, :, k]
+    return xp.sum(weights[:, :, None, None] * psf[None, :, :, :], axis=1)
+
+
+def symmetric_psf(taps: Array, weights: Array, mix: Array | None) -> Array:
+    """Sum symmetric separable kernels at one pixel.
+
+    `taps`, (1 or C, K, h + 1), centre first; `weights`, (*B, K), the maps there; the result (*B, 1 or C, n, n).
+    """
+    xp = array_namespace(taps)
+    lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)  # (1 or C, K, size)
+    total: Array = None
+    for k in range(taps.shape[1]):
+        psf = lines[:, k, :, None] * lines[:, k, None, :]
+        part = weights[..., k][..., None, None, None] * mixed_psf(psf, mix, k)
+        total = part if total is None else total + part
+    return total

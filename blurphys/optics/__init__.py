@@ -1,0 +1,1 @@
+"""Where PSFs come from: pupil, bank of levels, thin lens, recordings of points."""

@@ -1,0 +1,206 @@
+"""PSFBank: PSFs at increasing signed radii, between which the defocus operators interpolate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, isfinite
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_numpy_array
+
+from ..frozen import Memo
+from ..linop.base import require_float, require_same_kind
+from ..operators.psf_stack import check_psfs
+from ..types import Array
+from .pupil import Pupil
+
+__all__ = ["PSFBank"]
+
+
+class PSFBank:
+    """Levels of defocus PSFs, for each view.
+
+    Parameters
+    ----------
+    pupil : Pupil, optional
+        Makes every level; then `max_radius` is needed.
+    max_radius : float, optional
+        Largest CoC radius, px; levels run from -max_radius to +max_radius.
+    step : float
+        Largest distance of two levels, px. At 0.5 px contour lines are invisible.
+    psfs : array of shape (L, h, w) or (L, C, h, w), or mapping of view name to such arrays, optional
+        Measured or learned kernels instead of a pupil, ``psfs[l]`` the PSF at ``radii[l]``. A plain array is the
+        combined view. With "left" and "right" but no "combined", combined is their mean.
+    radii : sequence of L increasing floats, optional
+        Signed CoC radius at which each level of `psfs` was measured, px, negative in front of the plane of focus. May
+        be left out for L = 1: one PSF that every radius means, for a lens at one focus.
+
+    Attributes
+    ----------
+    radii : ndarray of shape (L,)
+        Signed CoC radius of each level, px.
+
+    Raises
+    ------
+    ValueError
+        Neither or both sources given; max_radius or step not positive; radii that do not increase or do not match; PSFs
+        with NaN or inf or in counts (`blurphys.psf.normalize` makes unit sums); a `PSFWarning` for ones far from
+        unit sum, unless they are negative in part.
+
+    Notes
+    -----
+    Kernels are convolution kernels (impulse responses), centre ``h // 2, w // 2``, all of one size. Those of a pupil
+    are NumPy float64 and the operators convert them to the namespace and dtype of the map. Memory: L h w numbers for
+    each view. Made on first use and kept: a pupil's levels for each view, and what was converted for each place; both
+    are plain arrays, so threads may share a bank, and so may training and `torch.inference_mode`.
+
+    Examples
+    --------
+    >>> import blurphys as bp
+    >>> bank = PSFBank(bp.Pupil.disk(), max_radius=2.0, step=0.5)
+    >>> bank.radii.tolist(), bank.psfs("left").shape
+    ([-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0], (9, 5, 5))
+
+    From pictures of a point in front of, on and behind the plane of focus:
+
+    >>> recorded = [bp.psf.disk(r, 9) * 200 + 10 for r in (2.0, 0.0, 4.0)]
+    >>> measured = bp.psf.normalize(bp.psf.clean(recorded))
+    >>> PSFBank(psfs=measured, radii=[-2.0, 0.0, 4.0]).psfs().shape
+    (3, 9, 9)
+    """
+
+    def __init__(
+        self,
+        pupil: Pupil | None = None,
+        *,
+        max_radius: float | None = None,
+        step: float = 0.5,
+        psfs: Array | Mapping[str, Array] | None = None,
+        radii: Sequence[float] | None = None,
+    ) -> None:
+        self.pupil = pupil
+        self._psfs: dict[str | float, Array] = {}  # as they were given
+        self._levels: Memo[Array] = Memo()  # of a pupil, by view
+        self._converted: Memo[Array] = Memo()  # design data by views, dtype and device
+        if (pupil is None) == (psfs is None):
+            raise ValueError("PSFBank: expected either a pupil with max_radius, or psfs with radii")
+        if pupil is not None:
+            if not isinstance(pupil, Pupil):
+                raise ValueError(f"PSFBank: expected a Pupil, got {type(pupil).__name__}; pass kernels as psfs=")
+            if radii is not None:
+                raise ValueError("PSFBank: expected radii only together with psfs, got them with a pupil")
+            if max_radius is None or not (isfinite(max_radius) and max_radius > 0):
+                raise ValueError(f"PSFBank: expected max_radius > 0 px, got {max_radius}")
+            if not (isfinite(step) and step > 0):
+                raise ValueError(f"PSFBank: expected step > 0 px, got {step}")
+            n = ceil(max_radius / step - 1e-9)
+            self.radii = np.linspace(-max_radius, max_radius, 2 * n + 1)
+            self.views: tuple[str, ...] = ("left", "right", "combined")
+        else:
+            if max_radius is not None:
+                raise ValueError("PSFBank: expected max_radius only together with a pupil, got it with psfs")
+            self._take(psfs, radii)
+        self.radii.setflags(write=False)
+        # One level stands for every radius: the operators see it twice and interpolate between equals.
+        places = self.radii if self.radii.size > 1 else (self.radii[0] - 1.0, self.radii[0] + 1.0)
+        self.nodes = tuple(float(r) for r in places)
+
+    def _take(self, psfs: Array | Mapping[str, Array], radii: Sequence[float] | None) -> None:
+        given = dict(psfs) if isinstance(psfs, Mapping) else {"combined": psfs}
+        if not given:
+            raise ValueError("PSFBank: expected at least one view in psfs, got none")
+        first_name, first = next(iter(given.items()))
+        for name, array in given.items():
+            require_float("PSFBank", f"psfs[{name!r}]", array)
+            require_same_kind("PSFBank", f"psfs[{name!r}]", array, f"psfs[{first_name!r}]", first)
+            if array.ndim not in (3, 4) or 0 in tuple(array.shape) or array.shape != first.shape:
+                raise ValueError(
+                    f"PSFBank: expected psfs of shape (L, h, w) or (L, C, h, w), the same for each view, got "
+                    f"{tuple(array.shape)} for {name!r}"
+                )
+            check_psfs("PSFBank", f"psfs[{name!r}]", array)
+        if radii is None and first.shape[0] == 1:
+            radii = [0.0]
+        if radii is None:
+            raise ValueError(f"PSFBank: expected the radii (px) of the L = {first.shape[0]} psfs, got None")
+        self.radii = np.array([float(r) for r in radii])
+        if self.radii.size != first.shape[0]:
+            raise ValueError(
+                f"PSFBank: expected one radius for each of the L = {first.shape[0]} psfs, got {self.radii.size}"
+            )
+        if not np.all(np.isfinite(self.radii)) or np.any(np.diff(self.radii) <= 0):
+            raise ValueError("PSFBank: expected finite radii that increase; sort the psfs by signed radius")
+        if is_numpy_array(first):  # converted once, so what the caller does to its arrays later must not matter
+            given = {name: np.array(array) for name, array in given.items()}
+        self._psfs = given
+        self.views = tuple(given)
+        if "combined" not in given and {"left", "right"} <= set(given):
+            self.views = (*self.views, "combined")
+
+    @property
+    def max_radius(self) -> float:
+        """Largest absolute radius of a level, px."""
+        return float(np.max(np.abs(self.radii)))
+
+    def holds(self, low: float, high: float) -> bool:
+        """Whether the bank has PSFs for radii from low to high, px, give or take rounding; one level has all."""
+        slack = 1e-6 * self.max_radius
+        return self.radii.size == 1 or bool(low >= self.radii[0] - slack and high <= self.radii[-1] + slack)
+
+    @property
+    def given(self) -> Mapping[str | float, Array]:
+        """The kernels that the bank was made from, by view; without those of a pupil."""
+        return {} if self.pupil is not None else dict(self._psfs)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the kernels are design data, from a pupil or in NumPy arrays, rather than tensors to be learned."""
+        return self.pupil is not None or isinstance(next(iter(self._psfs.values())), np.ndarray)
+
+    def psfs(self, view: str | float = "combined") -> Array:
+        """Return the kernels of one view, shape (L, h, w) or (L, C, h, w); a pupil has all views of `Pupil.seen`.
+
+        Raises
+        ------
+        ValueError
+            If the bank has no such view.
+        """
+        if view not in self.views and self.pupil is None:
+            raise ValueError(f"PSFBank: expected a view among {self.views}, got {view!r}")
+        if self.pupil is not None:
+            pupil = self.pupil
+            return self._levels.get(view, lambda: _levels(pupil, self.radii, view))
+        if view not in self._psfs:
+            return 0.5 * (self._psfs["left"] + self._psfs["right"])  # anew each time: the two may be learned
+        return self._psfs[view]
+
+    def stacked(self, views: Sequence[str | float], like: Array) -> Array:
+        """Return the kernels of several views where `like` lives: (V, L, 1 or C, h, w).
+
+        Design data is converted once for each place. Tensors may be learned, so they are stacked anew.
+        """
+        if not self.fixed:
+            return self._stack(views, like)
+        key = (tuple(views), like.dtype, device(like))
+        return self._converted.get(key, lambda: self._stack(views, like))
+
+    def _stack(self, views: Sequence[str | float], like: Array) -> Array:
+        chosen = [self.psfs(view) for view in views]
+        xp = array_namespace(like)
+        if is_numpy_array(chosen[0]):
+            chosen = [xp.asarray(np.array(c), dtype=like.dtype, device=device(like)) for c in chosen]
+        else:
+            require_same_kind("PSFBank", "the psfs", chosen[0], "the defocus_map", like)
+        stack = xp.stack(chosen, axis=0)
+        stack = xp.concat([stack, stack], axis=1) if self.radii.size == 1 else stack
+        return stack if stack.ndim == 5 else stack[:, :, None, :, :]
+
+
+def _levels(pupil: Pupil, radii: np.ndarray, view: str | float) -> np.ndarray:
+    """PSFs of one view at every radius, surrounded with zeros to the size of the largest: (L, h, w)."""
+    levels = [pupil.psf(float(r), view) for r in radii]
+    size = max(level.shape[0] for level in levels)
+    pads = [(size - level.shape[0]) // 2 for level in levels]
+    stack = np.stack([np.pad(level, pad) for level, pad in zip(levels, pads, strict=True)])
+    stack.setflags(write=False)
+    return stack
