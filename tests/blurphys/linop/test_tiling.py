@@ -301,7 +301,7 @@ def test_inside_conjugate_gradients(tmp_path, outside):
 
 
 def test_example_runs(tmp_path, capsys):
-    path = Path(__file__).resolve().parents[2] / "examples" / "tiled_cg.py"
+    path = Path(__file__).resolve().parents[3] / "examples" / "tiled_cg.py"
     spec = importlib.util.spec_from_file_location("tiled_cg", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
