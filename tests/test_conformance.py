@@ -19,7 +19,7 @@ from tests.strategies import DTYPES, EPS, GPU_NAMESPACES, Setup, setups, to_nump
 PACKAGES = ("blurphys", "synth", "solvers", "nets")
 
 every_case = pytest.mark.parametrize("name", CASES)
-# More rows of the wrapper whose equality with what it wraps tests/blurphys/linop/test_tiling.py checks for every operator.
+# More rows of the wrapper whose equality with what it wraps tests/blurphys/linop/test_tiling.py checks for all.
 every_family = pytest.mark.parametrize("family", [f for f in FAMILIES if NIGHTLY or f != "Tiled-more"])
 BEYOND = Setup(boundary="circular", height=2, width=3, support=(8, 7), count=4, seed=3)  # PSF larger than the image
 

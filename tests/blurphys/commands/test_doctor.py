@@ -34,7 +34,7 @@ def doctor(*options):
 def doctor_elsewhere(options=(), before=None, **environment):
     """Run it in a process of its own, under what is really broken there."""
     command = [sys.executable, *options, "-m", "blurphys", "doctor", "--json"]
-    settings = os.environ | {"PYTHONPATH": str(Path(bp.__file__).parents[2])} | environment
+    settings = os.environ | {"PYTHONPATH": str(Path(bp.__file__).parents[1])} | environment
     done = subprocess.run(command, env=settings, preexec_fn=before, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -117,11 +117,11 @@ def test_a_compiler_that_is_switched_off_is_found():
 
 def test_packages_that_are_really_missing(tmp_path):
     """An installation without torch and Numba: the same files, less these."""
-    for site in {Path(np.__file__).parents[2], Path(numba.__file__).parents[2]}:
+    for site in {Path(np.__file__).parents[1], Path(numba.__file__).parents[1]}:
         for path in site.iterdir():
             if not path.name.startswith(("torch", "numba", "llvmlite", "__pycache__")):
                 (tmp_path / path.name).symlink_to(path)
-    where = os.pathsep.join([str(Path(bp.__file__).parents[2]), str(tmp_path)])
+    where = os.pathsep.join([str(Path(bp.__file__).parents[1]), str(tmp_path)])
     said = doctor_elsewhere(options=("-S",), PYTHONPATH=where)
     assert said["facts"]["engine"] == "numba is not installed"
     assert said["facts"]["engines"]["reference"] == ""
@@ -142,7 +142,7 @@ def test_an_optional_package_that_does_not_import_is_found(tmp_path):
     (tmp_path / "pylops" / "__init__.py").write_text("raise OSError('a library is of another version')")
     (tmp_path / "pylops-2.3.dist-info").mkdir()
     (tmp_path / "pylops-2.3.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: pylops\nVersion: 2.3\n")
-    path = os.pathsep.join((str(tmp_path), str(Path(bp.__file__).parents[2])))
+    path = os.pathsep.join((str(tmp_path), str(Path(bp.__file__).parents[1])))
     said = doctor_elsewhere(PYTHONPATH=path)
     (note,) = [f for f in said["findings"] if "pylops" in f["what"]]
     assert not note["problem"] and "a library is of another version" in note["what"]
