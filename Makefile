@@ -38,6 +38,7 @@ test: lint types layers kernels wheel pytest
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/house.py
 
 types: .venv/dev.stamp
 	$(BIN)/mypy
