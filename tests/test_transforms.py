@@ -332,9 +332,9 @@ def test_a_shared_bank_survives_copies_and_threads(name):
     assert np.array_equal(to_numpy(bank.psfs()), to_numpy(copy.deepcopy(bank).psfs()))
 
 
-@every
+@pytest.mark.parametrize("name", DAILY if NIGHTLY else ["defocus_blur", "layered_views"])
 def test_linearize_is_the_operator(name):
-    """`torch.func.linearize` records a program, in which no value is known."""
+    """`torch.func.linearize` records a program, in which no value is known; it takes its time."""
     A = operator(name)
     x = pictures(A.in_shape)
     with warnings.catch_warnings():
