@@ -13,7 +13,8 @@ from . import datasets, io, noise, optics, scenes
 from .camera.camera import Camera, Imperfections
 from .camera.distortion import RadialDistortion
 from .camera.file import read_camera
-from .camera.sensor import Sensor, ToneCurve
+from .camera.sensor import Sensor
+from .camera.tone import ToneCurve
 from .dataset.folder import open
 from .dataset.training_set import Dataset
 from .generation.generate import generate, replay

@@ -17,7 +17,8 @@ from .. import optics
 from ..noise import ShotReadNoise
 from ..scenes import Scene
 from .distortion import RadialDistortion
-from .sensor import Sensor, ToneCurve
+from .sensor import Sensor
+from .tone import ToneCurve
 
 __all__ = ["Camera", "Imperfections", "pupil_from_dict", "pupil_to_dict"]
 

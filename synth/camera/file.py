@@ -17,7 +17,8 @@ from blurphys.publishing import PathLike, existing_file
 from ..noise import ShotReadNoise
 from .camera import Camera, Imperfections, pupil_from_dict, pupil_to_dict
 from .distortion import RadialDistortion
-from .sensor import Sensor, ToneCurve
+from .sensor import Sensor
+from .tone import ToneCurve
 
 __all__ = ["camera_named", "is_camera_file", "read_camera"]
 
