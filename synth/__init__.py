@@ -10,9 +10,10 @@
 """
 
 from . import datasets, io, noise, optics, scenes
-from .camera.camera import Camera, Imperfections
+from .camera.camera import Camera
 from .camera.distortion import RadialDistortion
 from .camera.file import read_camera
+from .camera.imperfections import Imperfections
 from .camera.sensor import Sensor
 from .camera.tone import ToneCurve
 from .dataset.folder import open

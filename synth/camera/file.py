@@ -15,8 +15,10 @@ import blurphys as bp
 from blurphys.publishing import PathLike, existing_file
 
 from ..noise import ShotReadNoise
-from .camera import Camera, Imperfections, pupil_from_dict, pupil_to_dict
+from .camera import Camera
 from .distortion import RadialDistortion
+from .imperfections import Imperfections
+from .pupils import pupil_from_dict, pupil_to_dict
 from .sensor import Sensor
 from .tone import ToneCurve
 
