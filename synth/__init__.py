@@ -22,8 +22,9 @@ from .generation.generate import generate, replay
 from .generation.merging import merge
 from .generation.operators import OperatorWarning, operator_of
 from .generation.report import Report
-from .generation.shards import resume, verify
+from .generation.shards import resume
 from .generation.splitting import split_scenes
+from .generation.verify import verify
 from .rendering.render import Sample, render
 from .scenes import Layer, Scene
 

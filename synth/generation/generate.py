@@ -17,21 +17,12 @@ from ..dataset.writer import writing
 from ..io import Encoding
 from ..rendering.render import VIEWS, Sample
 from ..scenes import Scene
-from .recipe import (
-    MIN_VALID,
-    SPLITS,
-    Recipe,
-    Stage,
-    make_recipe,
-    optics_of,
-    prepared,
-    sample_of,
-    shoot,
-    sources_of,
-    stream,
-)
+from .config import Storage
+from .recipe import MIN_VALID, SPLITS, Recipe, make_recipe
 from .report import Report, Tally, check_foreseen
-from .shards import Storage, fill
+from .samples import Stage, optics_of, prepared, sample_of, shoot, stream
+from .shards import fill
+from .sources import sources_of
 
 __all__ = [
     "MAX_CLAMPED",
