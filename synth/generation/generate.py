@@ -72,7 +72,7 @@ def generate(
     ----------
     scenes : Scene, str, path, or a sequence of them
         Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such; names are those of
-        `synth.generation.recipe.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
+        `synth.generation.sources.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
         of different splits apart: no scene may be in two.
     out : path
         A name ending in .h5 or .hdf5: one file, see `synth.dataset.reader`. Any other: a folder of shards, see Notes
