@@ -10,18 +10,21 @@
 """
 
 from . import datasets, io, noise, optics, scenes
-from .camera.camera import Camera, Imperfections
+from .camera.camera import Camera
 from .camera.distortion import RadialDistortion
 from .camera.file import read_camera
-from .camera.sensor import Sensor, ToneCurve
+from .camera.imperfections import Imperfections
+from .camera.sensor import Sensor
+from .camera.tone import ToneCurve
 from .dataset.folder import open
 from .dataset.training_set import Dataset
 from .generation.generate import generate, replay
 from .generation.merging import merge
 from .generation.operators import OperatorWarning, operator_of
 from .generation.report import Report
-from .generation.shards import resume, verify
+from .generation.shards import resume
 from .generation.splitting import split_scenes
+from .generation.verify import verify
 from .rendering.render import Sample, render
 from .scenes import Layer, Scene
 

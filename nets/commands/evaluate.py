@@ -93,7 +93,7 @@ def evaluate(
     from blurphys.files.publishing import publish
     from blurphys.progress import progress
 
-    from ..classical.solve import load_blur
+    from ..classical.given import load_blur
     from ..evaluation.evaluate import evaluate as measure
     from .deblur_photo import loaded
 
@@ -246,7 +246,8 @@ class _Solver:
     def __call__(self, sample: Sample) -> np.ndarray:
         from synth import OperatorWarning
 
-        from ..classical.solve import from_array, from_dataset, solve
+        from ..classical.given import from_array, from_dataset
+        from ..classical.solve import solve
 
         if self.stored is not None:
             given = from_dataset(self.stored, sample.index, "combined", self.operator)

@@ -14,7 +14,8 @@ from blurphys.notes import say_note
 from synth.commands import options as o
 
 if TYPE_CHECKING:
-    from ..classical.solve import Given, Report
+    from ..classical.given import Given
+    from ..classical.solve import Report
 
 __all__ = ["solve"]
 
@@ -181,7 +182,7 @@ def _given(
 ) -> Given:
     from blurphys.files.publishing import existing_file
 
-    from ..classical.solve import from_dataset, from_image, load_blur
+    from ..classical.given import from_dataset, from_image, load_blur
 
     if target.is_dir():
         raise ValueError(_which_file(target))

@@ -5,33 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from blurphys.frozen import freeze
 
-__all__ = ["Kind", "RadialDistortion"]
+from .planes import Kind, Lookup, check_plane, kind_of
 
-Kind: TypeAlias = Literal["image", "depth", "mask", "radius"]
-
-# The planes of a sample by name; other planes are told by their type, or by the caller.
-KINDS: dict[str, Kind] = {
-    "all_in_focus": "image",
-    "combined": "image",
-    "left": "image",
-    "right": "image",
-    "top": "image",
-    "bottom": "image",
-    "top_left": "image",
-    "top_right": "image",
-    "bottom_left": "image",
-    "bottom_right": "image",
-    "alpha": "image",
-    "defocus_map": "radius",
-    "depth_m": "depth",
-    "valid": "mask",
-}
+__all__ = ["RadialDistortion"]
 
 # A, B, C, D of the five camera sets of the ICCV 2021 dual-pixel generator.
 _ICCV2021 = (
@@ -226,7 +208,7 @@ class RadialDistortion:
         """
         if isinstance(order, bool) or order not in (0, 1):
             raise ValueError(f"RadialDistortion.apply: expected order 0 (nearest) or 1 (bilinear), got {order!r}")
-        _check_plane("RadialDistortion.apply", "the image", image, floats=order == 1)
+        check_plane("RadialDistortion.apply", "the image", image, floats=order == 1)
         plan = self._map(image.shape[-2:])
         return plan.linear(image) if order == 1 else plan.nearest(image)
 
@@ -271,8 +253,8 @@ class RadialDistortion:
                 )
         for name, array in arrays.items():
             if name not in chosen:
-                chosen[name] = _kind(owner, name, array)
-            _check_plane(owner, name, array, floats=chosen[name] in ("image", "radius"))
+                chosen[name] = kind_of(owner, name, array)
+            check_plane(owner, name, array, floats=chosen[name] in ("image", "radius"))
         shapes = {name: array.shape[-2:] for name, array in arrays.items()}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"{owner}: expected planes of one height and width, got {shapes}")
@@ -345,48 +327,12 @@ class RadialDistortion:
         centre = (np.array(shape) - 1) / 2
         return points - centre, centre, min(shape) / 2
 
-    def _map(self, shape: tuple[int, int]) -> _Map:
+    def _map(self, shape: tuple[int, int]) -> Lookup:
         _check_shape(shape)
         grid = np.stack(np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij"), axis=-1)
         offset, centre, half = self._offsets("apply", grid, shape)
         r = np.hypot(offset[..., 0], offset[..., 1]) / half
-        return _Map(r, centre + offset * self._stretch(r)[..., None])
-
-
-class _Map:
-    """Where each new pixel looks, worked out once for all planes of one size."""
-
-    def __init__(self, r: np.ndarray, source: np.ndarray) -> None:
-        self.r = r
-        self.shape = r.shape
-        H, W = self.shape
-        row, column = source[..., 0], source[..., 1]
-        # Pixels are squares: the image ends half a pixel beyond the outermost centres.
-        self.exposed = (row < -0.5) | (row > H - 0.5) | (column < -0.5) | (column > W - 0.5)
-        self.row, self.column = np.clip(row, 0, H - 1), np.clip(column, 0, W - 1)
-
-        top, left = np.floor(self.row).astype(np.intp), np.floor(self.column).astype(np.intp)
-        self.down, self.across = self.row - top, self.column - left
-        # A pixel hit exactly has no neighbours: what they hold, even NaN, does not matter.
-        bottom, right = top + (self.down > 0), left + (self.across > 0)
-        self.corners = (top * W + left, top * W + right, bottom * W + left, bottom * W + right)
-
-    def nearest(self, array: np.ndarray) -> np.ndarray:
-        row, column = np.floor(self.row + 0.5).astype(np.intp), np.floor(self.column + 0.5).astype(np.intp)
-        taken: np.ndarray = array[..., row, column]
-        taken[..., self.exposed] = 0
-        return taken
-
-    def linear(self, array: np.ndarray) -> np.ndarray:
-        warped = np.empty_like(array)
-        for index in np.ndindex(array.shape[:-2]):
-            plane = array[index].astype(np.float64).ravel()
-            upper, upper_right, lower, lower_right = (plane.take(corner) for corner in self.corners)
-            upper += self.across * (upper_right - upper)
-            lower += self.across * (lower_right - lower)
-            warped[index] = upper + self.down * (lower - upper)
-        warped[..., self.exposed] = 0
-        return warped
+        return Lookup(r, centre + offset * self._stretch(r)[..., None])
 
 
 def _corner(shape: tuple[int, int]) -> float:
@@ -409,28 +355,3 @@ def _roots(a: float, b: float, c: float) -> list[float]:
 def _check_shape(shape: tuple[int, int]) -> None:
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"RadialDistortion: expected a shape (H, W) of at least one pixel, got {shape}")
-
-
-def _check_plane(owner: str, name: str, array: np.ndarray, *, floats: bool) -> None:
-    if not isinstance(array, np.ndarray) or array.ndim < 2 or min(array.shape[-2:]) < 1:
-        got = f"shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"{owner}: expected {name} to be an array of shape (..., H, W), got {got}")
-    if floats and not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"{owner}: expected {name} in floats, got {array.dtype}; masks and codes take the nearest pixel instead"
-        )
-
-
-def _kind(owner: str, name: str, array: np.ndarray) -> Kind:
-    """Tell what a plane is by its name, or by its type; ValueError where neither says."""
-    if name in KINDS:
-        return KINDS[name]
-    array = np.asarray(array)
-    if array.dtype == bool:
-        return "mask"
-    if array.ndim == 3 and array.shape[0] == 3 and np.issubdtype(array.dtype, np.floating):
-        return "image"
-    raise ValueError(
-        f"{owner}: expected kinds to say what {name!r} is ({', '.join(get_args(Kind))}); {array.dtype} of shape "
-        f"{array.shape} does not tell"
-    )

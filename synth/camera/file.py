@@ -15,9 +15,12 @@ import blurphys as bp
 from blurphys.files.publishing import PathLike, existing_file
 
 from ..noise import ShotReadNoise
-from .camera import Camera, Imperfections, pupil_from_dict, pupil_to_dict
+from .camera import Camera
 from .distortion import RadialDistortion
-from .sensor import Sensor, ToneCurve
+from .imperfections import Imperfections
+from .pupils import pupil_from_dict, pupil_to_dict
+from .sensor import Sensor
+from .tone import ToneCurve
 
 __all__ = ["camera_named", "is_camera_file", "read_camera"]
 

@@ -167,7 +167,7 @@ def _fitted(
     max_radius: float | None,
 ) -> Camera:
     """Fit a camera to these scenes, or to 64 of them."""
-    from ..generation.recipe import sources_of
+    from ..generation.sources import sources_of
 
     sources = sources_of(scenes, depth_unit=depth_unit, encoding=encoding, size=size)
     looked_at = sources[:: -(-len(sources) // 64)]
@@ -209,7 +209,7 @@ def verify(
     Example: blurphys synth verify data
     """
     from ..dataset.reader import read_config
-    from ..generation.shards import verify as run
+    from ..generation.verify import verify as run
 
     shards = 1 if folder.is_file() else len(read_config(folder)["shards"])
     with _counted("verify", shards) as advance:
@@ -230,7 +230,7 @@ def repair(folder: _FOLDER, workers: _WORKERS = 1) -> None:
 
     Example: blurphys synth repair data
     """
-    from ..generation.shards import rebuild
+    from ..generation.manifest import rebuild
 
     resume(folder, workers)
     typer.echo(f"{folder}: manifest of {rebuild(folder)} shards")

@@ -17,21 +17,12 @@ from ..dataset.writer import writing
 from ..io import Encoding
 from ..rendering.render import VIEWS, Sample
 from ..scenes import Scene
-from .recipe import (
-    MIN_VALID,
-    SPLITS,
-    Recipe,
-    Stage,
-    make_recipe,
-    optics_of,
-    prepared,
-    sample_of,
-    shoot,
-    sources_of,
-    stream,
-)
+from .config import Storage
+from .recipe import MIN_VALID, SPLITS, Recipe, make_recipe
 from .report import Report, Tally, check_foreseen
-from .shards import Storage, fill
+from .samples import Stage, optics_of, prepared, sample_of, shoot, stream
+from .shards import fill
+from .sources import sources_of
 
 __all__ = [
     "MAX_CLAMPED",
@@ -81,7 +72,7 @@ def generate(
     ----------
     scenes : Scene, str, path, or a sequence of them
         Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such; names are those of
-        `synth.generation.recipe.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
+        `synth.generation.sources.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
         of different splits apart: no scene may be in two.
     out : path
         A name ending in .h5 or .hdf5: one file, see `synth.dataset.reader`. Any other: a folder of shards, see Notes

@@ -18,7 +18,10 @@ from ..dataset.folder import open as open_dataset
 from ..dataset.reader import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, Reader, read_config, shard_name
 from ..dataset.virtual import make_virtual
 from ..dataset.writer import library_version
-from .shards import config_text, difference_of, rebuild, sync, verify
+from .beginning import sync
+from .config import config_text, difference_of
+from .manifest import rebuild
+from .verify import verify
 
 __all__ = ["difference", "merge"]
 

@@ -16,7 +16,8 @@ from ..dataset.folder import FolderReader
 from ..dataset.reader import Reader
 from ..noise import ShotReadNoise
 from ..rendering.render import QUARTERS, gains_of, gathered, parts_of
-from .recipe import Optics, Recipe, optics_of
+from .recipe import Recipe
+from .samples import Optics, optics_of
 
 __all__ = ["OperatorWarning", "noise_of", "operator_of"]
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from blurphys.files.publishing import PathLike
 
 from ..rendering.render import Sample
-from .recipe import (
-    Recipe,
-    foreseen_clamping,
-)
+from .recipe import Recipe
+from .samples import foreseen_clamping
 
 __all__ = ["Report", "Tally", "check_clamping", "check_foreseen"]
 

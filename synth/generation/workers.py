@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .config import Storage
     from .recipe import Recipe
-    from .shards import Storage
 
 __all__ = ["begin_worker", "elsewhere"]
 

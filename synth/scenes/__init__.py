@@ -2,9 +2,10 @@
 
 from ..io.depth import Stereo
 from .background import with_background
+from .chart import text_chart
 from .folders import from_files, read_folder
 from .motorcycle import stereo_motorcycle
-from .procedural import dead_leaves, highlights, slanted_planes, text_chart, thin_occluders
+from .procedural import dead_leaves, highlights, slanted_planes, thin_occluders
 from .readers import hypersim, middlebury, nyu_labelled, synthia
 from .resize import resized, scaled_pitch
 from .scene import Layer, Scene

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 
 import numpy as np
 
+from ._arguments import count_of, depths_of, start
 from ._drawing import (
     Canvas,
     any_colour,
@@ -24,16 +24,7 @@ from ._drawing import (
 from ._thin import OCCLUDERS
 from .scene import Scene
 
-__all__ = ["dead_leaves", "highlights", "slanted_planes", "text_chart", "thin_occluders"]
-
-_SMALLEST = 16
-_SUBPIXELS = 4  # per side, where a pixel's share is counted rather than computed
-_PANGRAMS = (
-    "The quick brown fox jumps over the lazy dog",
-    "Pack my box with five dozen liquor jugs",
-    "Sphinx of black quartz, judge my vow",
-    "0123456789 +-*/= (x, y) [px] {mm} 50 % f/1.4",
-)
+__all__ = ["dead_leaves", "highlights", "slanted_planes", "thin_occluders"]
 
 
 def dead_leaves(
@@ -95,9 +86,9 @@ def dead_leaves(
     >>> len(scene.layers), scene.shape
     (3, (48, 64))
     """
-    rng = _start("dead_leaves", height, width, seed)
-    near, far = _depths("dead_leaves", depth_range_m)
-    planes = _count("dead_leaves", "layers", layers, 2)
+    rng = start("dead_leaves", height, width, seed)
+    near, far = depths_of("dead_leaves", depth_range_m)
+    planes = count_of("dead_leaves", "layers", layers, 2)
     low, high = (3.0, max(min(height, width) / 5, 4.0)) if radius_px is None else radius_px
     if not (0.5 <= low <= high and math.isfinite(high)):
         raise ValueError(f"dead_leaves: expected radius_px as 0.5 <= smallest <= largest, got {radius_px}")
@@ -175,9 +166,9 @@ def slanted_planes(
     >>> bool(np.abs(np.diff(inverse, 2)).max() < 1e-12)
     True
     """
-    rng = _start("slanted_planes", height, width, seed)
-    near, far = _depths("slanted_planes", depth_range_m)
-    count = _count("slanted_planes", "planes", planes, 1)
+    rng = start("slanted_planes", height, width, seed)
+    near, far = depths_of("slanted_planes", depth_range_m)
+    count = count_of("slanted_planes", "planes", planes, 1)
     edges = np.linspace(1 / near, 1 / far, count + 1)
     y, x = grid(height, width)
     made = []
@@ -249,8 +240,8 @@ def thin_occluders(
     >>> [round(float(layer.depth_m[0, 0]), 2) for layer in thin_occluders(32, 48).layers]
     [0.4, 0.57, 1.0, 4.0]
     """
-    rng = _start("thin_occluders", height, width, seed)
-    near, far = _depths("thin_occluders", depth_range_m)
+    rng = start("thin_occluders", height, width, seed)
+    near, far = depths_of("thin_occluders", depth_range_m)
     if isinstance(kinds, str) or not kinds or any(kind not in OCCLUDERS for kind in kinds):
         raise ValueError(f"thin_occluders: expected kinds among {', '.join(OCCLUDERS)}, got {kinds!r}")
     made = []
@@ -317,10 +308,10 @@ def highlights(
     >>> bool(4 < scene.all_in_focus.max() <= 300)
     True
     """
-    rng = _start("highlights", height, width, seed)
-    near, far = _depths("highlights", depth_range_m)
-    number = _count("highlights", "lights", lights, 1)
-    count = _count("highlights", "depths", depths, 1)
+    rng = start("highlights", height, width, seed)
+    near, far = depths_of("highlights", depth_range_m)
+    number = count_of("highlights", "lights", lights, 1)
+    count = count_of("highlights", "depths", depths, 1)
     if not (math.isfinite(peak) and 4 < peak <= 1e6):
         raise ValueError(f"highlights: expected a peak above 4 and up to 1e6, got {peak}")
     steps = spaced_depths(near, far, count + 1)
@@ -341,115 +332,6 @@ def highlights(
     )
 
 
-def text_chart(
-    height: int,
-    width: int,
-    *,
-    seed: int = 0,
-    depth_range_m: tuple[float, float] = (0.8, 1.6),
-    background_m: float = 4.0,
-) -> Scene:
-    """Draw a board of printed lines, from large to small, that leans in depth before a textured wall.
-
-    Parameters
-    ----------
-    height, width : int
-        Size, px; at least 16.
-    seed : int
-        Same seed, same scene.
-    depth_range_m : (float, float)
-        Depth of the board's plane at the left and at the right edge of the frame, m; either may be the nearer one,
-        and equal depths make a board that faces the camera.
-    background_m : float
-        Depth of the wall, m; behind the board.
-
-    Returns
-    -------
-    Scene
-        The board, and the wall, which covers every pixel.
-
-    Raises
-    ------
-    ValueError
-        An argument is outside what is written above.
-
-    Notes
-    -----
-    The board is a rectangle in space: inverse depth is linear along x, and the far side is drawn smaller. Each pixel
-    takes the mean of 4 x 4 samples, in linear light. The letters are those of Pillow's own font, so that they can
-    differ in the last digits between versions of Pillow; positions, colours and depth do not. Cost O(H W).
-
-    Examples
-    --------
-    >>> board, wall = text_chart(48, 64, depth_range_m=(1.0, 1.0)).layers
-    >>> float(board.depth_m.min()), float(wall.depth_m.max())
-    (1.0, 4.0)
-    """
-    rng = _start("text_chart", height, width, seed)
-    left, right = _depths("text_chart", depth_range_m, ordered=False)
-    if not (math.isfinite(background_m) and background_m > max(left, right)):
-        raise ValueError(
-            f"text_chart: expected the wall behind the board ({max(left, right):g} m), got background_m={background_m}"
-        )
-    y, x = grid(height, width)
-
-    def inverse(column: np.ndarray) -> np.ndarray:
-        share = column / width + 0.5
-        return (1 - share) / left + share / right
-
-    middle = float(inverse(np.zeros(1))[0])
-    edges = middle / inverse(np.array([-0.44, 0.44]) * width)  # z there, relative to the middle of the frame
-    tall, wide = 0.44 * height * edges.min(), 0.44 * width * edges.min()  # half sizes, so that all is in the frame
-    print_ = _printed(rng, round(4 * tall), round(4 * wide))  # two samples of print per px
-    paper, ink = rng.uniform(0.7, 0.9) * rng.uniform(0.9, 1, 3), rng.uniform(0.01, 0.05, 3)
-    alpha, light = np.zeros((height, width)), np.zeros((3, height, width))
-    offsets = (np.arange(_SUBPIXELS) + 0.5) / _SUBPIXELS - 0.5
-    for dy in offsets:
-        for dx in offsets:
-            scale = middle / inverse(x + dx)  # z relative to the middle of the board
-            u, v = (x + dx) * scale, (y + dy) * scale
-            inside = (abs(u) <= wide) & (abs(v) <= tall)
-            covered = sampled(print_, 2 * (v + tall) - 0.5, 2 * (u + wide) - 0.5, wrap=False)
-            alpha += inside
-            light += inside * (paper[:, None, None] * (1 - covered) + ink[:, None, None] * covered)
-    colour = light / np.maximum(alpha, 1)
-    depth = np.broadcast_to(1 / inverse(x), (height, width)).copy()
-    if left == right:
-        depth[:] = left  # a mean of equal inverses may miss it by a rounding
-    return Scene.from_layers(
-        [
-            make_layer(colour, alpha / _SUBPIXELS**2, np.clip(depth, min(left, right), max(left, right))),
-            wall(rng, height, width, background_m, level=0.2),
-        ],
-        name=f"text_chart_{seed}",
-        source=f"printed board from {left:g} to {right:g} m before a wall at {background_m:g} m, seed {seed}",
-    )
-
-
-def _start(owner: str, height: int, width: int, seed: int) -> np.random.Generator:
-    _count(owner, "height", height, _SMALLEST)
-    _count(owner, "width", width, _SMALLEST)
-    return np.random.Generator(np.random.Philox(_count(owner, "seed", seed, 0)))
-
-
-def _count(owner: str, name: str, value: int, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{owner}: expected {name} as a whole number, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{owner}: expected {name} of at least {least}, got {number}")
-    return number
-
-
-def _depths(owner: str, depth_range_m: tuple[float, float], *, ordered: bool = True) -> tuple[float, float]:
-    pair = tuple(float(depth) for depth in depth_range_m)
-    if len(pair) != 2 or not all(1e-3 <= depth <= 1e6 for depth in pair) or (ordered and pair[0] >= pair[1]):
-        order = ", the nearer first" if ordered else ""
-        raise ValueError(f"{owner}: expected depth_range_m as two depths in metres{order}, got {depth_range_m}")
-    return pair[0], pair[1]
-
-
 def _board(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, height: int, width: int) -> np.ndarray:
     """Draw a turned rectangle, as the share of each pixel; a product of its two strips, exact but near the corners."""
     size = min(height, width)
@@ -459,19 +341,3 @@ def _board(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, height: int, 
     u = math.cos(angle) * (x - x0) + math.sin(angle) * (y - y0)
     v = -math.sin(angle) * (x - x0) + math.cos(angle) * (y - y0)
     return np.clip(wide + 0.5 - abs(u), 0, 1) * np.clip(tall + 0.5 - abs(v), 0, 1)
-
-
-def _printed(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Lines of text from large to small: the share of each sample that ink covers."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    sheet = Image.new("L", (width, height), 0)
-    pen = ImageDraw.Draw(sheet)
-    y, size = height * 0.05, height / 9
-    while size >= 6 and y + 1.2 * size < height:
-        line = "   ".join(_PANGRAMS[k] for k in rng.permutation(len(_PANGRAMS)))
-        pen.text((width * 0.04, y), line * 3, fill=255, font=ImageFont.load_default(size))
-        y, size = y + 1.35 * size, size * 0.86
-    edge = round(width * 0.03)
-    sheet.paste(0, (width - edge, 0, width, height))  # a margin on the right too: lines are cut, not broken
-    return np.asarray(sheet, np.float64) / 255

@@ -78,7 +78,7 @@ def judge(kind: str, said: str, before: dict[str, str], folder: Path, reference:
     """Say what is wrong after a disk was full; then resume."""
     import synth
     from synth.generation.merging import difference
-    from synth.generation.shards import check_shard
+    from synth.generation.verify import check_shard
 
     problems = []
     if not (said.startswith("OSError: ") and "could not write" in said) or "\n" in said:

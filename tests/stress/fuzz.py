@@ -170,7 +170,7 @@ def targets(folder: Path) -> dict[str, Target]:
     import synth
     from synth import io
     from synth.dataset.reader import CONFIG, read_config
-    from synth.generation.shards import MANIFEST, read_manifest
+    from synth.generation.manifest import MANIFEST, read_manifest
 
     rng = np.random.Generator(np.random.Philox(1))
     made: dict[str, list[bytes]] = {"png": [], "pfm": [], "dpt": []}

@@ -73,7 +73,8 @@ def run_for(arguments: list[str], early: float, late: float, *, everyone: bool) 
 def check(folder: Path, known: dict[str, str], reference: Path) -> list[str]:
     """Compare what is published with what was, and with the reference; adds to `known` what is new."""
     import synth
-    from synth.generation.shards import check_shard, read_manifest
+    from synth.generation.manifest import read_manifest
+    from synth.generation.verify import check_shard
 
     problems, now = [], published(folder)
     for line in read_manifest(folder):

@@ -15,7 +15,8 @@ import blurphys as bp
 import solvers
 import synth
 from blurphys.cli import application
-from nets.classical.solve import METHODS, PRIORS, RHO, SLOW, from_dataset, solve
+from nets.classical.given import from_dataset
+from nets.classical.solve import METHODS, PRIORS, RHO, SLOW, solve
 from synth.io import read_image, write_image
 
 SIZE = (40, 56)

@@ -11,7 +11,7 @@ import synth
 from blurphys.colour import linear_to_srgb
 from nets.training.data import Batches, Draw, Samples, draws, steps_per_epoch
 from nets.training.settings.records import DataConfig
-from synth.camera.sensor import ToneCurve
+from synth.camera.tone import ToneCurve
 from tests.nets.training.cases import SIZE, write_dpdd
 
 WHOLE = Draw(1, 0.0, 0.0, False, False, 0)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blurphys.colour import linear_to_srgb
-from synth.camera.sensor import FILTERS, Sensor, ToneCurve, bayer_demosaic, bayer_mosaic, dequantise, quantise
+from synth.camera.mosaic import FILTERS, bayer_demosaic, bayer_mosaic
+from synth.camera.sensor import Sensor
+from synth.camera.tone import ToneCurve, dequantise, quantise
 from synth.noise import ShotReadNoise
 
 PATTERNS = ("rggb", "bggr", "grbg", "gbrg")

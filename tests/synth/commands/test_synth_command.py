@@ -15,7 +15,7 @@ import synth
 from blurphys import cli
 from synth import Camera
 from synth.dataset.reader import CONFIG
-from synth.generation.shards import MANIFEST, read_manifest
+from synth.generation.manifest import MANIFEST, read_manifest
 from synth.noise import ShotReadNoise
 
 SHARDS = ["shard-00000.h5", "shard-00001.h5"]
@@ -328,9 +328,9 @@ def test_views_and_angle(photos, tmp_path):
 
 
 def test_two_at_once_and_the_folders_that_were_taken(copy, photos, tmp_path):
-    from synth.generation.shards import _locked
+    from synth.generation.beginning import claimed
 
-    with _locked(copy):
+    with claimed(copy):
         assert "another process is making this dataset; wait for it" in refused(*generate_arguments(photos, copy))
     (photos / "notes").mkdir()
     try:
@@ -380,7 +380,7 @@ def test_a_scene_that_went_away_or_changed(photos, tmp_path):
         else:
             shutil.rmtree(root / "first")
             write_scene(root / "first", seed=9)
-        from synth.generation.recipe import _loaded
+        from synth.generation.samples import _loaded
 
         _loaded.cache_clear()
         sentence = refused("resume", tmp_path / name)

@@ -14,9 +14,13 @@ import pytest
 import blurphys as bp
 import synth
 from synth.dataset.reader import CONFIG, config_sum
+from synth.generation.manifest import MANIFEST, read_manifest
 from synth.generation.merging import merge
-from synth.generation.recipe import Recipe, make_recipe, sample_of, sources_of
-from synth.generation.shards import MANIFEST, read_manifest, resume, verify
+from synth.generation.recipe import Recipe, make_recipe
+from synth.generation.samples import sample_of
+from synth.generation.shards import resume
+from synth.generation.sources import sources_of
+from synth.generation.verify import verify
 from synth.noise import ShotReadNoise
 from synth.rendering.layering import layers_of
 

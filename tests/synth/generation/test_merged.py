@@ -9,8 +9,10 @@ import pytest
 
 import blurphys as bp
 import synth
+from synth.generation.manifest import rebuild
 from synth.generation.merging import merge
-from synth.generation.shards import rebuild, resume, verify
+from synth.generation.shards import resume
+from synth.generation.verify import verify
 from synth.noise import ShotReadNoise
 
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=90.0)

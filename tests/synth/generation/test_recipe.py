@@ -14,18 +14,9 @@ from hypothesis import strategies as st
 import blurphys as bp
 import synth
 from synth import Camera, Scene
-from synth.generation.recipe import (
-    DRAWN,
-    SPLITS,
-    Recipe,
-    Source,
-    Stage,
-    make_recipe,
-    prepared,
-    sample_of,
-    sources_of,
-    stream,
-)
+from synth.generation.recipe import SPLITS, Recipe, make_recipe
+from synth.generation.samples import Stage, prepared, sample_of, stream
+from synth.generation.sources import DRAWN, Source, sources_of
 from synth.noise import ShotReadNoise
 
 H, W = 24, 30

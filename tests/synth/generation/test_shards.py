@@ -26,8 +26,12 @@ from synth import Camera, Scene
 from synth.dataset import writer as _writing
 from synth.dataset.reader import CONFIG, FIELDS, VIRTUAL
 from synth.generation import shards
+from synth.generation.beginning import LOCK
+from synth.generation.config import Storage
+from synth.generation.manifest import MANIFEST, read_manifest, rebuild
 from synth.generation.merging import difference, merge
-from synth.generation.shards import MANIFEST, Storage, check_shard, read_manifest, rebuild, resume, verify
+from synth.generation.shards import resume
+from synth.generation.verify import check_shard, verify
 from synth.noise import ShotReadNoise
 
 SAMPLES, SHARD, H, W = 5, 2, 24, 30
@@ -659,17 +663,17 @@ def test_a_second_process_is_refused(copy):
 def test_the_loser_of_a_race_leaves_the_winners_folder(tmp_path, monkeypatch):
     """One process writes the configuration, another takes the lock before it does."""
     pytest.importorskip("fcntl")
-    begin, winner = shards._begin, contextlib.ExitStack()
+    begin, winner = shards.begin, contextlib.ExitStack()
 
     def overtaken(root, *arguments):
         new = begin(root, *arguments)
-        winner.enter_context(locked(root / shards.LOCK, "the winner's"))
+        winner.enter_context(locked(root / LOCK, "the winner's"))
         return new
 
-    monkeypatch.setattr(shards, "_begin", overtaken)
+    monkeypatch.setattr(shards, "begin", overtaken)
     with winner, pytest.raises(BusyError, match="another process is making this dataset"):
         make(tmp_path / "a")
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {CONFIG, shards.LOCK}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {CONFIG, LOCK}
     monkeypatch.undo()
     assert make(tmp_path / "a").made == SAMPLES
 

@@ -1,0 +1,82 @@
+"""How a lens differs from a thin one with a flat field: by colour, diffraction, place in the frame and distortion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from blurphys.frozen import freeze
+
+from .distortion import RadialDistortion
+
+__all__ = ["Imperfections"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imperfections:
+    """How a lens differs from a thin one with a flat field; by default not at all.
+
+    Parameters
+    ----------
+    chromatic : (float, float, float)
+        CoC radius of red, green and blue over the nominal one.
+    diffraction_nm : float, optional
+        Wavelength; PSFs are softened by the Airy disk of the camera's nominal f-number. None leaves diffraction out.
+    cat_eye : float
+        How far the lens barrel shifts the pupil's clipping disk in the corners, pupil radii (`optics.cat_eye_banks`).
+    field_curvature_px : float
+        CoC radius that the corners have when the centre is in focus, px.
+    vignetting : float
+        Light in the corners over light in the centre.
+    shading : (float, float)
+        Left over right view at the left and at the right border of the frame.
+    distortion : RadialDistortion, optional
+        Applied to all planes alike, after the blur and before the sensor.
+
+    Notes
+    -----
+    Vignetting, shading and distortion have the stored image for their frame. Cat eye and curvature have what is
+    rendered, the stored image and the margin that its blur needs. Cat eyes are for ``model="gather"``; in a data set
+    their PSFs are those of the stored image's width and height, made once.
+    """
+
+    chromatic: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    diffraction_nm: float | None = None
+    cat_eye: float = 0.0
+    field_curvature_px: float = 0.0
+    vignetting: float = 1.0
+    shading: tuple[float, float] = (1.0, 1.0)
+    distortion: RadialDistortion | None = None
+
+    def __post_init__(self) -> None:
+        for name, count in (("chromatic", 3), ("shading", 2)):
+            values = tuple(float(v) for v in getattr(self, name))
+            if len(values) != count or not all(math.isfinite(v) and v > 0 for v in values):
+                raise ValueError(f"Imperfections: expected {name} = {count} numbers > 0, got {getattr(self, name)}")
+            freeze(self, **{name: values})
+        if not 0 < self.vignetting <= 1:
+            raise ValueError(f"Imperfections: expected vignetting above 0 and at most 1, got {self.vignetting}")
+        if not (math.isfinite(self.field_curvature_px) and abs(self.cat_eye) < 2):
+            raise ValueError(
+                "Imperfections: expected a finite field_curvature_px and a cat_eye between -2 and 2, got "
+                f"{self.field_curvature_px} and {self.cat_eye}"
+            )
+        if self.diffraction_nm is not None and not self.diffraction_nm > 0:
+            raise ValueError(f"Imperfections: expected diffraction_nm > 0, got {self.diffraction_nm}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers and lists, ready for JSON."""
+        return {
+            **asdict(self),
+            "chromatic": list(self.chromatic),
+            "shading": list(self.shading),
+            "distortion": None if self.distortion is None else self.distortion.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Imperfections:
+        """Undo `to_dict`."""
+        distortion = fields["distortion"]
+        return cls(**{**fields, "distortion": None if distortion is None else RadialDistortion.from_dict(distortion)})

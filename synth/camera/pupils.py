@@ -1,0 +1,37 @@
+"""Pupils written down: their kind and the numbers that make them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import blurphys as bp
+
+__all__ = ["pupil_from_dict", "pupil_to_dict"]
+
+
+def pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
+    """Describe a pupil by its kind and the numbers that make it again, ready for JSON."""
+    fields = dict(pupil.parameters)
+    if fields["kind"] in _FORMULAS:
+        return {**fields, "cat_eye": list(fields["cat_eye"])}
+    sensor = {"split": pupil.split, "cross_talk": pupil.cross_talk, "angle": pupil.angle}
+    return {"kind": "measured", "extent": pupil.extent, **sensor, "intensity": pupil.intensity.tolist()}
+
+
+def pupil_from_dict(fields: Mapping[str, Any]) -> bp.Pupil:
+    """Undo `pupil_to_dict`; KeyError, TypeError or ValueError if the description is none."""
+    values = dict(fields)
+    kind = values.pop("kind")
+    if "cat_eye" in values:
+        values["cat_eye"] = tuple(values["cat_eye"])
+    if kind == "measured":
+        return bp.Pupil.measured(values.pop("intensity"), **values)
+    if kind not in _FORMULAS:
+        raise ValueError(f"Camera: expected a pupil among {', '.join(_FORMULAS)} or measured, got {kind!r}")
+    values.pop("extent", None)  # a formula has its extent by itself
+    pupil: bp.Pupil = getattr(bp.Pupil, kind)(**values)
+    return pupil
+
+
+_FORMULAS = ("disk", "butterworth", "polygon")

@@ -1,0 +1,139 @@
+"""How a folder is begun, kept from a second process, and taken back where it came to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from blurphys.files.locking import BusyError, locked
+from blurphys.files.publishing import RefusedError, publish, refusal, refused, uninterrupted
+
+from ..dataset.reader import CONFIG, read_config
+from .config import config_text, difference_of, without_limit
+from .manifest import MANIFEST
+
+__all__ = ["KEPT", "LOCK", "begin", "claimed", "sync", "undone"]
+
+LOCK = ".lock"
+KEPT, NOTHING = "the shards published before are whole", "nothing was left behind"
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], None]) -> bool:
+    """Make the folder with its configuration, or see that the one that is there was begun with the same.
+
+    `look` is called before a new one is made. Returns whether it is new.
+    """
+    if not (root / CONFIG).exists():
+        if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
+            raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
+        if not root.parent.is_dir():
+            raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
+        look()
+        fresh = not root.exists()
+        try:
+            root.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError), publish(root / CONFIG, overwrite=False) as part:
+                part.write_text(config_text(config))
+                sync(root)
+                return True
+        except OSError as error:
+            if fresh:
+                with contextlib.suppress(OSError):
+                    root.rmdir()
+            if isinstance(error, PermissionError):
+                raise OSError(f"cannot write to {root}: {os.strerror(error.errno or errno.EACCES).lower()}") from None
+            if error.errno is not None and (reason := refusal(error)):
+                raise refused(f"could not make {root}: {reason}", NOTHING) from error
+            raise
+    if not resume:
+        if _is_claimed(root):
+            raise FileExistsError(
+                f"{root}: another process is making this dataset; wait for it, or name another folder"
+            )
+        raise FileExistsError(
+            f"{root} is a dataset already; `blurphys synth resume {root}` goes on with it, another name begins anew"
+        )
+    there = read_config(root)
+    if field := difference_of(without_limit(config), without_limit(there)):
+        raise ValueError(f"{root} was begun with another {field}; resume it as it was, or name another folder")
+    if config["storage"].get("max_clamped") != (there["storage"] or {}).get("max_clamped"):
+        with publish(root / CONFIG, overwrite=True) as part:
+            limit = {"max_clamped": config["storage"]["max_clamped"]}
+            part.write_text(config_text({**there, "storage": {**there["storage"], **limit}}))
+    return False
+
+
+@contextlib.contextmanager
+def undone(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
+    """Take back a folder that was just begun, where it ends before there is any shard; say what is left otherwise.
+
+    Either an argument turns out to be bad, or the disk refuses. A worker or a cluster that died leaves the folder, to
+    be resumed, and so does a full disk while others (not `alone`) may still be writing.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        if isinstance(error, ChildProcessError | ConnectionError | BusyError):
+            raise
+        shards = sum(1 for _ in root.glob("shard-*.h5"))
+        if new and not shards and (alone or not isinstance(error, OSError)):
+            with uninterrupted(), contextlib.suppress(OSError):
+                for path in (*root.glob("*.part"), root / MANIFEST, root / LOCK, root / CONFIG):
+                    path.unlink(missing_ok=True)
+                root.rmdir()
+        if not isinstance(error, OSError) or (reason := _reason_of(error)) is None:
+            raise
+        left = f"{KEPT} ({shards} of them), `blurphys synth resume {root}` goes on"
+        raise OSError(f"{reason}; {left if root.exists() else NOTHING}") from error
+
+
+def _reason_of(error: OSError) -> str | None:
+    """What was being written and why it could not be, without what was said to be left; None for other errors."""
+    if error.errno is None:
+        return error.reason if isinstance(error, RefusedError) else None
+    reason = refusal(error)
+    return None if reason is None else f"could not write {error.filename or 'to the folder'}: {reason}"
+
+
+@contextlib.contextmanager
+def claimed(root: Path) -> Iterator[bool]:
+    """Keep a second process from making the same shards; the lock goes with the process, however it ends.
+
+    Yields whether the folder can be written to at all.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            refused = f"{root}: another process is making this dataset; wait for it, or stop it"
+            held.enter_context(locked(root / LOCK, refused))
+            writable = os.access(root, os.W_OK)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            writable = False
+        yield writable
+
+
+def _is_claimed(root: Path) -> bool:
+    """Whether a process is making shards here."""
+    try:
+        with claimed(root) if (root / LOCK).exists() else contextlib.nullcontext():
+            return False
+    except OSError:  # not ours to lock
+        return False
+    except BusyError:
+        return True

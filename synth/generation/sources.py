@@ -1,0 +1,294 @@
+"""Where the scenes of a dataset come from, each by a name from which it can be read or drawn again anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from blurphys.files.publishing import PathLike
+
+from .. import scenes as scene_readers
+from ..io import Encoding
+from ..io.depth import Stereo, metres_per_unit
+from ..scenes import Scene
+from ..scenes.folders import holds_pair
+from .arguments import height_and_width
+
+__all__ = ["DRAWN", "Source", "digest_of", "sources_of"]
+
+DRAWN = ("dead-leaves", "slanted-planes", "thin-occluders", "highlights", "text-chart")
+"""Scenes that are drawn by rule; `NAME:N` stands for N of them, with the seeds 0 to N - 1."""
+_LAYERS = {"dead-leaves": 6, "slanted-planes": 4, "thin-occluders": 4, "highlights": 5, "text-chart": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a scene comes from.
+
+    Attributes
+    ----------
+    name : str
+        Different for every scene of a dataset.
+    kind : {"folder", "drawn", "motorcycle", "memory"}
+        What `place` means: a folder, the name of a drawn scene, nothing.
+    place : str
+        The folder, absolute, or what is drawn.
+    arguments : tuple of (str, value)
+        Of the reader or of the drawing.
+    shape : (int, int)
+        Height and width, px.
+    source : str
+        What the scene says of its origin.
+    digest : str
+        Hash of what the scene shows, so that another one under the same name is noticed.
+    scene : Scene, optional
+        With kind "memory": the scene itself, which no file knows.
+    layers : int
+        How many exact layers it has; 0 for a photograph.
+    sharp : bool
+        Whether it is in focus everywhere, see `Scene`.
+    """
+
+    name: str
+    kind: str
+    place: str = ""
+    arguments: tuple[tuple[str, Any], ...] = ()
+    shape: tuple[int, int] = (0, 0)
+    source: str = ""
+    digest: str = ""
+    scene: Scene | None = None
+    layers: int = 0
+    sharp: bool = True
+
+    def load(self) -> Scene:
+        """Read or draw the scene.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            The folder is gone or cannot be read; the scene was in memory and is not given.
+        """
+        options = dict(self.arguments)
+        if self.kind == "memory":
+            if self.scene is None:
+                raise ValueError(
+                    f"scene {self.name} was given in memory and is in no file; pass the same scenes to synth.generate "
+                    "to go on"
+                )
+            return self.scene
+        if self.kind == "motorcycle":
+            return scene_readers.stereo_motorcycle()
+        if self.kind == "drawn":
+            draw = getattr(scene_readers, self.place.replace("-", "_"))
+            return replace(cast(Scene, draw(**options)), name=self.name)
+        stereo = options.pop("stereo", None)
+        rig = None if stereo is None else Stereo(**dict(stereo))
+        scene = scene_readers.read_folder(self.place, stereo=rig, **options)
+        return replace(scene, name=self.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the scene itself, ready for JSON."""
+        told = {
+            "name": self.name, "kind": self.kind, "place": self.place,
+            "arguments": {key: dict(value) if key == "stereo" else value for key, value in self.arguments},
+            "source": self.source, "height": self.shape[0], "width": self.shape[1], "digest": self.digest,
+        }  # fmt: skip
+        return told if self.sharp else {**told, "sharp": False}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Source:
+        """Undo `to_dict`; a scene in memory is then missing."""
+        return cls(
+            name=fields["name"], kind=fields["kind"], place=fields["place"],
+            arguments=tuple(
+                (key, tuple(sorted(value.items())) if key == "stereo" else value)
+                for key, value in sorted(fields["arguments"].items())
+            ), shape=(fields["height"], fields["width"]),
+            source=fields["source"], digest=fields["digest"], sharp=fields.get("sharp", True),
+            layers=_LAYERS.get(fields["place"], 0) if fields["kind"] == "drawn" else 0,
+        )  # fmt: skip
+
+
+def digest_of(scene: Scene) -> str:
+    """Return a hash of all that a scene shows."""
+    seen = hashlib.sha256()
+    planes = [scene.all_in_focus, scene.depth_m]
+    for layer in scene.layers:
+        planes += [layer.colour, layer.alpha, layer.depth_m]
+    for plane in planes:
+        seen.update(repr((plane.shape, plane.dtype.str)).encode())
+        seen.update(np.ascontiguousarray(plane).tobytes())
+    return seen.hexdigest()[:32]
+
+
+def sources_of(
+    scenes: Scene | PathLike | Sequence[Scene | PathLike],
+    *,
+    depth_unit: str | float | None = None,
+    stereo: Stereo | None = None,
+    encoding: Encoding | None = None,
+    size: tuple[int, int] | None = None,
+    on_note: Callable[[str, bool], None] | None = None,
+) -> tuple[Source, ...]:
+    """Find out what a list of scenes stands for.
+
+    Parameters
+    ----------
+    scenes : Scene, str, path, or a sequence of them
+        A scene; an RGB-D folder (`synth.scenes.read_folder`) or a folder of such folders; "motorcycle"; or the name of
+        a drawn scene, see `DRAWN`.
+    depth_unit, stereo, encoding
+        Of all folders, see `synth.scenes.read_folder`.
+    size : (int, int), optional
+        Height and width of drawn scenes; 720 x 1280 without it.
+    on_note : callable, optional
+        Called with a sentence, and whether it is a warning: which folders inside a folder were taken and which were
+        not, which photographs are not in focus everywhere.
+
+    Returns
+    -------
+    tuple of Source
+        Of different names: of two folders called alike the second is called NAME-2.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder.
+    ValueError
+        No scene, one of them twice, a folder that cannot be read, or a depth unit that is none.
+    """
+    if depth_unit is not None:
+        metres_per_unit(depth_unit)
+    say = (lambda sentence, warning: None) if on_note is None else on_note
+    single = isinstance(scenes, Scene | str | os.PathLike) or not isinstance(scenes, Iterable)
+    listed = cast(Iterable[Scene | PathLike], [scenes] if single else scenes)
+    drawn_size = (720, 1280) if size is None else height_and_width("size", size)
+    found: list[Source] = []
+    for item in listed:
+        if not isinstance(item, Scene | str | os.PathLike):
+            raise TypeError(f"generate: expected scenes, or paths or names of some, got {item!r}")
+        if item == "":
+            raise ValueError("generate: expected a folder or the name of a scene, got an empty text")
+        if isinstance(item, Scene):
+            found.append(
+                Source(
+                    name=item.name, kind="memory", shape=item.shape, source=item.source, digest=digest_of(item),
+                    scene=item, layers=len(item.layers), sharp=item.sharp,
+                )
+            )  # fmt: skip
+        else:
+            found += _named(str(item), depth_unit, stereo, encoding, drawn_size, say)
+    if not found:
+        raise ValueError("generate: expected at least one scene, got none")
+    found = _numbered(found)
+    names = [source.name for source in found]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"generate: expected scenes of different names, got {', '.join(twice)} more than once")
+    if blurred_before := [source.name for source in found if not source.sharp]:
+        say(
+            f"{_listed(blurred_before)}: the photograph is out of focus in places itself, so its all_in_focus is not, "
+            "and what is rendered from it is blurred twice",
+            True,
+        )
+    return tuple(found)
+
+
+def _numbered(found: Sequence[Source]) -> list[Source]:
+    """Tell folders of one name apart by a number; the same folder twice stays what it is."""
+    taken, places = {source.name for source in found}, dict[str, set[str]]()
+    named = []
+    for source in found:
+        name, seen = source.name, places.setdefault(source.name, set())
+        if source.kind == "folder" and seen and source.place not in seen:
+            number = next(n for n in itertools.count(2) if f"{name}-{n}" not in taken)
+            taken.add(f"{name}-{number}")
+            source = replace(source, name=f"{name}-{number}")
+        seen.add(source.place)
+        named.append(source)
+    return named
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _named(
+    text: str,
+    depth_unit: str | float | None,
+    stereo: Stereo | None,
+    encoding: Encoding | None,
+    size: tuple[int, int],
+    say: Callable[[str, bool], None],
+) -> list[Source]:
+    word, _, number = text.partition(":")
+    if word in DRAWN and not Path(text).exists():
+        if number and not (number.isascii() and number.isdigit() and int(number) > 0):
+            raise ValueError(f"generate: expected {word}:N with N >= 1, got {text!r}")
+        sources = []
+        for seed in range(int(number or 1)):
+            options: dict[str, Any] = {"height": size[0], "width": size[1], "seed": seed}
+            text = json.dumps([word, options], sort_keys=True)
+            digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+            name = f"{word}-{seed}"
+            sources.append(
+                Source(
+                    name=name,
+                    kind="drawn",
+                    place=word,
+                    arguments=tuple(sorted(options.items())),
+                    shape=size,
+                    digest=digest,
+                    layers=_LAYERS[word],
+                )  # fmt: skip
+            )
+        return sources
+    if text == "motorcycle" and not Path(text).exists():
+        scene = scene_readers.stereo_motorcycle()
+        return [
+            Source(name=scene.name, kind="motorcycle", shape=scene.shape, source=scene.source, digest=digest_of(scene))
+        ]
+    folder = Path(text)
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"there is no folder {folder}; a scene is an RGB-D folder, motorcycle, or one of {', '.join(DRAWN)}"
+        )
+    options = cast(dict[str, Any], {} if depth_unit is None else {"depth_unit": depth_unit})
+    if encoding is not None:
+        options["encoding"] = encoding
+    if stereo is not None:
+        rig = {key: value for key, value in asdict(stereo).items() if value is not None}
+        options["stereo"] = tuple(sorted(rig.items()))  # hashable, as the rest of a source
+    places = [folder]
+    if folder.is_dir():
+        inner = sorted(path for path in folder.iterdir() if path.is_dir())
+        if inner and not any(path.is_file() and path.suffix.lower() in _IMAGES for path in folder.iterdir()):
+            places = [path for path in inner if holds_pair(path)] or inner
+            skipped = [path.name for path in inner if path not in places]
+            told = f"{folder}: took {_listed([path.name for path in places])}"
+            if skipped:
+                told += f"; skipped {_listed(skipped)}, in which no colour and depth pair was found"
+            if holds_pair(places[0]):
+                say(told, bool(skipped))
+    sources = []
+    for place in places:
+        made = Source(
+            name=place.name, kind="folder", place=str(place.absolute()), arguments=tuple(sorted(options.items()))
+        )  # fmt: skip
+        scene = made.load()
+        sources.append(
+            replace(made, shape=scene.shape, source=scene.source, digest=digest_of(scene), sharp=scene.sharp)
+        )  # fmt: skip
+    return sources
+
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".pfm", ".dpt")
