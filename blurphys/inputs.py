@@ -9,7 +9,6 @@ from typing import Any
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
 from .files.stored import is_stored
-from .linop.arithmetic import Arithmetic
 from .types import Array, Shape
 
 __all__ = ["describe", "detached", "require_float", "require_image", "require_same_kind", "tracing", "whole_numbers"]
@@ -32,7 +31,7 @@ def require_float(owner: str, name: str, x: Array) -> Any:
         xp = array_namespace(x)
     except TypeError:
         hint = "numpy.asarray(x) makes one of a list or a picture" if _array_like(x) else "convert it first"
-        if isinstance(x, Arithmetic):
+        if hasattr(type(x), "in_shape") and hasattr(type(x), "adjoint"):
             hint = "A @ B is the product of operators"
         raise TypeError(
             f"{owner}: expected {name} to be a NumPy, torch or CuPy array, got {type(x).__name__}; {hint}"

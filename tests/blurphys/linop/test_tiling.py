@@ -251,7 +251,7 @@ def test_lack_of_memory_suggests_tiles_that_fit(monkeypatch, error, method, free
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(bp.gkm, "kernel", lambda name, x: fail)
+    monkeypatch.setattr("blurphys.operators.gkm.kernel", lambda name, x: fail)
     monkeypatch.setattr(memory, "available", lambda x: free)
     for B in (A, 2 * A, bp.tiled(A)):
         with pytest.raises(MemoryError, match=r"bp\.tiled\(A, max_memory=") as caught:
@@ -272,7 +272,9 @@ def test_other_errors_and_operators_are_left_alone(monkeypatch):
         assert caught.value is error
     s = Setup()
     B = CASES["gkm"](s).A
-    monkeypatch.setattr(bp.gkm, "kernel", lambda name, x: lambda *a: (_ for _ in ()).throw(RuntimeError("shapes")))
+    monkeypatch.setattr(
+        "blurphys.operators.gkm.kernel", lambda name, x: lambda *a: (_ for _ in ()).throw(RuntimeError("shapes"))
+    )
     with pytest.raises(RuntimeError, match="shapes"):
         B(s.image(B.in_shape))
 
