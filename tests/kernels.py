@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from multiprocessing import get_context
 
-ROWS = (  # of `tests.cases`, those first that take longest; together they have every kernel
+ROWS = (  # of `tests.cases`, those first that take longest; a kernel that none of them has is compiled by the tests
     "psf_stack", "gkm_mix", "layered_views", "rkr_stagewise_mix", "rkr_mix", "symmetric_mix", "scatter",
     "field_defocus_views", "dual_pixel_three_views", "defocus_blur", "pixel_psf", "gkm", "rkr", "rkr_stagewise",
     "layered_per_colour", "psf_stack_per_colour",

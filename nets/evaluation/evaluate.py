@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
 from blurphys.colour import linear_to_srgb
+from synth.dataset.reader import FIELDS as STORED
 from synth.datasets import FolderDataset
 
 from ..inference.deblurring import deblur
@@ -21,7 +22,7 @@ from .protocols import EVALUATION_PROTOCOLS, EvaluationProtocol, Report, Score
 
 __all__ = ["Sample", "evaluate"]
 
-MAPS = {"defocus_map", "depth_m", "valid", "alpha"}
+MAPS = {name for name, (axes, *_) in STORED.items() if "channel" not in axes}
 FIELDS: Mapping[str, str] = {"image": "combined", "centre": "combined", "center": "combined"}
 """What the inputs of networks are called in datasets, where the names differ."""
 
@@ -127,7 +128,7 @@ def evaluate(
         linear, images = _is_linear(dataset, index), {TRUTH, *wanted} - MAPS
         sample, truth = _prepared(index, _image_name(dataset, index), arrays, rules, linear, images)
         result = _result(net, sample, wanted, rules, tile=tile, overlap=overlap)
-        result = _in_range(sample.name, f"what {method} returned", result, linear=False)
+        result = _in_range(sample.name, f"what {method} returned", result, overshoot=True)
         if result.shape != truth.shape:
             raise ValueError(f"{method}: expected a result of shape {truth.shape}, got {result.shape}")
         scores.append(Score(method, sample.name, _measured(result, truth, rules, lpips)))
@@ -192,7 +193,7 @@ def _prepared(
     for key, array in arrays.items():
         if key not in images and (np.ndim(array) != 3 or len(array) != 3):
             continue
-        image = _in_range(name, repr(key), array, linear)
+        image = _in_range(name, repr(key), array, overshoot=linear)
         if linear:
             image = np.clip(np.asarray(linear_to_srgb(np.clip(image, 0.0, 1.0))), 0.0, 1.0)
         arrays[key] = _rounded(image.astype(np.float32), rules)
@@ -200,8 +201,11 @@ def _prepared(
     return Sample(index, name, arrays), truth
 
 
-def _in_range(name: str, key: str, array: Any, linear: bool) -> np.ndarray:
-    """Scale integers from the range of their type, and refuse numbers that are no image in [0, 1]."""
+def _in_range(name: str, key: str, array: Any, *, overshoot: bool) -> np.ndarray:
+    """Scale integers from the range of their type, and refuse numbers that are no image in [0, 1].
+
+    With `overshoot` single pixels may lie anywhere, as highlights and what a solver returns do.
+    """
     image = np.asarray(array.detach().cpu() if isinstance(array, torch.Tensor) else array)
     if image.dtype in (np.uint8, np.uint16):
         return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
@@ -212,7 +216,8 @@ def _in_range(name: str, key: str, array: Any, linear: bool) -> np.ndarray:
     low, high = float(image.min(initial=0.0)), float(image.max(initial=0.0))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"evaluate: expected finite images, got NaN or inf in {key} of {name}")
-    if not linear and (low < -LARGEST or high > LARGEST):
+    size = float(np.abs(image).mean()) if overshoot and image.size else max(-low, high)
+    if size > LARGEST:
         raise ValueError(
             f"evaluate: expected images in [0, 1], got values from {low:.4g} to {high:.4g} in {key} of {name}; "
             "divide images of 8 bits by 255"

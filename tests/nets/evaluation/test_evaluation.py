@@ -391,6 +391,7 @@ def test_what_a_method_returns_is_looked_at():
     assert psnr(lambda a: torch.tensor(a, requires_grad=True)) == pytest.approx(wanted)
     assert psnr(lambda a: np.rint(255 * a).astype(np.uint8)) == pytest.approx(wanted, abs=0.1)
     assert np.isfinite(psnr(lambda a: 1.2 * a))  # overshoot is the method's own
+    assert np.isfinite(psnr(lambda a: np.where(a > 0.99, 9.0, a)))  # as a solver without a prior leaves it
     for spoil, words in (
         (lambda a: 255 * a, r"from 0 to 25\d"),
         (lambda a: np.where(a > 0.9, np.nan, a), "finite"),
