@@ -16,7 +16,7 @@ import blurphys as bp
 import solvers
 from blurphys.colour import linear_to_srgb
 
-from .solve import RHO, STRENGTH_PER_VARIANCE
+from .solve import RHO, strength_for
 
 __all__ = ["SMALLEST", "Restoration", "figure", "quality", "restore"]
 
@@ -119,7 +119,7 @@ def restore(
     list of Restoration
         The blurred image itself first, then fixed point, Neumann, and HQS with total variation.
     """
-    strength = float(np.clip(STRENGTH_PER_VARIANCE * noise_variance, 1e-5, 1e-2))
+    strength = strength_for(noise_variance)
     methods: Mapping[str, Callable[..., solvers.Solution]] = {
         "fixed point": lambda B, watch: solvers.fixed_point(B, y, max_iterations=10, tol=1e-3, on_step=watch),
         "Neumann": lambda B, watch: solvers.neumann(B, y, terms=3, on_step=watch),

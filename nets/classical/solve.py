@@ -15,7 +15,7 @@ import solvers
 
 from .given import Given, Image
 
-__all__ = ["METHODS", "PRIORS", "RHO", "Report", "STRENGTH_PER_VARIANCE", "note_on_noise", "solve"]
+__all__ = ["METHODS", "PRIORS", "RHO", "Report", "note_on_noise", "solve", "strength_for"]
 
 RHO = (0.003, 0.01, 0.03, 0.1)
 """Coupling of the four outer iterations of half-quadratic splitting, if none is given: the default of `solvers.hqs` but
@@ -161,6 +161,11 @@ def solve(
     return x, solution, _report(given, method, chosen, arguments, solution, seconds, x)
 
 
+def strength_for(variance: float) -> float:
+    """Return the weight of the prior for a mean variance of the noise, linear light."""
+    return float(np.clip(STRENGTH_PER_VARIANCE * variance, 1e-5, 1e-2))
+
+
 def note_on_noise(given: Given, method: str, **options: Any) -> str | None:
     """Say what a method without a prior does to an image whose noise is not known; None where nothing is to be said."""
     takes = "noise_level" in METHODS.get(method, ()) and method not in SLOW
@@ -183,8 +188,7 @@ def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str
         arguments["prox"] = PRIORS[prior]
         if "strength" not in arguments:
             level = given.noise_level
-            known = float(np.clip(STRENGTH_PER_VARIANCE * level**2, 1e-5, 1e-2)) if level else STRENGTH
-            arguments["strength"] = known
+            arguments["strength"] = strength_for(level**2) if level else STRENGTH
     if method == "hqs":
         arguments.setdefault("rho", RHO)
     if method == "admm":

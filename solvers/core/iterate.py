@@ -20,9 +20,9 @@ __all__ = ["Measure", "Proof", "iterate"]
 STILL = 2
 """Steps in a row that change nothing at all, after which an image is not waited for any longer."""
 MOVED = 0.01
-"""An image that is nearer to its start than this, relatively, has hardly moved,"""
+"""An image that is nearer to its start than this, relatively, has hardly moved."""
 GAINED = 0.5
-"""unless its residual has fallen to this part of what it was: the solution of a mild blur is near."""
+"""Where the residual has fallen to this part of what it was, the image may stay near its start: the blur is mild."""
 STRAYED = 10.0
 """An image whose residual ends at more than this multiple of that of its start is not on its way to a solution."""
 
