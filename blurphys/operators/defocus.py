@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ..boundary import check_boundary, check_extension
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
 from ..files.stored import row_blocks, stand_in, take
 from ..frozen import freeze
 from ..inputs import detached, tracing

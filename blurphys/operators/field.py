@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..boundary import check_boundary, check_extension
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
 from ..files.stored import Span, stand_in, take
 from ..frozen import freeze, plainly
 from ..inputs import require_float, require_same_kind, whole_numbers

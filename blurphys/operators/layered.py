@@ -11,8 +11,9 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..boundary import check_boundary, check_extension
-from ..engines.convolve import zeros_for
-from ..engines.registry import kernel, lookup
+from ..engines.dispatch import kernel
+from ..engines.loading import fast_kernel
+from ..engines.reference.convolve import zeros_for
 from ..frozen import freeze, plainly, transformed, writes
 from ..inputs import detached, require_float, tracing
 from ..linop.base import LinearOperator
@@ -252,7 +253,7 @@ class LayeredDefocus(LinearOperator):
 
     def _forward(self, x: Array) -> Array:
         xp = array_namespace(x)
-        fused = lookup("layered_over", "numpy") if isinstance(x, np.ndarray) else None
+        fused = fast_kernel("layered_over", "numpy") if isinstance(x, np.ndarray) else None
         if fused is not None:
             closed = CLOSED * float(xp.finfo(x.dtype).eps)
             return fused(x, self.alphas, self._psfs, self.channels, self.boundary, self.normalize, closed)

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal, Self, final
 from array_api_compat import array_namespace
 
 from ..boundary import check_boundary, check_extension, extend, fold
-from ..engines.convolve import zeros_for
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
+from ..engines.reference.convolve import zeros_for
 from ..files.stored import Span, is_stored, row_blocks, span_length, stand_in, take
 from ..frozen import freeze
 from ..inputs import detached, require_float, require_same_kind, tracing, whole_numbers

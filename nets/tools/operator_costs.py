@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-import blurphys.engines.autograd  # noqa: F401, registers torch.ops.blurphys
+import blurphys.engines.torch_ops.operators  # noqa: F401, registers torch.ops.blurphys
 
 __all__ = ["RULES", "Cost", "cost_of"]
 

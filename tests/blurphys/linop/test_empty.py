@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from blurphys.engines import cuda, cuda_launch, guards, reference
-from blurphys.engines.autograd import torch_kernel
-from blurphys.engines.registry import lookup
+from blurphys.engines import guards, reference
+from blurphys.engines.cuda import engine, launch
+from blurphys.engines.loading import fast_kernel
+from blurphys.engines.torch_ops.choice import torch_kernel
 from tests.cases import CASES
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.strategies import Setup, to_numpy
@@ -75,8 +76,8 @@ def engines(device):
 
     return {
         "reference": plain,
-        "cpu": lambda name, *arguments: lookup(name, "numpy")(*arguments),
-        "gpu": lambda name, *arguments: cuda.PRIMITIVES[name](device, *arguments),
+        "cpu": lambda name, *arguments: fast_kernel(name, "numpy")(*arguments),
+        "gpu": lambda name, *arguments: engine.PRIMITIVES[name](device, *arguments),
         "torch": torch_engine,
     }
 
@@ -172,16 +173,16 @@ def test_a_kernel_is_launched_with_a_grid_and_addresses_only():
         def launch(self, program, kernel, grid, shared, arguments):
             seen.append((grid, arguments))
 
-    own = cuda_launch.program("planes.cu", "float32")
+    own = launch.program("planes.cu", "float32")
     for grid in ((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 2, 3)):
-        cuda_launch.launch(Device(), own, "fold", grid, 0, [None, np.int32(3)])
+        launch.launch(Device(), own, "fold", grid, 0, [None, np.int32(3)])
     ((grid, (null, three)),) = seen
     assert grid == (1, 2, 3) and three == 3 and null == 0 and null.dtype == np.uintp
 
 
 @pytest.mark.skipif(compiler() is None, reason="g++, which compiles the CUDA sources for the CPU, is not on the PATH")
 def test_the_stand_in_refuses_what_cupy_takes_wrong(gpu_on_cpu):
-    own = cuda_launch.program("planes.cu", "float32")
+    own = launch.program("planes.cu", "float32")
     for grid, arguments in (((0, 1, 1), [np.zeros(1)]), ((1, 1, 1), [None]), ((1, 1, 1), [3])):
         with pytest.raises(AssertionError, match="fold"):
             gpu_on_cpu.launch(own, "fold", grid, 0, arguments)
@@ -197,6 +198,6 @@ class OnDevice:
 
 
 def test_maps_on_another_device_are_refused():
-    served = cuda._on_cupy("psf_gather", lambda *a: pytest.fail("computed all the same"))
+    served = engine._on_cupy("psf_gather", lambda *a: pytest.fail("computed all the same"))
     with pytest.raises(ValueError, match="psf_gather: .*GPU 0.*got GPU 1"):
         served(OnDevice("GPU 0"), OnDevice("GPU 0"), OnDevice("GPU 1"), "reflect")

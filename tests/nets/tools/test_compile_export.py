@@ -9,7 +9,7 @@ import torch
 
 from blurphys.boundary import BOUNDARIES
 from blurphys.engines import reference
-from blurphys.engines.autograd import FAMILIES
+from blurphys.engines.torch_ops.operators import FAMILIES
 from nets.registry import NETS, create
 from nets.tools.decompositions import PLAIN, decompositions
 from nets.tools.exporting import export, foreign
