@@ -7,11 +7,14 @@ truth; an engine registers a faster function for one namespace, equal to the ref
 
 from __future__ import annotations
 
+from functools import partial
+
 from array_api_compat import is_cupy_array, is_numpy_array, is_torch_array
 
 from ..types import Array
 from . import reference
 from .loading import fast_kernel
+from .reference.layered import COMPOSED
 from .registry import Kernel
 
 __all__ = ["kernel"]
@@ -23,15 +26,18 @@ def kernel(primitive: str, x: Array) -> Kernel:
     Parameters
     ----------
     primitive : str
-        ``gaussian_mixture``, ``recursive_mixture``, ``psf_gather``, ``psf_scatter``, ``psf_interpolate``, each also
-        with the suffix ``_adjoint``.
+        A name in `primitives.PRIMITIVES`, or one with the ending ``_adjoint``.
     x : array
         The image that it will be applied to.
     """
-    if is_torch_array(x):
+    if is_torch_array(x) and primitive not in COMPOSED:
         from .torch_ops.choice import torch_kernel
 
         return torch_kernel(primitive, x)
     namespace = "numpy" if is_numpy_array(x) else "cupy" if is_cupy_array(x) else None
     found = fast_kernel(primitive, namespace) if namespace else None
-    return found if found is not None else getattr(reference, primitive)
+    if found is not None:
+        return found
+    if primitive in COMPOSED:  # step by step, each in the engine that has it
+        return partial(COMPOSED[primitive], kernel)
+    return getattr(reference, primitive)

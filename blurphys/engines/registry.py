@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..types import Array
 from .guards import guarded
+from .primitives import conforms
 
 __all__ = ["Kernel", "forget", "lookup", "register"]
 
@@ -15,9 +16,17 @@ _KERNELS: dict[tuple[str, str], Kernel] = {}
 
 
 def register(primitive: str, *, namespace: str) -> Callable[[Kernel], Kernel]:
-    """Decorate the function that computes `primitive` for arrays of `namespace`, ``"numpy"`` or ``"cupy"``."""
+    """Decorate the function that computes `primitive` for arrays of `namespace`, ``"numpy"`` or ``"cupy"``.
+
+    Raises
+    ------
+    TypeError
+        If its parameters are not those of the primitive.
+    """
 
     def add(function: Kernel) -> Kernel:
+        if not conforms(function, primitive):
+            raise TypeError(f"{function.__qualname__}: expected the arguments of {primitive} in their order")
         _KERNELS[primitive, namespace] = guarded(function, primitive)
         return function
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from math import isfinite
-from typing import Any, ClassVar, NamedTuple, Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
-from ..engines.loading import fast_kernel
-from ..engines.reference.convolve import zeros_for
+from ..engines.reference.layered import Extent, whole_frame
 from ..frozen import freeze, plainly, transformed, writes
 from ..inputs import detached, require_float, tracing
 from ..linop.base import LinearOperator
@@ -27,15 +26,6 @@ __all__ = ["LayeredDefocus"]
 CLOSED = 8.0
 """Shares of a pixel below this many units of rounding count as nothing: neither is light looked for behind a layer that
 leaves no more, nor is a sum divided by a cover of no more."""
-
-
-class _Piece(NamedTuple):
-    """Where a layer can be seen after its blur."""
-
-    layer: int
-    rows: slice
-    cols: slice
-    near: Array  # (1, h, w), 1 within reach of the layer and 0 elsewhere
 
 
 @final
@@ -118,7 +108,7 @@ class LayeredDefocus(LinearOperator):
     normalize: bool = True
     _design: tuple[Array, ...] | None = field(init=False, default=None)  # PSFs of each layer, where not learned
     # How often the alphas had been written to, and where the layers were then; for tensors alone, which count that.
-    _found: tuple[int, tuple[_Piece, ...]] | None = field(init=False, default=None)
+    _found: tuple[int, tuple[Extent, ...]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         owner = "LayeredDefocus"
@@ -143,14 +133,14 @@ class LayeredDefocus(LinearOperator):
             check_extension(self.in_shape, before, after, self.boundary, owner)
         freeze(self, _found=self._find())
 
-    def _find(self) -> tuple[int, tuple[_Piece, ...]] | None:
+    def _find(self) -> tuple[int, tuple[Extent, ...]] | None:
         """Where the layers are, for `_found`; None where that is not known yet, or could not be seen to change."""
         version = None if tracing() or self._varied else writes(self.alphas)
         return None if version is None else (version, plainly(self._places))
 
-    def _places(self) -> tuple[_Piece, ...]:
-        pieces = (self._piece(k, *psf.shape[-2:]) for k, psf in enumerate(self._psfs))
-        return tuple(piece for piece in pieces if piece is not None)
+    def _places(self) -> tuple[Extent, ...]:
+        found = (self._extent(k, *psf.shape[-2:]) for k, psf in enumerate(self._psfs))
+        return tuple(extent for extent in found if extent is not None)
 
     @property
     def _varied(self) -> bool:
@@ -158,15 +148,13 @@ class LayeredDefocus(LinearOperator):
         return bool(getattr(self.alphas, "requires_grad", False)) or (not tracing() and transformed(self.alphas))
 
     @property
-    def _pieces(self) -> tuple[_Piece, ...]:
+    def _extents(self) -> tuple[Extent, ...]:
         """The layers that are anywhere, for the steps on arrays; the fused forward engine needs none of it."""
         if not (tracing() or self._varied):
             if self._found is not None and self._found[0] == writes(self.alphas):
                 return self._found[1]
             return plainly(self._places)
-        shape = self.alphas.shape[-2:]
-        ones = array_namespace(self.alphas).ones((1, *shape), dtype=self.alphas.dtype, device=device(self.alphas))
-        return tuple(_Piece(k, slice(0, shape[0]), slice(0, shape[1]), ones) for k in range(len(self.radii)))
+        return whole_frame(self.alphas)
 
     @property
     def _psfs(self) -> tuple[Array, ...]:
@@ -199,7 +187,7 @@ class LayeredDefocus(LinearOperator):
         freeze(new, _found=new._find())
         return new
 
-    def _piece(self, k: int, h: int, w: int) -> _Piece | None:
+    def _extent(self, k: int, h: int, w: int) -> Extent | None:
         """Where layer k can be seen through a PSF of size (h, w); None for a layer that is nowhere."""
         xp, (rows, cols) = array_namespace(self.alphas), (slice(0, n) for n in self.alphas.shape[-2:])
         used = _to_host(self.alphas[k, ...]) > 0
@@ -212,7 +200,7 @@ class LayeredDefocus(LinearOperator):
             # One more than the reach, so that no mirror image of the layer comes in at an edge not the frame's.
             rows, cols = (_span(used.any(axis=1 - axis), (h, w)[axis] // 2 + 1) for axis in (0, 1))
         mask = xp.asarray(near[None, rows, cols].copy(), device=device(self.alphas))
-        return _Piece(k, rows, cols, xp.astype(mask, self.alphas.dtype))
+        return Extent(k, rows, cols, xp.astype(mask, self.alphas.dtype))
 
     def _interpolated(self) -> Iterator[Array]:
         """Yield the PSFs at the radius of each layer: (V, 1, 1 or C, h, w)."""
@@ -224,87 +212,26 @@ class LayeredDefocus(LinearOperator):
             lower, upper = bank[:, low : low + 1, ...], bank[:, low + 1 : low + 2, ...]
             yield lower if f == 0 else upper if f == 1 else (1 - f) * lower + f * upper
 
-    def _gather(self, planes: Array, piece: _Piece, psf: Array, weights: Array) -> Array:
-        """Blur `planes` as a view sees them; one weight for each output pixel, and for each colour of the PSFs."""
-        blur = kernel("psf_gather", planes)
-        if weights.shape[-3] == 1:
-            return blur(planes, psf, weights, self.boundary)
-        return weights * blur(planes, psf, piece.near, self.boundary)
-
-    def _open_shares(
-        self, view: int, pieces: Sequence[_Piece], psfs: Sequence[Array]
-    ) -> Iterator[tuple[_Piece | None, Array]]:
-        """Yield for every layer its place and T there (0 out of its sight); last None and T behind all layers.
-
-        `psfs` are those of the view, one for each layer.
-        """
-        xp = array_namespace(self.alphas)
-        colours = psfs[0].shape[-3]
-        share = xp.ones((colours, *self.alphas.shape[-2:]), dtype=self.alphas.dtype, device=device(self.alphas))
-        closed = CLOSED * float(xp.finfo(self.alphas.dtype).eps)
-        for piece in pieces:
-            window = (..., piece.rows, piece.cols)
-            seen = share[window] * piece.near
-            yield piece, seen
-            alpha = xp.broadcast_to(self._alpha(piece), (colours, *piece.near.shape[-2:]))
-            left = share[window] - self._gather(alpha, piece, psfs[piece.layer], seen)
-            share = _replaced(share, piece, xp.where(left > closed, left, xp.zeros_like(left)))
-        yield None, share
-
     def _forward(self, x: Array) -> Array:
-        xp = array_namespace(x)
-        fused = fast_kernel("layered_over", "numpy") if isinstance(x, np.ndarray) else None
-        if fused is not None:
-            closed = CLOSED * float(xp.finfo(x.dtype).eps)
-            return fused(x, self.alphas, self._psfs, self.channels, self.boundary, self.normalize, closed)
-        views, pieces, whole = [], self._pieces, self._psfs
-        for view in range(len(self.views)):
-            y = zeros_for(x, (*x.shape[:-3], self.channels, *x.shape[-2:]))
-            psfs = [psf[view : view + 1, ...] for psf in whole]
-            for piece, seen in self._open_shares(view, pieces, psfs):
-                if piece is None:
-                    y = self._cover(y, seen)
-                    break
-                light = self._colours(x, piece)[..., piece.rows, piece.cols] * self._alpha(piece)
-                part = y[..., piece.rows, piece.cols] + self._gather(light, piece, psfs[piece.layer], seen)
-                y = _replaced(y, piece, part)
-            views.append(y)
-        return views[0] if len(views) == 1 else xp.concat(views, axis=-3)
+        return kernel("layered_over", x)(x, *self._arguments)
 
     def _adjoint(self, y: Array) -> Array:
-        xp = array_namespace(y)
-        size = (*y.shape[:-3], self.channels, *y.shape[-2:])
-        count = len(self.radii) if self.per_layer else 1
-        outs = [zeros_for(y, size) for _ in range(count)]
-        pieces, whole = self._pieces, self._psfs
-        for view in range(len(self.views)):
-            psfs = [psf[view : view + 1, ...] for psf in whole]
-            *shares, (_, open_share) = list(self._open_shares(view, pieces, psfs))
-            u = self._cover(y[..., view * self.channels : (view + 1) * self.channels, :, :], open_share)
-            for piece, seen in shares:
-                assert piece is not None
-                window = (..., piece.rows, piece.cols)
-                weights, back = (seen, u[window]) if seen.shape[-3] == 1 else (piece.near, seen * u[window])
-                sent = kernel("psf_gather_adjoint", y)(back, psfs[piece.layer], weights, self.boundary)
-                place = piece.layer if self.per_layer else 0
-                outs[place] = _replaced(outs[place], piece, outs[place][window] + sent * self._alpha(piece))
-        return outs[0] if len(outs) == 1 else xp.concat(outs, axis=-3)
+        return kernel("layered_over_adjoint", y)(y, *self._arguments)
 
-    def _alpha(self, piece: _Piece) -> Array:
-        return self.alphas[piece.layer, piece.rows, piece.cols]
-
-    def _colours(self, x: Array, piece: _Piece) -> Array:
-        k = piece.layer
-        return x[..., k * self.channels : (k + 1) * self.channels, :, :] if self.per_layer else x
-
-    def _cover(self, y: Array, open_share: Array) -> Array:
-        """Divide by what all layers together cover; a diagonal factor, hence its own transpose."""
-        if not self.normalize:
-            return y
-        xp = array_namespace(y)
-        cover = 1 - open_share
-        some = cover > CLOSED * float(xp.finfo(y.dtype).eps)
-        return y * xp.where(some, 1 / xp.where(some, cover, xp.ones_like(cover)), xp.zeros_like(cover))
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        """Those of the primitive after the image."""
+        closed = CLOSED * float(array_namespace(self.alphas).finfo(self.alphas.dtype).eps)
+        return (
+            self.alphas,
+            self._psfs,
+            lambda: self._extents,
+            self.channels,
+            self.boundary,
+            self.per_layer,
+            self.normalize,
+            closed,
+        )
 
     def validate(self) -> Self:
         """Check that every PSF of the bank is finite, non-negative and sums to one."""
@@ -384,15 +311,3 @@ def _trimmed(psfs: Array) -> Array:
         cuts.append(max(0, min(int(found[0]), n - 1 - int(found[-1]))))
     (a, b) = cuts
     return psfs[..., a : h - a, b : w - b]
-
-
-def _replaced(whole: Array, piece: _Piece, part: Array) -> Array:
-    """Put `part` in its place; in a new array where torch may be recording."""
-    window = (..., piece.rows, piece.cols)
-    if part.shape == whole.shape:
-        return part
-    recorded = any(getattr(a, "requires_grad", False) for a in (part, whole))
-    if tracing() or recorded or transformed(part) or transformed(whole):
-        whole = whole + 0
-    whole[window] = part
-    return whole

@@ -239,12 +239,19 @@ def _bounds(spans: Array) -> Array:
 
 @register("layered_over", namespace="numpy")
 def layered_over(
-    x: Array, alphas: Array, psfs: Sequence[Array], channels: int, boundary: str, normalize: bool, closed: float
+    x: Array,
+    alphas: Array,
+    psfs: Sequence[Array],
+    extents: Any,
+    channels: int,
+    boundary: str,
+    per_layer: bool,
+    normalize: bool,
+    closed: float,
 ) -> Array:
-    """Lay K layers over each other, each blurred by its own PSFs; see `LayeredDefocus`.
+    """See `reference.layered_over`; where layers are is found tile by tile.
 
-    x (*N, C or K C, H, W), alphas (K, H, W), K PSFs (V, 1, 1 or C, h, w). Returns (*N, V C, H, W). Cost: for each view
-    and layer, the area of its PSF for each pixel of its rows that it can be seen at, C + 1 times.
+    Cost: for each view and layer, the area of its PSF for each pixel of its rows that it can be seen at, C + 1 times.
     """
     bank = _stacked(psfs)
     taps = Taps(bank[..., ::-1, ::-1])

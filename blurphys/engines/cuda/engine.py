@@ -7,6 +7,7 @@ a GPU is seen, and CuPy not before a kernel runs.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
@@ -19,16 +20,19 @@ import numpy as np
 from ...types import Array, Shape
 from .. import reference
 from ..guards import nothing
+from ..primitives import FUSED, resolve
 from ..registry import register
 from . import gaussian, psf, recursive
 from .launch import THREADS, DoesNotFitError, Program
 
-__all__ = ["CupyDevice", "PRIMITIVES", "TorchDevice", "available", "diagnosis", "torch_call"]
+__all__ = ["FUNCTIONS", "CupyDevice", "TorchDevice", "available", "diagnosis", "torch_call"]
 
-PRIMITIVES: dict[str, Callable[..., Any]] = {
-    name: getattr(module, name) for module in (gaussian, recursive, psf) for name in module.__all__
+_HOSTS = {"gaussian_mixture": gaussian, "recursive_mixture": recursive}
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    name: getattr(_HOSTS.get(primitive.name, psf), name) for primitive in FUSED.values() for name in primitive.names
 }
-"""Name of a primitive to its function, which takes a device before the arguments of the contract."""
+"""Name of a function of a primitive to the host that computes it, which takes a device before the arguments."""
 
 OPTIONS = ("--std=c++17",)
 """Options of the compiler, NVRTC."""
@@ -117,11 +121,13 @@ def _on_cupy(primitive: str, function: Callable[..., Any]) -> Callable[..., Any]
         with image.device:
             return function(CupyDevice(), image, *arguments)
 
+    signature = inspect.signature(function)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values()][1:])  # type: ignore[attr-defined]
     return run
 
 
-for _name, _primitive in PRIMITIVES.items():
-    register(_name, namespace="cupy")(_on_cupy(_name, _primitive))
+for _name, _host in FUNCTIONS.items():
+    register(_name, namespace="cupy")(_on_cupy(_name, _host))
 
 
 def _torch_reference_gradients(primitive: str, x: Any, u: Any, *rest: Any) -> tuple[Any, ...]:
@@ -140,19 +146,19 @@ def _recorded_gradients(primitive: str, stream: Any, x: Any, u: Any, *rest: Any)
     import torch
 
     *arguments, wanted = rest
+    contract, _ = resolve(primitive)
+    leaves = [x, *arguments]
+    places = [0, *(1 + place for place in contract.differentiated)]
     with torch.cuda.stream(stream), torch.enable_grad():
-        leaves = [a.detach().requires_grad_() if _is_real(a) else a for a in (x, *arguments)]
-        y = getattr(reference, primitive.removesuffix("_gradients"))(*leaves)
-        # taps, atoms, PSFs, maps and mix in the order of the outputs: the order in which the arguments come
-        own = [a for a in leaves if a is None or _is_real(a)]
+        for place in places:
+            if leaves[place] is not None:
+                leaves[place] = leaves[place].detach().requires_grad_()
+        y = getattr(reference, contract.name)(*leaves)
+        own = [leaves[place] for place in places]
         chosen = [a for a, want in zip(own, wanted[1:], strict=True) if want and a is not None]
         found = iter(torch.autograd.grad(y, chosen, u) if chosen else ())
     gradients = [next(found) if want and a is not None else None for a, want in zip(own, wanted[1:], strict=True)]
     return (y.detach() if wanted[0] else None, *gradients)
-
-
-def _is_real(value: Any) -> bool:
-    return hasattr(value, "is_floating_point") and bool(value.is_floating_point())
 
 
 def torch_call(primitive: str, *arguments: Any) -> Any:
@@ -161,7 +167,7 @@ def torch_call(primitive: str, *arguments: Any) -> Any:
     Parameters
     ----------
     primitive : str
-        One of `PRIMITIVES`.
+        The name of one of `FUNCTIONS`.
     *arguments
         As in the contract of the primitive, tensors where it has arrays. Tensors that are not contiguous are made so.
 
@@ -190,7 +196,7 @@ def torch_call(primitive: str, *arguments: Any) -> Any:
         given = [cupy.from_dlpack(a.detach().contiguous()) if isinstance(a, torch.Tensor) else a for a in arguments]
         _require_real(primitive, given)
         try:
-            found = PRIMITIVES[primitive](TorchDevice(place), *given)
+            found = FUNCTIONS[primitive](TorchDevice(place), *given)
         except DoesNotFitError:
             return _torch_reference_gradients(primitive, *arguments)
         if isinstance(found, tuple):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..primitives import Direction, Role, resolve
+
 __all__ = ["Floor", "floor"]
 
 
@@ -69,17 +71,17 @@ def floor(
     A symmetric separable kernel costs ``6 h + 2`` operations a pixel and colour, an atom ``2 (2 t - 1)``, a PSF
     ``2 area``; the weight of each costs 2 more.
     """
-    family = primitive.removesuffix("_adjoint")
+    contract, direction = resolve(primitive)
     images = 2.0 * channels
-    if family == "gaussian_mixture":
+    if contract.made_of or direction is Direction.GRADIENTS:
+        raise ValueError(f"floor: expected the forward direction or the adjoint of a primitive, got {primitive!r}")
+    if contract.name == "gaussian_mixture":
         maps, work = float(len(halves)), sum(6.0 * h + 4 for h in halves)
-    elif family == "recursive_mixture":
+    elif contract.name == "recursive_mixture":
         maps, work = float(levels), (levels - 1) * 2.0 * (2 * taps - 1) + 2.0 * levels
-    elif family in ("psf_gather", "psf_scatter", "psf_interpolate"):
-        interpolates = family == "psf_interpolate"
+    else:
+        interpolates = any(a.role is Role.LEVELS for a in contract.arguments)
         maps = 2.0 if interpolates else float(levels)
         count = levels_per_pixel if levels_per_pixel is not None else (2.0 if interpolates else levels)
         images, work = channels * (1.0 + views), views * count * (2.0 * area + 2)
-    else:
-        raise ValueError(f"floor: expected the name of a primitive, got {primitive!r}; is it a gradient?")
     return Floor(pixels * itemsize * (images + maps), pixels * channels * work)

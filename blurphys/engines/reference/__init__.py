@@ -7,12 +7,15 @@ in cache and memory is O(image), never O(K x image). The adjoint of each primiti
 
 from .gaussian import gaussian_mixture, gaussian_mixture_adjoint
 from .interpolate import psf_interpolate, psf_interpolate_adjoint
+from .layered import layered_over, layered_over_adjoint
 from .psf import psf_gather, psf_gather_adjoint, psf_scatter, psf_scatter_adjoint
 from .recursive import recursive_mixture, recursive_mixture_adjoint
 
 __all__ = [
     "gaussian_mixture",
     "gaussian_mixture_adjoint",
+    "layered_over",
+    "layered_over_adjoint",
     "psf_gather",
     "psf_gather_adjoint",
     "psf_interpolate",

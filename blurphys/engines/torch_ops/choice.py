@@ -13,8 +13,9 @@ from torch.autograd import forward_ad
 from .. import reference
 from ..cuda.engine import available, diagnosis
 from ..loading import fast_kernel
+from ..primitives import resolve
 from ..registry import Kernel
-from .operators import OPERATORS
+from .operators import FUNCTIONS
 from .values import engine
 
 __all__ = ["torch_kernel"]
@@ -30,11 +31,11 @@ def _cuda_serves() -> bool:
 
 
 @torch.compiler.assume_constant_result
-def _fused(family: str, device: str) -> bool:
+def _fused(primitive: str, device: str) -> bool:
     """Whether an engine has a primitive, its adjoint and its gradients for tensors on this kind of device."""
     if device == "cuda":
         return _cuda_serves()
-    return device == "cpu" and all(fast_kernel(family + part, "numpy") for part in ("", "_adjoint", "_gradients"))
+    return device == "cpu" and all(fast_kernel(name, "numpy") for name in resolve(primitive)[0].names)
 
 
 def _plain(tensors: Iterator[torch.Tensor]) -> bool:
@@ -50,10 +51,9 @@ def torch_kernel(primitive: str, image: torch.Tensor) -> Kernel:
     The reference serves where no engine does, and under transforms that look inside (`torch.func`, forward mode).
     """
     plain: Kernel = getattr(reference, primitive)
-    family = primitive.removesuffix("_adjoint")
-    if not _fused(family, image.device.type):
+    if not _fused(primitive, image.device.type):
         return plain
-    operator: Kernel = OPERATORS[family].forward if primitive == family else OPERATORS[family].adjoint
+    operator: Kernel = FUNCTIONS[primitive]
     if torch.compiler.is_compiling():
         return operator
 

@@ -12,82 +12,15 @@ What is kept for the backward pass is the input; levels and filtered images are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .. import reference
+from ..primitives import FUSED, Dependence, Direction, Primitive
 from .values import engine
 
-__all__ = ["FAMILIES", "OPERATORS", "Family", "Operators"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """How a primitive is called: ``F(image, *arguments)``.
-
-    Attributes
-    ----------
-    name : str
-    schema : str
-        The arguments after the image, in the notation of `torch.library`.
-    parameters : tuple of int
-        Which of these arguments are differentiable tensors, in the order of the gradients.
-    curved : tuple of int
-        Those of them in which F is neither linear nor affine.
-    affine : tuple of int
-        Those in which F is affine: F(c) - F(0) is the linear part.
-    channels : callable
-        (channels of the input, arguments) to the channels of the output.
-    inverse : callable
-        The same, from the output to the input.
-    """
-
-    name: str
-    schema: str
-    parameters: tuple[int, ...]
-    curved: tuple[int, ...] = ()
-    affine: tuple[int, ...] = ()
-    channels: Callable[[int, Sequence[Any]], int]
-    inverse: Callable[[int, Sequence[Any]], int]
-
-
-def _mixture(name: str, schema: str, mix: int) -> Family:
-    def channels(count: int, arguments: Sequence[Any]) -> int:
-        return count if arguments[mix] is None else arguments[mix].shape[0]
-
-    def inverse(count: int, arguments: Sequence[Any]) -> int:
-        return count if arguments[mix] is None else arguments[mix].shape[1]
-
-    return Family(name=name, schema=schema, parameters=(0, 1, mix), curved=(1,), channels=channels, inverse=inverse)
-
-
-def _psfs(name: str, schema: str, second: int, affine: tuple[int, ...] = ()) -> Family:
-    return Family(
-        name=name,
-        schema=schema,
-        parameters=(0, second),
-        affine=affine,
-        channels=lambda count, arguments: count * arguments[0].shape[0],
-        inverse=lambda count, arguments: count // arguments[0].shape[0],
-    )
-
-
-FAMILIES = {
-    family.name: family
-    for family in (
-        _mixture("gaussian_mixture", "Tensor maps, Tensor taps, int[] halves, str boundary, Tensor? mix", 4),
-        _mixture("recursive_mixture", "Tensor maps, Tensor atoms, str boundary, bool stagewise, Tensor? mix", 4),
-        _psfs("psf_gather", "Tensor psfs, Tensor? weights, str boundary", 1),
-        _psfs("psf_scatter", "Tensor psfs, Tensor weights, str boundary", 1),
-        _psfs("psf_interpolate", "Tensor psfs, Tensor index, Tensor fraction, str boundary", 2, affine=(2,)),
-    )
-}
-
-
-def _resized(x: Any, channels: int) -> Any:
-    return x.new_empty((*x.shape[:-3], channels, *x.shape[-2:]))
+__all__ = ["FUNCTIONS", "OPERATORS", "Operators"]
 
 
 def _replaced(arguments: Sequence[Any], place: int, value: Any) -> list[Any]:
@@ -120,6 +53,17 @@ class _Saved:
         return [next(tensors) if is_tensor else v for v, is_tensor in zip(ctx.other, ctx.tensor, strict=True)]
 
 
+def _register(name: str, schema: str, function: Callable[..., Any]) -> Any:
+    return torch.library.custom_op(f"blurphys::{name}", function, mutates_args=(), schema=schema)
+
+
+def _runner(name: str) -> Callable[..., Any]:
+    def run(image: Any, *arguments: Any) -> Any:
+        return engine(name, image)(image, *arguments).contiguous()
+
+    return run
+
+
 class Operators:
     """The three operators of one primitive, registered with torch.
 
@@ -131,42 +75,37 @@ class Operators:
         ``(x, u, *arguments, wanted) -> (y, gx, *gradients of the parameters)``; empty tensors for what is not wanted.
     """
 
-    def __init__(self, family: Family) -> None:
-        self.family = family
-        results = ", ".join(["Tensor"] * (2 + len(family.parameters)))
-        image = f"(Tensor image, {family.schema}) -> Tensor"
-        both = f"(Tensor x, Tensor u, {family.schema}, bool[] wanted) -> ({results})"
-        self.forward = self._register("", image, self._runner(""))
-        self.adjoint = self._register("_adjoint", image, self._runner("_adjoint"))
-        self.gradients = self._register("_gradients", both, self._run_gradients)
-        self.forward.register_fake(lambda x, *a: _resized(x, family.channels(x.shape[-3], a)))
-        self.adjoint.register_fake(lambda u, *a: _resized(u, family.inverse(u.shape[-3], a)))
+    def __init__(self, primitive: Primitive) -> None:
+        self.primitive = primitive
+        results = ", ".join(["Tensor"] * (2 + len(primitive.differentiated)))
+        image = f"(Tensor image, {primitive.schema}) -> Tensor"
+        both = f"(Tensor x, Tensor u, {primitive.schema}, bool[] wanted) -> ({results})"
+        self.forward = _register(primitive.name, image, _runner(primitive.name))
+        self.adjoint = _register(primitive.adjoint, image, _runner(primitive.adjoint))
+        self.gradients = _register(primitive.gradients, both, self._run_gradients)
+        self.forward.register_fake(self._fake(Direction.FORWARD))
+        self.adjoint.register_fake(self._fake(Direction.ADJOINT))
         self.gradients.register_fake(self._fake_gradients)
         self.forward.register_autograd(self._forward_backward, setup_context=self._setup)
         self.adjoint.register_autograd(self._adjoint_backward, setup_context=self._setup)
         self.gradients.register_autograd(self._gradients_backward, setup_context=self._setup)
 
-    def _register(self, suffix: str, schema: str, function: Callable[..., Any]) -> Any:
-        name = f"blurphys::{self.family.name}{suffix}"
-        return torch.library.custom_op(name, function, mutates_args=(), schema=schema)
-
     # ---- values ---------------------------------------------------------------------------------------------------
 
-    def _runner(self, suffix: str) -> Callable[..., Any]:
-        name = self.family.name + suffix
-
-        def run(image: Any, *arguments: Any) -> Any:
-            return engine(name, image)(image, *arguments).contiguous()
-
-        return run
-
     def _run_gradients(self, x: Any, u: Any, *rest: Any) -> tuple[Any, ...]:
-        found = engine(f"{self.family.name}_gradients", x)(x, u, *rest)
+        found = engine(self.primitive.gradients, x)(x, u, *rest)
         return tuple(x.new_empty(0) if g is None else g.contiguous() for g in found)
+
+    def _fake(self, direction: Direction) -> Callable[..., Any]:
+        def fake(image: Any, *arguments: Any) -> Any:
+            channels = self.primitive.result_channels(image.shape[-3], arguments, direction)
+            return image.new_empty((*image.shape[:-3], channels, *image.shape[-2:]))
+
+        return fake
 
     def _fake_gradients(self, x: Any, u: Any, *rest: Any) -> tuple[Any, ...]:
         *arguments, wanted = rest
-        shapes = [u, x, *(arguments[i] for i in self.family.parameters)]
+        shapes = [u, x, *(arguments[i] for i in self.primitive.differentiated)]
         return tuple(
             x.new_empty(like.shape if want and like is not None else 0)
             for like, want in zip(shapes, wanted, strict=True)
@@ -180,7 +119,7 @@ class Operators:
 
     def _needed(self, ctx: Any, first: int) -> list[bool]:
         """Which parameters need a gradient; the arguments start at `first` among the inputs."""
-        return [ctx.needs_input_grad[first + i] for i in self.family.parameters]
+        return [ctx.needs_input_grad[first + i] for i in self.primitive.differentiated]
 
     def _asked(self, *arguments: Any) -> list[Any]:
         """Call `gradients`, and put None for the empty tensors that stand for what is not wanted."""
@@ -190,7 +129,7 @@ class Operators:
     def _placed(self, count: int, images: Sequence[Any], gradients: Sequence[Any]) -> tuple[Any, ...]:
         """The gradients of all inputs: the images first, then None where an argument has none."""
         found: list[Any] = [*images, *[None] * (count - len(images))]
-        for i, g in zip(self.family.parameters, gradients, strict=True):
+        for i, g in zip(self.primitive.differentiated, gradients, strict=True):
             found[len(images) + i] = g
         return tuple(found)
 
@@ -224,16 +163,17 @@ class Operators:
         if cx is not None:  # <cx, F^T u> = <u, F(cx)>
             gu, _, *found = self._asked(cx, u, *arguments, [need_u, False, *needs])
             parts.append((gu, None, *found))
-        for place, c in zip(self.family.parameters, others, strict=True):
+        for place, c in zip(self.primitive.differentiated, others, strict=True):
             if c is None or arguments[place] is None:
                 continue
-            if place in self.family.curved:
+            dependence = self.primitive.arguments[place].dependence
+            if dependence is Dependence.CURVED:
                 parts.append(self._second_order(x, u, arguments, place, c, [need_u, need_x, *needs]))
             else:  # linear in this parameter: F with the cotangent in its place
-                rest = [n and i != place for i, n in zip(self.family.parameters, needs, strict=True)]
+                rest = [n and i != place for i, n in zip(self.primitive.differentiated, needs, strict=True)]
                 asks = [need_u, need_x, *rest]
                 parts.append(self._asked(x, u, *_replaced(arguments, place, c), asks))
-                if place in self.family.affine:
+                if dependence is Dependence.AFFINE:
                     origin = self._asked(x, u, *_replaced(arguments, place, torch.zeros_like(c)), asks)
                     parts.append([None if g is None else -g for g in origin])
         if not parts:
@@ -247,12 +187,12 @@ class Operators:
         """Differentiate ``<c, dT/dparameter>`` by recording the reference."""
         higher = torch.is_grad_enabled()
         with torch.enable_grad():
-            leaves = [u, x, *(arguments[i] for i in self.family.parameters)]
+            leaves = [u, x, *(arguments[i] for i in self.primitive.differentiated)]
             leaves = [None if v is None else _alias(v) for v in leaves]
             own: list[Any] = list(arguments)
-            for i, leaf in zip(self.family.parameters, leaves[2:], strict=True):
+            for i, leaf in zip(self.primitive.differentiated, leaves[2:], strict=True):
                 own[i] = leaf
-            y = getattr(reference, self.family.name)(leaves[1], *own)
+            y = getattr(reference, self.primitive.name)(leaves[1], *own)
             (first,) = torch.autograd.grad(y, own[place], leaves[0], create_graph=True)
             if not first.requires_grad:  # of images without a pixel
                 return tuple(torch.zeros_like(v) if need else None for v, need in zip(leaves, needs, strict=True))
@@ -261,4 +201,11 @@ class Operators:
         return tuple(next(found) if need else None for need in needs)
 
 
-OPERATORS = {name: Operators(family) for name, family in FAMILIES.items()}
+OPERATORS = {name: Operators(primitive) for name, primitive in FUSED.items()}
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    name: function
+    for own in OPERATORS.values()
+    for name, function in ((own.primitive.name, own.forward), (own.primitive.adjoint, own.adjoint))
+}
+"""The operators of torch for both directions of every primitive, by name."""

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 from blurphys.engines import loading
+from blurphys.engines.primitives import FUSED
 from blurphys.engines.torch_ops import choice, operators, values
 from tests.oracles import BOUNDARIES
 from tests.profiles import examples
 from tests.strategies import simplex, unit_psfs
 
 C, H, W = 2, 5, 7
-FAMILIES = sorted(operators.FAMILIES)
+FAMILIES = sorted(FUSED)
 
 
 def tensor(rng, *shape):
@@ -51,7 +52,7 @@ def test_opcheck(family, mixed):
     """Schema, fake tensors, registered derivatives, tracing ahead of time with dynamic shapes."""
     own = operators.OPERATORS[family]
     x, u, rest = arguments(family, np.random.default_rng(1), "reflect", mixed=mixed)
-    everything = [True] * (2 + len(own.family.parameters))
+    everything = [True] * (2 + len(FUSED[family].differentiated))
     some = [False, True] + [False] * (len(everything) - 3) + [True]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own tools

@@ -18,11 +18,12 @@ from hypothesis import given
 from blurphys.engines import reference
 from blurphys.engines.cuda import engine, floor, mixture, recursive
 from blurphys.engines.cuda.launch import program, sizes
+from blurphys.engines.primitives import FUSED
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.cuda_shim.problems import assert_close, problems
 from tests.profiles import NIGHTLY, examples
 
-FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
+FAMILIES = tuple(FUSED)
 few = examples(13)  # a block of 256 fibers takes milliseconds
 
 PROGRAMS = {
@@ -67,7 +68,7 @@ def gpu_on_cpu(tmp_path_factory):
 
 
 def run(device, name, *arguments):
-    return engine.PRIMITIVES[name](device, *arguments)
+    return engine.FUNCTIONS[name](device, *arguments)
 
 
 @few
@@ -115,20 +116,22 @@ def example(family, shape=(2, 3, 33, 70), dtype="float64", boundary="reflect"):
         return rng.standard_normal(size).astype(dtype)
 
     rows, cols = shape[-2:]
-    arguments, differentiable = {
-        "gaussian_mixture": ([normal(3, rows, cols), normal(1, 3, 4), (1, 3, 2), boundary, None], [0, 1, 4]),
-        "recursive_mixture": ([normal(4, rows, cols), normal(3, 1, 3), boundary, False, None], [0, 1, 4]),
-        "psf_gather": ([normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary], [0, 1]),
-        "psf_scatter": ([normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary], [0, 1]),
-        "psf_interpolate": (
-            [normal(1, 3, 1, 3, 4), rng.integers(0, 2, (rows, cols)), rng.random((rows, cols)).astype(dtype), boundary],
-            [0, 2],
-        ),
+    arguments = {
+        "gaussian_mixture": [normal(3, rows, cols), normal(1, 3, 4), (1, 3, 2), boundary, None],
+        "recursive_mixture": [normal(4, rows, cols), normal(3, 1, 3), boundary, False, None],
+        "psf_gather": [normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary],
+        "psf_scatter": [normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary],
+        "psf_interpolate": [
+            normal(1, 3, 1, 3, 4),
+            rng.integers(0, 2, (rows, cols)),
+            rng.random((rows, cols)).astype(dtype),
+            boundary,
+        ],
     }[family]
     if family == "gaussian_mixture":
         for k, half in enumerate((1, 3, 2)):
             arguments[1][:, k, half + 1 :] = 0
-    return Problem(family, normal(*shape), normal(*shape), arguments, differentiable)
+    return Problem(family, normal(*shape), normal(*shape), arguments)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -218,8 +221,7 @@ def test_the_record_of_sizes_follows_the_source():
 
 
 def test_every_primitive_is_there():
-    names = {name + part for name in FAMILIES for part in ("", "_adjoint", "_gradients")}
-    assert set(engine.PRIMITIVES) == names
+    assert set(engine.FUNCTIONS) == {name for primitive in FUSED.values() for name in primitive.names}
 
 
 def test_the_engine_imports_neither_cupy_nor_torch():

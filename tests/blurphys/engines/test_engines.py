@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
-from blurphys.engines import loading, reference, threads
+from blurphys.engines import loading, reference, registry, threads
+from blurphys.engines.primitives import PRIMITIVES, conforms
 from tests.cases import CASES, DAILY
 from tests.strategies import DTYPES, Setup
 
-FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 BATCHES = [((), ()), ((2,), ()), ((2,), (2,)), ((2, 3), (3,)), ((2, 3), (1, 3)), ((2, 3), (2, 1)), ((3,), (1,))]
 
@@ -120,10 +120,19 @@ def test_wide_images_are_cut_into_blocks_of_columns(monkeypatch):
 
 def test_kernels_are_registered():
     """Without this the tests above would compare the reference with itself."""
-    for name in FAMILIES:
-        for part in ("", "_adjoint", "_gradients"):
-            assert engine(name + part) is not None
-            assert engine(name + part) is not getattr(reference, name + part, None)
+    for primitive in PRIMITIVES.values():
+        for name in primitive.names:
+            assert engine(name) is not None
+            assert engine(name) is not getattr(reference, name, None)
+
+
+def test_every_function_takes_the_arguments_of_the_table():
+    """The engines are compared when they register."""
+    for primitive in PRIMITIVES.values():
+        for name in (primitive.name, primitive.adjoint):
+            assert conforms(getattr(reference, name), name)
+    with pytest.raises(TypeError, match="psf_gather"):
+        registry.register("psf_gather", namespace="numpy")(lambda x, weights, psfs, boundary: x)
 
 
 def operators():

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from blurphys.engines import guards, reference
+from blurphys.engines import reference
 from blurphys.engines.cuda import engine, launch
 from blurphys.engines.loading import fast_kernel
+from blurphys.engines.primitives import FUSED
 from blurphys.engines.torch_ops.choice import torch_kernel
 from tests.cases import CASES
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.strategies import Setup, to_numpy
 
-FAMILIES = tuple(guards.PARAMETERS)
+FAMILIES = tuple(FUSED)
 
 EMPTY = {
     "batch": {"lead": (0,)},
@@ -77,7 +78,7 @@ def engines(device):
     return {
         "reference": plain,
         "cpu": lambda name, *arguments: fast_kernel(name, "numpy")(*arguments),
-        "gpu": lambda name, *arguments: engine.PRIMITIVES[name](device, *arguments),
+        "gpu": lambda name, *arguments: engine.FUNCTIONS[name](device, *arguments),
         "torch": torch_engine,
     }
 
@@ -85,7 +86,7 @@ def engines(device):
 def by_autograd(family, choose, x, u, *rest):
     *arguments, wanted = rest
     tensors = [torch.from_numpy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
-    places = guards.PARAMETERS[family]
+    places = FUSED[family].differentiated
     leaves = [torch.from_numpy(x.copy()).requires_grad_()]
     leaves += [tensors[i].requires_grad_() for i in places if tensors[i] is not None]
     y = choose(family, leaves[0])(leaves[0], *tensors)
@@ -105,7 +106,7 @@ def test_nothing_gives_zeros_in_every_engine(gpu_on_cpu, family, kind):
         for views in (1, 2):
             x, u, arguments = problem(family, views=views, boundary=boundary, **EMPTY[kind])
             assert 0 in (x.size, u.size)
-            shapes = [u, x, *(arguments[i] for i in guards.PARAMETERS[family])]
+            shapes = [u, x, *(arguments[i] for i in FUSED[family].differentiated)]
             for call in engines(gpu_on_cpu).values():
                 y, back = call(family, x, *arguments), call(f"{family}_adjoint", u, *arguments)
                 gradients = call(f"{family}_gradients", x, u, *arguments, (True,) * len(shapes))
@@ -121,7 +122,7 @@ def test_second_derivatives_of_nothing(family):
     x, _, arguments = problem(family, lead=(0,))
     leaves = [torch.from_numpy(x).requires_grad_()]
     tensors = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    for i in guards.PARAMETERS[family]:
+    for i in FUSED[family].differentiated:
         if tensors[i] is not None:
             leaves.append(tensors[i].requires_grad_())
     y = torch_kernel(family, leaves[0])(leaves[0], *tensors)
