@@ -8,24 +8,46 @@ stays in the tile, and where nothing is open any more the layers behind are not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...types import Array
 from ..registry import register
 from ..threads import run_tasks
-from .common.rows import add_product, boundary_code, flat_planes, inner_jit, jit, load_span, source, writable
-from .common.vectors import VECTOR_BYTES, address, apart, correlate
+from .common.compiler import apart, inner_jit, jit
+from .common.rows import add_product, boundary_code, flat_planes, load_span, source, writable
+from .common.vectors import STEPS, VECTOR_BYTES, address, correlate
 from .psf.direct import Taps
+from .psf.runs import VIEWS, Run
 
 __all__ = ["layered_over"]
 
 ROWS, COLUMNS = 24, 256
 """A tile: its halo is loaded for each layer, so it should be large, and its rows should stay in the cache."""
 
-VIEWS = 3
-"""Views that are filtered together."""
+
+class _Layers(NamedTuple):
+    """alphas (K, H, W); images (1 or K, C, H, W); used (K, H, 2): first and one-past-last covered column of a row."""
+
+    alphas: Any
+    images: Any
+    used: Any
+
+
+class _Bank(NamedTuple):
+    """taps (1 or C, K, h, w, V) running forward; spans (K, h, 2) and bounds (K, 4) of those that are not zero."""
+
+    taps: Any
+    spans: Any
+    bounds: Any
+
+
+class _Scratch(NamedTuple):
+    """Rows of sums for the views that are filtered together, and the record of `correlate`."""
+
+    sums: Any
+    steps: Any
 
 
 @inner_jit
@@ -67,32 +89,33 @@ def _load_layer(
 
 @inner_jit
 def _filter(
-    taps: Any, bank: int, level: int, view: int, members: int, spans: Any, slab: Any, ends: Any, line: int, first: int,
-    n: int, top: int, bottom: int, sums: Any, steps: Any,
-) -> None:  # fmt: skip
+    bank: Any, run: Any, view: int, members: int, slab: Any, ends: Any, top: int, bottom: int, scratch: Any
+) -> None:
     """Write sums[m, :n] for the views view + m, from the taps of rows top..bottom whose row of the slab is covered."""
     apart()
+    taps, sums, step, level = bank.taps, scratch.sums, scratch.steps[0], run.level
     (_, levels, h, w, views), like, size = taps.shape, taps[0, 0, 0, 0, 0], taps.itemsize
     for m in range(members):
         total = sums[m]
         for q in range(total.size):
             total[q] = 0
-    steps[0], steps[1], steps[3], steps[4] = sums.shape[1], slab.shape[1], 1, 1
-    steps[2] = address(taps) + ((bank * levels + level) * h * w * views + view) * size
-    steps[5], steps[6], steps[7], steps[8] = w * views, views, address(spans) + 16 * level * h, 2
+    step.out_step, step.line_step, step.group_step, step.member_step = sums.shape[1], slab.shape[1], 1, 1
+    step.taps = address(taps) + ((run.bank * levels + level) * h * w * views + view) * size
+    step.tap_line, step.tap_step = w * views, views
+    step.spans, step.span_step = address(bank.spans) + 16 * level * h, 2
     groups = 1
     if members == 2:
         groups, members = 2, 1
-    at = address(slab) + (line * slab.shape[1] + first) * size
+    at = address(slab) + (run.line * slab.shape[1] + run.first) * size
     while top < bottom:
-        while top < bottom and ends[line + top, 0] >= ends[line + top, 1]:
+        while top < bottom and ends[run.line + top, 0] >= ends[run.line + top, 1]:
             top += 1
         stop = top
-        while stop < bottom and ends[line + stop, 0] < ends[line + stop, 1]:
+        while stop < bottom and ends[run.line + stop, 0] < ends[run.line + stop, 1]:
             stop += 1
-        steps[9], steps[10] = top, stop
+        step.first, step.stop = top, stop
         if top < stop:
-            correlate(like, size, groups, members, n, address(sums), at, address(steps))
+            correlate(like, size, groups, members, run.n, address(sums), at, address(scratch.steps))
         top = stop
 
 
@@ -107,13 +130,13 @@ def _close(share: Any, sums: Any, closed: float) -> Any:
 
 @inner_jit
 def _layer(
-    taps: Any, level: int, spans: Any, bound: Any, slab: Any, ends: Any, rows: int, cols: int, share: Any, light: Any,
-    sums: Any, steps: Any, closed: float,
+    bank: Any, level: int, slab: Any, ends: Any, rows: int, cols: int, share: Any, light: Any, scratch: Any,
+    closed: float,
 ) -> None:  # fmt: skip
     """Lay one layer under what a tile holds: light (V, C, rows, cols), share (V, 1 or C, rows, cols)."""
     apart()
-    (colours, _, _, _, views), channels = taps.shape, slab.shape[0] - 1
-    i0, i1, j0, j1 = bound[0], bound[1], bound[2], bound[3]
+    (colours, _, _, _, views), channels, bound = bank.taps.shape, slab.shape[0] - 1, bank.bounds[level]
+    i0, i1, j0, j1, sums = bound[0], bound[1], bound[2], bound[3], scratch.sums
     for r in range(rows):
         top, bottom, low, high = i1, i0, np.int64(1 << 60), np.int64(-1)
         for i in range(i0, i1):
@@ -127,33 +150,16 @@ def _layer(
         for view in range(0, views, VIEWS):
             members = min(VIEWS, views - view)
             for c in range(channels):
-                bank = c if colours > 1 else 0
-                _filter(
-                    taps,
-                    bank,
-                    level,
-                    view,
-                    members,
-                    spans,
-                    slab[c],
-                    ends,
-                    r - i0,
-                    first - j0,
-                    n,
-                    top,
-                    bottom,
-                    sums,
-                    steps,
-                )
+                run = Run(c if colours > 1 else 0, level, r - i0, first - j0, n)
+                _filter(bank, run, view, members, slab[c], ends, top, bottom, scratch)
                 for m in range(members):
-                    add_product(light[view + m, c, r, first:stop], share[view + m, bank, r, first:stop], sums[m, :n])
-            for bank in range(colours):
-                _filter(
-                    taps, bank, level, view, members, spans, slab[channels], ends, r - i0, first - j0, n, top, bottom,
-                    sums, steps,
-                )  # fmt: skip
+                    part = share[view + m, run.bank, r, first:stop]
+                    add_product(light[view + m, c, r, first:stop], part, sums[m, :n])
+            for colour in range(colours):
+                run = Run(colour, level, r - i0, first - j0, n)
+                _filter(bank, run, view, members, slab[channels], ends, top, bottom, scratch)
                 for m in range(members):
-                    _close(share[view + m, bank, r, first:stop], sums[m, :n], closed)
+                    _close(share[view + m, colour, r, first:stop], sums[m, :n], closed)
 
 
 @inner_jit
@@ -170,16 +176,13 @@ def _any_open(share: Any) -> bool:
 
 
 @jit
-def _tile(
-    alphas: Any, images: Any, used: Any, taps: Any, spans: Any, bounds: Any, place: Any, tile: Any, normalize: bool,
-    closed: float, y: Any,
-) -> None:  # fmt: skip
+def _tile(layers: Any, bank: Any, place: Any, tile: Any, normalize: bool, closed: float, y: Any) -> None:
     """Compute a tile (top, left, rows, cols) of y (V C, H, W).
 
-    alphas (K, H, W); images (1 or K, C, H, W); used (K, H, 2) first and one-past-last covered column of each row;
-    taps (1 or C, K, h, w, V) running forward, spans (K, h, 2) and bounds (K, 4) of those that are not zero; place: row
-    and column of the image in the extended plane, boundary, vector slack.
+    place: row and column of the image in the extended plane, boundary, vector slack.
     """
+    alphas, images, used = layers.alphas, layers.images, layers.used
+    taps, bounds = bank.taps, bank.bounds
     top, left, rows, cols = tile
     (colours, levels, h, w, views), channels = taps.shape, images.shape[1]
     above, before, boundary, slack = place
@@ -189,7 +192,8 @@ def _tile(
     light = np.zeros((views, channels, rows, cols), dtype=y.dtype)
     one, zero = share[0, 0, 0, 0], light[0, 0, 0, 0]  # of the dtype of y, which holds nothing yet, or even NaN
     sums = np.zeros((VIEWS, cols + slack), dtype=y.dtype)
-    ends, steps = np.zeros((rows + h, 2), dtype=np.int64), np.zeros(11, dtype=np.int64)
+    scratch = _Scratch(sums, np.zeros(1, dtype=STEPS))
+    ends = np.zeros((rows + h, 2), dtype=np.int64)
     for k in range(levels):
         i0, i1, j0, j1 = bounds[k, 0], bounds[k, 1], bounds[k, 2], bounds[k, 3]
         found = _load_layer(
@@ -197,15 +201,15 @@ def _tile(
             slab, rows + i1 - i0 - 1, cols + j1 - j0 - 1, ends,
         )  # fmt: skip
         if found:
-            _layer(taps, k, spans, bounds[k], slab, ends, rows, cols, share, light, sums, steps, closed)
+            _layer(bank, k, slab, ends, rows, cols, share, light, scratch, closed)
             if not _any_open(share):
                 break
     for v in range(views):
         for c in range(channels):
-            bank = c if colours > 1 else 0
+            colour = c if colours > 1 else 0
             for r in range(rows):
                 for q in range(cols):
-                    cover = 1 - share[v, bank, r, q]
+                    cover = 1 - share[v, colour, r, q]
                     scale = (one / cover if cover > closed else zero) if normalize else one
                     y[v * channels + c, top + r, left + q] = light[v, c, r, q] * scale
 
@@ -253,13 +257,14 @@ def layered_over(
 
     Cost: for each view and layer, the area of its PSF for each pixel of its rows that it can be seen at, C + 1 times.
     """
-    bank = _stacked(psfs)
-    taps = Taps(bank[..., ::-1, ::-1])
-    h, w = bank.shape[-2:]
+    stacked = _stacked(psfs)
+    taps = Taps(stacked[..., ::-1, ::-1])
+    own = _Bank(taps.taps, taps.spans, _bounds(taps.spans))
+    h, w = stacked.shape[-2:]
     alphas = writable(np.ascontiguousarray(alphas))
-    used, bounds = _used(alphas), _bounds(taps.spans)
+    used = _used(alphas)
     planes = flat_planes(x)
-    views, (height, width) = len(bank), alphas.shape[-2:]
+    views, (height, width) = len(stacked), alphas.shape[-2:]
     y = np.empty((len(planes), views * channels, height, width), dtype=x.dtype)
     place = (h - 1 - h // 2, w - 1 - w // 2, boundary_code(boundary), 4 * VECTOR_BYTES // x.itemsize)
     limit = x.dtype.type(closed)
@@ -267,7 +272,7 @@ def layered_over(
     def work(n: int, top: int, left: int) -> None:
         tile = (top, left, min(ROWS, height - top), min(COLUMNS, width - left))
         images = planes[n].reshape(-1, channels, height, width)
-        _tile(alphas, images, used, taps.taps, taps.spans, bounds, place, tile, normalize, limit, y[n])
+        _tile(_Layers(alphas, images, used), own, place, tile, normalize, limit, y[n])
 
     corners = [(top, left) for top in range(0, height, ROWS) for left in range(0, width, COLUMNS)]
     run_tasks(work, [(n, *corner) for n in range(len(planes)) for corner in corners])

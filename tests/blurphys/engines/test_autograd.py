@@ -182,7 +182,7 @@ def test_three_gradients_take_one_pass(monkeypatch):
 
 
 def test_the_first_compilation_is_announced(caplog):
-    from blurphys.engines.cpu.common.rows import _Announcement, jit
+    from blurphys.engines.cpu.common.compiler import _Announcement, jit
 
     def double(v):
         return 2 * v

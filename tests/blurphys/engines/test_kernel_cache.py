@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pytest
 
-from blurphys.engines.cpu.common import cache, rows
+from blurphys.engines.cpu.common import cache, compiler
 
 PACKAGE = """
 import sys
@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     """A cache folder of its own, and a process to which nothing has happened yet."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(cache._Trouble, "reason", "")
-    monkeypatch.setattr(rows._Announcement, "said", True)
+    monkeypatch.setattr(compiler._Announcement, "said", True)
     return cache.cache_folders()[0]
 
 
@@ -48,7 +48,7 @@ def compiled():
         return a + 1
 
     example.__module__ = "blurphys.engines.cpu.example"
-    kernel = rows.jit(example)
+    kernel = compiler.jit(example)
     return kernel(2.0), bool(kernel.stats.cache_hits)
 
 

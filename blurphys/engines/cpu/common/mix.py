@@ -5,12 +5,29 @@ The mix is (K, C, D), empty where each colour stays with itself.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from .rows import add_product, inner_jit, wide_vectors
+from .compiler import inner_jit, wide_vectors
+from .rows import add_product
 from .taps import dot
 
-__all__ = ["add_mixed", "add_scaled", "add_to_coefficients", "load_weighted"]
+__all__ = ["Sums", "Weights", "add_mixed", "add_scaled", "add_to_coefficients", "load_weighted"]
+
+
+class Weights(NamedTuple):
+    """What weighs the filtered rows of one image: u (D, H, W) the cotangent, maps (K, H, W), mix (K, C, D)."""
+
+    u: Any
+    maps: Any
+    mix: Any
+
+
+class Sums(NamedTuple):
+    """What filtered rows are added to, empty where not wanted: y (D, H, W), gmaps (K, H, W), gmix (K, C, D)."""
+
+    y: Any
+    gmaps: Any
+    gmix: Any
 
 
 @inner_jit
@@ -59,13 +76,15 @@ def load_weighted(y: Any, weight: Any, mix: Any, k: int, c: int, r: int, start: 
 
 
 @inner_jit
-def add_to_coefficients(
-    s: Any, u: Any, maps: Any, mix: Any, k: int, c: int, i: int, r: int, start: int, line: Any, y: Any, gmaps: Any,
-    gmix: Any,
-) -> None:  # fmt: skip
-    """Add a filtered row s of colour c to y, to the gradient of map k (entry i of the mix) and to that of the mix."""
+def add_to_coefficients(s: Any, weights: Any, k: int, c: int, i: int, r: int, start: int, line: Any, sums: Any) -> None:
+    """Add a filtered row s of colour c to y, to the gradient of map k (entry i of the mix) and to that of the mix.
+
+    `weights` are `Weights`, `sums` are `Sums`; `line` is scratch, and s is overwritten where y and the mix are wanted.
+    """
     wide_vectors()
     n = s.size
+    u, maps, mix = weights.u, weights.maps, weights.mix
+    y, gmaps, gmix = sums.y, sums.gmaps, sums.gmix
     if gmaps.shape[0] > 0:
         if mix.shape[0] == 0:
             add_product(gmaps[k, r, start : start + n], u[c, r, start : start + n], s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .rows import inner_jit, wide_vectors
+from .compiler import inner_jit, wide_vectors
 
 __all__ = ["add_dots", "add_filtered", "add_pair_sums", "add_symmetric_dots", "dot", "filter_symmetric", "pair_sums"]
 

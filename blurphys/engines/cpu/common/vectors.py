@@ -13,12 +13,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import llvmlite.ir as ir
 import numba
+import numpy as np
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .rows import inner_jit, wide_vectors
+from .compiler import apart, inner_jit, wide_vectors
 
-__all__ = ["VECTOR_BYTES", "address", "apart", "correlate"]
+__all__ = ["STEPS", "VECTOR_BYTES", "address", "correlate"]
 
 
 def _vector_bytes() -> int:
@@ -32,6 +33,26 @@ def _vector_bytes() -> int:
 
 VECTOR_BYTES = _vector_bytes()
 
+STEPS = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "out_step",
+            "line_step",
+            "taps",
+            "group_step",
+            "member_step",
+            "tap_line",
+            "tap_step",
+            "spans",
+            "span_step",
+            "first",
+            "stop",
+        )
+    ]
+)
+"""What `correlate` needs to walk through memory: `taps` and `spans` are addresses, steps are counted in elements."""
+
 
 @intrinsic
 def address(typing_context: Any, array: Any) -> Any:
@@ -42,17 +63,6 @@ def address(typing_context: Any, array: Any) -> Any:
         return builder.ptrtoint(found.data, context.get_value_type(numba.types.intp))
 
     return numba.types.intp(array), generate
-
-
-@intrinsic
-def apart(typing_context: Any) -> Any:
-    """Keep the function that calls this out of its callers: copies of a large one cost compile time for nothing."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return numba.types.void(), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -77,26 +87,24 @@ def _block(
         def at(base: Any, offset: int, kind: Any) -> Any:
             return builder.inttoptr(builder.add(base, ir.Constant(integer, offset)), kind.as_pointer())
 
-        (
-            out_step, line_step, taps, group_step, member_step, tap_line, tap_step, spans, span_step, first, stop
-        ) = (builder.load(at(packed, 8 * i, integer)) for i in range(11))  # fmt: skip
+        step = {name: builder.load(at(packed, 8 * i, integer)) for i, name in enumerate(STEPS.names or ())}
         sums = [cgutils.alloca_once(builder, vector) for _ in range(kernels * width)]  # become registers
         for s in sums:
             builder.store(ir.Constant(vector, None), s)
         offsets = [
-            times(builder.add(times(group_step, g), times(member_step, m)), size)
+            times(builder.add(times(step["group_step"], g), times(step["member_step"], m)), size)
             for g in range(groups.literal_value)
             for m in range(members.literal_value)
         ]
-        with cgutils.for_range_slice(builder, first, stop, one, integer) as (k, _):
-            span = builder.add(spans, times(builder.mul(k, span_step), 8))
+        with cgutils.for_range_slice(builder, step["first"], step["stop"], one, integer) as (k, _):
+            span = builder.add(step["spans"], times(builder.mul(k, step["span_step"]), 8))
             a, b = builder.load(at(span, 0, integer)), builder.load(at(span, 8, integer))
-            row = builder.add(line, times(builder.mul(k, line_step), size))
-            tap_row = builder.add(taps, times(builder.mul(k, tap_line), size))
+            row = builder.add(line, times(builder.mul(k, step["line_step"]), size))
+            tap_row = builder.add(step["taps"], times(builder.mul(k, step["tap_line"]), size))
             with cgutils.for_range_slice(builder, a, b, one, integer) as (j, _):
                 here = builder.add(row, times(j, size))
                 pixels = [builder.load(at(here, i * VECTOR_BYTES, vector), align=size) for i in range(width)]
-                tap_here = builder.add(tap_row, times(builder.mul(j, tap_step), size))
+                tap_here = builder.add(tap_row, times(builder.mul(j, step["tap_step"]), size))
                 for m, offset in enumerate(offsets):
                     tap = builder.load(at(builder.add(tap_here, offset), 0, number))
                     first_lane = builder.insert_element(ir.Constant(vector, ir.Undefined), tap, ir.IntType(32)(0))
@@ -105,7 +113,7 @@ def _block(
                         product = builder.fmul(wide, pixels[i], flags=fused)
                         builder.store(builder.fadd(builder.load(s), product, flags=fused), s)
         for m in range(kernels):
-            target = builder.add(out, times(out_step, m * size))
+            target = builder.add(out, times(step["out_step"], m * size))
             for i, s in enumerate(sums[m * width : (m + 1) * width]):
                 pointer = at(target, i * VECTOR_BYTES, vector)
                 builder.store(builder.fadd(builder.load(pointer, align=size), builder.load(s)), pointer, align=size)
@@ -118,8 +126,7 @@ def _block(
 def correlate(like: Any, size: int, groups: int, members: int, count: int, out: int, line: int, steps: int) -> None:
     """Correlate rows of pixels with ``groups x members`` kernels and add the sums to as many rows of results.
 
-    Steps: (out_step, line_step, taps, group_step, member_step, tap_line, tap_step, spans, span_step, first, stop),
-    all but the two addresses `taps` and `spans` counted in elements (spans and steps are int64)::
+    With a record of `STEPS` (spans are int64)::
 
         out[(g members + m) out_step + q] += sum_k sum_j taps[g group_step + m member_step + k tap_line + j tap_step]
                                                          line[k line_step + j + q]
@@ -139,7 +146,7 @@ def correlate(like: Any, size: int, groups: int, members: int, count: int, out: 
     out, line : int
         Addresses of the first result and of the first pixel.
     steps : int
-        Address of the eleven numbers.
+        Address of the record.
     """
     apart()
     wide_vectors()

@@ -15,41 +15,42 @@ import numpy as np
 from ....types import Array
 from ...registry import register
 from ...threads import run_tasks
-from ..common.mix import add_to_coefficients, load_weighted
+from ..common.compiler import jit
+from ..common.mix import Sums, Weights, add_to_coefficients, load_weighted
 from ..common.rows import (
     aligned_rows,
     boundary_code,
     flat_planes,
     fold_planes,
-    jit,
     load_row,
     row_strips,
     shared_batch,
     summed_to,
 )
 from ..common.taps import add_dots, add_symmetric_dots, filter_symmetric, pair_sums
-from .mixture import BLOCK, Bank, gather_sums, scatter_sums, vertical_sums
+from .mixture import BLOCK, Bank, bank_of, gather_sums, scatter_sums, vertical_sums
 
 __all__ = ["gaussian_mixture_gradients"]
 
 
 @jit
 def _gradient_strip(
-    x: Any, u: Any, maps: Any, taps: Any, halves: Any, order: Any, mix: Any, across: Any, boundary: int, top: int,
-    bottom: int, y: Any, plane: Any, gmaps: Any, gtaps: Any, gmix: Any,
-) -> None:  # fmt: skip
+    x: Any, weights: Any, bank: Any, boundary: int, top: int, bottom: int, plane: Any, gtaps: Any, sums: Any
+) -> None:
     """Add what rows top..bottom contribute to each result that is not empty.
 
-    x (C, H, W), u and y (D, H, W), plane (C, H + 2h, W + 2h) for the image, gmaps (K, H, W); gtaps (C, K, h + 1) and
-    gmix (K, C, D), both in the order of the bank.
+    x (C, H, W), `Weights`, `Bank`; plane (C, H + 2h, W + 2h) for the image; gtaps (C, K, h + 1) and the mix of the
+    `Sums`, both in the order of the bank.
     """
+    u, maps, mix = weights.u, weights.maps, weights.mix
+    taps, halves, order, across = bank.taps, bank.halves, bank.order, bank.across
     (channels, _, cols), (own, kernels, _), h = x.shape, taps.shape, taps.shape[2] - 1
     size, width = 2 * h + 1, cols + 2 * h
-    filtered = y.shape[0] + gmaps.shape[0] + gmix.shape[0] > 0
+    filtered = sums.y.shape[0] + sums.gmaps.shape[0] + sums.gmix.shape[0] > 0
     forward, back = filtered or gtaps.shape[0] > 0, plane.shape[0] + gtaps.shape[0] > 0
     widest = min(BLOCK, width)
     rings = aligned_rows(channels * size, width, x)
-    sums, v = aligned_rows(h + 1, widest + 2 * h, x), aligned_rows(2, widest + 2 * h, x)
+    vertical, v = aligned_rows(h + 1, widest + 2 * h, x), aligned_rows(2, widest + 2 * h, x)
     scratch = aligned_rows(2, widest, x)
     spread, returned = aligned_rows(kernels, widest, x), aligned_rows(h + 2, widest, x)
     z = aligned_rows(1, widest + 2 * h, x)[0]
@@ -67,25 +68,25 @@ def _gradient_strip(
                 left, right = max(0, start - h), min(width, start + m + h)  # of the vertical sums
                 first, stop = max(0, start - h), min(cols, start + m - h)  # of the image
                 if forward:
-                    vertical_sums(ring, r, left, right - left, sums)
+                    vertical_sums(ring, r, left, right - left, vertical)
                 for k in range(kernels):
-                    half, weights = halves[k], taps[colour, k]
+                    half, own_taps = halves[k], taps[colour, k]
                     low = first + h - half - left
                     line = v[k % 2, low : low + max(0, stop - first) + 2 * half]
                     if forward and k % 2 == 0:
                         last = min(k + 1, kernels - 1)
                         a, b = v[0, : right - left], v[1, : right - left]
-                        pair_sums(sums, 0, weights, taps[colour, last], half + 1, a, b)
+                        pair_sums(vertical, 0, own_taps, taps[colour, last], half + 1, a, b)
                     if filtered and stop > first:
                         s = scratch[0, : stop - first]
-                        filter_symmetric(line, weights, half, s)
-                        add_to_coefficients(s, u, maps, mix, order[k], c, k, r, first, scratch[1], y, gmaps, gmix)
+                        filter_symmetric(line, own_taps, half, s)
+                        add_to_coefficients(s, weights, order[k], c, k, r, first, scratch[1], sums)
                     if back:
                         part = z[h - half : h + m + half]
                         load_weighted(u, maps[order[k], r], mix, k, c, r, start - h - half, part)
-                        filter_symmetric(part, weights, half, spread[k, :m])
+                        filter_symmetric(part, own_taps, half, spread[k, :m])
                     if gtaps.shape[0] > 0:
-                        add_dots(spread[k, :m], sums, start - left, half + 1, gtaps[c, k])
+                        add_dots(spread[k, :m], vertical, start - left, half + 1, gtaps[c, k])
                         if stop > first:
                             inner = z[first - start + 2 * h : stop - start + 2 * h]
                             add_symmetric_dots(inner, line, half, gtaps[c, k])
@@ -116,7 +117,7 @@ def gaussian_mixture_gradients(
     """
     lead, (channels, rows, cols) = x.shape[:-3], x.shape[-3:]
     images, cotangents, weights = flat_planes(x), flat_planes(u), shared_batch(maps, lead, 3)
-    bank, code = Bank(taps, halves, mix), boundary_code(boundary)
+    bank, code = bank_of(taps, halves, mix), boundary_code(boundary)
     h, count, kernels = bank.taps.shape[-1] - 1, len(images), len(bank.halves)
     want_y, want_x, want_maps, want_taps, want_mix = wanted
     want_mix = want_mix and mix is not None
@@ -132,10 +133,9 @@ def gaussian_mixture_gradients(
     def work(group: int, strip: int) -> None:
         for n in groups[group]:
             m = n % len(weights)
-            _gradient_strip(
-                images[n], cotangents[n], weights[m], *bank.arrays, bank.across, code, *strips[strip],
-                y[n], plane[n], gmaps[m], gtaps[strip, group], gmix[strip, group],
-            )  # fmt: skip
+            given = Weights(cotangents[n], weights[m], bank.mix)
+            sums = Sums(y[n], gmaps[m], gmix[strip, group])
+            _gradient_strip(images[n], given, bank, code, *strips[strip], plane[n], gtaps[strip, group], sums)
 
     for chosen in (range(0, len(strips), 2), range(1, len(strips), 2)):
         run_tasks(work, [(group, strip) for group in range(len(groups)) for strip in chosen])

@@ -7,13 +7,14 @@ for each tap of the one-sided supports, summed over the kernels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ....types import Array
 from ...registry import register
 from ...threads import run_tasks, thread_count
+from ..common.compiler import inner_jit, jit, wide_vectors
 from ..common.mix import add_mixed, load_weighted
 from ..common.rows import (
     aligned_rows,
@@ -21,22 +22,34 @@ from ..common.rows import (
     copy_row,
     flat_planes,
     fold_planes,
-    inner_jit,
-    jit,
     load_row,
     row_strips,
     shared_batch,
-    wide_vectors,
 )
 from ..common.taps import add_filtered, filter_symmetric, pair_sums
 
-__all__ = ["BLOCK", "Bank", "gaussian_mixture", "gaussian_mixture_adjoint"]
+__all__ = ["BLOCK", "Bank", "bank_of", "gaussian_mixture", "gaussian_mixture_adjoint"]
 
 BLOCK = 2048
 """Columns handled together: few loop starts, and what belongs to them stays in the second-level cache."""
 
 LINE = 16
 """Columns are cut at multiples of this, a cache line of float32."""
+
+
+class Bank(NamedTuple):
+    """The kernels of a Gaussian mixture, sorted by half-width, widest first.
+
+    taps (1 or C, K, h + 1), zero beyond the half-width of each kernel; halves (K,); `order` (K,) says which map belongs
+    to which; mix (K, C, D), empty where each colour stays with itself; across (1 or C, h + 2, K) has the taps offset by
+    offset.
+    """
+
+    taps: Any
+    halves: Any
+    order: Any
+    mix: Any
+    across: Any
 
 
 @inner_jit
@@ -78,10 +91,9 @@ def scatter_sums(sums: Any, h: int, m: int, plane: Any, r: int, start: int) -> N
 
 
 @jit
-def _forward_strip(
-    x: Any, maps: Any, taps: Any, halves: Any, order: Any, mix: Any, boundary: int, y: Any, top: int, bottom: int
-) -> None:
-    """Write rows top..bottom of y (D, H, W) from x (C, H, W); the rest as in `Bank`."""
+def _forward_strip(x: Any, maps: Any, bank: Any, boundary: int, y: Any, top: int, bottom: int) -> None:
+    """Write rows top..bottom of y (D, H, W) from x (C, H, W), maps (K, H, W) and a `Bank`."""
+    taps, halves, order, mix = bank.taps, bank.halves, bank.order, bank.mix
     (channels, _, cols), (own, kernels, _), h = x.shape, taps.shape, taps.shape[2] - 1
     size, widest = 2 * h + 1, min(BLOCK, cols)
     rings = aligned_rows(channels * size, cols + 2 * h, x)
@@ -115,13 +127,9 @@ def _forward_strip(
 
 
 @jit
-def _adjoint_strip(
-    y: Any, maps: Any, taps: Any, halves: Any, order: Any, mix: Any, across: Any, plane: Any, top: int, bottom: int
-) -> None:
-    """Add what rows top..bottom of y (D, H, W) send back to rows top..bottom + 2 h of the plane (C, H + 2h, W + 2h).
-
-    `across` (1 or C, h + 2, K) holds the taps offset by offset.
-    """
+def _adjoint_strip(y: Any, maps: Any, bank: Any, plane: Any, top: int, bottom: int) -> None:
+    """Add what rows top..bottom of y (D, H, W) send back to rows top..bottom + 2 h of the plane (C, H + 2h, W + 2h)."""
+    taps, halves, order, mix, across = bank.taps, bank.halves, bank.order, bank.mix, bank.across
     (own, kernels, _), (channels, _, width), h = taps.shape, plane.shape, taps.shape[2] - 1
     widest = min(BLOCK, width)
     spread, sums = aligned_rows(kernels, widest, y), aligned_rows(h + 2, widest, y)
@@ -140,42 +148,31 @@ def _adjoint_strip(
                 scatter_sums(sums, h, m, plane[c], r + h, start)
 
 
-class Bank:
-    """The arguments of a Gaussian mixture as the kernels take them.
-
-    Kernels are sorted by half-width, widest first: `order` says which map belongs to which. `mix` is (K, C, D), empty
-    where each colour stays with itself.
-    """
-
-    def __init__(self, taps: Array, halves: Any, mix: Array | None) -> None:
-        self.order = np.argsort(-np.array(halves), kind="stable")
-        self.halves = np.array(halves)[self.order]
-        h = int(self.halves[0])
-        inside = np.arange(h + 1) <= self.halves[:, None]
-        self.taps = np.ascontiguousarray(np.where(inside, taps[:, self.order, : h + 1], 0), dtype=taps.dtype)
-        across = np.zeros((len(taps), h + 2, len(self.halves)), dtype=taps.dtype)
-        across[:, : h + 1] = self.taps.transpose(0, 2, 1)
-        self.across = across
-        shape = (0, 0, 0) if mix is None else (mix.shape[2], mix.shape[1], mix.shape[0])
-        self.mix = np.zeros(shape, dtype=taps.dtype)
-        if mix is not None:
-            self.mix[:] = mix.transpose(2, 1, 0)[self.order]
-
-    @property
-    def arrays(self) -> tuple[Any, ...]:
-        return self.taps, self.halves, self.order, self.mix
+def bank_of(taps: Array, halves: Any, mix: Array | None) -> Bank:
+    """Return the arguments of a mixture as the kernels take them."""
+    order = np.argsort(-np.array(halves), kind="stable")
+    sorted_halves = np.array(halves)[order]
+    h = int(sorted_halves[0])
+    inside = np.arange(h + 1) <= sorted_halves[:, None]
+    own = np.ascontiguousarray(np.where(inside, taps[:, order, : h + 1], 0), dtype=taps.dtype)
+    across = np.zeros((len(taps), h + 2, len(sorted_halves)), dtype=taps.dtype)
+    across[:, : h + 1] = own.transpose(0, 2, 1)
+    table = np.zeros((0, 0, 0) if mix is None else (mix.shape[2], mix.shape[1], mix.shape[0]), dtype=taps.dtype)
+    if mix is not None:
+        table[:] = mix.transpose(2, 1, 0)[order]
+    return Bank(own, sorted_halves, order, table, across)
 
 
 @register("gaussian_mixture", namespace="numpy")
 def gaussian_mixture(x: Array, maps: Array, taps: Array, halves: Any, boundary: str, mix: Array | None = None) -> Array:
     """See `reference.gaussian_mixture`. No copy of the image is extended: the boundary is applied row by row."""
     images, weights = flat_planes(x), shared_batch(maps, x.shape[:-3], 3)
-    bank, code = Bank(taps, halves, mix), boundary_code(boundary)
+    bank, code = bank_of(taps, halves, mix), boundary_code(boundary)
     rows, cols = x.shape[-2:]
     y = np.empty((len(images), x.shape[-3] if mix is None else mix.shape[0], rows, cols), dtype=x.dtype)
 
     def work(n: int, top: int, bottom: int) -> None:
-        _forward_strip(images[n], weights[n % len(weights)], *bank.arrays, code, y[n], top, bottom)
+        _forward_strip(images[n], weights[n % len(weights)], bank, code, y[n], top, bottom)
 
     strips = row_strips(rows, max(-(-rows // thread_count()), 16))
     run_tasks(work, [(n, *strip) for n in range(len(images)) for strip in strips])
@@ -188,13 +185,13 @@ def gaussian_mixture_adjoint(
 ) -> Array:
     """See `reference.gaussian_mixture_adjoint`. Every second strip runs at the same time: no row has two writers."""
     images, weights = flat_planes(y), shared_batch(maps, y.shape[:-3], 3)
-    bank, (rows, cols) = Bank(taps, halves, mix), y.shape[-2:]
+    bank, (rows, cols) = bank_of(taps, halves, mix), y.shape[-2:]
     h = bank.taps.shape[-1] - 1
     channels = y.shape[-3] if mix is None else mix.shape[1]
     plane = np.zeros((len(images), channels, rows + 2 * h, cols + 2 * h), dtype=y.dtype)
 
     def work(n: int, top: int, bottom: int) -> None:
-        _adjoint_strip(images[n], weights[n % len(weights)], *bank.arrays, bank.across, plane[n], top, bottom)
+        _adjoint_strip(images[n], weights[n % len(weights)], bank, plane[n], top, bottom)
 
     strips = row_strips(rows, max(32, 2 * h))
     for chosen in (strips[::2], strips[1::2]):

@@ -17,7 +17,7 @@ from ....types import Array
 from ...threads import run_tasks
 from ..common.rows import boundary_code, row_strips
 from ..common.vectors import VECTOR_BYTES
-from .tile import COLUMNS, psf_tile
+from .tile import COLUMNS, Bank, Given, Results, psf_tile
 
 __all__ = ["Frame", "Taps", "direct_pass", "gather_frame", "gradient_rows", "scatter_frame", "tile_runner"]
 
@@ -99,8 +99,8 @@ class Taps:
         return np.maximum(self.spans[..., 1] - self.spans[..., 0], 0).sum(axis=-1)
 
     @property
-    def arrays(self) -> tuple[Array, ...]:
-        return self.taps, self.mirrored, self.spans, self.pairs, self.spans_mirrored
+    def bank(self) -> Bank:
+        return Bank(self.taps, self.mirrored, self.spans, self.pairs, self.spans_mirrored)
 
 
 def tile_runner(
@@ -112,23 +112,26 @@ def tile_runner(
     frame: Frame,
     dense: bool,
 ) -> Callable[..., None]:
-    """Return ``run(n, m, tile, y, plane, gtaps, gweights, gfraction)``: `psf_tile` on image n with the maps m.
+    """Return ``run(n, m, tile, results)``: `psf_tile` on image n with the maps m.
 
-    Arguments as those of `direct_pass`; what `run` takes is what `psf_tile` adds to.
+    Arguments as those of `direct_pass`.
     """
     dtype, levels = taps.taps.dtype, taps.shape[1]
     none2, none3 = np.zeros((0, 0), dtype=dtype), np.zeros((0, 0, 0), dtype=dtype)
     ones = np.zeros((levels, 0, 0), dtype=dtype)
     no_index = np.zeros((0, 0), dtype=np.int64)
 
-    def run(n: int, m: int, tile: tuple[int, int, int, int], *results: Array) -> None:
-        y, plane, gtaps, gweights, gfraction = results
-        psf_tile(
-            image[n], frame.image, none3 if given is None else given[n], frame.maps,
-            none3 if located is not None else ones if weights is None else weights[m],
-            no_index if located is None else located[0][m], none2 if located is None else located[1][m],
-            *taps.arrays, tile, dense, y, plane, gtaps, gweights, gfraction,
-        )  # fmt: skip
+    def run(n: int, m: int, tile: tuple[int, int, int, int], results: Results) -> None:
+        own = Given(
+            image=image[n],
+            image_place=frame.image,
+            cotangent=none3 if given is None else given[n],
+            place=frame.maps,
+            weights=none3 if located is not None else ones if weights is None else weights[m],
+            index=no_index if located is None else located[0][m],
+            fraction=none2 if located is None else located[1][m],
+        )
+        psf_tile(own, taps.bank, tile, dense, results)
 
     return run
 
@@ -219,7 +222,7 @@ def direct_pass(
                 continue
             for n in group:
                 m = n if items > 1 else 0
-                run(n, m, tile, y[n], plane[n], gtaps[chunk], gweights[m], gfraction[m])
+                run(n, m, tile, Results(y[n], plane[n], gtaps[chunk], gweights[m], gfraction[m]))
 
     for turn in sorted({unit[0] for unit in units}):
         run_tasks(work, [(turn, c) for c in range(chunks) if any(unit[0] == turn for unit in units[c::chunks])])

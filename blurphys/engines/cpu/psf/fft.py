@@ -22,7 +22,7 @@ from ...dynamic_range import BLOCK, REACH, Way, way_of, widest
 from ...threads import run_tasks
 from ..common.rows import row_strips
 from .direct import CHUNKS, Frame, Taps, gradient_rows, tile_runner
-from .tile import load_tile
+from .tile import Results, load_tile
 
 __all__ = ["fft_pass", "tile_grid"]
 
@@ -176,7 +176,7 @@ def fft_pass(
 
     def directly(chunk: int, n: int, m: int, tile: tuple[int, int, int, int]) -> None:
         filtered_here = y[n].reshape(views * y.shape[2], rows, cols)
-        run(n, m, tile, filtered_here, plane[n], beside[chunk], gweights[m], gfraction[m])
+        run(n, m, tile, Results(filtered_here, plane[n], beside[chunk], gweights[m], gfraction[m]))
 
     for first in range(0, levels, held):
         stop = min(levels, first + held)

@@ -12,23 +12,65 @@ tap is ``sum_rq z_vl[r, q] plane[r + i, q + j]``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..common.rows import aligned_rows, inner_jit, jit, source, wide_vectors
-from ..common.vectors import VECTOR_BYTES, address, apart, correlate
+from ..common.compiler import apart, inner_jit, jit
+from ..common.rows import aligned_rows, source
+from ..common.vectors import STEPS, VECTOR_BYTES
+from .runs import VIEWS, Run, add_weighted, filter_run, find_run, learn, send_back, weigh
 
-__all__ = ["COLUMNS", "load_tile", "psf_tile"]
+__all__ = ["COLUMNS", "Bank", "Given", "Results", "load_tile", "psf_tile"]
 
 COLUMNS = 256
 """Columns of a tile: long enough for the vector units, narrow enough that its rows stay in the cache."""
 
-GAP = VECTOR_BYTES // 4
-"""Pixels without weight that a run of pixels goes on over: splitting it would cost as much as they do."""
 
-VIEWS = 3
-"""Views that are filtered together."""
+class Given(NamedTuple):
+    """What is filtered, and what weighs it.
+
+    image (C, H, W) is filtered; image_place = (row, column, reach, boundary): the pixel of the plane that its pixel
+    (0, 0) is. cotangent (V C, H, W), or empty; place = (row, column, reach, boundary) for it and the weights. weights
+    (L, H, W), or (L, 0, 0) for ones, unless index and fraction (rows, cols) are not empty: they give them then.
+    """
+
+    image: Any
+    image_place: Any
+    cotangent: Any
+    place: Any
+    weights: Any
+    index: Any
+    fraction: Any
+
+
+class Bank(NamedTuple):
+    """The PSFs.
+
+    taps (1 or C, L, h, w, V) run forward over the plane; mirrored (1 or C, L, V, h, w) are the same in reverse order.
+    spans (L, h, 2) are the columns of the taps that are not zero; pairs (L, h, 2) those of a level and the next;
+    spans_mirrored (L, h, 2) those of the mirrored taps.
+    """
+
+    taps: Any
+    mirrored: Any
+    spans: Any
+    pairs: Any
+    spans_mirrored: Any
+
+
+class Results(NamedTuple):
+    """What a tile is added to, empty where it is not wanted.
+
+    y (V C, rows, cols), plane (C, H', W'), gtaps ((1 or C) L V h, at least w), gweights (L, rows, cols), gfraction
+    (rows, cols).
+    """
+
+    y: Any
+    plane: Any
+    gtaps: Any
+    gweights: Any
+    gfraction: Any
 
 
 @inner_jit
@@ -124,144 +166,6 @@ def _load_maps(
 
 
 @inner_jit
-def _find_run(need: Any, level: int, groups: int, start: int, stop: int) -> Any:
-    """Return (first, last) of the next run of pixels that want all `groups` levels; first == stop if there is none."""
-    apart()
-    one, other = need[level], need[level + groups - 1]
-    first = np.uint64(start)
-    end = np.uint64(stop)
-    while first < end and one[first] & other[first] == 0:
-        first += np.uint64(1)
-    last = q = first
-    while q < end and q <= last + np.uint64(GAP):
-        if one[q] & other[q] != 0:
-            last = q + np.uint64(1)
-        q += np.uint64(1)
-    return np.int64(first), np.int64(last)
-
-
-@inner_jit
-def _filter_run(
-    taps: Any, bank: int, level: int, groups: int, view: int, members: int, spans: Any, slab: Any, line: int,
-    first: int, n: int, sums: Any, steps: Any,
-) -> None:  # fmt: skip
-    """Write sums[g members + m, :n] for the levels level + g and the views view + m of a colour's bank.
-
-    spans (L, h, 2) are those of the level, or of it and the next. The run starts at slab[line, first].
-    """
-    apart()
-    wide_vectors()
-    (_, levels, h, w, views), like, size = taps.shape, taps[0, 0, 0, 0, 0], taps.itemsize
-    for m in range(groups * members):
-        total = sums[m]
-        for q in range(total.size):
-            total[q] = 0
-    top, bottom = 0, h
-    while top < h and spans[level, top, 0] >= spans[level, top, 1]:
-        top += 1
-    while bottom > top and spans[level, bottom - 1, 0] >= spans[level, bottom - 1, 1]:
-        bottom -= 1
-    steps[0], steps[1], steps[3], steps[4] = sums.shape[1], slab.shape[1], h * w * views, 1
-    steps[2] = address(taps) + ((bank * levels + level) * h * w * views + view) * size
-    steps[5], steps[6], steps[7], steps[8] = w * views, views, address(spans) + 16 * level * h, 2
-    steps[9], steps[10] = top, bottom
-    if groups == 1 and members == 2:
-        steps[3] = 1
-        groups, members = 2, 1
-    at = address(slab) + (line * slab.shape[1] + first) * size
-    correlate(like, size, groups, members, n, address(sums), at, address(steps))
-
-
-@inner_jit
-def _add_weighted(
-    weights: Any, i: int, values: Any, k: int, first: int, n: int, out: Any, d: int, r: int, at: int
-) -> None:
-    """Add ``weights[i, first + q] values[k, q]`` to out[d, r, at + q]."""
-    wide_vectors()
-    apart()
-    line, weight, value = out[d, r, at : at + n], weights[i, first : first + n], values[k, :n]
-    for q in range(line.size):
-        line[q] += weight[q] * value[q]
-
-
-@inner_jit
-def _weigh(weights: Any, level: int, u: Any, d: int, first: int, n: int, z: Any, v: int, w: int) -> None:
-    """Write the run ``weights . u`` to z[v], with zeros behind."""
-    wide_vectors()
-    apart()
-    line, weight, value = z[v, w - 1 :], weights[level, first : first + n], u[d, first : first + n]
-    for q in range(value.size):
-        line[q] = weight[q] * value[q]
-    for q in range(n, line.size):
-        line[q] = 0
-
-
-@inner_jit
-def _send_back(
-    z: Any, n: int, taps: Any, bank: int, level: int, spans: Any, back: Any, line: int, first: int, span: Any,
-    steps: Any,
-) -> None:  # fmt: skip
-    """Add what a run of n pixels sends back to the h rows of the plane under it, from back[line, first] on.
-
-    Four rows of the plane at a time. taps are (1 or C, L, V, h, w) in reverse order, the spans (L, h, 2) belong to
-    them; z has w - 1 zeros before the run.
-    """
-    apart()
-    (_, levels, views, h, w), like, size = taps.shape, taps[0, 0, 0, 0, 0], taps.itemsize
-    lanes, step, width = VECTOR_BYTES // size, z.shape[1], back.shape[1]
-    start = address(taps) + (bank * levels + level) * views * h * w * size
-    plane = address(back) + (line * width + first) * size
-    i = 0
-    while i < h:
-        a, b = spans[level, i, 0], spans[level, i, 1]
-        if a >= b:
-            i += 1
-            continue
-        rows = 4 if i + 4 <= h else 1
-        for k in range(i + 1, i + rows):
-            if spans[level, k, 0] < spans[level, k, 1]:
-                a, b = min(a, spans[level, k, 0]), max(b, spans[level, k, 1])
-        steps[0], steps[1], steps[2], steps[3], steps[4] = -width, step, start + i * w * size, w, 0
-        steps[5], steps[6], steps[7], steps[8], steps[9], steps[10] = h * w, 1, address(span), 0, 0, z.shape[0]
-        p, end = w - b, w - 1 + n - a
-        while p < end:
-            span[0], span[1] = max(a, w - p - 2 * lanes), min(b, w - 1 + n - p)
-            out = plane + ((h - 1 - i) * width + p) * size
-            n_out, at = min(2 * lanes, end - p), address(z) + p * size
-            correlate(like, size, rows, np.int64(1), n_out, out, at, address(steps))
-            p += 2 * lanes
-        i += rows
-
-
-@inner_jit
-def _learn(
-    z: Any, n: int, taps: Any, bank: int, level: int, slab: Any, line: int, first: int, gtaps: Any, span: Any,
-    steps: Any,
-) -> None:  # fmt: skip
-    """Add what a run contributes to the gradient of all taps of a level, zero or not: ``sum_q z[v, q] slab[.., q]``.
-
-    gtaps is (1 or C, L, V, h, at least w).
-    """
-    apart()
-    (_, levels, h, w, views), like, size = taps.shape, taps[0, 0, 0, 0, 0], taps.itemsize
-    wide = gtaps.shape[1]
-    row = (bank * levels + level) * views * h
-    span[0], span[1] = 0, n
-    for v in range(0, views, VIEWS):
-        members = min(VIEWS, views - v)
-        groups = 1
-        if members == 2:
-            groups, members = 2, 1
-        steps[0], steps[1], steps[2] = h * wide, 0, address(z) + (v * z.shape[1] + w - 1) * size
-        steps[3], steps[4], steps[5], steps[6] = z.shape[1], z.shape[1], 0, 1
-        steps[7], steps[8], steps[9], steps[10] = address(span), 0, 0, 1
-        for i in range(h):
-            out = address(gtaps) + (row + v * h + i) * wide * size
-            at = address(slab) + ((line + i) * slab.shape[1] + first) * size
-            correlate(like, size, groups, members, w, out, at, address(steps))
-
-
-@inner_jit
 def _clear(rows: Any, level: int, first: int, last: int) -> None:
     apart()
     line = rows[level, first:last]
@@ -300,35 +204,22 @@ def _score_hats(
 
 
 @jit
-def psf_tile(
-    image: Any, image_place: Any, given: Any, place: Any, weights: Any, index: Any, fraction: Any, taps: Any,
-    mirrored: Any, spans: Any, pairs: Any, spans_mirrored: Any, tile: Any, dense: bool, y: Any, plane: Any, gtaps: Any,
-    gweights: Any, gfraction: Any,
-) -> None:  # fmt: skip
+def psf_tile(given: Any, kernels: Any, tile: Any, dense: bool, results: Any) -> None:
     """Add what one tile contributes to each result that is not empty.
 
     Parameters
     ----------
-    image : (C, H, W)
-        What is filtered; image_place = (row, column, reach, boundary): the pixel of the plane that its pixel (0, 0) is.
-    given : (V C, H, W) or empty
-        The cotangent u; place = (row, column, reach, boundary) for it and the weights.
-    weights : (L, H, W), or (L, 0, 0) for ones
-        Unless ``index``, ``fraction`` (rows, cols) are not empty: they give them then.
-    taps : (1 or C, L, h, w, V)
-        Running forward over the plane. ``mirrored`` (1 or C, L, V, h, w): the same in reverse order.
-    spans : (L, h, 2)
-        Columns of the taps that are not zero; ``pairs`` (L, h, 2) those of a level and the next, ``spans_mirrored``
-        those of the mirrored taps.
+    given : Given
+    kernels : Bank
     tile : (top, left, rows, cols)
     dense : bool
         Levels are wanted where their weight is zero, too: for the gradient of the weights.
-    y : (V C, rows, cols)
-    plane : (C, H', W')
-    gtaps : ((1 or C) L V h, at least w)
-    gweights : (L, rows, cols)
-    gfraction : (rows, cols)
+    results : Results
     """
+    image, cotangent, place = given.image, given.cotangent, given.place
+    index, fraction = given.index, given.fraction
+    taps, mirrored, spans, pairs = kernels.taps, kernels.mirrored, kernels.spans, kernels.pairs
+    y, plane, gtaps, gweights, gfraction = results.y, results.plane, results.gtaps, results.gweights, results.gfraction
     own, levels, h, w, views = taps.shape
     channels = image.shape[0]
     top, left, rows, cols = tile
@@ -338,10 +229,10 @@ def psf_tile(
     slab_rows, width = rows + h - 1, cols + w - 1 + 2 * lanes
     slab = _rows(channels * slab_rows if filtered or learned else 0, width, taps)
     back = _rows(channels * slab_rows if returned else 0, width, taps)
-    u, z = _rows(given.shape[0], cols, taps), _rows(views, cols + 3 * w + 4 * lanes, taps)
+    u, z = _rows(cotangent.shape[0], cols, taps), _rows(views, cols + 3 * w + 4 * lanes, taps)
     weight, need = _rows(levels, cols, taps), np.zeros((levels, cols), dtype=np.uint8)
-    numbers = np.zeros(levels + 13, dtype=np.int64)
-    steps, span, busy = numbers[:11], numbers[11:13], numbers[13:]
+    numbers, steps = np.zeros(levels + 2, dtype=np.int64), np.zeros(1, dtype=STEPS)
+    span, busy = numbers[:2], numbers[2:]
     nothing = np.int64(0)  # a literal would compile a function once more
     sums = _rows(2 * VIEWS, cols + lanes, taps)
     scores = _rows(levels if scored else 0, cols, taps)
@@ -349,41 +240,42 @@ def psf_tile(
     if filtered or learned:
         for c in range(channels):
             for i in range(slab_rows):
-                _load_line(image, c, top + i, left, image_place, slab, c * slab_rows + i)
+                _load_line(image, c, top + i, left, given.image_place, slab, c * slab_rows + i)
     for r in range(top, top + rows):
         for d in range(u.shape[0]):
-            _load_line(given, d, r, left, place, u, d)
+            _load_line(cotangent, d, r, left, place, u, d)
         low, stop = 0, levels
         if index.size > 0:
             low, stop = _load_hats(index, fraction, r, left, cols, dense, weight, need, busy)
         else:
-            _load_maps(weights, r, left, place, cols, dense, weight, need, busy)
+            _load_maps(given.weights, r, left, place, cols, dense, weight, need, busy)
         for level in range(low, stop):
             if busy[level] == 0:
                 continue
             for groups in range(2 if level + 1 < stop and busy[level + 1] > 0 else 1, 0, -1):
                 used = pairs if groups == 2 else spans
-                first, last = _find_run(need, level, groups, nothing, cols)
+                first, last = find_run(need, level, groups, nothing, cols)
                 while first < cols:
                     n = last - first
                     for c in range(channels):
-                        bank, line = c if own > 1 else 0, c * slab_rows + r - top
+                        run = Run(c if own > 1 else 0, level, c * slab_rows + r - top, first, n)
                         for v in range(0, views if filtered else 0, VIEWS):
                             members = min(VIEWS, views - v)
-                            _filter_run(taps, bank, level, groups, v, members, used, slab, line, first, n, sums, steps)
+                            filter_run(taps, used, run, groups, v, members, slab, sums, steps)
                             for k in range(groups * members):
                                 chosen, d = level + k // members, (v + k % members) * channels + c
                                 if y.size > 0:
-                                    _add_weighted(weight, chosen, sums, k, first, n, y, d, r, left + first)
+                                    add_weighted(weight, chosen, sums, k, first, n, y, d, r, left + first)
                                 if scored:
-                                    _add_weighted(u, d, sums, k, first, n, scores_plane, nothing, chosen, first)
+                                    add_weighted(u, d, sums, k, first, n, scores_plane, nothing, chosen, first)
                         for g in range(level, level + groups if returned or learned else level):
                             for v in range(views):
-                                _weigh(weight, g, u, v * channels + c, first, n, z, v, w)
+                                weigh(weight, g, u, v * channels + c, first, n, z, v, w)
+                            of_level = Run(run.bank, g, run.line, first, n)
                             if returned:
-                                _send_back(z, n, mirrored, bank, g, spans_mirrored, back, line, first, span, steps)
+                                send_back(z, mirrored, kernels.spans_mirrored, of_level, back, span, steps)
                             if learned:
-                                _learn(z, n, taps, bank, g, slab, line, first, gtaps, span, steps)
+                                learn(z, taps, of_level, slab, gtaps, span, steps)
                     for g in range(level, level + groups):
                         if gweights.size > 0:
                             _score_maps(gweights, need, scores, g, first, last, r, left)
@@ -393,5 +285,5 @@ def psf_tile(
                         _clear(need, g, first, last)
                         if scored:
                             _clear(scores, g, first, last)
-                    first, last = _find_run(need, level, groups, last, cols)
+                    first, last = find_run(need, level, groups, last, cols)
     _merge(back, slab_rows, cols + w - 1, plane, top, left)

@@ -18,7 +18,8 @@ import numpy as np
 
 from ....types import Array
 from ...threads import run_tasks, thread_count
-from ..common.mix import add_scaled, add_to_coefficients, load_weighted
+from ..common.compiler import inner_jit, jit, wide_vectors
+from ..common.mix import Sums, Weights, add_scaled, add_to_coefficients, load_weighted
 from ..common.rows import (
     add_product,
     aligned_rows,
@@ -26,12 +27,9 @@ from ..common.rows import (
     copy_row,
     flat_planes,
     fold_planes,
-    inner_jit,
-    jit,
     load_span,
     row_strips,
     shared_batch,
-    wide_vectors,
     writable,
 )
 
@@ -73,18 +71,17 @@ def filter_rows(ring: Any, r: int, taps: Any, v: Any, out: Any) -> None:
 
 
 @jit
-def _forward_block(
-    x: Any, u: Any, maps: Any, atoms: Any, mix: Any, boundary: int, top: int, bottom: int, left: int, right: int,
-    y: Any, gmaps: Any, gmix: Any,
-) -> None:  # fmt: skip
-    """Add the image pixels of rows top..bottom, columns left..right to whatever of y, gmaps and gmix is not empty.
+def _forward_block(x: Any, atoms: Any, weights: Any, boundary: int, block: Any, sums: Any) -> None:
+    """Add the image pixels of a block (top, bottom, left, right) to those of the `Sums` that are not empty.
 
-    x (C, H, W), u and y (D, H, W), maps and gmaps (J, H, W), atoms (J-1, 1 or C, t), mix and gmix (J, C, D).
+    x (C, H, W), atoms (J-1, 1 or C, t), `Weights` of J maps.
     """
+    top, bottom, left, right = block
+    y, maps, mix = sums.y, weights.maps, weights.mix
     levels, channels, (_, own, t) = maps.shape[0], x.shape[0], atoms.shape
     h = t // 2
     reach, n = h * (levels - 1), right - left
-    plain = gmaps.shape[0] + gmix.shape[0] + mix.shape[0] == 0
+    plain = sums.gmaps.shape[0] + sums.gmix.shape[0] + mix.shape[0] == 0
     ring = aligned_rows(channels * levels * t, n + 2 * reach, x).reshape((channels, levels, t, -1))
     v, scratch = aligned_rows(1, n + 2 * reach, x)[0], aligned_rows(2, n, x)
     for start in range(top - reach, bottom + reach, CHUNK):
@@ -106,7 +103,7 @@ def _forward_block(
                         if y.shape[0] > 0 and mix.shape[0] > 0:  # the row itself is still needed
                             copy_row(s, scratch[1, :n])
                             s = scratch[1, :n]
-                        add_to_coefficients(s, u, maps, mix, j, c, j, r, left, scratch[0], y, gmaps, gmix)
+                        add_to_coefficients(s, weights, j, c, j, r, left, scratch[0], sums)
 
 
 @jit
@@ -192,10 +189,9 @@ def forward_values(
     def work(group: int, strip: int, span: int) -> None:
         for n in groups[group]:
             m = n % len(weights)
-            _forward_block(
-                images[n], cotangents[n], weights[m], taps, table, code, *strips[strip], *spans[span],
-                y[n], gmaps[m], gmix[group, strip, span],
-            )  # fmt: skip
+            given = Weights(cotangents[n], weights[m], table)
+            sums = Sums(y[n], gmaps[m], gmix[group, strip, span])
+            _forward_block(images[n], taps, given, code, (*strips[strip], *spans[span]), sums)
 
     run_tasks(work, [(g, s, b) for g in range(len(groups)) for s in range(len(strips)) for b in range(len(spans))])
     return y, gmaps, gmix.sum(axis=(0, 1, 2))

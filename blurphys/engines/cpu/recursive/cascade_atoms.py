@@ -14,7 +14,8 @@ import numpy as np
 
 from ....types import Array
 from ...threads import run_tasks
-from ..common.mix import add_scaled, load_weighted
+from ..common.compiler import inner_jit, jit, wide_vectors
+from ..common.mix import Weights, add_scaled, load_weighted
 from ..common.rows import (
     add_product,
     aligned_rows,
@@ -22,12 +23,9 @@ from ..common.rows import (
     copy_row,
     flat_planes,
     fold_planes,
-    inner_jit,
-    jit,
     load_span,
     row_strips,
     shared_batch,
-    wide_vectors,
     writable,
 )
 from ..common.taps import dot
@@ -79,13 +77,14 @@ def _add_taps(ring: Any, skip: int, r: int, taps: Any, cotangent: Any, v: Any, o
 
 @jit
 def _both_block(
-    x: Any, u: Any, maps: Any, atoms: Any, mirrored: Any, mix: Any, boundary: int, c: int, top: int, bottom: int,
-    left: int, right: int, plane: Any, gatoms: Any,
-) -> None:  # fmt: skip
-    """Write a block of colour c of the extended plane, and add their share to gatoms (J-1, t).
+    x: Any, atoms: Any, mirrored: Any, weights: Any, boundary: int, c: int, block: Any, plane: Any, gatoms: Any
+) -> None:
+    """Write a block (top, bottom, left, right) of colour c of the extended plane, and add its share to gatoms (J-1, t).
 
     plane (C, H', W') is in coordinates of its own: image row r is row r + reach.
     """
+    top, bottom, left, right = block
+    u, maps, mix = weights.u, weights.maps, weights.mix
     (levels, rows, cols), (_, own, t) = maps.shape, atoms.shape
     h, colour = t // 2, c if own > 1 else 0
     reach, n = h * (levels - 1), right - left
@@ -165,10 +164,8 @@ def back_values(
 
     def work(place: int) -> None:
         n, c, s, span = tasks[place]
-        _both_block(
-            images[n], cotangents[n], weights[n % len(weights)], taps, mirrored, table, code, c, *strips[s], *span,
-            plane[n], gatoms[place],
-        )  # fmt: skip
+        given = Weights(cotangents[n], weights[n % len(weights)], table)
+        _both_block(images[n], taps, mirrored, given, code, c, (*strips[s], *span), plane[n], gatoms[place])
 
     run_tasks(work, [(place,) for place in range(len(tasks))])
     each = gatoms.reshape(count, channels, len(strips) * len(spans), levels - 1, t).sum(axis=(0, 2))

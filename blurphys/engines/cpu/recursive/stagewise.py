@@ -13,7 +13,8 @@ import numpy as np
 
 from ....types import Array
 from ...threads import run_tasks
-from ..common.mix import add_scaled, add_to_coefficients, load_weighted
+from ..common.compiler import inner_jit, jit
+from ..common.mix import Sums, Weights, add_scaled, add_to_coefficients, load_weighted
 from ..common.rows import (
     add_product,
     aligned_rows,
@@ -21,8 +22,6 @@ from ..common.rows import (
     copy_row,
     flat_planes,
     fold_line,
-    inner_jit,
-    jit,
     row_strips,
     shared_batch,
     source,
@@ -62,10 +61,9 @@ def _next_row(ring: Any, r: int, rows: int, taps: Any, boundary: int, v: Any, ou
 
 
 @jit
-def _forward_strip(
-    x: Any, u: Any, maps: Any, atoms: Any, mix: Any, boundary: int, top: int, bottom: int, y: Any, gmaps: Any, gmix: Any
-) -> None:
-    """Add rows top..bottom to whatever of y (D, H, W), gmaps (J, H, W), gmix (J, C, D) is not empty."""
+def _forward_strip(x: Any, atoms: Any, weights: Any, boundary: int, top: int, bottom: int, sums: Any) -> None:
+    """Add rows top..bottom to those of the `Sums` that are not empty; x (C, H, W), `Weights` of J maps."""
+    maps = weights.maps
     (levels, rows, cols), (_, own, t), channels = maps.shape, atoms.shape, x.shape[0]
     h = t // 2
     reach, width = h * (levels - 1), cols + 2 * h
@@ -90,7 +88,7 @@ def _forward_strip(
                         _next_row(ring[c, j - 1], r, rows, taps, boundary, v, out)
                     if top <= r < bottom:
                         copy_row(out[h : h + cols], scratch[1, :cols])
-                        add_to_coefficients(scratch[1, :cols], u, maps, mix, j, c, j, r, 0, scratch[0], y, gmaps, gmix)
+                        add_to_coefficients(scratch[1, :cols], weights, j, c, j, r, 0, scratch[0], sums)
 
 
 @inner_jit
@@ -128,12 +126,13 @@ def _add_atom(ring: Any, r: int, rows: int, taps: Any, boundary: int, cotangent:
 
 @jit
 def _back_strip(
-    x: Any, u: Any, maps: Any, atoms: Any, mix: Any, boundary: int, c: int, top: int, bottom: int, gx: Any, gatoms: Any
+    x: Any, atoms: Any, weights: Any, boundary: int, c: int, top: int, bottom: int, gx: Any, gatoms: Any
 ) -> None:
     """Write rows top..bottom of colour c of gx, add their share to gatoms (J-1, t); whichever is not empty.
 
     The cotangents run `reach` rows behind the levels of x, see `cascade_atoms`.
     """
+    u, maps, mix = weights.u, weights.maps, weights.mix
     (levels, rows, cols), (_, own, t) = maps.shape, atoms.shape
     h, colour, with_atoms = t // 2, c if own > 1 else 0, gatoms.shape[0] > 0
     reach, width = h * (levels - 1), cols + 2 * h
@@ -219,10 +218,8 @@ def stagewise_values(
     def work(group: int, strip: int) -> None:
         for n in groups[group]:
             m = n % len(weights)
-            _forward_strip(
-                images[n], cotangents[n], weights[m], taps, table, code, *strips[strip], y[n], gmaps[m],
-                gmix[group, strip],
-            )  # fmt: skip
+            given = Weights(cotangents[n], weights[m], table)
+            _forward_strip(images[n], taps, given, code, *strips[strip], Sums(y[n], gmaps[m], gmix[group, strip]))
 
     run_tasks(work, [(g, s) for g in range(len(groups)) for s in range(len(strips))])
     return y, gmaps, gmix.sum(axis=(0, 1))
@@ -242,10 +239,8 @@ def stagewise_back(
     gatoms = np.zeros((count, channels, len(strips), 0 if x is None else levels - 1, t))
 
     def work(n: int, c: int, strip: int) -> None:
-        _back_strip(
-            images[n], cotangents[n], weights[n % len(weights)], taps, table, code, c, *strips[strip], gx[n],
-            gatoms[n, c, strip],
-        )  # fmt: skip
+        given = Weights(cotangents[n], weights[n % len(weights)], table)
+        _back_strip(images[n], taps, given, code, c, *strips[strip], gx[n], gatoms[n, c, strip])
 
     run_tasks(work, [(n, c, s) for n in range(count) for c in range(channels) for s in range(len(strips))])
     return gx, gatoms.sum(axis=(0, 2)).transpose(1, 0, 2)
