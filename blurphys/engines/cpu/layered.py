@@ -138,6 +138,8 @@ def _layer(
     (colours, _, _, _, views), channels, bound = bank.taps.shape, slab.shape[0] - 1, bank.bounds[level]
     i0, i1, j0, j1, sums = bound[0], bound[1], bound[2], bound[3], scratch.sums
     for r in range(rows):
+        # Rows top .. bottom of the PSF meet covered rows of the slab, columns low .. high of those are covered: pixels
+        # first .. stop of this row are all that see the layer.
         top, bottom, low, high = i1, i0, np.int64(1 << 60), np.int64(-1)
         for i in range(i0, i1):
             if ends[r + i - i0, 0] < ends[r + i - i0, 1]:
@@ -155,6 +157,7 @@ def _layer(
                 for m in range(members):
                     part = share[view + m, run.bank, r, first:stop]
                     add_product(light[view + m, c, r, first:stop], part, sums[m, :n])
+            # Light first, by the share that was open; only then is the share closed by what the layer covers.
             for colour in range(colours):
                 run = Run(colour, level, r - i0, first - j0, n)
                 _filter(bank, run, view, members, slab[channels], ends, top, bottom, scratch)

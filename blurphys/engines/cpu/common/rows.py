@@ -78,6 +78,7 @@ def load_span(x: Any, i: int, first: int, reach: int, boundary: int, out: Any) -
     if s < 0:
         out[:] = 0
         return
+    # Most of a row lies inside of the image and is copied; the rule is asked pixel by pixel for the rim alone.
     line = x[s]
     left, right = min(out.size, max(0, -first)), max(0, min(out.size, cols - first))
     if right > left:

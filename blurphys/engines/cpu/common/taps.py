@@ -18,6 +18,7 @@ def filter_symmetric(line: Any, taps: Any, half: int, out: Any) -> None:
     """Write ``out[q] = sum_t taps[|t|] line[q + half + t]``; line is 2 half longer than out."""
     wide_vectors()
     n, w0, middle = out.size, taps[0], line[half : half + out.size]
+    # The first pass takes the centre and up to four offsets and writes the result; those after it add four each.
     first = (half + 3) % 4 + 1 if half else 0  # offsets in the first pass; the others are a multiple of four
     if first == 0:
         for q in range(n):

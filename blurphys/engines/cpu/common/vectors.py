@@ -88,6 +88,9 @@ def _block(
             return builder.inttoptr(builder.add(base, ir.Constant(integer, offset)), kind.as_pointer())
 
         step = {name: builder.load(at(packed, 8 * i, integer)) for i, name in enumerate(STEPS.names or ())}
+        # One vector of sums for each kernel and vector of the block; the optimiser turns the variables into registers.
+        # Inside the loop over taps nothing is written to memory: load pixels, spread a tap over the lanes, multiply and
+        # add.
         sums = [cgutils.alloca_once(builder, vector) for _ in range(kernels * width)]  # become registers
         for s in sums:
             builder.store(ir.Constant(vector, None), s)

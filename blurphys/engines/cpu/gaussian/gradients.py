@@ -44,6 +44,10 @@ def _gradient_strip(
     """
     u, maps, mix = weights.u, weights.maps, weights.mix
     taps, halves, order, across = bank.taps, bank.halves, bank.order, bank.across
+    # Both directions share a walk down the rows: what `mixture._forward_strip` makes from the ring (vertical sums, the
+    # half-filtered row v of two kernels, the filtered row s), and what `mixture._adjoint_strip` makes of the cotangent
+    # (z = map . u with h columns around, `spread`). Blocks of columns are those of the extended plane; first .. stop is
+    # the part of the image in one. Even kernels fill both rows of v, odd ones find theirs.
     (channels, _, cols), (own, kernels, _), h = x.shape, taps.shape, taps.shape[2] - 1
     size, width = 2 * h + 1, cols + 2 * h
     filtered = sums.y.shape[0] + sums.gmaps.shape[0] + sums.gmix.shape[0] > 0

@@ -68,6 +68,7 @@ def vertical_sums(ring: Any, r: int, start: int, width: int, sums: Any) -> None:
 @inner_jit
 def gather_sums(spread: Any, halves: Any, across: Any, sums: Any, m: int) -> None:
     """Write ``sums[t] = sum_k across[t, k] spread[k]`` on m columns; the kernels that reach offset t come first."""
+    # Two offsets at a time read every row of `spread` once for both; `across` has a row of zeros for an odd one out.
     for t in range(0, sums.shape[0] - 1, 2):
         count = 0
         while count < halves.size and halves[count] >= t:
@@ -94,6 +95,9 @@ def scatter_sums(sums: Any, h: int, m: int, plane: Any, r: int, start: int) -> N
 def _forward_strip(x: Any, maps: Any, bank: Any, boundary: int, y: Any, top: int, bottom: int) -> None:
     """Write rows top..bottom of y (D, H, W) from x (C, H, W), maps (K, H, W) and a `Bank`."""
     taps, halves, order, mix = bank.taps, bank.halves, bank.order, bank.mix
+    # Going down the image, a ring holds the 2 h + 1 extended rows around row r of each colour, row i at i % (2 h + 1),
+    # and one new row is loaded for each r. Symmetric kernels only ask for the sums of two rows at equal distance: they
+    # are formed once (`sums`) and serve all K kernels.
     (channels, _, cols), (own, kernels, _), h = x.shape, taps.shape, taps.shape[2] - 1
     size, widest = 2 * h + 1, min(BLOCK, cols)
     rings = aligned_rows(channels * size, cols + 2 * h, x)
@@ -111,6 +115,9 @@ def _forward_strip(x: Any, maps: Any, bank: Any, boundary: int, y: Any, top: int
             for start in range(0, cols, BLOCK):
                 m = min(BLOCK, cols - start)
                 vertical_sums(ring, r, start, m + 2 * h, sums)
+                # Two kernels at a time, so that each sum is read once for both. They are sorted: the first is the wider
+                # one, and the taps of the second are zero beyond its own half-width. What lies left of `low` no kernel
+                # of this width asks for; it is cut at a cache line, so that rows stay aligned.
                 for k in range(0, kernels, 2):
                     last = min(k + 1, kernels - 1)
                     low = (h - halves[k]) // LINE * LINE
@@ -130,6 +137,9 @@ def _forward_strip(x: Any, maps: Any, bank: Any, boundary: int, y: Any, top: int
 def _adjoint_strip(y: Any, maps: Any, bank: Any, plane: Any, top: int, bottom: int) -> None:
     """Add what rows top..bottom of y (D, H, W) send back to rows top..bottom + 2 h of the plane (C, H + 2h, W + 2h)."""
     taps, halves, order, mix, across = bank.taps, bank.halves, bank.order, bank.mix, bank.across
+    # The transpose in the opposite order: weight, filter along the row (`spread`, one row for each kernel), then sum
+    # over the kernels for each offset t (`sums`), and only these h + 1 rows are added to the plane, at r - t and r + t.
+    # Rows r .. r + 2 h of the plane are written, so strips that touch must not run at the same time.
     (own, kernels, _), (channels, _, width), h = taps.shape, plane.shape, taps.shape[2] - 1
     widest = min(BLOCK, width)
     spread, sums = aligned_rows(kernels, widest, y), aligned_rows(h + 2, widest, y)

@@ -225,6 +225,7 @@ def fft_pass(
                 score: Any = 0
                 for v in range(views):
                     kernel = kernels[:, level - first, v]  # (1 or C, ...)
+                    # The taps run forward (a correlation): conjugate spectra filter, plain ones send back.
                     if filtered:
                         part = restore(pixels * kernel.conj())[:, :tall, :broad]
                         if want_maps:

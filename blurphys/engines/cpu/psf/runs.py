@@ -66,6 +66,7 @@ def filter_run(
         total = sums[m]
         for q in range(total.size):
             total[q] = 0
+    # Rows of zeros above and below the PSF are left out here, those between by their empty spans.
     top, bottom = 0, h
     while top < h and spans[level, top, 0] >= spans[level, top, 1]:
         top += 1
@@ -77,6 +78,7 @@ def filter_run(
     step.tap_line, step.tap_step = w * views, views
     step.spans, step.span_step = address(spans) + 16 * level * h, 2
     step.first, step.stop = top, bottom
+    # Two views of one level: `correlate` has them as two groups.
     if groups == 1 and members == 2:
         step.group_step = 1
         groups, members = 2, 1
@@ -117,6 +119,10 @@ def send_back(z: Any, taps: Any, spans: Any, run: Any, back: Any, span: Any, ste
     """
     apart()
     (_, levels, views, h, w), like, size = taps.shape, taps[0, 0, 0, 0, 0], taps.itemsize
+    # The transpose of a correlation is one with the taps mirrored: pixel p of a row of the plane gathers the run under
+    # all taps of that row. z has w - 1 zeros before the run and more behind it. Four rows of the PSF at a time, so that
+    # a loaded vector of z serves four rows of the plane; they go upwards, hence the negative step. `span` keeps the
+    # taps to those that meet the run under these two vectors of p.
     lanes, width, level, n, step = VECTOR_BYTES // size, back.shape[1], run.level, run.n, steps[0]
     start = address(taps) + (run.bank * levels + level) * views * h * w * size
     plane = address(back) + (run.line * width + run.first) * size
@@ -151,6 +157,8 @@ def learn(z: Any, taps: Any, run: Any, slab: Any, gtaps: Any, span: Any, steps: 
     """
     apart()
     (_, levels, h, w, views), like, size = taps.shape, taps[0, 0, 0, 0, 0], taps.itemsize
+    # Here the run is the kernel and the taps are the pixels: row i of the gradient is line + i of the slab, correlated
+    # with z. One "row of taps" of n columns.
     wide, step = gtaps.shape[1], steps[0]
     row = (run.bank * levels + run.level) * views * h
     span[0], span[1] = 0, run.n

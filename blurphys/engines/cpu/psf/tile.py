@@ -220,6 +220,10 @@ def psf_tile(given: Any, kernels: Any, tile: Any, dense: bool, results: Any) -> 
     index, fraction = given.index, given.fraction
     taps, mirrored, spans, pairs = kernels.taps, kernels.mirrored, kernels.spans, kernels.pairs
     y, plane, gtaps, gweights, gfraction = results.y, results.plane, results.gtaps, results.gweights, results.gfraction
+    # `slab` is the extended image around the tile, all colours one below the other, loaded once; `back`, of the same
+    # shape, collects what the tile sends back and is added to the plane at the end. Lines have room for two more
+    # vectors, because `correlate` reads and writes whole ones. Per row of pixels, `weight`, `need` and `scores` have a
+    # line for each level.
     own, levels, h, w, views = taps.shape
     channels = image.shape[0]
     top, left, rows, cols = tile
@@ -252,6 +256,8 @@ def psf_tile(given: Any, kernels: Any, tile: Any, dense: bool, results: Any) -> 
         for level in range(low, stop):
             if busy[level] == 0:
                 continue
+            # First the runs whose pixels want this level and the next, filtered together, then those that want it
+            # alone. What is done is cleared from `need`, so that no run is met twice.
             for groups in range(2 if level + 1 < stop and busy[level + 1] > 0 else 1, 0, -1):
                 used = pairs if groups == 2 else spans
                 first, last = find_run(need, level, groups, nothing, cols)

@@ -51,6 +51,8 @@ def filter_rows(ring: Any, r: int, taps: Any, v: Any, out: Any) -> None:
     wide_vectors()
     n, t, size = out.size, taps.size, ring.shape[0]
     wide, h = n + t - 1, t // 2
+    # Three taps, the common case: one pass for each direction, all taps in registers. v is t - 1 columns wider than the
+    # result because the filter along the row comes second.
     if t == 3:
         first, centre, last = taps[2], taps[1], taps[0]
         a, b, c = ring[(r - 1) % size, :wide], ring[r % size, :wide], ring[(r + 1) % size, :wide]
@@ -78,18 +80,25 @@ def _forward_block(x: Any, atoms: Any, weights: Any, boundary: int, block: Any, 
     """
     top, bottom, left, right = block
     y, maps, mix = sums.y, weights.maps, weights.mix
+    # Rows of the extended image arrive one by one. Once row i of level 0 is there, level j can make its row r = i - h
+    # j: it needs rows r - h .. r + h of level j - 1, and the last of them has just been made. So each level keeps t
+    # rows, row r at r % t. Level j is needed `margin` px around the block and its rows begin that far to the left of
+    # it.
     levels, channels, (_, own, t) = maps.shape[0], x.shape[0], atoms.shape
     h = t // 2
     reach, n = h * (levels - 1), right - left
     plain = sums.gmaps.shape[0] + sums.gmix.shape[0] + mix.shape[0] == 0
     ring = aligned_rows(channels * levels * t, n + 2 * reach, x).reshape((channels, levels, t, -1))
     v, scratch = aligned_rows(1, n + 2 * reach, x)[0], aligned_rows(2, n, x)
+    # Colours take turns every CHUNK rows: their rings stay in the second-level cache, and the maps of these rows are
+    # still in the last-level cache when the next colour reads them.
     for start in range(top - reach, bottom + reach, CHUNK):
         for c in range(channels):
             for i in range(start, min(start + CHUNK, bottom + reach)):
                 load_span(x[c], i, left - reach, reach, boundary, ring[c, 0, i % t, : n + 2 * reach])
                 for j in range(levels):
                     r, margin = i - h * j, reach - h * j
+                    # Neither this level nor any later one has a row yet.
                     if r < top - margin:
                         break
                     out = ring[c, j, r % t]
@@ -114,6 +123,10 @@ def _adjoint_block(
 
     Atoms are mirrored. Level j is as wide as the plane's block and j h more on both sides.
     """
+    # Horner's rule is the same cascade run from the last level to the first: v_(J-1) = maps_(J-1) . y, then v_j = a_j^T
+    # v_(j+1) + maps_j . y. Row i of the last level lets level j make row r = i - h (J - 1 - j), from a ring of t rows
+    # again. Outside of the image there are no maps, and v_j is the filtered level alone. Level 0 is the result: every
+    # pixel of the plane is written once, so that blocks can run at the same time.
     (levels, rows, cols), (_, own, t), channels = maps.shape, atoms.shape, plane.shape[0]
     h = t // 2
     reach, n = h * (levels - 1), right - left

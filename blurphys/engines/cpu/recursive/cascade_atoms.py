@@ -85,6 +85,11 @@ def _both_block(
     """
     top, bottom, left, right = block
     u, maps, mix = weights.u, weights.maps, weights.mix
+    # Two cascades run down the image together: the levels u_j of x, row i - h j at step i, and `reach` rows behind them
+    # the cotangents v_j, row i - reach - h (J - 1 - j). Atom j asks for v_j at row r and for u_(j-1) at rows r - h .. r
+    # + h. The oldest of these was made 2 h (J - j) steps before v_j comes to r, which is what sets the length of each
+    # ring. The rings have different lengths and stand one behind the other in `levels_of_x`; those of the cotangents
+    # have t rows each.
     (levels, rows, cols), (_, own, t) = maps.shape, atoms.shape
     h, colour = t // 2, c if own > 1 else 0
     reach, n = h * (levels - 1), right - left
@@ -127,6 +132,7 @@ def _both_block(
                     else:
                         load_weighted(u, maps[j, r], mix, j, c, r, a, given[: b - a])
                         add_scaled(place, 1, given[: b - a])
+            # Every pixel of the plane belongs to one block, and so does its share of the sums.
             if first_row <= r < bottom - reach:
                 if j > 0:
                     ring = levels_of_x[start[j - 1] : start[j]]

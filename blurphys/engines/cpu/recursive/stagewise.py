@@ -69,6 +69,8 @@ def _forward_strip(x: Any, atoms: Any, weights: Any, boundary: int, top: int, bo
     reach, width = h * (levels - 1), cols + 2 * h
     ring = aligned_rows(channels * levels * t, width, x).reshape((channels, levels, t, -1))
     v, scratch = aligned_rows(1, width, x)[0], aligned_rows(2, cols, x)
+    # As in `cascade`, but a row beyond the frame is never made: it is a copy of one within h rows of the edge, which
+    # the ring of t rows still holds when it is asked for. So the levels only run over rows of the image.
     first = max(0, top - reach)
     for start in range(first, bottom + reach, CHUNK):
         for c in range(channels):
@@ -96,6 +98,7 @@ def _gather_row(spread: Any, r: int, rows: int, taps: Any, boundary: int, out: A
     """Add to row r what the rows of `spread` (a ring) send back through the taps down the columns."""
     t = taps.size
     h = t // 2
+    # A row near the edge gets the share of every row that is a copy of it: their taps are added first.
     for i in range(max(0, r - h), min(rows, r + h + 1)):
         weight = taps[0] * 0
         for s in range(t):

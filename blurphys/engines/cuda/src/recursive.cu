@@ -32,6 +32,8 @@ recursive_forward(const REAL* __restrict__ from, const REAL* __restrict__ maps, 
                   const REAL* __restrict__ mix, const REAL* __restrict__ u, REAL* __restrict__ y,
                   REAL* __restrict__ state, REAL* __restrict__ gmaps, double* __restrict__ gmix, const Sizes size,
                   int add_y, int add_maps) {
+    // One buffer more than colours: a colour writes its next level to the free one, and the buffer of the level before
+    // is free for the next colour. Level `step` of colour c is in buffer (c - step) mod (COLOURS + 1).
     REAL* buffers = reinterpret_cast<REAL*>(shared_memory);  // (COLOURS + 1) x area.size
     const Region area = region(size.steps);
     REAL* scratch = buffers + (COLOURS + 1) * area.size;  // OUTPUTS x THREADS, for gmix
