@@ -18,13 +18,13 @@ LINES, MODULES = 400, 16
 LONGER: set[str] = set()
 """Files still to be divided."""
 
-FULLER = {"blurphys/bench", "tests"}
+FULLER = {"tests"}
 """Rooms still to be divided."""
 
 ENTANGLED = ("blurphys",)
 """Packages that still have circles: an operator knows its adapters, its files and its windows."""
 
-CLEAR = ("blurphys.engines.",)
+CLEAR = ("blurphys.engines.", "blurphys.bench.")
 """Rooms of these packages that have none."""
 
 

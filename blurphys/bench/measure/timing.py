@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.linalg import to_numpy
-from .contestant import WAYS, Contestant
-from .problems import Problem, contestants
-from .work import Work
+from ...analysis.linalg import to_numpy
+from ..problems.catalogue import contestants
+from ..problems.contestant import WAYS, Contestant
+from ..problems.problem import Problem
+from ..problems.work import Work
 
 __all__ = ["TOLERANCE", "Entry", "Expected", "Result", "cuda_seconds", "expected_from", "measure", "ratio"]
 

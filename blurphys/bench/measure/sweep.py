@@ -8,9 +8,10 @@ from statistics import median
 
 import numpy as np
 
-from ..linop.memory import available
-from .contestant import FORWARD
-from .problems import OURS, problem, tensors
+from ...linop.memory import available
+from ..problems.catalogue import problem
+from ..problems.contestant import FORWARD
+from ..problems.problem import OURS, tensors
 from .timing import Expected, Result, Step, expected_from, measure
 
 __all__ = ["exclusions", "free_bytes", "growth", "sweep"]

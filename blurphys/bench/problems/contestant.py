@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..linop.base import LinearOperator
-from ..types import Array
+from ...linop.base import LinearOperator
+from ...types import Array
 
 __all__ = [
     "ADJOINT",
@@ -109,7 +109,7 @@ def reference(
     name: str, primitive: str, arguments: tuple[Any, ...], x: Array, u: Array, gradients: Run | None = None
 ) -> Contestant:
     """Enter the readable engine, whatever faster one is registered."""
-    from ..engines import reference as engine
+    from ...engines import reference as engine
 
     forward, adjoint = getattr(engine, primitive), getattr(engine, primitive + "_adjoint")
     return Contestant(

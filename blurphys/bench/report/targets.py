@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .contestant import ADJOINT, BOTH, FORWARD
-from .problems import OURS
-from .sweep import growth
-from .timing import Result, ratio
+from ..measure.sweep import growth
+from ..measure.timing import Result, ratio
+from ..problems.contestant import ADJOINT, BOTH, FORWARD
+from ..problems.problem import OURS
 
 __all__ = ["Finding", "findings"]
 

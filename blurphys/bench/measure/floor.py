@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.threads import run_tasks, thread_count
+from ...engines.threads import run_tasks, thread_count
 
 __all__ = ["measure_floor"]
 

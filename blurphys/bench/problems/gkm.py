@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engines import reference as engine
-from ..operators.gkm import GKM, gkm_bank
+from ...engines import reference as engine
+from ...operators.gkm import GKM, gkm_bank
 from . import opponents as plain
 from .contestant import Contestant, differentiated, numpy_function, ours, reference, torch_function
-from .problems import CHANNELS, REFERENCES, Entry, Problem, image, simplex, tensors
+from .problem import CHANNELS, REFERENCES, Entry, Problem, image, simplex, tensors
 from .work import gkm_work
 
 __all__ = ["make"]
@@ -19,7 +19,7 @@ WIDEST, FEWER = 21, 11
 
 
 def make(shape: tuple[int, int], device: str, fewer: bool) -> Problem:
-    """Make inputs and contestants, see `problems.problem`."""
+    """Make inputs and contestants, see `catalogue.problem`."""
     rng = np.random.default_rng(2)
     widest = FEWER if fewer else WIDEST
     sigmas, supports = gkm_bank(widest)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..engines import reference as engine
-from ..operators.rkr import RKR
+from ...engines import reference as engine
+from ...operators.rkr import RKR
 from . import opponents as plain
 from .contestant import Contestant, differentiated, numpy_function, ours, reference, torch_function
-from .problems import CHANNELS, REFERENCES, Entry, Problem, image, simplex, tensors
+from .problem import CHANNELS, REFERENCES, Entry, Problem, image, simplex, tensors
 from .work import rkr_work
 
 __all__ = ["make"]
@@ -19,7 +19,7 @@ LEVELS, FEWER, TAPS = 20, 10, 3
 
 
 def make(shape: tuple[int, int], device: str, fewer: bool) -> Problem:
-    """Make inputs and contestants, see `problems.problem`."""
+    """Make inputs and contestants, see `catalogue.problem`."""
     rng = np.random.default_rng(1)
     levels = FEWER if fewer else LEVELS
     atoms = rng.uniform(0.5, 1.5, (levels - 1, TAPS)).astype(np.float32)

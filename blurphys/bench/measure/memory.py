@@ -1,4 +1,4 @@
-"""Peak memory of every contestant, measured in a process of its own: ``python -m blurphys.bench.memory``.
+"""Peak memory of every contestant, measured in a process of its own: ``python -m blurphys.bench.measure.memory``.
 
 The kernel keeps the high-water mark of a process's resident memory (VmHWM) and resets it on request. The mark after a
 call, minus the resident memory before it, is what the call needed beyond its inputs, result included. It counts
@@ -18,8 +18,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .contestant import BOTH, FORWARD, WAYS, Contestant
-from .problems import OURS, SMALLEST, Problem, contestants, problem
+from ..problems.catalogue import contestants, problem
+from ..problems.contestant import BOTH, FORWARD, WAYS, Contestant
+from ..problems.problem import OURS, SMALLEST, Problem
 
 __all__ = ["METHODS", "peak", "peaks"]
 
@@ -157,7 +158,7 @@ def peaks(
         "device": device,
         "left": {n: list(v) for n, v in (left or {}).items()},
     }
-    command = [sys.executable, "-m", "blurphys.bench.memory", json.dumps(asked)]
+    command = [sys.executable, "-m", "blurphys.bench.measure.memory", json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

@@ -1,10 +1,9 @@
-"""What is computed: the three operators of the benchmark, with their inputs and everyone who computes them."""
+"""One operator of the benchmark with everyone who computes it, and what inputs are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,16 @@ from .work import Work
 
 __all__ = [
     "CHANNELS",
-    "NAMES",
     "OURS",
     "REFERENCES",
+    "SMALLEST",
     "Entry",
     "Problem",
-    "contestants",
     "image",
-    "problem",
     "simplex",
     "tensors",
 ]
 
-NAMES = ("rkr", "gkm", "dual-pixel")
 OURS = ("ours: NumPy", "ours: torch")
 REFERENCES = ("ours: reference, NumPy", "ours: reference, torch")
 CHANNELS, SMALLEST = 3, 48
@@ -91,43 +87,3 @@ def image(rng: np.random.Generator, channels: int, shape: tuple[int, int], shift
     values = rng.random((channels, *shape), dtype=np.float32)
     values += np.float32(shift)
     return values
-
-
-def problem(name: str, shape: tuple[int, int], device: str = "cpu", *, fewer: bool = False) -> Problem:
-    """Make the inputs of one problem.
-
-    Parameters
-    ----------
-    name : str
-        One of `NAMES`.
-    shape : (int, int)
-        H, W of the images; three colours, float32.
-    device : str
-        "cpu", or "cuda" for torch code only.
-    fewer : bool
-        About half as many levels, to see what depends on their number.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, or an image smaller than 48 x 48 (the largest PSFs reach 20 px beyond the frame).
-    """
-    if name not in NAMES:
-        raise ValueError(f"expected a problem among {', '.join(NAMES)}, got {name!r}")
-    if min(shape) < SMALLEST:
-        raise ValueError(f"expected an image of at least {SMALLEST} x {SMALLEST} px, got {shape[0]} x {shape[1]}")
-    module = import_module(f".{name.replace('-', '_')}", __package__)
-    made: Problem = module.make(shape, device, fewer)
-    return made
-
-
-def contestants(task: Problem) -> Iterator[tuple[str, Contestant | str]]:
-    """Yield (name, contestant), or (name, why it does not take part)."""
-    for name, make in task.entries:
-        try:
-            yield name, make()
-        except ImportError as error:
-            package = (error.name or "its package").partition(".")[0]
-            yield name, f"{package} is not installed" if isinstance(error, ModuleNotFoundError) else str(error)
-        except TypeError as error:
-            yield name, f"the installed version does not fit: {error}"

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..engines.threads import thread_count
+from ...engines.threads import thread_count
 
 __all__ = ["describe"]
 

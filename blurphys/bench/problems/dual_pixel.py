@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines import reference as engine
-from ..operators.defocus import DualPixel
-from ..optics.bank import PSFBank
-from ..optics.pupil import Pupil
+from ...engines import reference as engine
+from ...operators.defocus import DualPixel
+from ...optics.bank import PSFBank
+from ...optics.pupil import Pupil
 from . import opponents as plain
 from .contestant import Contestant, differentiated, numpy_function, ours, reference, torch_function
-from .problems import CHANNELS, REFERENCES, Entry, Problem, image, tensors
+from .problem import CHANNELS, REFERENCES, Entry, Problem, image, tensors
 from .work import dual_pixel_work
 
 __all__ = ["make"]
@@ -60,7 +60,7 @@ def _cut(psfs: Any, rims: list[int]) -> list[Any]:
 
 
 def make(shape: tuple[int, int], device: str, fewer: bool) -> Problem:
-    """Make inputs and contestants, see `problems.problem`."""
+    """Make inputs and contestants, see `catalogue.problem`."""
     rng = np.random.default_rng(4)
     largest = FEWER if fewer else RADIUS
     nodes, psfs = _lens(largest)

@@ -9,16 +9,16 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from .contestant import BOTH, FORWARD, WAYS
-from .memory import METHODS
-from .problems import OURS
+from ..measure.memory import METHODS
+from ..measure.timing import TOLERANCE, Entry, Result, ratio
+from ..problems.contestant import BOTH, FORWARD, WAYS
+from ..problems.problem import OURS
 from .targets import Finding
-from .timing import TOLERANCE, Entry, Result, ratio
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .run import Outcome
+    from ..run import Outcome
 
 __all__ = ["as_json", "markdown", "table", "target_table", "to_text", "write"]
 

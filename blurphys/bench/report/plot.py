@@ -10,9 +10,9 @@ from statistics import median
 from textwrap import fill
 from typing import Any
 
-from .contestant import FORWARD
-from .problems import OURS
-from .timing import Result
+from ..measure.timing import Result
+from ..problems.contestant import FORWARD
+from ..problems.problem import OURS
 
 __all__ = ["draw"]
 
