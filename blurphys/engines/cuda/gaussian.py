@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ...types import Array
 from .. import reference
 from ..guards import guarded_host
@@ -85,9 +83,11 @@ def _run_forward(mixture: Mixture, taps: Array, halves: Sequence[int], u: Array 
                 "gaussian_forward",
                 (*blocks, images),
                 shared(group.colours, group.outputs),
-                [mixture.flat, mixture.maps, taps, mixture.mix, u, y, gmaps, gmix, sizes(FILE, values),
-                 np.int32(mixture.mix is not None and group.channel > 0),
-                 np.int32(i > 0 or (image > 0 and not mixture.own_maps))],
+                {
+                    **mixture.arrays("x"), "taps": taps, "u": u, "y": y, "gmaps": gmaps, "gmix": gmix,
+                    "size": sizes(FILE, values), "add_y": mixture.mix is not None and group.channel > 0,
+                    "add_maps": i > 0 or (image > 0 and not mixture.own_maps),
+                },
             )  # fmt: skip
     return y, gmaps, gmix
 
@@ -117,8 +117,10 @@ def _run_adjoint(mixture: Mixture, taps: Array, halves: Sequence[int]) -> Any:
                 "gaussian_adjoint",
                 (*blocks, images),
                 shared(group.colours, group.outputs),
-                [mixture.flat, mixture.maps, taps, mixture.mix, plane, sizes(FILE, values),
-                 np.int32(mixture.mix is not None and group.output > 0)],
+                {
+                    **mixture.arrays("y"), "taps": taps, "plane": plane, "size": sizes(FILE, values),
+                    "add": mixture.mix is not None and group.output > 0,
+                },
             )  # fmt: skip
     return fold(mixture.device, plane, (margin, margin), (margin, margin), mixture.boundary)
 
@@ -147,7 +149,7 @@ def _run_taps(mixture: Mixture, taps: Array, halves: Sequence[int], u: Array) ->
             "gaussian_taps",
             (*blocks, images),
             shared,
-            [mixture.flat, mixture.maps, taps, mixture.mix, u, partials, sizes(FILE, values)],
+            {**mixture.arrays("x"), "taps": taps, "u": u, "gtaps": partials, "size": sizes(FILE, values)},
         )
     return partial_sums(mixture.device, partials, taps.shape, mixture.dtype)
 

@@ -8,7 +8,7 @@ same sources on the CPU.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -135,10 +135,36 @@ def grid_over(rows: int, cols: int) -> tuple[int, int]:
     return -(-cols // TILE_COLS), -(-rows // TILE_ROWS)
 
 
-def launch(device: Device, program: Program, kernel: str, grid: Shape, shared: int, arguments: Sequence[Any]) -> None:
-    """Run a kernel on a device; None among the arguments is no array. A grid without a block is not launched."""
+@cache
+def _parameters(file: str, kernel: str) -> tuple[str, ...]:
+    """Return the names of a kernel's parameters, in the order in which its source has them."""
+    found = re.search(rf"^{kernel}\((.*?)\) \{{$", _text(file), re.DOTALL | re.MULTILINE)
+    return tuple(part.split()[-1].lstrip("*") for part in found[1].split(","))  # type: ignore[index]
+
+
+def launch(
+    device: Device, program: Program, kernel: str, grid: Shape, shared: int, arguments: Mapping[str, Any]
+) -> None:
+    """Run a kernel on a device. A grid without a block is not launched.
+
+    Arguments are named as in the source: arrays, None for no array, records of `sizes`, and whole numbers or bools.
+
+    Raises
+    ------
+    TypeError
+        If the names are not those of the source.
+    """
+    names = _parameters(program.file, kernel)
+    if set(names) != set(arguments):
+        raise TypeError(f"{kernel}: expected the arguments {', '.join(names)}, got {', '.join(arguments)}")
     if min(grid) > 0:  # CuPy would make a 0 a 1
-        device.launch(program, kernel, grid, shared, [NULL if value is None else value for value in arguments])
+        device.launch(program, kernel, grid, shared, [_passed(arguments[name]) for name in names])
+
+
+def _passed(value: Any) -> Any:
+    if value is None:
+        return NULL
+    return np.int32(value) if isinstance(value, int) else value
 
 
 def fold(device: Device, plane: Array, before: Shape, after: Shape, boundary: str) -> Array:
@@ -152,8 +178,11 @@ def fold(device: Device, plane: Array, before: Shape, after: Shape, boundary: st
     own = program("planes.cu", plane.dtype)
     for start in range(0, len(flat_planes), MAX_GRID):
         part, to = flat_planes[start : start + MAX_GRID], flat_images[start : start + MAX_GRID]
-        numbers = [np.int32(v) for v in (rows, cols, *before, *after, boundary_code(boundary))]
-        launch(device, own, "fold", (-(-rows * cols // THREADS), len(part), 1), 0, [part, to, *numbers])
+        arguments = {
+            "plane": part, "image": to, "rows": rows, "cols": cols, "top": before[0], "left": before[1],
+            "bottom": after[0], "right": after[1], "boundary": boundary_code(boundary),
+        }  # fmt: skip
+        launch(device, own, "fold", (-(-rows * cols // THREADS), len(part), 1), 0, arguments)
     return image
 
 
@@ -161,6 +190,6 @@ def partial_sums(device: Device, partials: Array, shape: Shape, dtype: Any) -> A
     """Sum the float64 partials (values, slots) in a fixed order: the second stage of a sum over the image."""
     out = device.empty(shape, dtype)
     if out.size:
-        arguments = [partials, out, np.int32(partials.shape[1])]
+        arguments = {"partials": partials, "out": out, "slots": int(partials.shape[1])}
         launch(device, program("planes.cu", dtype), "sum_partials", (out.size, 1, 1), THREADS * 8, arguments)
     return out

@@ -141,6 +141,10 @@ class Mixture:
                 return [Group(i, c, o, d) for i, o in pairs]
         return []
 
+    def arrays(self, image: str) -> dict[str, Any]:
+        """Return the arrays that every kernel takes, the image under the name `image`."""
+        return {image: self.flat, "maps": self.maps, "mix": self.mix}
+
     def sizes(self, **values: Any) -> dict[str, Any]:
         """Sizes that both sources take, and the values given."""
         common = {"rows": self.rows, "cols": self.cols, "channels": self.channels, "outputs": self.outputs}

@@ -118,10 +118,16 @@ class _Bank:
         """Rows and columns of every level that are not all zero: (L, 4)."""
         views, levels, colours, h, w = self.psfs.shape
         boxes = self.device.empty((levels, 4), "int32")
-        numbers = [np.int32(n) for n in (views, levels, colours, h, w)]
+        arguments = {"psfs": self.psfs, "boxes": boxes, "views": views, "levels": levels, "colours": colours}
         own = program(FILE, self.psfs.dtype, WEIGHTS=ONES, GRADIENTS=False)
-        launch(self.device, own, "psf_boxes", (levels, 1, 1), (h + w) * 4, [self.psfs, boxes, *numbers])
+        grid = (levels, 1, 1)
+        launch(self.device, own, "psf_boxes", grid, (h + w) * 4, {**arguments, "high": h, "wide": w})
         return boxes
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """Where a pixel's weights come from, as the kernels call it."""
+        return {"dense": self.weights, "index": self.index, "fraction": self.fraction}
 
     def sizes(self, **values: Any) -> Any:
         channels, rows, cols = self.shape
@@ -157,20 +163,22 @@ class _Bank:
         """Filter, then weight, into y and into the gradient in the weights (or in the fraction of a hat)."""
         own = program(FILE, self.psfs.dtype, WEIGHTS=self.mode, GRADIENTS=maps is not None)
         blocks = grid_over(values.get("result_rows", self.shape[1]), values.get("result_cols", self.shape[2]))
-        gradients = [None, maps] if self.mode == HAT else [maps, None]
+        gradients = {"gweights": maps, "gfraction": None}
+        if self.mode == HAT:
+            gradients = {"gweights": None, "gfraction": maps}
         for image, images in image_chunks(self.count, alone=maps is not None and not self.own_weights):
-            arguments = [x, self.psfs, self.boxes, self.weights, self.index, self.fraction, u, y, *gradients]
-            last = [self.sizes(image=image, **values), np.int32(image > 0 and not self.own_weights)]
-            launch(self.device, own, "psf_after", (*blocks, images), self.shared(), [*arguments, *last])
+            arguments = {**self.arrays, "psfs": self.psfs, "boxes": self.boxes, "x": x, "u": u, "y": y, **gradients}
+            last = {"size": self.sizes(image=image, **values), "add_weights": image > 0 and not self.own_weights}
+            launch(self.device, own, "psf_after", (*blocks, images), self.shared(), {**arguments, **last})
 
     def weight_first(self, x: Array, result: Array, **values: Any) -> None:
         """Weight, then filter and sum over the levels and views."""
         own = program(FILE, self.psfs.dtype, WEIGHTS=self.mode, GRADIENTS=False)
         blocks = grid_over(*result.shape[-2:])
         for image, images in image_chunks(self.count, alone=False):
-            arguments = [x, self.psfs, self.boxes, self.weights, self.index, self.fraction, result]
-            grid = (*blocks, images)
-            launch(self.device, own, "psf_before", grid, self.shared(), [*arguments, self.sizes(image=image, **values)])
+            arguments = {**self.arrays, "psfs": self.psfs, "boxes": self.boxes, "x": x, "result": result}
+            size = self.sizes(image=image, **values)
+            launch(self.device, own, "psf_before", (*blocks, images), self.shared(), {**arguments, "size": size})
 
     def psf_gradient(self, x: Array, u: Array, scatter: bool) -> Array:
         """Sum the products of the weighted cotangent and the image (scatter: of both the other way round)."""
@@ -183,10 +191,10 @@ class _Bank:
         own = program(FILE, self.psfs.dtype, WEIGHTS=self.mode, GRADIENTS=False)
         runs = h * -(-w // RUN)
         record = self.sizes(weight_boundary=boundary_code(self.boundary if scatter else "zero"))
-        arguments = [x, u, self.weights, self.index, self.fraction, partials, record]
+        arguments = {**self.arrays, "x": x, "u": u, "gpsfs": partials, "size": record}
         grid = (slots, kernels, -(-runs // THREADS))
-        last = [np.int32(self.count), np.int32(scatter)]
-        launch(self.device, own, "psf_taps", grid, self.taps_shared(), [*arguments, *last])
+        last = {"images": self.count, "scatter": scatter}
+        launch(self.device, own, "psf_taps", grid, self.taps_shared(), {**arguments, **last})
         return partial_sums(self.device, partials, self.psfs.shape, self.psfs.dtype)
 
     def shaped(self, flat: Array) -> Array:

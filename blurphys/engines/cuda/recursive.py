@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
-import numpy as np
-
 from ...types import Array
 from .. import reference
 from ..guards import guarded_host
@@ -167,14 +165,18 @@ class _Forward:
                     boundary=boundary_code(mixture.boundary if extended else "zero"),
                 )
                 launch(
-                mixture.device,
+                    mixture.device,
                     cascade.program(group, self.u is not None),
                     "recursive_forward",
                     (*blocks, images),
                     self.shared(group.colours, group.outputs, step.steps),
-                    [state, mixture.maps, cascade.atoms, mixture.mix, self.u, y, after, gmaps, gmix, values,
-                     np.int32(step.start > 0 or (mixture.mix is not None and group.channel > 0)),
-                     np.int32(i > 0 or (image > 0 and not mixture.own_maps))],
+                    {
+                        "below": state, "maps": mixture.maps, "mix": mixture.mix,
+                        "atoms": cascade.atoms, "u": self.u, "y": y, "state": after, "gmaps": gmaps, "gmix": gmix,
+                        "size": values,
+                        "add_y": step.start > 0 or (mixture.mix is not None and group.channel > 0),
+                        "add_maps": i > 0 or (image > 0 and not mixture.own_maps),
+                    },
                 )  # fmt: skip
         return after
 
@@ -236,7 +238,13 @@ class _Horner:
                     "recursive_adjoint",
                     (*blocks, images),
                     self.shared(group.colours, group.outputs, step.steps),
-                    [above, mixture.maps, cascade.atoms, mixture.mix, mixture.flat, below, values],
+                    {
+                        **mixture.arrays("y"),
+                        "plane": above,
+                        "atoms": cascade.atoms,
+                        "state": below,
+                        "size": values,
+                    },
                 )
         if cascade.stagewise or step.start == 0:
             margins = (to_margin, to_margin)
@@ -265,13 +273,15 @@ def _add_atoms(cascade: _Cascade, step: _Pass, below: Array, above: Array | None
             boundary=boundary_code(mixture.boundary if extended else "zero"),
         )
         launch(
-                mixture.device,
+            mixture.device,
             cascade.program(Group(0, 1, 0, 1), file=ATOMS_FILE),
             "recursive_atoms",
             (*blocks, images),
             _atoms_shared(cascade, step.steps),
-            [below, above, mixture.maps, cascade.atoms, mixture.mix, u, partials, values,
-             np.int32(cascade.margin(step.end))],
+            {
+                "below": below, "above": above, "maps": mixture.maps, "mix": mixture.mix, "atoms": cascade.atoms,
+                "u": u, "gatoms": partials, "size": values, "above_margin": cascade.margin(step.end),
+            },
         )  # fmt: skip
 
 

@@ -176,9 +176,12 @@ def test_a_kernel_is_launched_with_a_grid_and_addresses_only():
 
     own = launch.program("planes.cu", "float32")
     for grid in ((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 2, 3)):
-        launch.launch(Device(), own, "fold", grid, 0, [None, np.int32(3)])
-    ((grid, (null, three)),) = seen
-    assert grid == (1, 2, 3) and three == 3 and null == 0 and null.dtype == np.uintp
+        launch.launch(Device(), own, "sum_partials", grid, 0, {"slots": 3, "partials": None, "out": np.zeros(2)})
+    ((grid, (null, out, three)),) = seen
+    assert grid == (1, 2, 3) and out.shape == (2,)
+    assert three == 3 and three.dtype == np.int32 and null == 0 and null.dtype == np.uintp
+    with pytest.raises(TypeError, match="sum_partials.*partials, out, slots.*got slots"):
+        launch.launch(Device(), own, "sum_partials", grid, 0, {"slots": 3})
 
 
 @pytest.mark.skipif(compiler() is None, reason="g++, which compiles the CUDA sources for the CPU, is not on the PATH")

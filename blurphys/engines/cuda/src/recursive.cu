@@ -28,7 +28,7 @@ __device__ __forceinline__ void add_level(const REAL* buffer, const Region& area
 // One pass of the forward direction, from level start to level start + steps. Any of y, state (the last level, on a
 // plane with margin to_margin), gmaps and gmix may be null; gmaps and gmix want u, the cotangent.
 extern "C" __global__ void __launch_bounds__(THREADS)
-recursive_forward(const REAL* __restrict__ from, const REAL* __restrict__ maps, const REAL* __restrict__ atoms,
+recursive_forward(const REAL* __restrict__ below, const REAL* __restrict__ maps, const REAL* __restrict__ atoms,
                   const REAL* __restrict__ mix, const REAL* __restrict__ u, REAL* __restrict__ y,
                   REAL* __restrict__ state, REAL* __restrict__ gmaps, double* __restrict__ gmix, const Sizes size,
                   int add_y, int add_maps) {
@@ -42,7 +42,7 @@ recursive_forward(const REAL* __restrict__ from, const REAL* __restrict__ maps, 
     const Owned own = owned(top, left);
     const int high = size.rows + 2 * size.from_margin, wide = size.cols + 2 * size.from_margin;
     for (int c = 0; c < COLOURS; ++c) {
-        const REAL* plane = from + ((long long)n * size.channels + size.channel + c) * high * wide;
+        const REAL* plane = below + ((long long)n * size.channels + size.channel + c) * high * wide;
         load_tile(buffers + c * area.size, area.pitch, area.rows, area.cols, plane, high, wide,
                   top - halo + size.from_margin, left - halo + size.from_margin, size.boundary);
     }
