@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...engines.primitives import PRIMITIVES
 from ...linop.base import LinearOperator
 from ...types import Array
 
@@ -111,7 +112,8 @@ def reference(
     """Enter the readable engine, whatever faster one is registered."""
     from ...engines import reference as engine
 
-    forward, adjoint = getattr(engine, primitive), getattr(engine, primitive + "_adjoint")
+    contract = PRIMITIVES[primitive]
+    forward, adjoint = getattr(engine, contract.name), getattr(engine, contract.adjoint)
     return Contestant(
         name=name,
         family="ours",
