@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from .linop.base import require_float
+from .inputs import require_float
 from .types import Array
 
 __all__ = ["linear_to_srgb", "srgb_to_linear"]

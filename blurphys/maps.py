@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from array_api_compat import array_namespace, device
 
 from .files.stored import row_blocks, stand_in
-from .linop.base import detached, require_float
+from .inputs import detached, require_float
 from .types import Array, Shape
 
 __all__ = ["check_maps", "check_simplex", "defocus_to_beta", "interpolation_index"]

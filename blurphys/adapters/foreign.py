@@ -7,7 +7,8 @@ from typing import Any, final
 
 from array_api_compat import array_namespace, device
 
-from ..linop.base import LinearOperator, require_float
+from ..inputs import require_float
+from ..linop.base import LinearOperator
 from ..types import Array, Shape
 
 __all__ = ["Foreign", "wrap"]

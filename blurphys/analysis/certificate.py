@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_torch_array
 
 from ..adapters import wrap
-from ..linop.base import detached, require_same_kind
+from ..inputs import detached, require_same_kind
 from ..progress import watch
 from ..types import Array
 from .decay import STEPS, measure_decay

@@ -13,7 +13,8 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_torch_array
 
 from ..adapters import wrap
-from ..linop.base import LinearOperator, require_float, require_same_kind
+from ..inputs import require_float, require_same_kind
+from ..linop.base import LinearOperator
 from ..linop.windows import edge_rule, leaves
 from ..types import Array, Shape
 from .linalg import dot, full_shapes, namespace_of, norm, random_image, to_numpy

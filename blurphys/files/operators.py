@@ -11,14 +11,14 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
 from ..analysis.linalg import to_numpy
-from ..linop.algebra import Adjoint, Composed, Identity, Scaled, Stacked, Sum
+from ..linop.algebra import Adjoint, Composed, Scaled, Stacked, Sum
 from ..linop.base import LinearOperator
+from ..linop.elementary import Identity, Window
 from ..linop.tiling import Tiled
 from ..operators.defocus import DefocusBlur, DualPixel
 from ..operators.field import FieldDefocus
 from ..operators.gkm import GKM
 from ..operators.layered import LayeredDefocus
-from ..operators.observed import Window
 from ..operators.psf_stack import Convolution, PixelPSF, PSFStack
 from ..operators.rkr import RKR
 from ..operators.symmetric import SymmetricMixture

@@ -1,4 +1,4 @@
-"""What ``@``, ``+``, ``*``, ``.H`` and `stack` return: named operators, each with its adjoint."""
+"""The operators that ``A.H``, ``A @ B``, ``A + B``, ``2.0 * A`` and `stack` return."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Self, final
 
 from array_api_compat import array_namespace
 
-from ..files.stored import Span, span_length
-from ..frozen import freeze
+from ..files.stored import Span
+from ..inputs import require_same_kind
 from ..types import Array, Shape
-from .base import LinearOperator, require_same_kind, whole_numbers
+from .base import LinearOperator
 
-__all__ = ["Adjoint", "Composed", "Identity", "Scaled", "Stacked", "Sum", "stack"]
+__all__ = ["Adjoint", "Combination", "Composed", "Scaled", "Stacked", "Sum", "stack"]
 
 
 def _common_like(owner: str, parts: Sequence[LinearOperator]) -> Array | None:
@@ -41,7 +41,7 @@ def _widest(parts: Sequence[LinearOperator]) -> int | None:
     return None if None in halos else max(h for h in halos if h is not None)
 
 
-class _Combination(LinearOperator):
+class Combination(LinearOperator):
     """What the combinations share: the place, the batch and the validation of their parts."""
 
     @property
@@ -80,7 +80,7 @@ class _Combination(LinearOperator):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Adjoint(_Combination):
+class Adjoint(Combination):
     """The transpose of an operator, boundary included."""
 
     operator: LinearOperator
@@ -114,7 +114,7 @@ class Adjoint(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Composed(_Combination):
+class Composed(Combination):
     """``A @ B``: B first, then A."""
 
     left: LinearOperator
@@ -154,7 +154,7 @@ class Composed(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Sum(_Combination):
+class Sum(Combination):
     """``A + B``."""
 
     left: LinearOperator
@@ -193,7 +193,7 @@ class Sum(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Scaled(_Combination):
+class Scaled(Combination):
     """``factor * A`` with a real factor."""
 
     factor: float
@@ -227,7 +227,7 @@ class Scaled(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Stacked(_Combination):
+class Stacked(Combination):
     """Operators applied to one image, their outputs one after the other on the channel axis."""
 
     operators: tuple[LinearOperator, ...]
@@ -308,52 +308,3 @@ def stack(operators: Sequence[LinearOperator]) -> Stacked:
     ((6, 4, 5), 0.5)
     """
     return Stacked(tuple(operators))
-
-
-@final
-@dataclass(frozen=True, eq=False, repr=False)
-class Identity(LinearOperator):
-    """The operator that changes nothing. It has no array, so it takes images of any namespace.
-
-    Parameters
-    ----------
-    shape : (int, int, int)
-        (C, H, W) of the image.
-    """
-
-    shape: Shape
-
-    def __post_init__(self) -> None:
-        freeze(self, shape=whole_numbers("Identity", "shape", self.shape))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"Identity: expected shape (C, H, W) of positive sizes, got {self.shape}")
-
-    @property
-    def in_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def halo(self) -> int:
-        return 0
-
-    @property
-    def H(self) -> LinearOperator:
-        return self
-
-    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        return self._with(shape=(self.shape[0], span_length(rows), span_length(cols)))
-
-    def _forward(self, x: Array) -> Array:
-        return x + 0.0
-
-    def _adjoint(self, y: Array) -> Array:
-        return y + 0.0
-
-    def _psf_at(self, row: int, col: int) -> Array:
-        import numpy as np
-
-        return np.ones((1, 1))

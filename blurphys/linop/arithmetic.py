@@ -10,6 +10,7 @@ from array_api_compat import is_array_api_obj
 
 from ..files.stored import is_stored
 from ..types import Array
+from .extensions import extensions
 
 if TYPE_CHECKING:
     from .algebra import Composed, Scaled, Sum
@@ -88,10 +89,8 @@ class Arithmetic:
     @final
     def __matmul__(self, other: Any) -> Any:
         """``A @ B``, first B, then A; ``A @ x`` is ``A(x)``."""
-        from .algebra import Composed
-
         if _is_operator(other):
-            return Composed(cast("LinearOperator", self), other)
+            return extensions.compose(cast("LinearOperator", self), other)
         if is_stored(other) or (is_array_api_obj(other) and other.ndim):
             return cast("LinearOperator", self).forward(other)
         if _knows(other, "__rmatmul__"):
@@ -113,10 +112,8 @@ class Arithmetic:
     @final
     def __add__(self, other: Any) -> LinearOperator:
         """``A + B``; also ``A + 0``, so that ``sum([A, B, C])`` works."""
-        from .algebra import Sum
-
         if _is_operator(other):
-            return Sum(cast("LinearOperator", self), other)
+            return extensions.add(cast("LinearOperator", self), other)
         if _is_zero(other):
             return cast("LinearOperator", self)
         if _knows(other, "__radd__"):
@@ -134,10 +131,8 @@ class Arithmetic:
     @final
     def __sub__(self, other: Any) -> LinearOperator:
         """``A - B``; also ``A - 0``."""
-        from .algebra import Scaled, Sum
-
         if _is_operator(other):
-            return Sum(cast("LinearOperator", self), Scaled(-1.0, other))
+            return extensions.add(cast("LinearOperator", self), extensions.scale(-1.0, other))
         if _is_zero(other):
             return cast("LinearOperator", self)
         if _knows(other, "__rsub__"):
@@ -153,21 +148,17 @@ class Arithmetic:
     @final
     def __mul__(self, factor: float) -> Scaled:
         """``A * 2.0`` and ``2.0 * A``, for a real number."""
-        from .algebra import Scaled
-
         if _is_operator(factor):
             raise _refused("A * b", "a number for b", factor, "write A @ B for the product of operators, as in A.H @ A")
         if _knows(factor, "__rmul__"):
             return NotImplemented
-        return Scaled(_number("A * b", factor), cast("LinearOperator", self))
+        return extensions.scale(_number("A * b", factor), cast("LinearOperator", self))
 
     __rmul__ = __mul__
 
     @final
     def __truediv__(self, divisor: float) -> Scaled:
         """``A / 2.0``, for a real number."""
-        from .algebra import Scaled
-
         if _is_operator(divisor):
             raise _refused(
                 "A / b",
@@ -178,7 +169,7 @@ class Arithmetic:
         number = _number("A / b", divisor)
         if number == 0 or not isfinite(1.0 / number):
             raise ZeroDivisionError(f"A / b: expected a number other than zero for b, got {divisor!r}")
-        return Scaled(1.0 / number, cast("LinearOperator", self))
+        return extensions.scale(1.0 / number, cast("LinearOperator", self))
 
     @final
     def __rtruediv__(self, other: Any) -> NoReturn:
@@ -190,9 +181,7 @@ class Arithmetic:
 
     @final
     def __neg__(self) -> Scaled:
-        from .algebra import Scaled
-
-        return Scaled(-1.0, cast("LinearOperator", self))
+        return extensions.scale(-1.0, cast("LinearOperator", self))
 
     @final
     def __pos__(self) -> LinearOperator:

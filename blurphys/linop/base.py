@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from math import prod
-from typing import Any, ClassVar, Self, final
+from typing import Any, Self, final
 
 from array_api_compat import device
 
 from ..autocast import full_precision, without_autocast
-from ..files.stored import Span, is_stored, take
-from ..frozen import freeze
-from ..inputs import describe, detached, require_float, require_image, require_same_kind, tracing, whole_numbers
+from ..inputs import describe, require_image, tracing, whole_numbers
 from ..types import Array, Shape
 from .arithmetic import Arithmetic
 from .derived import Derived
+from .extensions import extensions
+from .windowed import Windowed
 
-__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
+__all__ = ["LinearOperator"]
 
 
-class LinearOperator(Arithmetic, Derived, ABC):
+class LinearOperator(Arithmetic, Derived, Windowed, ABC):
     """A linear map between images with its exact adjoint.
 
     Images are arrays of shape (..., C, H, W). An operator lives where its arrays live (namespace, device, dtype) and
@@ -92,9 +90,6 @@ class LinearOperator(Arithmetic, Derived, ABC):
     >>> A.H @ A, A.to("float32").dtype, bp.tiled(A, 8).halo
     (Composed((3, 20, 30) -> (3, 20, 30), numpy float64 on cpu), dtype('float32'), 1)
     """
-
-    _maps: ClassVar[str | None] = None
-    """Name of the field that holds the maps (..., H, W), for windows of the frame; None if the leaf has none."""
 
     @property
     @abstractmethod
@@ -172,8 +167,8 @@ class LinearOperator(Arithmetic, Derived, ABC):
         """
         x = full_precision(x, self.like)
         self._check(x, "forward", self.in_shape)
-        with without_autocast(x):
-            return self._run(self._forward, x, "forward")
+        with without_autocast(x), extensions.memory_advice(self, x, "forward"):
+            return self._forward(x)
 
     @final
     def adjoint(self, y: Array) -> Array:
@@ -195,66 +190,20 @@ class LinearOperator(Arithmetic, Derived, ABC):
         """
         y = full_precision(y, self.like)
         self._check(y, "adjoint", self.out_shape)
-        with without_autocast(y):
-            return self._run(self._adjoint, y, "adjoint")
+        with without_autocast(y), extensions.memory_advice(self, y, "adjoint"):
+            return self._adjoint(y)
 
     @final
     def __call__(self, x: Array) -> Array:
         return self.forward(x)
 
-    def _run(self, apply: Callable[[Array], Array], x: Array, method: str) -> Array:
-        """Call `apply(x)`; say what helps where the maps lie on disk or the memory does not suffice."""
-        if tracing():
-            return apply(x)
-        if self._on_disk:
-            raise TypeError(
-                f"{type(self).__name__}.{method}: expected maps in memory, got an HDF5 dataset; bp.tiled(A) reads them "
-                f"window by window"
-            )
-        try:
-            return apply(x)
-        except (MemoryError, RuntimeError) as error:
-            from .memory import advice
-
-            sentence = advice(self, x, method, error)
-            if sentence is None:
-                raise
-            raise MemoryError(sentence) from error
-
-    @property
-    def _on_disk(self) -> bool:
-        """Whether the maps are an HDF5 dataset, so that only a window of the operator can be applied."""
-        return self._maps is not None and is_stored(getattr(self, self._maps))
-
-    def _map_numbers(self) -> float:
-        """Numbers that the maps hold for each pixel of the frame."""
-        if self._maps is None:
-            return 0
-        return prod(getattr(self, self._maps).shape) / prod(self.in_shape[-2:])
-
-    @final
-    def _window(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        """Return the same operator on a window of the frame: right where the window's own edges are out of sight.
-
-        `done` remembers what has been cut already, so that the maps of ``A.H @ A`` are read once.
-        """
-        if id(self) not in done:
-            done[id(self)] = self._cut(rows, cols, done)
-        return done[id(self)]
-
-    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        if self._maps is None:
-            raise NotImplementedError(f"{type(self).__name__} cannot be cut to a window")
-        return self._with(**{self._maps: take(getattr(self, self._maps), rows, cols)})
-
-    def _with(self, **changes: Any) -> Self:
-        """Copy with other fields, without the checks of the constructor."""
-        new = object.__new__(type(self))
-        freeze(new, **(vars(self) | changes))
-        return new
-
     def _check(self, x: Array, method: str, shape: Shape) -> None:
-        require_image(f"{type(self).__name__}.{method}", x, self.like, shape, self.batch_shape)
+        owner = f"{type(self).__name__}.{method}"
+        require_image(owner, x, self.like, shape, self.batch_shape)
+        if not tracing() and self._on_disk:
+            raise TypeError(
+                f"{owner}: expected maps in memory, got an HDF5 dataset; bp.tiled(A) reads them window by window"
+            )
 
     def __repr__(self) -> str:
         batch = f", batch {self.batch_shape}" if self.batch_shape else ""
@@ -264,9 +213,7 @@ class LinearOperator(Arithmetic, Derived, ABC):
     @property
     def H(self) -> LinearOperator:
         """The adjoint operator; ``A.H.H is A`` unless A is an adjoint itself, then a twin of A."""
-        from .algebra import Adjoint
-
-        return Adjoint(self)
+        return extensions.adjoint(self)
 
     @final
     def psf_at(self, row: int, col: int) -> Array:

@@ -13,12 +13,12 @@ from ..optics.bank import PSFBank
 from ..types import Array
 from .base import LinearOperator
 
-__all__ = ["converted"]
+__all__ = ["convert"]
 
 _DTYPES = ("float32", "float64")
 
 
-def converted(A: LinearOperator, where: tuple[Any, ...], dtype: Any, place: Any) -> LinearOperator:
+def convert(A: LinearOperator, where: tuple[Any, ...], dtype: Any, place: Any) -> LinearOperator:
     """Return `A` with its arrays in another dtype or on another device; see `LinearOperator.to`."""
     owner = f"{type(A).__name__}.to"
     for value in where:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..boundary import extension_limit
-from ..operators.observed import Window
 from .algebra import Composed, Scaled, Stacked, Sum
 from .base import LinearOperator
+from .elementary import Window
 from .tiling import Tiled
 from .windows import check_operator, leaves
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Self, cast, final
 
+from .extensions import extensions
+
 if TYPE_CHECKING:
     from .base import LinearOperator
 
@@ -58,9 +60,7 @@ class Derived:
         >>> bool(np.allclose(part(x[:, 20:50, -40:])[:, 5:-5, 5:], A(x)[:, 25:45, 45:], rtol=0, atol=1e-14))
         True
         """
-        from .cropping import crop
-
-        return crop(cast("LinearOperator", self), rows, cols)
+        return extensions.crop(cast("LinearOperator", self), rows, cols)
 
     @final
     def replace(self, **changes: Any) -> Self:
@@ -106,27 +106,19 @@ class Derived:
         >>> A.dtype, A.to("float32").dtype
         (dtype('float64'), dtype('float32'))
         """
-        from .conversion import converted
-
-        return cast(Self, converted(cast("LinearOperator", self), where, dtype, device))
+        return cast(Self, extensions.convert(cast("LinearOperator", self), where, dtype, device))
 
     @final
     def as_scipy(self) -> Any:
         """Return a `scipy.sparse.linalg.LinearOperator` on flattened images; see `blurphys.adapters`."""
-        from ..adapters import as_scipy
-
-        return as_scipy(cast("LinearOperator", self))
+        return extensions.as_scipy(cast("LinearOperator", self))
 
     @final
     def as_pylops(self) -> Any:
         """Return a `pylops.LinearOperator` on flattened images; needs PyLops."""
-        from ..adapters import as_pylops
-
-        return as_pylops(cast("LinearOperator", self))
+        return extensions.as_pylops(cast("LinearOperator", self))
 
     @final
     def as_deepinv(self) -> Any:
         """Return a `deepinv.physics.LinearPhysics` on (B, C, H, W) tensors; needs deepinv and a torch operator."""
-        from ..adapters import as_deepinv
-
-        return as_deepinv(cast("LinearOperator", self))
+        return extensions.as_deepinv(cast("LinearOperator", self))

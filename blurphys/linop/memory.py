@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import prod
 from pathlib import Path
 
 from array_api_compat import is_torch_array
 
 from ..files.stored import stand_in
+from ..inputs import tracing
 from ..types import Array
 from .base import LinearOperator
+from .windows import itemsize, smallest_memory
 
-__all__ = ["advice", "available"]
+__all__ = ["available", "memory_advice"]
 
 _TEXTS = ("can't allocate memory", "out of memory", "not enough memory")
 
@@ -40,25 +44,36 @@ def available(x: Array) -> int | None:
         return None
 
 
-def advice(A: LinearOperator, x: Array, method: str, error: Exception) -> str | None:
-    """Return the sentence that helps if `error` is a shortage of memory and tiles would fit, else None.
+def memory_advice(A: LinearOperator, x: Array, method: str) -> AbstractContextManager[None]:
+    """Turn a shortage of memory while `A` is applied into a MemoryError that says which tiles would fit.
+
+    Other errors pass unchanged; so does a shortage where no tile would fit, or the operator cannot be cut into tiles.
 
     Parameters
     ----------
     A : LinearOperator
-        What was applied.
+        What is applied.
     x : array
         To what.
     method : str
         "forward" or "adjoint".
-    error : Exception
-        What was raised.
     """
-    from .windows import itemsize, smallest_memory
+    return nullcontext() if tracing() else _advising(A, x, method)
 
-    if not _is_shortage(error):
-        return None
-    x = stand_in(x)
+
+@contextmanager
+def _advising(A: LinearOperator, x: Array, method: str) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        sentence = _advice(A, stand_in(x), method) if _is_shortage(error) else None
+        if sentence is None:
+            raise
+        raise MemoryError(sentence) from error
+
+
+def _advice(A: LinearOperator, x: Array, method: str) -> str | None:
+    """Say which `max_memory` would do for `tiled`; None where none would."""
     lead = tuple(x.shape[:-3])
     try:
         least = smallest_memory(A, itemsize(x), lead)
@@ -69,9 +84,10 @@ def advice(A: LinearOperator, x: Array, method: str, error: Exception) -> str | 
     free = available(x)
     if free is not None and least > free:
         return None
+    # Half of what is free beside the result; in two digits, rounded up where rounding down would not suffice.
     size = least if free is None else max(least, (free - result) / 2)
-    known = "" if free is None else f" with {free:.2g} bytes available"
     advised = next(f for f in (float(f"{size:.1e}"), float(f"{1.05 * size:.1e}")) if f >= least)
+    known = "" if free is None else f" with {free:.2g} bytes available"
     return (
         f"{type(A).__name__}.{method}: expected memory for an image of {tuple(x.shape)} in one piece, got none{known}; "
         f"bp.tiled(A, max_memory={advised:.2g}) works in tiles that fit, and its {method}_into can write the "

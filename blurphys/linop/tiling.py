@@ -20,10 +20,12 @@ from array_api_compat import array_namespace, device, is_numpy_array, is_torch_a
 from ..autocast import full_precision, without_autocast
 from ..files.stored import Span, is_stored, overlap, release, settle, stand_in, take
 from ..frozen import freeze, symbolic, transformed
+from ..inputs import require_same_kind, whole_numbers
 from ..progress import watch
 from ..types import Array, Shape
-from .algebra import _Combination
-from .base import LinearOperator, require_same_kind, whole_numbers
+from .algebra import Combination
+from .base import LinearOperator
+from .memory import memory_advice
 from .windows import Plan, check_operator, chunk_sides, edge_rule, itemsize, leaves, margin_of, window_span
 
 __all__ = ["Tiled", "tiled"]
@@ -39,7 +41,7 @@ def _recording(x: Array) -> bool:
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Tiled(_Combination):
+class Tiled(Combination):
     """An operator that works tile by tile; see `tiled`, which makes it.
 
     Parameters
@@ -173,8 +175,8 @@ class Tiled(_Combination):
         self._check(x, method, self.out_shape if adjoint else self.in_shape)
         self._check_sink(f"Tiled.{method}", x, out, self.in_shape if adjoint else self.out_shape)
         quiet = sys.modules["torch"].no_grad() if is_torch_array(x) else nullcontext()
-        with quiet, without_autocast(x):
-            self._run(lambda x: self._sweep(x, out, adjoint=adjoint), x, method.removesuffix("_into"))
+        with quiet, without_autocast(x), memory_advice(self, x, method.removesuffix("_into")):
+            self._sweep(x, out, adjoint=adjoint)
         settle(out)
         return out
 

@@ -18,7 +18,7 @@ from array_api_compat import array_namespace
 
 from ..files.stored import Span, is_stored
 from ..types import Array, Shape
-from .algebra import _Combination
+from .algebra import Combination
 from .base import LinearOperator
 
 __all__ = [
@@ -43,7 +43,7 @@ WORK = 8
 
 def leaves(A: LinearOperator) -> dict[int, LinearOperator]:
     """The operators without parts under `A`, each once."""
-    if not isinstance(A, _Combination):
+    if not isinstance(A, Combination):
         return {id(A): A}
     return {key: leaf for part in A.parts for key, leaf in leaves(part).items()}
 
@@ -53,7 +53,7 @@ def check_operator(A: LinearOperator, owner: str = "tiled") -> None:
     if not isinstance(A, LinearOperator):
         raise TypeError(f"{owner}: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
     for leaf in leaves(A).values():
-        if leaf._maps is None and type(leaf)._cut is LinearOperator._cut:
+        if not leaf._has_windows:
             raise TypeError(
                 f"{owner}: expected an operator of blurphys or a combination of them, got {type(leaf).__name__}, which "
                 f"does not say what it does on a window of the frame"

@@ -16,9 +16,9 @@ from ..inputs import detached, tracing
 from ..linop.base import LinearOperator
 from ..maps import check_maps, interpolation_index
 from ..optics.bank import PSFBank
+from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
 from .mixing import check_channels
-from .psf_stack import _check_unit_sum, _reach
 
 __all__ = ["DefocusBlur", "DualPixel"]
 
@@ -73,7 +73,7 @@ class _Defocus(LinearOperator):
         psfs = self.bank.stacked(self._views, self.like)
         if psfs.shape[-3] not in (1, self.channels):
             raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
-        check_extension(self.in_shape, *_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
+        check_extension(self.in_shape, *kernel_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         freeze(self, _design=psfs if self.bank.fixed else None)
 
     def _map_numbers(self) -> float:
@@ -128,7 +128,7 @@ class _Defocus(LinearOperator):
 
     def validate(self) -> Self:
         """Check that every PSF of the bank is finite, non-negative and sums to one."""
-        _check_unit_sum(type(self).__name__, self._psfs)
+        check_unit_sum(type(self).__name__, self._psfs)
         return self
 
 

@@ -17,10 +17,10 @@ from ..inputs import require_float, require_same_kind, whole_numbers
 from ..linop.base import LinearOperator
 from ..maps import interpolation_index
 from ..optics.bank import PSFBank
+from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
 from .defocus import _check_defocus_map
 from .mixing import check_channels
-from .psf_stack import _check_unit_sum, _reach
 
 __all__ = ["FieldDefocus"]
 
@@ -146,7 +146,7 @@ class FieldDefocus(LinearOperator):
         psfs = self._psfs
         if psfs.shape[-3] not in (1, self.channels):
             raise ValueError(f"{owner}: expected banks for {self.channels} colours, got one for {psfs.shape[-3]}")
-        check_extension(self.in_shape, *_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
+        check_extension(self.in_shape, *kernel_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         counts = (1, 1) if self._uniform else (len(self.banks), len(self.banks[0]))
         freeze(self, _axes=plainly(lambda: self._placed(counts)))
 
@@ -319,7 +319,7 @@ class FieldDefocus(LinearOperator):
 
     def validate(self) -> Self:
         """Check that every PSF of every bank is finite, non-negative and sums to one."""
-        _check_unit_sum("FieldDefocus", self._psfs)
+        check_unit_sum("FieldDefocus", self._psfs)
         return self
 
 

@@ -17,9 +17,9 @@ from ..frozen import freeze, plainly, transformed, writes
 from ..inputs import detached, require_float, tracing
 from ..linop.base import LinearOperator
 from ..optics.bank import PSFBank
+from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
 from .mixing import check_channels
-from .psf_stack import _check_unit_sum, _reach
 
 __all__ = ["LayeredDefocus"]
 
@@ -138,7 +138,7 @@ class LayeredDefocus(LinearOperator):
         if self.bank.fixed:
             freeze(self, _design=plainly(lambda: tuple(_trimmed(psf) for psf in self._interpolated())))
         for psf in self._psfs:
-            before, after = _reach((psf.shape[-2], psf.shape[-1]))
+            before, after = kernel_reach((psf.shape[-2], psf.shape[-1]))
             check_extension(self.in_shape, before, after, self.boundary, owner)
         freeze(self, _found=self._find())
 
@@ -307,7 +307,7 @@ class LayeredDefocus(LinearOperator):
 
     def validate(self) -> Self:
         """Check that every PSF of the bank is finite, non-negative and sums to one."""
-        _check_unit_sum("LayeredDefocus", self._bank)
+        check_unit_sum("LayeredDefocus", self._bank)
         return self
 
 

@@ -6,7 +6,7 @@ from numbers import Integral
 
 from array_api_compat import array_namespace, device
 
-from ..linop.base import require_same_kind
+from ..inputs import require_same_kind
 from ..types import Array
 
 __all__ = ["check_channels", "check_mix", "flat_colours", "mixed_psf", "padded_psf", "symmetric_psf"]

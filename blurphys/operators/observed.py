@@ -8,84 +8,19 @@ the operator from that scene to the image. Solvers then estimate the strip aroun
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, final
 
 from array_api_compat import array_namespace
 
 from ..boundary import extend
 from ..files.stored import Span
-from ..frozen import freeze
-from ..linop.algebra import Adjoint, Composed, _Combination
-from ..linop.base import LinearOperator, require_float, whole_numbers
+from ..inputs import require_float
+from ..linop.algebra import Adjoint, Combination, Composed
+from ..linop.base import LinearOperator
+from ..linop.elementary import Window, margin_pair
 from ..linop.windows import known_halo, leaves
-from ..types import Array, Shape
+from ..types import Array
 
-__all__ = ["Window", "extended", "unknown_boundary"]
-
-
-@final
-@dataclass(frozen=True, eq=False, repr=False)
-class Window(LinearOperator):
-    """What is observed of a larger scene: the scene without a margin on all sides. It has no array, like `Identity`.
-
-    Parameters
-    ----------
-    shape : (int, int, int)
-        (C, H, W) of what is observed.
-    margin : int or (int, int)
-        Rows above and below, columns left and right that the scene has in addition, px.
-
-    Raises
-    ------
-    ValueError
-        A size that is not positive, a margin that is negative or not whole.
-
-    Notes
-    -----
-    forward crops, adjoint surrounds with zeros. ``Window(...) @ A`` observes a blur A of the larger scene, any form.
-
-    Examples
-    --------
-    >>> import numpy as np, blurphys as bp
-    >>> W = Window((1, 2, 3), margin=1)
-    >>> W.in_shape, W.H(np.ones((1, 2, 3)))[0].sum(axis=1).tolist()
-    ((1, 4, 5), [0.0, 3.0, 3.0, 0.0])
-    """
-
-    shape: Shape
-    margin: int | tuple[int, int] = 0
-
-    def __post_init__(self) -> None:
-        freeze(self, shape=whole_numbers("Window", "shape", self.shape), margin=_pair("Window", self.margin))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"Window: expected shape (C, H, W) of positive sizes, got {self.shape}")
-
-    @property
-    def _sides(self) -> tuple[int, int]:
-        return _pair("Window", self.margin)
-
-    @property
-    def in_shape(self) -> Shape:
-        (channels, height, width), (rows, cols) = self.shape, self._sides
-        return (channels, height + 2 * rows, width + 2 * cols)
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def halo(self) -> int:
-        """0: a pixel of the window is a pixel of the scene."""
-        return 0
-
-    def _forward(self, x: Array) -> Array:
-        (_, height, width), (rows, cols) = self.shape, self._sides
-        return x[..., rows : rows + height, cols : cols + width] + 0.0  # a copy
-
-    def _adjoint(self, y: Array) -> Array:
-        sides = self._sides
-        return extend(y, sides, sides, "zero") if any(sides) else y + 0.0
+__all__ = ["extended", "unknown_boundary"]
 
 
 def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = None) -> Composed:
@@ -142,7 +77,7 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
     if not isinstance(A, LinearOperator):
         raise TypeError(f"{owner}: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
     for leaf in leaves(A).values():
-        if leaf._maps is None and type(leaf)._cut is LinearOperator._cut:
+        if not leaf._has_windows:
             raise TypeError(
                 f"{owner}: expected an operator of blurphys that can be moved to a larger frame, or a combination of "
                 f"them, got {type(leaf).__name__}; build it for the larger scene and take bp.Window(shape, margin) @ A"
@@ -152,7 +87,7 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
     height, width = A.out_shape[-2:]
     if tuple(A.in_shape[-2:]) != (height, width):
         raise ValueError(f"{owner}: expected an operator that keeps H, W, got {A.in_shape} -> {A.out_shape}")
-    rows, cols = _pair(owner, halo if margin is None else margin)
+    rows, cols = margin_pair(owner, halo if margin is None else margin)
     if min(rows, cols) < halo:
         raise ValueError(
             f"{owner}: expected a margin of at least the halo, {halo} px, got ({rows}, {cols}): a pixel at the edge "
@@ -195,7 +130,7 @@ def extended(y: Array, margin: int | tuple[int, int], *, channels: int | None = 
     require_float("extended", "y", y)
     if y.ndim < 3:
         raise ValueError(f"extended: expected y of shape (..., D, H, W), got {tuple(y.shape)}")
-    sides = _pair("extended", margin)
+    sides = margin_pair("extended", margin)
     views = y.shape[-3]
     if channels is not None and channels != views:
         if channels < 1 or views % channels:
@@ -204,15 +139,6 @@ def extended(y: Array, margin: int | tuple[int, int], *, channels: int | None = 
         shape = (*y.shape[:-3], views // channels, channels, *y.shape[-2:])
         y = xp.mean(xp.reshape(y, shape), axis=-4)
     return extend(y, sides, sides, "replicate") if any(sides) else y + 0.0
-
-
-def _pair(owner: str, margin: Any) -> tuple[int, int]:
-    """Return a margin as (rows, columns)."""
-    values = tuple(margin) if isinstance(margin, (tuple, list)) else (margin, margin)
-    pair = whole_numbers(owner, "margin", values)
-    if len(pair) != 2 or min(pair) < 0:
-        raise ValueError(f"{owner}: expected a margin >= 0 px, or (rows, columns) of them, got {margin!r}")
-    return pair[0], pair[1]
 
 
 def _replicated(size: int, margin: int) -> Span:
@@ -229,7 +155,7 @@ def _without_rule(A: LinearOperator, done: dict[int, LinearOperator]) -> LinearO
         return _without_rule(value, done) if isinstance(value, LinearOperator) else value
 
     if id(A) not in done:
-        if isinstance(A, _Combination):
+        if isinstance(A, Combination):
             fields = dataclasses.fields(A)  # type: ignore[arg-type]
             done[id(A)] = A._with(**{f.name: changed(getattr(A, f.name)) for f in fields})
         else:
@@ -241,7 +167,7 @@ def _check_form(owner: str, A: LinearOperator, *, transposed: bool) -> None:
     """Raise ValueError where maps belong to pixels of the scene rather than of the image."""
     if isinstance(A, Adjoint):
         transposed = not transposed
-    if isinstance(A, _Combination):
+    if isinstance(A, Combination):
         for part in A.parts:
             _check_form(owner, part, transposed=transposed)
         return

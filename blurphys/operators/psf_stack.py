@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal, Self, final
 
@@ -11,77 +10,16 @@ from array_api_compat import array_namespace
 from ..boundary import check_boundary, check_extension, extend, fold
 from ..engines.convolve import zeros_for
 from ..engines.registry import kernel
-from ..files.stored import Span, is_stored, row_blocks, span_length, stand_in, take
+from ..files.stored import Span, is_stored, span_length, stand_in, take
 from ..frozen import freeze
-from ..inputs import detached, require_float, require_same_kind, tracing, whole_numbers
+from ..inputs import require_float, require_same_kind, whole_numbers
 from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
-from ..notes import NoteWarning
+from ..optics.psf_checks import check_psfs, check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
 from .mixing import check_channels, flat_colours
 
-__all__ = ["Convolution", "PSFStack", "PSFWarning", "PixelPSF"]
-
-
-def _reach(support: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Pixels a kernel of this support needs (above, left) and (below, right) of the image; the centre is size // 2."""
-    h, w = support
-    return (h - 1 - h // 2, w - 1 - w // 2), (h // 2, w // 2)
-
-
-class PSFWarning(NoteWarning):
-    """PSFs that make an image much brighter or darker."""
-
-
-COUNTS = 1000.0
-"""A sum that no PSF of a plausible size has whose peak is one: these are counts of a camera."""
-
-
-SIGNED = 0.05
-"""Share of negative values from which on PSFs are meant to have both signs."""
-
-
-def check_psfs(owner: str, name: str, psfs: Array) -> None:
-    """Raise ValueError for PSFs (..., h, w) with NaN or inf or in counts; warn of those far from unit sum.
-
-    PSFs that are negative in part (eigenvectors of a set of PSFs, derivatives) have any sum; a few values below zero
-    are the noise of a recording. Those that torch learns have any value.
-    """
-    if tracing() or getattr(psfs, "requires_grad", False):
-        return
-    values = detached(psfs)
-    xp = array_namespace(values)
-    if not bool(xp.all(xp.isfinite(values))):
-        raise ValueError(f"{owner}: expected finite PSFs, got NaN or inf in {name}")
-    total = xp.sum(values, axis=(-2, -1))
-    largest = float(xp.max(total))
-    if largest == 0.0 or 0.5 <= largest <= 2.0:  # none at all is no slip of scale
-        return
-    below = float(xp.sum(xp.where(values < 0, -values, xp.zeros_like(values))))
-    if below > SIGNED * float(xp.sum(xp.abs(values))):
-        return
-    sentence = (
-        f"{owner}: expected {name} near unit sum, got a sum of {largest:.6g}: a white image would become "
-        f"{largest:.6g}; bp.psf.normalize(...) divides by it, a scale of the whole is 2 * A"
-    )
-    if largest > COUNTS:
-        raise ValueError(sentence)
-    warnings.warn(sentence, PSFWarning, stacklevel=4)
-
-
-def _check_unit_sum(owner: str, psfs: Array) -> None:
-    low, high = float("inf"), -float("inf")
-    for _, block in row_blocks(detached(psfs), axis=0):
-        xp = array_namespace(block)
-        total = xp.sum(block, axis=(-2, -1))
-        if not bool(xp.all(xp.isfinite(block))) or bool(xp.any(block < 0)):
-            raise ValueError(f"{owner}: expected finite, non-negative PSFs, got values that are not")
-        low, high = min(low, float(xp.min(total))), max(high, float(xp.max(total)))
-        tolerance = float(xp.finfo(block.dtype).eps) ** 0.5
-    if max(high - 1.0, 1.0 - low) > tolerance:
-        raise ValueError(
-            f"{owner}: expected PSFs that sum to one, got sums from {low:.6g} to {high:.6g}; divide each by its sum"
-        )
+__all__ = ["Convolution", "PSFStack", "PixelPSF"]
 
 
 @final
@@ -147,7 +85,7 @@ class PSFStack(LinearOperator):
                 f"PSFStack: expected psfs of shape ({levels}, h, w) or ({levels}, {self.channels}, h, w) for L = "
                 f"{levels} weights {tuple(self.weights.shape)}, got {shape}"
             )
-        check_extension(self.in_shape, *_reach((shape[-2], shape[-1])), self.boundary, "PSFStack")
+        check_extension(self.in_shape, *kernel_reach((shape[-2], shape[-1])), self.boundary, "PSFStack")
         check_psfs("PSFStack", "psfs", self.psfs)
 
     @property
@@ -189,7 +127,7 @@ class PSFStack(LinearOperator):
     def validate(self) -> Self:
         """Check that the weights lie on the simplex and every PSF is finite, non-negative and sums to one."""
         check_simplex("PSFStack", "weights", self.weights)
-        _check_unit_sum("PSFStack", self.psfs)
+        check_unit_sum("PSFStack", self.psfs)
         return self
 
 
@@ -231,7 +169,7 @@ class PixelPSF(LinearOperator):
         check_channels("PixelPSF", self.channels)
         if self.psfs.ndim != 4 or 0 in tuple(self.psfs.shape):
             raise ValueError(f"PixelPSF: expected psfs of shape (H, W, h, w), got {tuple(self.psfs.shape)}")
-        check_extension(self.in_shape, *_reach(self._support), self.boundary, "PixelPSF")
+        check_extension(self.in_shape, *kernel_reach(self._support), self.boundary, "PixelPSF")
         if not is_stored(self.psfs):  # on disk it may be larger than memory; `validate` reads it through
             check_psfs("PixelPSF", "psfs", self.psfs)
 
@@ -260,7 +198,7 @@ class PixelPSF(LinearOperator):
 
     def _forward(self, x: Array) -> Array:
         (h, w), (rows, cols) = self._support, x.shape[-2:]
-        plane = extend(x, *_reach(self._support), self.boundary)
+        plane = extend(x, *kernel_reach(self._support), self.boundary)
         y = array_namespace(x).zeros_like(x)
         for i in range(h):
             for j in range(w):
@@ -276,14 +214,14 @@ class PixelPSF(LinearOperator):
             for j in range(w):
                 a, b = h - 1 - i, w - 1 - j
                 plane[..., a : a + rows, b : b + cols] += self.psfs[:, :, i, j] * y
-        return fold(plane, *_reach(self._support), self.boundary)
+        return fold(plane, *kernel_reach(self._support), self.boundary)
 
     def _psf_at(self, row: int, col: int) -> Array:
         return self.psfs[row, col, :, :]
 
     def validate(self) -> Self:
         """Check that every PSF is finite, non-negative and sums to one."""
-        _check_unit_sum("PixelPSF", self.psfs)
+        check_unit_sum("PixelPSF", self.psfs)
         return self
 
 
@@ -333,7 +271,7 @@ class Convolution(LinearOperator):
         got = tuple(self.psf.shape)
         if 0 in got or not (len(got) == 2 or (len(got) == 3 and got[0] == self.shape[0])):
             raise ValueError(f"Convolution: expected a PSF of shape (h, w) or ({self.shape[0]}, h, w), got {got}")
-        check_extension(self.shape, *_reach((got[-2], got[-1])), self.boundary, "Convolution")
+        check_extension(self.shape, *kernel_reach((got[-2], got[-1])), self.boundary, "Convolution")
         check_psfs("Convolution", "the PSF", self.psf)
 
     @property
@@ -370,5 +308,5 @@ class Convolution(LinearOperator):
 
     def validate(self) -> Self:
         """Check that the PSF is finite, non-negative and sums to one."""
-        _check_unit_sum("Convolution", self.psf)
+        check_unit_sum("Convolution", self.psf)
         return self

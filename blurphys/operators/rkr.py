@@ -11,7 +11,8 @@ from ..boundary import check_boundary, check_extension
 from ..engines.convolve import conv1d_adjoint
 from ..engines.registry import kernel
 from ..files.stored import stand_in
-from ..linop.base import LinearOperator, require_same_kind
+from ..inputs import require_same_kind
+from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..types import Array, BoundaryName, Shape
 from .mixing import check_channels, check_mix, flat_colours, mixed_psf, padded_psf

@@ -11,7 +11,8 @@ from ..boundary import check_boundary, check_extension
 from ..engines.registry import kernel
 from ..files.stored import stand_in
 from ..frozen import freeze
-from ..linop.base import LinearOperator, detached, require_same_kind, whole_numbers
+from ..inputs import detached, require_same_kind, whole_numbers
+from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..types import Array, BoundaryName, Shape
 from .mixing import check_channels, check_mix, flat_colours, symmetric_psf

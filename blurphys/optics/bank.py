@@ -9,9 +9,9 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
 from ..frozen import Memo
-from ..linop.base import require_float, require_same_kind
-from ..operators.psf_stack import check_psfs
+from ..inputs import require_float, require_same_kind
 from ..types import Array
+from .psf_checks import check_psfs
 from .pupil import Pupil
 
 __all__ = ["PSFBank"]

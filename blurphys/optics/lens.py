@@ -9,7 +9,7 @@ from typing import Literal, final
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from ..linop.base import require_float
+from ..inputs import require_float
 from ..types import Array
 
 __all__ = ["ThinLens"]

@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import device
 
 from blurphys import Convolution, LinearOperator, PSFStack, PSFWarning
-from blurphys.linop.base import detached, require_same_kind
+from blurphys.inputs import detached, require_same_kind
 
 from ..core.arrays import to_host
 from ..core.checks import check_count, check_image, check_number

@@ -1,0 +1,137 @@
+"""Operators without arrays: the identity, and the window of a larger scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from ..boundary import extend
+from ..files.stored import Span, span_length
+from ..frozen import freeze
+from ..inputs import whole_numbers
+from ..types import Array, Shape
+from .base import LinearOperator
+
+__all__ = ["Identity", "Window", "margin_pair"]
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Identity(LinearOperator):
+    """The operator that changes nothing. It has no array, so it takes images of any namespace.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        (C, H, W) of the image.
+    """
+
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        freeze(self, shape=whole_numbers("Identity", "shape", self.shape))
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"Identity: expected shape (C, H, W) of positive sizes, got {self.shape}")
+
+    @property
+    def in_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def halo(self) -> int:
+        return 0
+
+    @property
+    def H(self) -> LinearOperator:
+        return self
+
+    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
+        return self._with(shape=(self.shape[0], span_length(rows), span_length(cols)))
+
+    def _forward(self, x: Array) -> Array:
+        return x + 0.0
+
+    def _adjoint(self, y: Array) -> Array:
+        return y + 0.0
+
+    def _psf_at(self, row: int, col: int) -> Array:
+        return np.ones((1, 1))
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Window(LinearOperator):
+    """What is observed of a larger scene: the scene without a margin on all sides. It has no array, like `Identity`.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        (C, H, W) of what is observed.
+    margin : int or (int, int)
+        Rows above and below, columns left and right that the scene has in addition, px.
+
+    Raises
+    ------
+    ValueError
+        A size that is not positive, a margin that is negative or not whole.
+
+    Notes
+    -----
+    forward crops, adjoint surrounds with zeros. ``Window(...) @ A`` observes a blur A of the larger scene, any form.
+
+    Examples
+    --------
+    >>> import numpy as np, blurphys as bp
+    >>> W = Window((1, 2, 3), margin=1)
+    >>> W.in_shape, W.H(np.ones((1, 2, 3)))[0].sum(axis=1).tolist()
+    ((1, 4, 5), [0.0, 3.0, 3.0, 0.0])
+    """
+
+    shape: Shape
+    margin: int | tuple[int, int] = 0
+
+    def __post_init__(self) -> None:
+        freeze(self, shape=whole_numbers("Window", "shape", self.shape), margin=margin_pair("Window", self.margin))
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"Window: expected shape (C, H, W) of positive sizes, got {self.shape}")
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        return margin_pair("Window", self.margin)
+
+    @property
+    def in_shape(self) -> Shape:
+        (channels, height, width), (rows, cols) = self.shape, self._sides
+        return (channels, height + 2 * rows, width + 2 * cols)
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def halo(self) -> int:
+        """0: a pixel of the window is a pixel of the scene."""
+        return 0
+
+    def _forward(self, x: Array) -> Array:
+        (_, height, width), (rows, cols) = self.shape, self._sides
+        return x[..., rows : rows + height, cols : cols + width] + 0.0  # a copy
+
+    def _adjoint(self, y: Array) -> Array:
+        sides = self._sides
+        return extend(y, sides, sides, "zero") if any(sides) else y + 0.0
+
+
+def margin_pair(owner: str, margin: Any) -> tuple[int, int]:
+    """Return a margin as (rows, columns)."""
+    values = tuple(margin) if isinstance(margin, (tuple, list)) else (margin, margin)
+    pair = whole_numbers(owner, "margin", values)
+    if len(pair) != 2 or min(pair) < 0:
+        raise ValueError(f"{owner}: expected a margin >= 0 px, or (rows, columns) of them, got {margin!r}")
+    return pair[0], pair[1]
