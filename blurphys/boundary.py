@@ -22,6 +22,7 @@ from typing import get_args
 
 from array_api_compat import array_namespace, device
 
+from .inputs import require_choice
 from .types import Array, BoundaryName, Shape
 
 __all__ = ["BOUNDARIES", "check_boundary", "check_extension", "extend", "extension_limit", "fold"]
@@ -31,9 +32,7 @@ BOUNDARIES: tuple[str, ...] = get_args(BoundaryName)
 
 def check_boundary(boundary: str, owner: str) -> None:
     """Raise ValueError unless `boundary` is one of the five names."""
-    if boundary not in BOUNDARIES:
-        known = ", ".join(repr(name) for name in BOUNDARIES)
-        raise ValueError(f"{owner}: expected boundary to be one of {known}, got {boundary!r}")
+    require_choice(owner, "boundary", boundary, BOUNDARIES)
 
 
 def extension_limit(size: int, boundary: str) -> int | None:

@@ -1,8 +1,10 @@
-"""What may go into an operator: checks of arrays, each of which refuses with one sentence."""
+"""Checks of arguments: arrays, images, integers, numbers, choices. Errors say what was expected and what came."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from math import isfinite, nan
 from operator import index
 from typing import Any
 
@@ -11,7 +13,19 @@ from array_api_compat import array_namespace, device, is_numpy_array, is_torch_a
 from .files.stored import is_stored
 from .types import Array, Shape
 
-__all__ = ["describe", "detached", "require_float", "require_image", "require_same_kind", "tracing", "whole_numbers"]
+__all__ = [
+    "describe",
+    "detached",
+    "require_choice",
+    "require_float",
+    "require_image",
+    "require_image_shape",
+    "require_integer",
+    "require_integers",
+    "require_number",
+    "require_same_kind",
+    "tracing",
+]
 
 
 def describe(x: Array) -> str:
@@ -88,12 +102,66 @@ def _scale(dtype: str, to_float: str) -> str:
     return "" if top is None else f" {to_float} / {top}"
 
 
-def whole_numbers(owner: str, name: str, values: Any) -> tuple[int, ...]:
-    """Return `values` as a tuple of ints; raise ValueError where one is not a whole number or there is no sequence."""
+def require_integer(owner: str, name: str, value: Any, least: int = 1, *, odd: bool = False, unit: str = "") -> int:
+    """Return `value` as an int; raise ValueError unless it is an integer >= `least`, and an odd one with `odd`."""
+    try:
+        number = None if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (odd and number % 2 == 0):
+        kind = "an odd integer" if odd else "an integer"
+        raise ValueError(f"{owner}: expected {name} to be {kind} >= {least}{unit and ' ' + unit}, got {value!r}")
+    return number
+
+
+def require_integers(owner: str, name: str, values: Any) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints; raise ValueError unless it is a sequence of integers."""
     try:
         return tuple(index(n) for n in values)
     except TypeError:
-        raise ValueError(f"{owner}: expected {name} as a tuple of whole numbers, got {values!r}") from None
+        raise ValueError(f"{owner}: expected {name} to be a tuple of integers, got {values!r}") from None
+
+
+def require_image_shape(owner: str, shape: Any) -> tuple[int, int, int]:
+    """Return `shape` as (C, H, W); raise ValueError unless it is three positive integers."""
+    sizes = require_integers(owner, "shape", shape)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError(f"{owner}: expected shape (C, H, W) of positive sizes, got {sizes}")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def require_number(
+    owner: str,
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    unit: str = "",
+) -> float:
+    """Return `value` as a float; raise ValueError unless it is a finite number >= least, > above and <= most."""
+    try:
+        number = nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = nan
+    bounds = (
+        ("> {:g}", above, above is None or number > above),
+        (">= {:g}", least, least is None or number >= least),
+        ("<= {:g}", most, most is None or number <= most),
+    )
+    if not isfinite(number) or not all(kept for _, _, kept in bounds):
+        limits = " and ".join(text.format(limit) for text, limit, _ in bounds if limit is not None)
+        wanted = " ".join(part for part in ("a finite number", limits, unit) if part)
+        raise ValueError(f"{owner}: expected {name} to be {wanted}, got {value!r}")
+    return number
+
+
+def require_choice(owner: str, name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise ValueError unless `value` is one of the choices, of which there are two or more."""
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices[:-1])
+        raise ValueError(f"{owner}: expected {name} to be {known} or {choices[-1]!r}, got {value!r}")
 
 
 def detached(x: Array) -> Array:

@@ -9,11 +9,11 @@ such a kernel of a recorded point.
 from __future__ import annotations
 
 from math import ceil, isfinite
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .inputs import require_choice, require_integer, require_number
 from .optics.psf_sampling import center, clean, normalize, resample
 
 __all__ = ["butterworth", "center", "clean", "disk", "gaussian", "generalized_gaussian", "normalize", "resample"]
@@ -25,15 +25,7 @@ Kernel = NDArray[np.floating]
 def _check_size(owner: str, size: int | None, default: int) -> int:
     if size is None:
         return default
-    if not isinstance(size, Integral) or size < 1 or size % 2 == 0:
-        raise ValueError(f"{owner}: expected an odd whole size >= 1 px (the kernel has a centre pixel), got {size}")
-    return int(size)
-
-
-def _check_length(owner: str, name: str, value: float) -> float:
-    if not (isfinite(value) and value >= 0):
-        raise ValueError(f"{owner}: expected a finite {name} >= 0 px, got {value}")
-    return float(value)
+    return require_integer(owner, "size", size, odd=True, unit="px")
 
 
 def _unit_sum(kernel: Kernel) -> Kernel:
@@ -66,7 +58,7 @@ def gaussian(sigma: float, size: int | None = None) -> Kernel:
     """
     from scipy.special import ndtr
 
-    _check_length("psf.gaussian", "sigma", sigma)
+    require_number("psf.gaussian", "sigma", sigma, least=0, unit="px")
     n = _check_size("psf.gaussian", size, 2 * ceil(4 * sigma) + 1)
     edges = np.arange(n + 1) - n / 2
     if sigma == 0:
@@ -123,7 +115,7 @@ def disk(radius: float, size: int | None = None) -> Kernel:
     >>> disk(1.0).round(4)[1].tolist()
     [0.1453, 0.3183, 0.1453]
     """
-    _check_length("psf.disk", "radius", radius)
+    require_number("psf.disk", "radius", radius, least=0, unit="px")
     n = _check_size("psf.disk", size, 2 * ceil(max(0.0, radius - 0.5)) + 1)
     if radius < 0.5:
         return gaussian(0.0, n)
@@ -154,9 +146,8 @@ def generalized_gaussian(scale: float, exponent: float, size: int | None = None)
     ValueError
         Negative or non-finite scale, exponent not positive, even size.
     """
-    _check_length("psf.generalized_gaussian", "scale", scale)
-    if not (isfinite(exponent) and exponent > 0):
-        raise ValueError(f"psf.generalized_gaussian: expected a finite exponent > 0, got {exponent}")
+    require_number("psf.generalized_gaussian", "scale", scale, least=0, unit="px")
+    require_number("psf.generalized_gaussian", "exponent", exponent, above=0)
     n = _check_size("psf.generalized_gaussian", size, 2 * ceil(scale * 13.9 ** (1 / exponent)) + 1)
     if scale == 0:
         return gaussian(0.0, n)
@@ -240,8 +231,7 @@ def butterworth(
     >>> float(np.round(left.sum(axis=0) @ (np.arange(9) - 4), 3))
     -0.987
     """
-    if view not in ("combined", "left", "right"):
-        raise ValueError(f"psf.butterworth: expected view 'combined', 'left' or 'right', got {view!r}")
+    require_choice("psf.butterworth", "view", view, ("combined", "left", "right"))
     if not isfinite(radius) or radius != int(radius):
         raise ValueError(
             f"psf.butterworth: expected a whole radius (the published arrays have no other), got {radius}; "

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_torch_array
 
 from ..adapters import wrap
-from ..inputs import detached, require_same_kind
+from ..inputs import detached, require_integer, require_number, require_same_kind
 from ..progress import watch
 from ..types import Array
 from .decay import STEPS, measure_decay
@@ -96,10 +96,8 @@ def certificate(
             f"solvers.cgls and solvers.hqs take any shape"
         )
     for name, value in (("damping", damping), ("tol", tol)):
-        if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < inf):
-            raise ValueError(f"certificate: expected {name} as a positive number, got {value!r}")
-    if isinstance(max_applications, bool) or not isinstance(max_applications, int) or max_applications < LEAST:
-        raise ValueError(f"certificate: expected max_applications >= {LEAST}, got {max_applications!r}")
+        require_number("certificate", name, value, above=0)
+    require_integer("certificate", "max_applications", max_applications, LEAST)
     noise = random_image(operator, full_shapes(operator)[0], seed)
     if y is None:
         y = noise

@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_torch_array
 
 from ..adapters import wrap
-from ..inputs import require_float, require_same_kind
+from ..inputs import require_float, require_integer, require_same_kind
 from ..linop.base import LinearOperator
 from ..linop.windows import edge_rule, leaves
 from ..types import Array, Shape
@@ -142,8 +142,7 @@ def check(
     >>> report.passed, [row.name for row in report.rows if row.passed is False]
     (False, ['adjoint', 'dense twin'])
     """
-    if samples < 1:
-        raise ValueError(f"check: expected samples >= 1, got {samples}")
+    require_integer("check", "samples", samples)
     operator = wrap(A, in_shape=in_shape, like=like)
     if like is None:
         like = operator.like

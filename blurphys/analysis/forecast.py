@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf, isfinite, isinf
 from typing import Any, NamedTuple, final
 
+from ..inputs import require_number
 from .decay import STEPS, Decay
 from .spectrum import RANK
 
@@ -133,8 +134,7 @@ class Certificate:
         ValueError
             If tol is not a positive number.
         """
-        if isinstance(tol, bool) or not (isinstance(tol, int | float) and 0 < tol < inf):
-            raise ValueError(f"predicted_iterations: expected tol > 0, got {tol!r}")
+        require_number("predicted_iterations", "tol", tol, above=0)
         return self.decay.iterations(tol)
 
     @property

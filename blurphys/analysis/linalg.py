@@ -7,6 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, to_device
 
+from ..inputs import require_integer, require_number
 from ..linop.base import LinearOperator
 from ..types import Array, Shape
 
@@ -124,8 +125,8 @@ def operator_norm(
     ValueError
         If tol or max_iterations is not positive, or the operator returns NaN or inf.
     """
-    if not (tol > 0 and max_iterations >= 1):
-        raise ValueError(f"operator_norm: expected tol > 0 and max_iterations >= 1, got {tol} and {max_iterations}")
+    require_number("operator_norm", "tol", tol, above=0)
+    require_integer("operator_norm", "max_iterations", max_iterations)
     v = random_image(A, full_shapes(A)[0], seed, like)
     v = v / norm(v)
     estimate = 0.0

@@ -8,7 +8,7 @@ from typing import Any, Self, final
 from array_api_compat import device
 
 from ..autocast import full_precision, without_autocast
-from ..inputs import describe, require_image, tracing, whole_numbers
+from ..inputs import describe, require_image, require_integers, tracing
 from ..types import Array, Shape
 from .arithmetic import Arithmetic
 from .derived import Derived
@@ -238,7 +238,7 @@ class LinearOperator(Arithmetic, Derived, Windowed, ABC):
             If the operator has no such form (a product, say).
         """
         height, width = self.out_shape[-2:]
-        row, col = whole_numbers(f"{type(self).__name__}.psf_at", "(row, col)", (row, col))
+        row, col = require_integers(f"{type(self).__name__}.psf_at", "(row, col)", (row, col))
         if not (-height <= row < height and -width <= col < width):
             raise ValueError(
                 f"{type(self).__name__}.psf_at: expected a pixel (row, col) inside {height} x {width}, "

@@ -63,7 +63,7 @@ def _normalised(owner: str, name: str, part: Any, size: int) -> slice:
     try:
         start, stop, step = part.indices(size)
     except TypeError:
-        raise TypeError(f"{owner}: expected {name} as a slice of whole numbers, got {part!r}") from None
+        raise TypeError(f"{owner}: expected {name} as a slice of integers, got {part!r}") from None
     if step != 1:
         raise ValueError(
             f"{owner}: expected {name} without a step, got {part!r}: a blur of every other pixel is another one"

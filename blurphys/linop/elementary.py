@@ -10,7 +10,7 @@ import numpy as np
 from ..boundary import extend
 from ..files.stored import Span, span_length
 from ..frozen import freeze
-from ..inputs import whole_numbers
+from ..inputs import require_image_shape, require_integers
 from ..types import Array, Shape
 from .base import LinearOperator
 
@@ -31,9 +31,7 @@ class Identity(LinearOperator):
     shape: Shape
 
     def __post_init__(self) -> None:
-        freeze(self, shape=whole_numbers("Identity", "shape", self.shape))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"Identity: expected shape (C, H, W) of positive sizes, got {self.shape}")
+        freeze(self, shape=require_image_shape("Identity", self.shape))
 
     @property
     def in_shape(self) -> Shape:
@@ -97,9 +95,7 @@ class Window(LinearOperator):
     margin: int | tuple[int, int] = 0
 
     def __post_init__(self) -> None:
-        freeze(self, shape=whole_numbers("Window", "shape", self.shape), margin=margin_pair("Window", self.margin))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"Window: expected shape (C, H, W) of positive sizes, got {self.shape}")
+        freeze(self, shape=require_image_shape("Window", self.shape), margin=margin_pair("Window", self.margin))
 
     @property
     def _sides(self) -> tuple[int, int]:
@@ -131,7 +127,7 @@ class Window(LinearOperator):
 def margin_pair(owner: str, margin: Any) -> tuple[int, int]:
     """Return a margin as (rows, columns)."""
     values = tuple(margin) if isinstance(margin, (tuple, list)) else (margin, margin)
-    pair = whole_numbers(owner, "margin", values)
+    pair = require_integers(owner, "margin", values)
     if len(pair) != 2 or min(pair) < 0:
         raise ValueError(f"{owner}: expected a margin >= 0 px, or (rows, columns) of them, got {margin!r}")
     return pair[0], pair[1]

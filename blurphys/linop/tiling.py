@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import ceil, inf, prod
-from numbers import Integral, Real
+from math import ceil, prod
+from numbers import Integral
 from typing import Any, final
 
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
@@ -20,7 +20,7 @@ from array_api_compat import array_namespace, device, is_numpy_array, is_torch_a
 from ..autocast import full_precision, without_autocast
 from ..files.stored import Span, is_stored, overlap, release, settle, stand_in, take
 from ..frozen import freeze, symbolic, transformed
-from ..inputs import require_same_kind, whole_numbers
+from ..inputs import require_integers, require_number, require_same_kind
 from ..progress import watch
 from ..types import Array, Shape
 from .algebra import Combination
@@ -62,12 +62,11 @@ class Tiled(Combination):
         check_operator(self.operator)
         if self.tile is not None:
             pair = (self.tile, self.tile) if isinstance(self.tile, Integral) and self.tile is not True else self.tile
-            freeze(self, tile=whole_numbers("tiled", "tile", pair))
+            freeze(self, tile=require_integers("tiled", "tile", pair))
             if len(self.tile) != 2 or min(self.tile) < 1:
                 raise ValueError(f"tiled: expected tile as (rows, columns) of at least 1 px, got {self.tile}")
-        limit = self.max_memory
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Real) or not 0 < limit < inf):
-            raise ValueError(f"tiled: expected max_memory in bytes, a positive number like 2e9, got {limit!r}")
+        if self.max_memory is not None:
+            require_number("tiled", "max_memory", self.max_memory, above=0, unit="bytes")
         self.tile_for()
 
     @property

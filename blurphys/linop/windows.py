@@ -30,6 +30,7 @@ __all__ = [
     "known_halo",
     "leaves",
     "margin_of",
+    "require_operator",
     "smallest_memory",
     "window_span",
 ]
@@ -48,10 +49,15 @@ def leaves(A: LinearOperator) -> dict[int, LinearOperator]:
     return {key: leaf for part in A.parts for key, leaf in leaves(part).items()}
 
 
-def check_operator(A: LinearOperator, owner: str = "tiled") -> None:
-    """Raise TypeError unless every operator under `A` can be cut to a window."""
+def require_operator(owner: str, A: Any) -> None:
+    """Raise TypeError unless `A` is a LinearOperator."""
     if not isinstance(A, LinearOperator):
         raise TypeError(f"{owner}: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
+
+
+def check_operator(A: LinearOperator, owner: str = "tiled") -> None:
+    """Raise TypeError unless every operator under `A` can be cut to a window."""
+    require_operator(owner, A)
     for leaf in leaves(A).values():
         if not leaf._has_windows:
             raise TypeError(

@@ -18,7 +18,7 @@ from ..maps import check_maps, interpolation_index
 from ..optics.bank import PSFBank
 from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
-from .mixing import check_channels
+from .mixing import check_channels, check_colours, check_views
 
 __all__ = ["DefocusBlur", "DualPixel"]
 
@@ -71,8 +71,7 @@ class _Defocus(LinearOperator):
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
         psfs = self.bank.stacked(self._views, self.like)
-        if psfs.shape[-3] not in (1, self.channels):
-            raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
+        check_colours(owner, psfs, self.channels)
         check_extension(self.in_shape, *kernel_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         freeze(self, _design=psfs if self.bank.fixed else None)
 
@@ -232,11 +231,7 @@ class DualPixel(_Defocus):
     _design: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if isinstance(self.views, str):
-            raise ValueError(f"DualPixel: expected a tuple of views, got the string {self.views!r}")
-        freeze(self, views=tuple(self.views))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ValueError(f"DualPixel: expected one or more different views, got {self.views}")
+        freeze(self, views=check_views("DualPixel", self.views))
         self._check_fields()
 
     @property

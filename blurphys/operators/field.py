@@ -13,14 +13,14 @@ from ..boundary import check_boundary, check_extension
 from ..engines.registry import kernel
 from ..files.stored import Span, stand_in, take
 from ..frozen import freeze, plainly
-from ..inputs import require_float, require_same_kind, whole_numbers
+from ..inputs import require_choice, require_float, require_image_shape, require_integers, require_same_kind
 from ..linop.base import LinearOperator
 from ..maps import interpolation_index
 from ..optics.bank import PSFBank
 from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
 from .defocus import _check_defocus_map
-from .mixing import check_channels
+from .mixing import check_channels, check_colours, check_views
 
 __all__ = ["FieldDefocus"]
 
@@ -131,21 +131,15 @@ class FieldDefocus(LinearOperator):
     def __post_init__(self) -> None:
         owner = "FieldDefocus"
         freeze(self, banks=_grid(owner, self.banks))
-        if isinstance(self.views, str):
-            raise ValueError(f"{owner}: expected a tuple of views, got the string {self.views!r}")
-        freeze(self, views=tuple(self.views))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ValueError(f"{owner}: expected one or more different views, got {self.views}")
-        if self.nodes not in ("corners", "centres"):
-            raise ValueError(f"{owner}: expected nodes 'corners' or 'centres', got {self.nodes!r}")
+        freeze(self, views=check_views(owner, self.views))
+        require_choice(owner, "nodes", self.nodes, ("corners", "centres"))
         _check_defocus_map(owner, self.defocus_map, self._first)
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
         if all(bank.fixed for row in self.banks for bank in row):
             freeze(self, _design=plainly(self._stacked))
         psfs = self._psfs
-        if psfs.shape[-3] not in (1, self.channels):
-            raise ValueError(f"{owner}: expected banks for {self.channels} colours, got one for {psfs.shape[-3]}")
+        check_colours(owner, psfs, self.channels)
         check_extension(self.in_shape, *kernel_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         counts = (1, 1) if self._uniform else (len(self.banks), len(self.banks[0]))
         freeze(self, _axes=plainly(lambda: self._placed(counts)))
@@ -153,8 +147,8 @@ class FieldDefocus(LinearOperator):
     def _placed(self, counts: tuple[int, int]) -> tuple[_Axis, ...]:
         """Check the place of the map in the frame, and find the nodes around its lines."""
         sizes = tuple(self.in_shape[-2:])
-        frame = sizes if self.frame is None else whole_numbers("FieldDefocus", "frame", self.frame)
-        origin = whole_numbers("FieldDefocus", "origin", self.origin)
+        frame = sizes if self.frame is None else require_integers("FieldDefocus", "frame", self.frame)
+        origin = require_integers("FieldDefocus", "origin", self.origin)
         if len(frame) != 2 or min(frame) < 1 or len(origin) != 2:
             raise ValueError(
                 f"FieldDefocus: expected frame and origin as (rows, columns), got frame {self.frame} and origin "
@@ -204,9 +198,7 @@ class FieldDefocus(LinearOperator):
         """
         owner = "FieldDefocus.from_psfs"
         xp = require_float(owner, "psfs", psfs)
-        sizes = whole_numbers(owner, "shape", shape)
-        if len(sizes) != 3 or min(sizes) < 1:
-            raise ValueError(f"{owner}: expected shape (C, H, W) of positive sizes, got {sizes}")
+        sizes = require_image_shape(owner, shape)
         if psfs.ndim != 4 or 0 in tuple(psfs.shape):
             raise ValueError(f"{owner}: expected psfs of shape (rows, cols, h, w), got {tuple(psfs.shape)}")
         rows, cols = psfs.shape[:2]

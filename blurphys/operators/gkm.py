@@ -13,7 +13,7 @@ from ..boundary import check_boundary, check_extension
 from ..engines.registry import kernel
 from ..files.stored import stand_in
 from ..frozen import freeze, plainly
-from ..inputs import detached, require_same_kind, tracing, whole_numbers
+from ..inputs import detached, require_integer, require_integers, require_same_kind, tracing
 from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..types import Array, BoundaryName, Shape
@@ -56,8 +56,7 @@ def gkm_bank(max_width: int = 21) -> tuple[tuple[float, ...], tuple[int, ...]]:
     >>> sigmas, supports
     ((0.0, 0.25, 0.5, 0.75, 1.0), (1, 3, 3, 5, 5))
     """
-    if max_width < 1 or max_width % 2 == 0:
-        raise ValueError(f"gkm_bank: expected an odd max_width >= 1 px, got {max_width}")
+    require_integer("gkm_bank", "max_width", max_width, odd=True, unit="px")
     widths = range(3, max_width + 1, 2)
     sigmas = (0.0, *(s for m in widths for s in ((m - 2) / 4, (m - 1) / 4)))
     return sigmas, (1, *(m for m in widths for _ in range(2)))
@@ -166,7 +165,7 @@ class GKM(LinearOperator):
                 f"beta {tuple(self.beta.shape)}, got {shape}; is beta (*B, K, H, W)?"
             )
         if self.supports is not None:
-            freeze(self, supports=whole_numbers("GKM", "supports", self.supports))
+            freeze(self, supports=require_integers("GKM", "supports", self.supports))
         self._check_supports(levels)
         check_mix("GKM", self.mix, self.like, self.channels, levels)
         check_extension(self.in_shape, (self.halo,) * 2, (self.halo,) * 2, self.boundary, "GKM")

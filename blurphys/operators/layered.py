@@ -19,7 +19,7 @@ from ..linop.base import LinearOperator
 from ..optics.bank import PSFBank
 from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
-from .mixing import check_channels
+from .mixing import check_channels, check_colours, check_views
 
 __all__ = ["LayeredDefocus"]
 
@@ -122,19 +122,14 @@ class LayeredDefocus(LinearOperator):
     def __post_init__(self) -> None:
         owner = "LayeredDefocus"
         _check_alphas(owner, self.alphas)
-        if isinstance(self.views, str):
-            raise ValueError(f"{owner}: expected a tuple of views, got the string {self.views!r}")
-        freeze(self, views=tuple(self.views))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ValueError(f"{owner}: expected one or more different views, got {self.views}")
+        freeze(self, views=check_views(owner, self.views))
         if not isinstance(self.bank, PSFBank):
             raise TypeError(f"{owner}: expected bank to be a PSFBank, got {type(self.bank).__name__}")
         freeze(self, radii=_check_radii(owner, self.radii, int(self.alphas.shape[0]), self.bank))
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
         psfs = self._bank
-        if psfs.shape[-3] not in (1, self.channels):
-            raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
+        check_colours(owner, psfs, self.channels)
         if self.bank.fixed:
             freeze(self, _design=plainly(lambda: tuple(_trimmed(psf) for psf in self._interpolated())))
         for psf in self._psfs:

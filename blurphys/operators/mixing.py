@@ -1,21 +1,45 @@
-"""Checks and small pieces that the mixtures share: channels, kernels per colour, the channel mix."""
+"""What the operators share: checks of channels and views, kernels for each colour, the channel mix."""
 
 from __future__ import annotations
 
-from numbers import Integral
+from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..inputs import require_same_kind
+from ..inputs import require_integer, require_same_kind
 from ..types import Array
 
-__all__ = ["check_channels", "check_mix", "flat_colours", "mixed_psf", "padded_psf", "symmetric_psf"]
+__all__ = [
+    "check_channels",
+    "check_colours",
+    "check_mix",
+    "check_views",
+    "flat_colours",
+    "mixed_psf",
+    "padded_psf",
+    "symmetric_psf",
+]
 
 
 def check_channels(owner: str, channels: int) -> None:
-    """Raise ValueError unless `channels` is a positive whole number."""
-    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels < 1:
-        raise ValueError(f"{owner}: expected channels to be a whole number >= 1, got {channels!r}")
+    """Raise ValueError unless `channels` is a positive integer."""
+    require_integer(owner, "channels", channels)
+
+
+def check_views(owner: str, views: Any) -> tuple[str | float, ...]:
+    """Return `views` as a tuple; raise ValueError where it is a string or empty, or names a view twice."""
+    if isinstance(views, str):
+        raise ValueError(f"{owner}: expected a tuple of views, got the string {views!r}")
+    found = tuple(views)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{owner}: expected one or more different views, got {found}")
+    return found
+
+
+def check_colours(owner: str, psfs: Array, channels: int) -> None:
+    """Raise ValueError unless the PSFs (..., C, h, w) of a bank are for one colour or for `channels` of them."""
+    if psfs.shape[-3] not in (1, channels):
+        raise ValueError(f"{owner}: expected a bank for {channels} colours, got one for {psfs.shape[-3]}")
 
 
 def check_mix(owner: str, mix: Array | None, maps: Array, channels: int, levels: int) -> None:

@@ -17,7 +17,7 @@ from ..inputs import require_float
 from ..linop.algebra import Adjoint, Combination, Composed
 from ..linop.base import LinearOperator
 from ..linop.elementary import Window, margin_pair
-from ..linop.windows import known_halo, leaves
+from ..linop.windows import known_halo, leaves, require_operator
 from ..types import Array
 
 __all__ = ["extended", "unknown_boundary"]
@@ -74,8 +74,7 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
     (3, (3, 26, 36), (3, 20, 30))
     """
     owner = "unknown_boundary"
-    if not isinstance(A, LinearOperator):
-        raise TypeError(f"{owner}: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
+    require_operator(owner, A)
     for leaf in leaves(A).values():
         if not leaf._has_windows:
             raise TypeError(

@@ -12,7 +12,7 @@ from ..engines.convolve import zeros_for
 from ..engines.registry import kernel
 from ..files.stored import Span, is_stored, span_length, stand_in, take
 from ..frozen import freeze
-from ..inputs import require_float, require_same_kind, whole_numbers
+from ..inputs import require_choice, require_float, require_image_shape, require_same_kind
 from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..optics.psf_checks import check_psfs, check_unit_sum, kernel_reach
@@ -76,8 +76,7 @@ class PSFStack(LinearOperator):
         check_boundary(self.boundary, "PSFStack")
         check_channels("PSFStack", self.channels)
         require_same_kind("PSFStack", "psfs", self.psfs, "weights", self.like)
-        if self.form not in ("gather", "scatter"):
-            raise ValueError(f"PSFStack: expected form 'gather' or 'scatter', got {self.form!r}")
+        require_choice("PSFStack", "form", self.form, ("gather", "scatter"))
         shape, levels = tuple(self.psfs.shape), self.weights.shape[-3]
         colours = (levels, self.channels)
         if 0 in shape or not ((len(shape) == 3 and shape[0] == levels) or (len(shape) == 4 and shape[:2] == colours)):
@@ -265,9 +264,7 @@ class Convolution(LinearOperator):
     def __post_init__(self) -> None:
         require_float("Convolution", "psf", self.psf)
         check_boundary(self.boundary, "Convolution")
-        freeze(self, shape=whole_numbers("Convolution", "shape", self.shape))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"Convolution: expected shape (C, H, W) of positive sizes, got {self.shape}")
+        freeze(self, shape=require_image_shape("Convolution", self.shape))
         got = tuple(self.psf.shape)
         if 0 in got or not (len(got) == 2 or (len(got) == 3 and got[0] == self.shape[0])):
             raise ValueError(f"Convolution: expected a PSF of shape (h, w) or ({self.shape[0]}, h, w), got {got}")

@@ -11,7 +11,7 @@ from ..boundary import check_boundary, check_extension
 from ..engines.registry import kernel
 from ..files.stored import stand_in
 from ..frozen import freeze
-from ..inputs import detached, require_same_kind, whole_numbers
+from ..inputs import detached, require_integers, require_same_kind
 from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..types import Array, BoundaryName, Shape
@@ -86,7 +86,7 @@ class SymmetricMixture(LinearOperator):
                 f"{levels} of beta {tuple(self.beta.shape)}, got {shape}; one-sided taps, centre first"
             )
         widest = 2 * shape[-1] - 1
-        given = (widest,) * levels if self.supports is None else whole_numbers(owner, "supports", self.supports)
+        given = (widest,) * levels if self.supports is None else require_integers(owner, "supports", self.supports)
         if len(given) != levels or any(n < 1 or n > widest or n % 2 == 0 for n in given):
             raise ValueError(
                 f"{owner}: expected {levels} odd supports from 1 to the {widest} px of the taps, got {given}"

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil, isfinite
+from math import ceil
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
 from ..frozen import Memo
-from ..inputs import require_float, require_same_kind
+from ..inputs import require_float, require_number, require_same_kind
 from ..types import Array
 from .psf_checks import check_psfs
 from .pupil import Pupil
 
-__all__ = ["PSFBank"]
+__all__ = ["PSFBank", "bank_radii"]
+
+
+def bank_radii(owner: str, max_radius: Any, step: Any) -> np.ndarray:
+    """Return evenly spaced radii from -max_radius to max_radius with 0 among them, at most `step` apart, px."""
+    for name, value in (("max_radius", max_radius), ("step", step)):
+        require_number(owner, name, value, above=0, unit="px")
+    n = ceil(max_radius / step - 1e-9)
+    return np.linspace(-max_radius, max_radius, 2 * n + 1)
 
 
 class PSFBank:
@@ -89,12 +98,7 @@ class PSFBank:
                 raise ValueError(f"PSFBank: expected a Pupil, got {type(pupil).__name__}; pass kernels as psfs=")
             if radii is not None:
                 raise ValueError("PSFBank: expected radii only together with psfs, got them with a pupil")
-            if max_radius is None or not (isfinite(max_radius) and max_radius > 0):
-                raise ValueError(f"PSFBank: expected max_radius > 0 px, got {max_radius}")
-            if not (isfinite(step) and step > 0):
-                raise ValueError(f"PSFBank: expected step > 0 px, got {step}")
-            n = ceil(max_radius / step - 1e-9)
-            self.radii = np.linspace(-max_radius, max_radius, 2 * n + 1)
+            self.radii = bank_radii("PSFBank", max_radius, step)
             self.views: tuple[str, ...] = ("left", "right", "combined")
         else:
             if max_radius is not None:

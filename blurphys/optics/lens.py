@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal, final
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from ..inputs import require_float
+from ..inputs import require_choice, require_float, require_number
 from ..types import Array
 
 __all__ = ["ThinLens"]
@@ -54,9 +53,7 @@ class ThinLens:
 
     def __post_init__(self) -> None:
         for name in ("focal_length_mm", "f_number", "focus_distance_m", "pixel_pitch_um"):
-            value = getattr(self, name)
-            if not (isfinite(value) and value > 0):
-                raise ValueError(f"ThinLens: expected {name} to be positive and finite, got {value}")
+            require_number("ThinLens", name, getattr(self, name), above=0)
         if self.focus_distance_m * 1e3 <= self.focal_length_mm:
             raise ValueError(
                 f"ThinLens: expected focus_distance_m beyond the focal length ({self.focal_length_mm:g} mm), got "
@@ -98,10 +95,7 @@ class ThinLens:
                 f"convert it, for example depth / 1000.0 where it is in mm"
             )
         xp = require_float("ThinLens.defocus_map", "depth_m", depth_m)
-        if invalid not in ("error", "nearest", "far"):
-            raise ValueError(
-                f"ThinLens.defocus_map: expected invalid to be 'error', 'nearest' or 'far', got {invalid!r}"
-            )
+        require_choice("ThinLens.defocus_map", "invalid", invalid, ("error", "nearest", "far"))
         if depth_m.ndim < 2:
             raise ValueError(f"ThinLens.defocus_map: expected depth of shape (..., H, W), got {tuple(depth_m.shape)}")
         valid = xp.isfinite(depth_m) & (depth_m > NEAREST_M)

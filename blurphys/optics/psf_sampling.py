@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil, isfinite
-from numbers import Real
+from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..inputs import require_integer, require_number
 
 __all__ = ["center", "clean", "normalize", "resample"]
 
@@ -83,8 +84,8 @@ def clean(psf: Any, *, background: float | None = None, cut: float = 0.0) -> Ker
     [[0, 0, 0, 0], [0, 20, 50, 0], [0, 10, 20, 0], [0, 0, 0, 0]]
     """
     values = _recorded("psf.clean", psf)
-    if background is not None and not isfinite(background):
-        raise ValueError(f"psf.clean: expected a finite background, got {background}")
+    if background is not None:
+        require_number("psf.clean", "background", background)
     if not 0 <= cut < 1:
         raise ValueError(f"psf.clean: expected cut from 0 to below 1, a share of the peak, got {cut}")
     cleaned = np.empty_like(values)
@@ -195,22 +196,18 @@ def resample(
     """
     owner = "psf.resample"
     if scale is None and oversampling is not None:
-        return _resampled(owner, psf, 1.0 / _positive(owner, "oversampling", oversampling), centered, size)
-    if scale is None or oversampling is not None:
+        factor = 1.0 / require_number(owner, "oversampling", oversampling, above=0)
+    elif scale is None or oversampling is not None:
         raise ValueError(f"{owner}: expected either scale or oversampling, got {scale} and {oversampling}")
-    return _resampled(owner, psf, _positive(owner, "scale", scale), centered, size)
-
-
-def _positive(owner: str, name: str, value: float) -> float:
-    if not (isinstance(value, Real) and isfinite(value) and value > 0):
-        raise ValueError(f"{owner}: expected {name} > 0, got {value!r}")
-    return float(value)
+    else:
+        factor = require_number(owner, "scale", scale, above=0)
+    return _resampled(owner, psf, factor, centered, size)
 
 
 def _resampled(owner: str, psf: Any, scale: float, centered: bool, size: int | None) -> Kernel:
     values = _recorded(owner, psf)
-    if size is not None and not (isinstance(size, Real) and size >= 1 and size % 2 == 1):
-        raise ValueError(f"{owner}: expected an odd whole size >= 1 px (the kernel has a centre pixel), got {size}")
+    if size is not None:
+        require_integer(owner, "size", size, odd=True, unit="px")
     flat = values.reshape(-1, *values.shape[-2:])
     made = [_one(owner, one, scale, centered) for one in flat]
     wanted = max(len(one) for one in made) if size is None else int(size)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
-from math import ceil, cos, isfinite, radians, sin
+from math import ceil, cos, radians, sin
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..frozen import freeze
+from ..inputs import require_integer, require_number
 from ..psf import butterworth_ring, check_ring, disk_coverage
 
 __all__ = ["Pupil"]
@@ -61,14 +62,10 @@ class Pupil:
             raise ValueError(f"Pupil: expected a square grid of intensities (n, n), got shape {grid.shape}")
         if not np.all(np.isfinite(grid)) or grid.min() < 0 or grid.sum() <= 0:
             raise ValueError("Pupil: expected finite, non-negative intensities with a positive sum")
-        for name, low, high in (("split", 0.0, 0.5), ("cross_talk", 0.0, 0.5)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"Pupil: expected {name} between {low} and {high}, got {value}")
-        if not isfinite(self.angle):
-            raise ValueError(f"Pupil: expected a finite angle in degrees, got {self.angle}")
-        if not (isfinite(self.extent) and self.extent > 0):
-            raise ValueError(f"Pupil: expected extent > 0, got {self.extent}")
+        for name in ("split", "cross_talk"):
+            require_number("Pupil", name, getattr(self, name), least=0, most=0.5)
+        require_number("Pupil", "angle", self.angle, unit="of degrees")
+        require_number("Pupil", "extent", self.extent, above=0)
         total = grid.sum()
         if abs(total - 1) > 1e-12:  # else it was divided before, and once more would change the last bits
             grid /= total
@@ -168,8 +165,7 @@ class Pupil:
         split, cross_talk, cat_eye, angle
             See `disk`.
         """
-        if n < 3:
-            raise ValueError(f"Pupil.polygon: expected at least 3 corners, got {n}")
+        require_integer("Pupil.polygon", "n, the number of corners,", n, 3)
         x, y = _centres(1.0)
         inside = np.full(x.shape, np.inf)
         for k in range(n):
@@ -242,9 +238,7 @@ class Pupil:
                 raise ValueError(f"Pupil: expected a view among {known}, or an angle in degrees, got {view!r}")
             directions = DIRECTIONS[view]
         else:
-            if not isfinite(view):
-                raise ValueError(f"Pupil: expected a finite angle in degrees, got {view}")
-            directions = (float(view),)
+            directions = (require_number("Pupil", "a view by its angle", view, unit="of degrees"),)
         x, y = _centres(self.extent, self.intensity.shape[0])
         light = self.intensity
         for direction in directions:
@@ -279,8 +273,7 @@ class Pupil:
         The pupil's cells, scaled by the radius, are shared out to the pixels by exact overlap: two small matrix
         products. Cost: O(n cells^2).
         """
-        if not isfinite(radius):
-            raise ValueError(f"Pupil.psf: expected a finite radius in px, got {radius}")
+        require_number("Pupil.psf", "radius", radius, unit="of px")
         cells = _light(self, view)
         if radius < 0:
             cells = cells[::-1, ::-1]

@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 
 import blurphys as bp
+from blurphys.optics.bank import bank_radii
 from blurphys.optics.psf_sampling import fitted
-
-from .radii import bank_radii
 
 __all__ = ["cat_eye_banks", "chromatic_bank"]
 

@@ -8,9 +8,8 @@ from math import isfinite
 import numpy as np
 
 import blurphys as bp
+from blurphys.optics.bank import bank_radii
 from blurphys.optics.psf_sampling import fitted, scaled, without_floor
-
-from .radii import bank_radii
 
 __all__ = ["measured_banks", "stack_bank"]
 
