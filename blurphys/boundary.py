@@ -1,6 +1,6 @@
-"""What an image is taken to be outside its frame, and the exact adjoint of each choice.
+"""Boundary conditions: the extension of an image beyond its frame, and its exact adjoint.
 
-Every operator follows one rule: *extend the image once, then filter on the extended plane*. `extend` is that
+All operators do the same: *extend the image once, then filter the extended image*. `extend` is that
 extension and `fold` is its transpose, so ``<extend(x), v> = <x, fold(v)>`` holds to rounding for each boundary.
 
 =============== ==================== =============== ================ =====================

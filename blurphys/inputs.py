@@ -15,7 +15,7 @@ from .types import Array, Shape
 
 __all__ = [
     "describe",
-    "detached",
+    "detach",
     "require_choice",
     "require_float",
     "require_image",
@@ -44,7 +44,7 @@ def require_float(owner: str, name: str, x: Array) -> Any:
     try:
         xp = array_namespace(x)
     except TypeError:
-        hint = "numpy.asarray(x) makes one of a list or a picture" if _array_like(x) else "convert it first"
+        hint = "numpy.asarray(x) makes one of a list or a picture" if _is_array_like(x) else "convert it first"
         if hasattr(type(x), "in_shape") and hasattr(type(x), "adjoint"):
             hint = "A @ B is the product of operators"
         raise TypeError(
@@ -54,24 +54,25 @@ def require_float(owner: str, name: str, x: Array) -> Any:
         raise TypeError(f"{owner}: expected {name} to be a plain array, got a masked one; fill it with .filled(value)")
     if x.dtype not in (xp.float32, xp.float64):
         raise TypeError(
-            f"{owner}: expected {name} to be floating point, float32 or float64, got {_kind(x)}; {_remedy(x)}"
+            f"{owner}: expected {name} to be floating point, float32 or float64, got {_dtype_text(x)}; "
+            f"{_suggest_conversion(x)}"
         )
     return xp
 
 
-def _array_like(x: Any) -> bool:
+def _is_array_like(x: Any) -> bool:
     return isinstance(x, (list, tuple)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__")
 
 
-def _kind(x: Array) -> str:
-    """The dtype in words; that of NumPy hides a foreign byte order in one character."""
+def _dtype_text(x: Array) -> str:
+    """Return the dtype as text; NumPy marks a foreign byte order by one character only."""
     if is_numpy_array(x) and x.dtype.kind in "fciu" and not x.dtype.isnative:
         return f"{x.dtype.name} in foreign byte order ({x.dtype.str})"
     return str(x.dtype)
 
 
-def _remedy(x: Array) -> str:
-    """What to do with an array of another dtype than float32 and float64."""
+def _suggest_conversion(x: Array) -> str:
+    """Say how to convert an array of another dtype than float32 and float64."""
     dtype = str(x.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
     to_float = "x.float()" if is_torch_array(x) else "x.astype('float32')"
     if is_numpy_array(x):
@@ -89,15 +90,15 @@ def _remedy(x: Array) -> str:
     if dtype == "bool":
         return f"convert a mask by {to_float}"
     if "int" in dtype:
-        return "is it an integer image that still has to be scaled to [0, 1]?" + _scale(dtype, to_float)
+        return "is it an integer image that still has to be scaled to [0, 1]?" + _suggest_scaling(dtype, to_float)
     if "float" in dtype and not dtype.startswith("float8"):  # float16, bfloat16, and the long doubles of NumPy
         wider = "x.astype('float64')" if dtype.startswith(("float96", "float128", "longdouble")) else to_float
         return f"convert it by {wider}"
     return "convert it first"
 
 
-def _scale(dtype: str, to_float: str) -> str:
-    """How an unsigned image of a common depth is scaled."""
+def _suggest_scaling(dtype: str, to_float: str) -> str:
+    """Say how an unsigned image of 8 or 16 bits is scaled to [0, 1]."""
     top = {"uint8": 255, "uint16": 65535}.get(dtype)
     return "" if top is None else f" {to_float} / {top}"
 
@@ -164,16 +165,13 @@ def require_choice(owner: str, name: str, value: Any, choices: Sequence[str]) ->
         raise ValueError(f"{owner}: expected {name} to be {known} or {choices[-1]!r}, got {value!r}")
 
 
-def detached(x: Array) -> Array:
-    """Return `x` cut from torch's graph, for checks of values; other arrays as they are."""
+def detach(x: Array) -> Array:
+    """Return `x` without its torch graph, for checks of values; other arrays unchanged."""
     return x.detach() if hasattr(x, "detach") else x
 
 
 def tracing() -> bool:
-    """Whether torch is recording a program (`torch.compile`, `torch.func.linearize`): values are not known then.
-
-    Checks of values are left out.
-    """
+    """Whether torch traces a program (`torch.compile`, `torch.func.linearize`): then arrays have no values to check."""
     torch = sys.modules.get("torch")
     if torch is None:
         return False
@@ -197,7 +195,7 @@ def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Arr
 
 
 def require_image(owner: str, x: Array, like: Array | None, shape: Shape, batch: Shape) -> None:
-    """Raise TypeError unless `x` lives where `like` does, ValueError unless it ends with `shape`, after `batch`."""
+    """Raise TypeError unless `x` is like `like`, ValueError unless its shape ends with (*batch, *shape)."""
     if like is None:
         require_float(owner, "the image", x)
     else:
@@ -219,7 +217,7 @@ def require_image(owner: str, x: Array, like: Array | None, shape: Shape, batch:
 
 
 def _shape_hint(got: Shape, shape: Shape) -> str:
-    """Guess the slip behind an image of another shape."""
+    """Guess the mistake behind an image of another shape."""
     channels, size = shape[0], tuple(shape[-2:])
     if len(got) == 1:
         return f"; x.reshape({tuple(shape)}) makes an image of a flat vector, and A.as_scipy() takes flat vectors"

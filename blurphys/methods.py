@@ -1,4 +1,4 @@
-"""`LinearOperator` is given the functions that its methods call and that are built on it, all in this one place."""
+"""The functions that methods of `LinearOperator` call and that are built on the class: registered here, all of them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Single-image PSFs and the published dual-pixel kernels: NumPy float64, unit sum, area-sampled.
+"""Closed-form PSFs and the published dual-pixel kernels: NumPy float64, unit sum, integrated over pixels.
 
 `gaussian`, `disk`, `generalized_gaussian` and `butterworth` return a convolution kernel of odd size with its centre at
-``h // 2, w // 2``; radii are real-valued and kernels are continuous in them. A pupil (`blurphys.Pupil`) is the
-consistent source of all views; these are the field's closed forms. `clean`, `center`, `resample` and `normalize` make
-such a kernel of a recorded point.
+``h // 2, w // 2``; kernels are continuous in their real-valued radii. A pupil (`blurphys.Pupil`) gives consistent PSFs
+of all views. `clean`, `center`, `resample` and `normalize` make such a kernel of the image of a point source.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def gaussian(sigma: float, size: int | None = None) -> Kernel:
     Returns
     -------
     ndarray of shape (size, size)
-        Unit sum. The variance along an axis is sigma^2 + 1/12, the pixel's own box included.
+        Unit sum. The variance along an axis is sigma^2 + 1/12, which includes that of the pixel.
 
     Raises
     ------
@@ -69,7 +68,7 @@ def gaussian(sigma: float, size: int | None = None) -> Kernel:
 
 
 def _disk_area_below(x: Kernel, y: Kernel) -> Kernel:
-    """Area of the part of the unit disk with X <= x and Y <= y, for x and y in [-1, 1]."""
+    """Return the area of the part of the unit disk with X <= x and Y <= y, for x and y in [-1, 1]."""
 
     def primitive(t: Kernel) -> Kernel:  # integral of sqrt(1 - t^2)
         return 0.5 * (t * np.sqrt(np.maximum(1 - t * t, 0)) + np.arcsin(t))
@@ -82,7 +81,7 @@ def _disk_area_below(x: Kernel, y: Kernel) -> Kernel:
 
 
 def disk_coverage(edges: Kernel) -> Kernel:
-    """Area of the unit disk inside each cell of a grid with these edges, symmetric about 0, along both axes: (n, n)."""
+    """Return the area of the unit disk in each cell of a grid with these edges, symmetric about 0: (n, n)."""
     e = np.clip(edges, -1.0, 1.0)
     x, y = np.meshgrid(e, e)
     below = _disk_area_below(x, y)
@@ -103,7 +102,7 @@ def disk(radius: float, size: int | None = None) -> Kernel:
     Returns
     -------
     ndarray of shape (size, size)
-        Unit sum. The variance along an axis is radius^2 / 4 plus at most the pixel's own 1/12.
+        Unit sum. The variance along an axis is radius^2 / 4 plus at most 1/12, that of the pixel.
 
     Raises
     ------
@@ -128,18 +127,18 @@ def generalized_gaussian(scale: float, exponent: float, size: int | None = None)
     Parameters
     ----------
     scale : float
-        Radius at which it has fallen to 1/e, px; 0 gives the Dirac.
+        Radius at which it is 1/e, px; 0 gives the Dirac.
     exponent : float
-        2 is a Gaussian of standard deviation scale / sqrt(2); towards infinity a disk of radius `scale`. Real lenses
-        lie at about 2 to 6.
+        2 is a Gaussian of standard deviation scale / sqrt(2); the limit infinity is a disk of radius `scale`. Real
+        lenses have about 2 to 6.
     size : int, optional
         Odd width, px; by default it reaches a value of 1e-6.
 
     Returns
     -------
     ndarray of shape (size, size)
-        Unit sum. The variance along an axis is ``scale^2 Gamma(4/b) / (2 Gamma(2/b))`` for exponent b, plus the
-        pixel's own 1/12.
+        Unit sum. The variance along an axis is ``scale^2 Gamma(4/b) / (2 Gamma(2/b))`` for exponent b, plus 1/12,
+        that of the pixel.
 
     Raises
     ------
@@ -159,7 +158,7 @@ def generalized_gaussian(scale: float, exponent: float, size: int | None = None)
 
 
 def check_ring(owner: str, order: float, cutoff: float, floor: float, smoothing: float) -> None:
-    """Raise ValueError unless the parameters make a ring."""
+    """Raise ValueError unless the parameters are in range."""
     if not (1 <= order < np.inf and 0 < cutoff < np.inf and 0 <= floor <= 1 and 0 <= smoothing <= 1):
         raise ValueError(
             f"{owner}: expected order >= 1, cutoff > 0, both finite, floor and smoothing in [0, 1], got order={order}, "
@@ -190,20 +189,20 @@ def butterworth(
 ) -> Kernel:
     """Return the dual-pixel kernels of the ICCV 2021 generator as impulse responses.
 
-    A ring (Butterworth high-pass in the distance from the centre) cut to a disk, smoothed, and for the views
-    multiplied by a horizontal ramp over the padded width. The authors apply their arrays by *correlation*; what is
-    returned here are convolution kernels, that is their mirror images.
+    A ring (Butterworth high-pass in the distance from the centre) inside a disk, smoothed, and for the left and right
+    view multiplied by a horizontal ramp over the padded width. The authors apply their arrays by *correlation*; this
+    function returns convolution kernels, their mirror images.
 
     Parameters
     ----------
     radius : int
-        Signed CoC radius, px, whole (`Pupil.butterworth` is the model for any radius). The sign swaps the views.
+        Signed CoC radius, px, an integer (`Pupil.butterworth` is for any radius). The sign swaps the views.
     order : int
         n of the ring ``1 / (1 + (D0 / rho)^(2 n))``; 3, 6 or 9 in the publication.
     cutoff : float
         D0 / radius; 0.8 or 1.0 in the publication.
     floor : float
-        Value at the centre after the affine rescaling of the ring over the square grid, corners included; 0.1 or 0.2.
+        Value at the centre after the ring was rescaled over the square grid, corners included; 0.1 or 0.2.
     smoothing : float, optional
         Standard deviation / radius of the Gaussian smoothing. None is the published window rule: width
         round((2 r + 1) / 7) + 1 made odd, standard deviation 0.3 ((width - 1) / 2 - 1) + 0.8 px.
@@ -217,7 +216,7 @@ def butterworth(
     Raises
     ------
     ValueError
-        Radius not whole, order < 1, cutoff <= 0, floor or smoothing outside [0, 1], unknown view.
+        Radius not an integer, order < 1, cutoff <= 0, floor or smoothing outside [0, 1], unknown view.
 
     References
     ----------
@@ -234,7 +233,7 @@ def butterworth(
     require_choice("psf.butterworth", "view", view, ("combined", "left", "right"))
     if not isfinite(radius) or radius != int(radius):
         raise ValueError(
-            f"psf.butterworth: expected a whole radius (the published arrays have no other), got {radius}; "
+            f"psf.butterworth: expected an integer radius, as the published arrays have, got {radius}; "
             f"Pupil.butterworth(...).psf(radius) takes any"
         )
     check_ring("psf.butterworth", order, cutoff, floor, 0.0 if smoothing is None else smoothing)

@@ -35,14 +35,14 @@ def _common_batch(owner: str, parts: Sequence[LinearOperator]) -> Shape:
     return batch
 
 
-def _widest(parts: Sequence[LinearOperator]) -> int | None:
-    """The largest halo; None where one is not known."""
+def _largest_halo(parts: Sequence[LinearOperator]) -> int | None:
+    """The largest halo; None if one is unknown."""
     halos = [part.halo for part in parts]
     return None if None in halos else max(h for h in halos if h is not None)
 
 
 class Combination(LinearOperator):
-    """What the combinations share: the place, the batch and the validation of their parts."""
+    """An operator made of others, its `parts`: namespace, batch, validation and windows follow from theirs."""
 
     @property
     def parts(self) -> tuple[LinearOperator, ...]:
@@ -182,7 +182,7 @@ class Sum(Combination):
 
     @property
     def halo(self) -> int | None:
-        return _widest(self.parts)
+        return _largest_halo(self.parts)
 
     def _forward(self, x: Array) -> Array:
         return self.left._forward(x) + self.right._forward(x)
@@ -228,7 +228,7 @@ class Scaled(Combination):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Stacked(Combination):
-    """Operators applied to one image, their outputs one after the other on the channel axis."""
+    """Operators applied to the same image, their outputs concatenated along the channel axis."""
 
     operators: tuple[LinearOperator, ...]
 
@@ -241,7 +241,7 @@ class Stacked(Combination):
             if len(part.in_shape) != 3 or len(part.out_shape) != 3:
                 raise ValueError(
                     f"stack: expected operators from images (C, H, W) to images, got {part.in_shape} -> "
-                    f"{part.out_shape}; outputs are joined on the channel axis"
+                    f"{part.out_shape}; outputs are concatenated along the channel axis"
                 )
         first = self.operators[0]
         for other in self.operators[1:]:
@@ -266,7 +266,7 @@ class Stacked(Combination):
 
     @property
     def halo(self) -> int | None:
-        return _widest(self.parts)
+        return _largest_halo(self.parts)
 
     def _forward(self, x: Array) -> Array:
         return array_namespace(x).concat([a._forward(x) for a in self.operators], axis=-3)
@@ -281,24 +281,24 @@ class Stacked(Combination):
 
 
 def stack(operators: Sequence[LinearOperator]) -> Stacked:
-    """Apply several operators to one image and put their outputs one after the other on the channel axis.
+    """Apply several operators to the same image and concatenate their outputs along the channel axis.
 
     Parameters
     ----------
     operators : sequence of LinearOperator
-        All take the same image; H and W of what they return agree.
+        All with the same `in_shape`, and with outputs of the same H and W.
 
     Returns
     -------
     Stacked
-        ``out_shape = (sum of the channels, H, W)``; the adjoint is the sum of the adjoints.
+        ``out_shape = (sum of the channels, H, W)``; the adjoint sums the adjoints of the parts.
 
     Raises
     ------
     ValueError
         If there is no operator or the shapes do not fit.
     TypeError
-        If something is not a LinearOperator, or the operators live in different places.
+        If one is not a LinearOperator, or namespaces, dtypes or devices differ.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Operators without arrays: the identity, and the window of a larger scene."""
+"""Operators without arrays: the identity, and the crop of a larger scene to the observed window."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Identity", "Window", "margin_pair"]
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Identity(LinearOperator):
-    """The operator that changes nothing. It has no array, so it takes images of any namespace.
+    """The identity. It has no array, so it takes images of any namespace, dtype and device.
 
     Parameters
     ----------
@@ -65,23 +65,23 @@ class Identity(LinearOperator):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Window(LinearOperator):
-    """What is observed of a larger scene: the scene without a margin on all sides. It has no array, like `Identity`.
+    """The observed window of a larger scene: crops a margin on all sides. It has no array, like `Identity`.
 
     Parameters
     ----------
     shape : (int, int, int)
-        (C, H, W) of what is observed.
+        (C, H, W) of the observed image.
     margin : int or (int, int)
-        Rows above and below, columns left and right that the scene has in addition, px.
+        Additional rows above and below, columns left and right, of the scene, px.
 
     Raises
     ------
     ValueError
-        A size that is not positive, a margin that is negative or not whole.
+        A size that is not positive, a margin that is negative or not an integer.
 
     Notes
     -----
-    forward crops, adjoint surrounds with zeros. ``Window(...) @ A`` observes a blur A of the larger scene, any form.
+    The forward crops, the adjoint pads with zeros. ``Window(...) @ A`` observes a blur A of the larger scene.
 
     Examples
     --------
@@ -112,7 +112,7 @@ class Window(LinearOperator):
 
     @property
     def halo(self) -> int:
-        """0: a pixel of the window is a pixel of the scene."""
+        """0: each output pixel is one pixel of the scene."""
         return 0
 
     def _forward(self, x: Array) -> Array:

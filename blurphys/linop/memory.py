@@ -1,4 +1,4 @@
-"""What to say when the memory does not suffice."""
+"""Advice when memory runs out while an operator is applied: how large tiles may be."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TEXTS = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 def _is_shortage(error: Exception) -> bool:
-    """Whether an error means that memory is short: NumPy and CuPy raise MemoryErrors, torch RuntimeErrors."""
+    """Whether an error means that memory ran out: NumPy and CuPy raise MemoryError, torch RuntimeError."""
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in _TEXTS)
 
 
 def available(x: Array) -> int | None:
-    """Return the bytes that are free where `x` lives; None where the system does not tell."""
+    """Return the number of free bytes on the device of `x`; None if the system does not report it."""
     if is_torch_array(x) and x.device.type == "cuda":
         free, _ = sys.modules["torch"].cuda.mem_get_info(x.device)
         return int(free)
@@ -45,16 +45,16 @@ def available(x: Array) -> int | None:
 
 
 def memory_advice(A: LinearOperator, x: Array, method: str) -> AbstractContextManager[None]:
-    """Turn a shortage of memory while `A` is applied into a MemoryError that says which tiles would fit.
+    """Turn an out-of-memory error while `A` is applied into a MemoryError that says which tiles would fit.
 
-    Other errors pass unchanged; so does a shortage where no tile would fit, or the operator cannot be cut into tiles.
+    Other errors pass unchanged, and so does this one if no tile would fit or the operator cannot be tiled.
 
     Parameters
     ----------
     A : LinearOperator
-        What is applied.
+        The operator that is applied.
     x : array
-        To what.
+        Its argument.
     method : str
         "forward" or "adjoint".
     """
@@ -73,23 +73,23 @@ def _advising(A: LinearOperator, x: Array, method: str) -> Iterator[None]:
 
 
 def _advice(A: LinearOperator, x: Array, method: str) -> str | None:
-    """Say which `max_memory` would do for `tiled`; None where none would."""
+    """Say which `max_memory` would work for `tiled`; None if none would."""
     lead = tuple(x.shape[:-3])
     try:
         least = smallest_memory(A, itemsize(x), lead)
-    except TypeError:  # not an operator that tiles can cut
+    except TypeError:  # an operator without windows
         return None
     shape = A.out_shape if method == "forward" else A.in_shape
     result = prod((*lead, *shape)) * itemsize(x)
     free = available(x)
     if free is not None and least > free:
         return None
-    # Half of what is free beside the result; in two digits, rounded up where rounding down would not suffice.
+    # Half of what is left beside the result, to two digits; rounded up if rounding down would be too little.
     size = least if free is None else max(least, (free - result) / 2)
     advised = next(f for f in (float(f"{size:.1e}"), float(f"{1.05 * size:.1e}")) if f >= least)
     known = "" if free is None else f" with {free:.2g} bytes available"
     return (
-        f"{type(A).__name__}.{method}: expected memory for an image of {tuple(x.shape)} in one piece, got none{known}; "
+        f"{type(A).__name__}.{method}: expected memory for an image of {tuple(x.shape)} in one piece, ran out{known}; "
         f"bp.tiled(A, max_memory={advised:.2g}) works in tiles that fit, and its {method}_into can write the "
         f"{result:.2g} bytes of the result to a file"
     )

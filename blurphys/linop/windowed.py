@@ -1,11 +1,11 @@
-"""What an operator tells about windows of its frame, for tiles, crops and maps on disk."""
+"""The operator of a window of the frame: what `tiled`, `crop` and maps on disk need from an operator."""
 
 from __future__ import annotations
 
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, final
 
-from ..files.stored import Span, is_stored, take
+from ..files.stored import Span, is_stored, read_window
 from ..frozen import freeze
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ __all__ = ["Windowed"]
 
 
 class Windowed:
-    """The part of `LinearOperator` by which `tiled`, `crop` and `unknown_boundary` get the operator of a window.
+    """The part of `LinearOperator` from which `tiled`, `crop` and `unknown_boundary` get the operator of a window.
 
-    An operator whose maps are the only thing that depends on the pixel names them in `_maps`; others override `_cut`.
+    An operator in which nothing but the maps depends on the pixel names them in `_maps`; others override `_cut`.
     """
 
     _maps: ClassVar[str | None] = None
@@ -25,7 +25,7 @@ class Windowed:
 
     @property
     def _on_disk(self) -> bool:
-        """Whether the maps are an HDF5 dataset, so that only a window of the operator can be applied."""
+        """Whether the maps are an HDF5 dataset: then only windows of the operator can be applied."""
         return self._maps is not None and is_stored(getattr(self, self._maps))
 
     @property
@@ -53,7 +53,7 @@ class Windowed:
     def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
         if self._maps is None:
             raise NotImplementedError(f"{type(self).__name__} has no windows: override _maps or _cut")
-        return cast("LinearOperator", self._with(**{self._maps: take(getattr(self, self._maps), rows, cols)}))
+        return cast("LinearOperator", self._with(**{self._maps: read_window(getattr(self, self._maps), rows, cols)}))
 
     def _with(self, **changes: Any) -> Self:
         """Copy with other fields, without the checks of the constructor."""

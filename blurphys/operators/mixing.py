@@ -1,4 +1,4 @@
-"""What the operators share: checks of channels and views, kernels for each colour, the channel mix."""
+"""Shared by the operators: checks of channels and views, kernels for each colour, the channel mix."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_colours(owner: str, psfs: Array, channels: int) -> None:
 
 
 def check_mix(owner: str, mix: Array | None, maps: Array, channels: int, levels: int) -> None:
-    """Raise unless `mix` is None or an array (D, C, K) that lives where the maps live."""
+    """Raise unless `mix` is None or an array (D, C, K) of the namespace, dtype and device of the maps."""
     if mix is None:
         return
     require_same_kind(owner, "mix", mix, "the maps", maps)
@@ -54,12 +54,12 @@ def check_mix(owner: str, mix: Array | None, maps: Array, channels: int, levels:
 
 
 def flat_colours(psf: Array) -> Array:
-    """Drop the colour axis of a PSF (..., 1, h, w) that the colours share."""
+    """Remove the colour axis of a PSF (..., 1, h, w) that is the same for all colours."""
     return psf[..., 0, :, :] if psf.shape[-3] == 1 else psf
 
 
 def padded_psf(psf: Array, size: int) -> Array:
-    """Put kernels (C, n, n) of odd size into the middle of (C, size, size) zeros."""
+    """Pad kernels (C, n, n) of odd size with zeros to (C, size, size)."""
     xp = array_namespace(psf)
     pad = (size - psf.shape[-1]) // 2
     full = xp.zeros((psf.shape[0], size, size), dtype=psf.dtype, device=device(psf))
@@ -68,7 +68,7 @@ def padded_psf(psf: Array, size: int) -> Array:
 
 
 def mixed_psf(psf: Array, mix: Array | None, k: int) -> Array:
-    """Kernels (1 or C, h, w) under a channel mix, seen by a grey input: (1, C or D, h, w) summed over C."""
+    """Apply a channel mix to kernels (1 or C, h, w), as a grey input sees it: the sum over C, (D, h, w)."""
     if mix is None:
         return psf
     xp = array_namespace(psf)
@@ -77,9 +77,9 @@ def mixed_psf(psf: Array, mix: Array | None, k: int) -> Array:
 
 
 def symmetric_psf(taps: Array, weights: Array, mix: Array | None) -> Array:
-    """Sum symmetric separable kernels at one pixel.
+    """Return the PSF of a mixture of symmetric separable kernels at one pixel: (*B, 1 or C, n, n).
 
-    `taps`, (1 or C, K, h + 1), centre first; `weights`, (*B, K), the maps there; the result (*B, 1 or C, n, n).
+    `taps`, (1 or C, K, h + 1), are one-sided, centre first; `weights`, (*B, K), are the maps at the pixel.
     """
     xp = array_namespace(taps)
     lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)  # (1 or C, K, size)

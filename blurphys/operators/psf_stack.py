@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 from ..boundary import check_boundary, check_extension, extend, fold
 from ..engines.convolve import zeros_for
 from ..engines.registry import kernel
-from ..files.stored import Span, is_stored, span_length, stand_in, take
+from ..files.stored import Span, is_stored, read_window, span_length, stand_in
 from ..frozen import freeze
 from ..inputs import require_choice, require_float, require_image_shape, require_same_kind
 from ..linop.base import LinearOperator
@@ -25,27 +25,28 @@ __all__ = ["Convolution", "PSFStack", "PixelPSF"]
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class PSFStack(LinearOperator):
-    """A few PSFs, weighted pixel by pixel (product-convolution).
+    """A sum of a few convolutions with weights for each pixel (product-convolution).
 
     Parameters
     ----------
     psfs : array of shape (L, h, w) or (L, C, h, w)
         Convolution kernels, centre ``h // 2, w // 2``; even sizes are allowed.
     weights : array of shape (*B, L, H, W)
-        Maps, shared by the colours.
+        Maps, the same for all colours.
     channels : int
         C of the images.
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     form : {"gather", "scatter"}
-        ``gather``: weights after the filter, the PSF belongs to the output pixel. ``scatter``: weights before the
-        filter, the PSF belongs to the input pixel, as light spreads before occlusion.
+        ``gather``: weights after the convolution, each output pixel has its PSF. ``scatter``: weights before the
+        convolution, each input pixel has its PSF, as light spreads from a surface.
 
     Raises
     ------
     ValueError
         L of psfs and weights disagree, a PSF axis is missing, an unknown form, an extension beyond the limit, PSFs with
-        NaN or inf or in counts; a `PSFWarning` for ones far from unit sum, unless they are negative in part.
+        NaN or inf, or sums above 1000 (camera counts). A `PSFWarning` for sums far from one, unless some values are
+        negative.
     TypeError
         Arrays of different namespaces, dtypes or devices.
 
@@ -133,7 +134,7 @@ class PSFStack(LinearOperator):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class PixelPSF(LinearOperator):
-    """One PSF for each output pixel: exact and slow, the oracle for every other gather operator.
+    """One PSF for each output pixel: exact and slow, the reference for every other gather operator.
 
     Parameters
     ----------
@@ -147,7 +148,8 @@ class PixelPSF(LinearOperator):
     Raises
     ------
     ValueError
-        If psfs does not have four axes, has NaN or inf or counts, or the extension is beyond the limit.
+        If psfs does not have four axes, has NaN, inf or sums above 1000 (camera counts), or the extension is beyond the
+        limit.
 
     Notes
     -----
@@ -169,7 +171,7 @@ class PixelPSF(LinearOperator):
         if self.psfs.ndim != 4 or 0 in tuple(self.psfs.shape):
             raise ValueError(f"PixelPSF: expected psfs of shape (H, W, h, w), got {tuple(self.psfs.shape)}")
         check_extension(self.in_shape, *kernel_reach(self._support), self.boundary, "PixelPSF")
-        if not is_stored(self.psfs):  # on disk it may be larger than memory; `validate` reads it through
+        if not is_stored(self.psfs):  # on disk it may be larger than memory; `validate` reads all of it
             check_psfs("PixelPSF", "psfs", self.psfs)
 
     @property
@@ -193,7 +195,7 @@ class PixelPSF(LinearOperator):
         return max(self._support) // 2
 
     def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        return self._with(psfs=take(self.psfs, rows, cols, leading=True))
+        return self._with(psfs=read_window(self.psfs, rows, cols, leading=True))
 
     def _forward(self, x: Array) -> Array:
         (h, w), (rows, cols) = self._support, x.shape[-2:]
@@ -241,8 +243,8 @@ class Convolution(LinearOperator):
     Raises
     ------
     ValueError
-        If the PSF or the shape has the wrong axes, the extension is beyond the limit, or the PSF has NaN or inf or
-        counts; a `PSFWarning` where it is non-negative and far from unit sum.
+        If the PSF or the shape has the wrong axes, the extension is beyond the limit, or the PSF has NaN, inf or a sum
+        above 1000 (camera counts). A `PSFWarning` if it is non-negative and its sum is far from one.
 
     Notes
     -----

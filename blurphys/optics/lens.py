@@ -1,4 +1,4 @@
-"""The thin lens, which turns depth into defocus."""
+"""ThinLens: from depth to the radius of the circle of confusion."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..types import Array
 
 __all__ = ["ThinLens"]
 
-NEAREST_M = 1e-9
-"""Depths up to a nanometre are taken as unknown, like zero: their inverse would overflow."""
+MIN_DEPTH_M = 1e-9
+"""Depths up to a nanometre count as unknown, like zero: their inverse would overflow."""
 
 
 @final
@@ -74,8 +74,8 @@ class ThinLens:
         depth_m : array of shape (..., H, W)
             Distance from the lens along the optical axis (not along the ray), m.
         invalid : {"error", "nearest", "far"}
-            What to do where depth is NaN, infinite, zero or negative: refuse, take the depth of the nearest valid
-            pixel, or take infinity.
+            Where depth is NaN, infinite, zero or negative: raise an error, use the depth of the nearest valid pixel, or
+            use infinity.
 
         Returns
         -------
@@ -98,7 +98,7 @@ class ThinLens:
         require_choice("ThinLens.defocus_map", "invalid", invalid, ("error", "nearest", "far"))
         if depth_m.ndim < 2:
             raise ValueError(f"ThinLens.defocus_map: expected depth of shape (..., H, W), got {tuple(depth_m.shape)}")
-        valid = xp.isfinite(depth_m) & (depth_m > NEAREST_M)
+        valid = xp.isfinite(depth_m) & (depth_m > MIN_DEPTH_M)
         if not bool(xp.all(valid)):
             count = int(xp.count_nonzero(~valid))
             if invalid == "error":
@@ -115,7 +115,7 @@ class ThinLens:
 
 
 def _fill_nearest(values: Array, valid: Array) -> Array:
-    """Give each invalid pixel the value of the nearest valid one in the same image."""
+    """Set each invalid pixel to the value of the nearest valid one in the same image."""
     from scipy.ndimage import distance_transform_edt
 
     xp = array_namespace(values)

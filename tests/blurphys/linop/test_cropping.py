@@ -184,7 +184,7 @@ def test_own_operators():
     with pytest.raises(TypeError, match=r"Sum\.crop.*Mute"):
         (Own(gain) + Mute(gain)).crop(WHOLE, WHOLE)
     for refuse in (lambda A: A.crop(WHOLE, WHOLE), bp.tiled, bp.unknown_boundary):
-        with pytest.raises(TypeError, match=r"Vague does not tell how far a pixel looks; override `halo`"):
+        with pytest.raises(TypeError, match=r"Vague is None; define `halo`"):
             refuse(Own(gain) @ Vague(gain))
 
 
