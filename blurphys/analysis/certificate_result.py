@@ -170,11 +170,11 @@ class Certificate:
             return (
                 f"fixed_point may diverge: A is far from normal, {_iteration(self.damping)} is within "
                 f"{self.residual:.1e} of an operator of spectral radius {self.spectral_radius:.6g}, and errors may "
-                f"grow {self._growth}; whether they vanish afterwards cannot be told; {advice}."
+                f"grow {self._growth}; whether they vanish afterwards is unknown; {advice}."
             )
         return (
-            f"fixed_point is marginal: {radius} cannot be told from 1 ({low:.6g} to {high:.6g}), some components "
-            f"hardly change, {other}; stop it early, or {advice}."
+            f"fixed_point is marginal: {radius} cannot be distinguished from 1 ({low:.6g} to {high:.6g}), some "
+            f"components hardly change, {other}; stop it early, or {advice}."
         )
 
     @property

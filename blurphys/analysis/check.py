@@ -294,7 +294,7 @@ class _Trial:
             if not (same and device(image) == device(result)):
                 detail = f"{image.dtype} on {device(image)} became {result.dtype} on {device(result)}"
                 return Law("dtype and device", False, None, None, detail)
-        return Law("dtype and device", True, None, None, "namespace, dtype and device come back")
+        return Law("dtype and device", True, None, None, "the output has namespace, dtype and device of the input")
 
     def gradient(self) -> Law:
         if not is_torch_array(self.x()):

@@ -136,19 +136,21 @@ def _packages(facts: Facts) -> Iterator[Finding]:
 def _engines(facts: Facts) -> Iterator[Finding]:
     if facts.engine_error and facts.packages.get("numba", "") is not None:
         fix = "unset NUMBA_DISABLE_JIT" if "NUMBA_DISABLE_JIT" in facts.engine_error else "reinstall numba and llvmlite"
-        what = f"The compiled CPU engine does not compute ({facts.engine_error}): the slower reference serves."
+        what = f"The compiled CPU engine does not work ({facts.engine_error}): the slower reference is used."
         yield Finding(True, what, fix)
     if facts.cache_error:
         fix = "set NUMBA_CACHE_DIR to a folder that can be written"
-        yield Finding(True, f"Compiled kernels cannot be kept ({facts.cache_error}): every process compiles anew.", fix)
+        yield Finding(
+            True, f"Compiled kernels cannot be kept ({facts.cache_error}): every process compiles them again.", fix
+        )
     for name, error in facts.engines.items():
         if not error or name == "cpu":
             continue
-        if "not installed" in error:  # the reference serves
+        if "not installed" in error:  # the reference is used
             yield Finding(False, f"No compiled engine for {name}: {error}", "install it for speed")
         else:
             fix = "reinstall numpy" if name == "reference" else "reinstall torch" if name == "torch" else "see CuPy"
-            yield Finding(True, f"The engine for {name} does not compute: {error}", fix)
+            yield Finding(True, f"The engine for {name} does not work: {error}", fix)
 
 
 def _gpu(facts: Facts) -> Iterator[Finding]:
@@ -226,7 +228,7 @@ def _engine_facts() -> dict[str, Any]:
     if find_spec("numba") is None:
         return facts | {"engine": "numba is not installed"}
     if error:
-        return facts | {"engine": "does not compute"}
+        return facts | {"engine": "does not work"}
     from ..engines.cpu_cache import kept_in
 
     folder, trouble = kept_in()

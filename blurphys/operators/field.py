@@ -164,8 +164,8 @@ class FieldDefocus(LinearOperator):
                 f"FieldDefocus: expected a map inside the frame, got {sizes[0]} x {sizes[1]} px from origin "
                 f"{origin} in frame {self.frame}; frame is the size of the full image"
             )
-        places = zip(counts, sizes, frame, origin, strict=True)
-        return tuple(_axis(n, o + np.arange(size), whole, self.nodes, self.like) for n, size, whole, o in places)
+        axes = zip(counts, sizes, frame, origin, strict=True)
+        return tuple(_axis(n, o + np.arange(size), whole, self.nodes, self.like) for n, size, whole, o in axes)
 
     @classmethod
     def from_psfs(
@@ -352,12 +352,13 @@ def _first_line(span: Span, size: int) -> int:
 
 
 def _axis(count: int, lines: np.ndarray, size: int, nodes: Placement, like: Array) -> _Axis:
-    place = lines * ((count - 1) / max(size - 1, 1)) if nodes == "corners" else (lines + 0.5) * (count / size) - 0.5
-    place = np.clip(place, 0, count - 1)
-    lower = np.clip(np.floor(place), 0, max(count - 2, 0)).astype(np.int64)
+    # Position of each row or column in units of the distance between nodes, 0 at the first node.
+    position = lines * ((count - 1) / max(size - 1, 1)) if nodes == "corners" else (lines + 0.5) * (count / size) - 0.5
+    position = np.clip(position, 0, count - 1)
+    lower = np.clip(np.floor(position), 0, max(count - 2, 0)).astype(np.int64)
     xp = array_namespace(like)
     where = device(like)
-    return _Axis(count, xp.asarray(lower, device=where), xp.asarray(place - lower, dtype=like.dtype, device=where))
+    return _Axis(count, xp.asarray(lower, device=where), xp.asarray(position - lower, dtype=like.dtype, device=where))
 
 
 def _common_length(lengths: list[int]) -> int:

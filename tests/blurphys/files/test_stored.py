@@ -238,6 +238,10 @@ def test_aliases_of_one_file_overlap(tmp_path):
         f["other"] = np.zeros((3, 6, 7))
         f.flush()
         mapped = np.memmap(path, "f8", "r+", offset=f["x"].id.get_offset(), shape=(3, 6, 7))
-        assert stored.shares_memory(f["x"], f["v"]) and stored.shares_memory(f["x"], mapped) and stored.shares_memory(mapped, f["x"])
+        assert (
+            stored.shares_memory(f["x"], f["v"])
+            and stored.shares_memory(f["x"], mapped)
+            and stored.shares_memory(mapped, f["x"])
+        )
         assert not stored.shares_memory(f["x"], f["other"]) and not stored.shares_memory(f["x"], np.zeros((3, 6, 7)))
         del mapped
