@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from blurphys.importing import imported, names_code
+from blurphys.importing import import_object, names_code
 
 from .net import Net
 
@@ -62,7 +62,7 @@ def net_class(name: str) -> type[Net]:
         What the entry of `NETS` points to is no `Net` of that name, or what ``module:Class`` is no `Net`.
     """
     if isinstance(name, str) and name not in NETS and names_code(name):
-        own = imported(name, "my_nets:MyNet")
+        own = import_object(name, "my_nets:MyNet")
         if not (isinstance(own, type) and issubclass(own, Net)):
             raise TypeError(f"{name}: expected a subclass of nets.Net, got {own!r}; docs/networks.md has an example")
         return own

@@ -67,7 +67,7 @@ class Argument:
     """
 
     name: str
-    kind: Literal["Tensor", "Tensor?", "Tensor[]", "int[]", "int", "float", "bool", "str", "extents"]
+    kind: Literal["Tensor", "Tensor?", "Tensor[]", "int[]", "int", "float", "bool", "str", "areas"]
     role: Role
     shape: str = ""
     dependence: Dependence = Dependence.NONE
@@ -153,7 +153,7 @@ def _kernels(name: str, shape: str, dependence: Dependence) -> Argument:
     return Argument(name=name, kind="Tensor", role=Role.KERNELS, shape=shape, dependence=dependence)
 
 
-def _static(name: str, kind: Literal["int[]", "int", "float", "bool", "str", "extents"]) -> Argument:
+def _static(name: str, kind: Literal["int[]", "int", "float", "bool", "str", "areas"]) -> Argument:
     return Argument(name=name, kind=kind, role=Role.STATIC)
 
 
@@ -217,12 +217,12 @@ PRIMITIVES: dict[str, Primitive] = {
                     shape="K times (V, 1, 1 or C, h, w)",
                     dependence=Dependence.CURVED,
                 ),
-                _static("extents", "extents"),
+                _static("areas", "areas"),
                 _static("channels", "int"),
                 _BOUNDARY,
                 _static("per_layer", "bool"),
                 _static("normalize", "bool"),
-                _static("closed", "float"),
+                _static("opaque", "float"),
             ),
             channels=lambda count, a: a["channels"] * a["psfs"][0].shape[0],
             adjoint_channels=lambda count, a: a["channels"] * (len(a["psfs"]) if a["per_layer"] else 1),

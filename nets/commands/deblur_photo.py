@@ -80,7 +80,7 @@ def loaded(path_or_name: str, device: str) -> Net:
 
 def _own(name: str) -> Net | None:
     """Return a network that is given as code, None where it is a file or a name."""
-    from blurphys.importing import code_and_file, described, imported
+    from blurphys.importing import code_and_file, describe_error, import_object
 
     from ..net import Net
     from ..weights.saving import load
@@ -88,7 +88,7 @@ def _own(name: str) -> Net | None:
     if (given := code_and_file(name)) is None:
         return None
     code, file = given
-    found = imported(code, "my_nets:MyNet@FILE or my_nets:factory")
+    found = import_object(code, "my_nets:MyNet@FILE or my_nets:factory")
     if isinstance(found, type) and issubclass(found, Net):
         if not file:
             raise ValueError(f"--net: {code} is a class without weights; expected {code}@FILE, a file of nets.save")
@@ -98,7 +98,7 @@ def _own(name: str) -> Net | None:
     try:
         network = found if isinstance(found, Net) or not callable(found) else found()
     except Exception as error:
-        raise ValueError(f"--net: {code} raised {described(error)}") from error
+        raise ValueError(f"--net: {code} raised {describe_error(error)}") from error
     if not isinstance(network, Net):
         raise ValueError(f"--net: {code}: expected a function that returns a nets.Net, got {type(network).__name__}")
     network.eval()

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from blurphys.importing import imported, names_code
+from blurphys.importing import import_object, names_code
 
 from ..layers.blocks import check_choice
 from ..layers.resampling import Resampling
@@ -276,7 +276,7 @@ def create_loss(name: str, **arguments: Any) -> Loss:
         It does not take such arguments.
     """
     if isinstance(name, str) and name not in LOSSES and names_code(name):
-        own = imported(name, "my_losses:MyLoss")
+        own = import_object(name, "my_losses:MyLoss")
         if not (isinstance(own, type) and issubclass(own, Loss)):
             raise ValueError(f"{name}: expected a subclass of nets.losses.Loss, got {own!r}")
         return own(**arguments)

@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from blurphys.autocast import full_precision
-from blurphys.linop.base import require_float, require_same_kind
+from blurphys.inputs import require_float, require_same_kind
 
 from .arrays import norm, to_host
 from .types import Array, Preconditioner, Prox

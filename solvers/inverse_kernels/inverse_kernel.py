@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import device
 
 from blurphys import Convolution, LinearOperator, PSFStack, PSFWarning
-from blurphys.linop.base import detached, require_same_kind
+from blurphys.inputs import detach, require_same_kind
 
 from ..core.arrays import to_host
 from ..core.checks import check_count, check_image, check_number
@@ -279,7 +279,7 @@ def _maps(name: str, xp: Any, weights: Any, count: int, y: Array) -> Array | Non
         return None
     shape = tuple(getattr(weights, "shape", (len(weights),) if hasattr(weights, "__len__") else ()))
     if len(shape) == 1:
-        if shape[0] != count or not all(math.isfinite(float(w)) for w in detached(weights)):
+        if shape[0] != count or not all(math.isfinite(float(w)) for w in detach(weights)):
             raise ValueError(f"{name}: weights must be {count} finite numbers, one for each scale, got {weights!r}.")
         return None
     if len(shape) < 3 or shape[-3:] != (count, *y.shape[-2:]):

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from blurphys.linop.base import require_same_kind
+from blurphys.inputs import require_same_kind
 
 from ..core.arrays import add_scaled, norm, relative, safe_divide
 from ..core.checks import Problem, check_callable, check_count, check_image, noise_floor, problem

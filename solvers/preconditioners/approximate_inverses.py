@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
-from blurphys.analysis.reach import measured_reach
+from blurphys.analysis.reach import measure_reach
 from blurphys.linop.base import LinearOperator
 from blurphys.linop.windows import leaves
 
@@ -211,7 +211,7 @@ def _responses(A: LinearOperator, tiles: Tiles, where: dict[str, Any]) -> np.nda
     """Frequency responses of the PSFs at the centres of the tiles, (*B, D, C, th, tw, N, N // 2 + 1), on the host."""
     xp, _ = _place("local_fourier", A)
     N = tiles.size
-    halo = measured_reach(A) or 0 if A.halo is None else A.halo
+    halo = measure_reach(A) or 0 if A.halo is None else A.halo
     if isinstance(halo, bool) or halo != int(halo) or halo < 0:
         raise ValueError(f"local_fourier: expected an operator whose halo is a whole number >= 0 of px, got {halo!r}")
     halo = int(halo)

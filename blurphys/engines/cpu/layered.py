@@ -120,18 +120,18 @@ def _filter(
 
 
 @inner_jit
-def _close(share: Any, sums: Any, closed: float) -> Any:
+def _close(share: Any, sums: Any, opaque: float) -> Any:
     """Take what a layer covers from the open shares of a run; return the largest that is left."""
     apart()
     for q in range(share.size):
         left = share[q] * (1 - sums[q])
-        share[q] = left if left > closed else 0 * left
+        share[q] = left if left > opaque else 0 * left
 
 
 @inner_jit
 def _layer(
     bank: Any, level: int, slab: Any, ends: Any, rows: int, cols: int, share: Any, light: Any, scratch: Any,
-    closed: float,
+    opaque: float,
 ) -> None:  # fmt: skip
     """Lay one layer under what a tile holds: light (V, C, rows, cols), share (V, 1 or C, rows, cols)."""
     apart()
@@ -162,7 +162,7 @@ def _layer(
                 run = Run(colour, level, r - i0, first - j0, n)
                 _filter(bank, run, view, members, slab[channels], ends, top, bottom, scratch)
                 for m in range(members):
-                    _close(share[view + m, colour, r, first:stop], sums[m, :n], closed)
+                    _close(share[view + m, colour, r, first:stop], sums[m, :n], opaque)
 
 
 @inner_jit
@@ -179,7 +179,7 @@ def _any_open(share: Any) -> bool:
 
 
 @jit
-def _tile(layers: Any, bank: Any, place: Any, tile: Any, normalize: bool, closed: float, y: Any) -> None:
+def _tile(layers: Any, bank: Any, place: Any, tile: Any, normalize: bool, opaque: float, y: Any) -> None:
     """Compute a tile (top, left, rows, cols) of y (V C, H, W).
 
     place: row and column of the image in the extended plane, boundary, vector slack.
@@ -204,7 +204,7 @@ def _tile(layers: Any, bank: Any, place: Any, tile: Any, normalize: bool, closed
             slab, rows + i1 - i0 - 1, cols + j1 - j0 - 1, ends,
         )  # fmt: skip
         if found:
-            _layer(bank, k, slab, ends, rows, cols, share, light, scratch, closed)
+            _layer(bank, k, slab, ends, rows, cols, share, light, scratch, opaque)
             if not _any_open(share):
                 break
     for v in range(views):
@@ -213,7 +213,7 @@ def _tile(layers: Any, bank: Any, place: Any, tile: Any, normalize: bool, closed
             for r in range(rows):
                 for q in range(cols):
                     cover = 1 - share[v, colour, r, q]
-                    scale = (one / cover if cover > closed else zero) if normalize else one
+                    scale = (one / cover if cover > opaque else zero) if normalize else one
                     y[v * channels + c, top + r, left + q] = light[v, c, r, q] * scale
 
 
@@ -249,12 +249,12 @@ def layered_over(
     x: Array,
     alphas: Array,
     psfs: Sequence[Array],
-    extents: Any,
+    areas: Any,
     channels: int,
     boundary: str,
     per_layer: bool,
     normalize: bool,
-    closed: float,
+    opaque: float,
 ) -> Array:
     """See `reference.layered_over`; where layers are is found tile by tile.
 
@@ -270,7 +270,7 @@ def layered_over(
     views, (height, width) = len(stacked), alphas.shape[-2:]
     y = np.empty((len(planes), views * channels, height, width), dtype=x.dtype)
     place = (h - 1 - h // 2, w - 1 - w // 2, boundary_code(boundary), 4 * VECTOR_BYTES // x.itemsize)
-    limit = x.dtype.type(closed)
+    limit = x.dtype.type(opaque)
 
     def work(n: int, top: int, left: int) -> None:
         tile = (top, left, min(ROWS, height - top), min(COLUMNS, width - left))
