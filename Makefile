@@ -54,7 +54,7 @@ kernels: .venv/dev.stamp
 	$(BIN)/python -m tests.kernels
 
 # It takes the kernels that the checkout keeps.
-wheel: export NUMBA_CACHE_DIR = $(CURDIR)/blurphys/engines/__pycache__
+wheel: export NUMBA_CACHE_DIR = $(CURDIR)/blurphys/engines/cpu/__pycache__
 wheel: .venv/dev.stamp kernels
 	$(BIN)/python tests/wheel.py
 

@@ -85,7 +85,7 @@ class Memo(Generic[Value]):
             return self._made[key]
         if "torch" not in sys.modules:
             return self._add(key, make)
-        from .engines.traced import first_use
+        from .engines.torch_ops.traced import first_use
 
         return first_use(self._add, key, make)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import blurphys as bp
-from blurphys.bench import opponents
+from blurphys.bench.problems import opponents
 
 from .camera.camera import Camera
 from .generation import shards

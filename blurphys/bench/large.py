@@ -25,7 +25,7 @@ import numpy as np
 from ..files.stored import release_pages
 from ..linop.tiling import tiled
 from ..operators.rkr import RKR
-from .memory import _RESET, _resident
+from .measure.memory import _RESET, _resident
 
 __all__ = ["run"]
 

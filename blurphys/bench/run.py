@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .contestant import WAYS
-from .floor import MEGABYTES, STEPS, measure_floor
-from .machine import describe
-from .memory import peaks
-from .problems import SMALLEST, problem
-from .sweep import exclusions, sweep
-from .targets import Finding, findings
-from .timing import Result, Step, expected_from, measure
+from .measure.floor import MEGABYTES, STEPS, measure_floor
+from .measure.machine import describe
+from .measure.memory import peaks
+from .measure.sweep import exclusions, sweep
+from .measure.timing import Result, Step, expected_from, measure
+from .problems.catalogue import problem
+from .problems.contestant import WAYS
+from .problems.problem import SMALLEST
+from .report.targets import Finding, findings
 
 __all__ = ["LIMIT", "Outcome", "Plan", "run"]
 

@@ -58,7 +58,7 @@ def _plan(
     device: str,
     limit: float,
 ) -> Plan:
-    from ..bench.problems import NAMES
+    from ..bench.problems.catalogue import NAMES
     from ..bench.run import Plan
 
     names = list(dict.fromkeys(only or NAMES))
@@ -98,9 +98,9 @@ def _machine(outcome: Outcome) -> str:
 def _show(outcome: Outcome, plan: Plan) -> None:
     from rich.console import Console
 
-    from ..bench.memory import METHODS
-    from ..bench.report import table, target_table
-    from ..bench.timing import TOLERANCE
+    from ..bench.measure.memory import METHODS
+    from ..bench.measure.timing import TOLERANCE
+    from ..bench.report.tables import table, target_table
 
     console = Console() if sys.stdout.isatty() else Console(width=132)
     image = f"{plan.shape[0]} x {plan.shape[1]} x 3 float32"
@@ -161,8 +161,8 @@ def bench(
     if len({p.resolve() for p in targets.values()}) < len(targets):
         given = ", ".join(str(p) for p in targets.values())
         raise ValueError(f"--out, --plot and --markdown: expected different files, got {given}")
-    from ..bench import plot as drawing
-    from ..bench import report
+    from ..bench.report import plot as drawing
+    from ..bench.report import tables
     from ..bench.run import run
     from ..progress import progress
 
@@ -170,11 +170,11 @@ def bench(
     with progress("bench", total=plan.steps) as advance:
         outcome = run(plan, advance)
     _show(outcome, plan)
-    data = report.as_json(outcome, repeat=plan.rounds, device=device)
+    data = tables.as_json(outcome, repeat=plan.rounds, device=device)
     drawing.draw(outcome.sweeps, outcome.floor, targets["--plot"], _machine(outcome))
-    report.write(out, report.to_text(data))
+    tables.write(out, tables.to_text(data))
     if markdown is not None:
-        report.write(markdown, report.markdown(outcome.results, outcome.targets, outcome.floor))
+        tables.write(markdown, tables.markdown(outcome.results, outcome.targets, outcome.floor))
     for path in targets.values():
         typer.echo(f"wrote {path}")
     if outcome.wrong:

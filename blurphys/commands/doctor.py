@@ -229,7 +229,7 @@ def _engine_facts() -> dict[str, Any]:
         return facts | {"engine": "numba is not installed"}
     if error:
         return facts | {"engine": "does not work"}
-    from ..engines.cpu_cache import kept_in
+    from ..engines.cpu.common.cache import kept_in
 
     folder, trouble = kept_in()
     kept = f"kept in {folder}" if folder else "compiled again by every process"

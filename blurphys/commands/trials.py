@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ..engines import reference
-from ..engines.registry import cpu_engine_missing, kernel
+from ..engines.dispatch import kernel
+from ..engines.loading import cpu_engine_missing
 from ..types import Array
 
 __all__ = ["Trial", "try_engines"]
@@ -107,7 +108,7 @@ def _engines(problem: _Problem) -> Iterator[tuple[str, Callable[[], None]]]:
         problem.run(lambda a: a, lambda a: a)
 
     def cuda(kind: Literal["cupy", "torch"]) -> None:
-        from ..engines.cuda import diagnosis
+        from ..engines.cuda.engine import diagnosis
 
         if missing := diagnosis(kind):
             raise _MissingError(missing)

@@ -17,6 +17,7 @@ from array_api_compat import array_namespace, device, is_torch_array
 
 from ..inputs import tracing
 from ..types import Array, Shape
+from .primitives import Direction, Role, resolve
 
 __all__ = ["guarded", "guarded_host", "nothing"]
 
@@ -25,15 +26,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Zeros = Callable[[Shape, Array], Array]
 """Makes an array of zeros of a shape, in the place and dtype of another."""
 
-PARAMETERS: dict[str, tuple[int, ...]] = {
-    "gaussian_mixture": (0, 1, 4),
-    "recursive_mixture": (0, 1, 4),
-    "psf_gather": (0, 1),
-    "psf_scatter": (0, 1),
-    "psf_interpolate": (0, 2),
-}
-"""Name of a family to the places, among the arguments after the image, of those that have gradients."""
-
 
 def guarded(function: Function, primitive: str | None = None) -> Function:
     """Return a primitive (by default the one of the function's name) that meets the rules above; others as they are.
@@ -41,7 +33,7 @@ def guarded(function: Function, primitive: str | None = None) -> Function:
     torch records that the zeros come from the arguments, as it does for images with pixels.
     """
     name = function.__name__ if primitive is None else primitive
-    if getattr(function, "is_guarded", False) or _family(name) not in PARAMETERS:
+    if getattr(function, "is_guarded", False) or resolve(name)[0].made_of:
         return function
     signature = inspect.signature(function)
 
@@ -75,24 +67,21 @@ def guarded_host(function: Function) -> Function:
     return cast(Function, run)
 
 
-def _family(primitive: str) -> str:
-    return primitive.removesuffix("_adjoint").removesuffix("_gradients")
-
-
 def _zeros(shape: Shape, like: Array) -> Array:
     return array_namespace(like).zeros(shape, dtype=like.dtype, device=device(like))
 
 
 def nothing(primitive: str, arguments: tuple[Any, ...], zeros: Zeros = _zeros) -> Any:
     """Return what a primitive gives where the image or its result has no pixel; None where both have."""
-    image = arguments[0]
-    if not primitive.endswith("_gradients"):
-        shape = _result_shape(primitive, image, arguments[1:])
+    contract, direction = resolve(primitive)
+    if direction is not Direction.GRADIENTS:
+        image, *rest = arguments
+        shape = contract.result_shape(tuple(image.shape), rest, direction)
         return None if prod(image.shape) and prod(shape) else zeros(shape, image)
     x, u, *rest, wanted = arguments
     if prod(x.shape) and prod(u.shape):
         return None
-    likes = [u, x, *(rest[place] for place in PARAMETERS[_family(primitive)])]
+    likes = [u, x, *(rest[place] for place in contract.differentiated)]
     return tuple(
         zeros(tuple(like.shape), x) if want and like is not None else None
         for like, want in zip(likes, wanted, strict=True)
@@ -102,22 +91,12 @@ def nothing(primitive: str, arguments: tuple[Any, ...], zeros: Zeros = _zeros) -
 def _checked(primitive: str, arguments: tuple[Any, ...], zeros: Zeros) -> Any:
     """Return `nothing`; raise IndexError if a pixel of `psf_interpolate` asks for a level that the bank has not."""
     found = nothing(primitive, arguments, zeros)
-    if found is None and _family(primitive) == "psf_interpolate":
-        psfs, index = arguments[2:4] if primitive.endswith("_gradients") else arguments[1:3]
-        _check_levels(primitive, index, int(psfs.shape[1]))
+    contract, direction = resolve(primitive)
+    if found is None and any(a.role is Role.LEVELS for a in contract.arguments):
+        rest = arguments[2:-1] if direction is Direction.GRADIENTS else arguments[1:]
+        named = contract.named(rest)
+        _check_levels(primitive, named["index"], int(named["psfs"].shape[1]))
     return found
-
-
-def _result_shape(primitive: str, image: Array, arguments: tuple[Any, ...]) -> Shape:
-    adjoint = primitive.endswith("_adjoint")
-    channels = int(image.shape[-3])
-    if primitive.startswith("psf_"):
-        views = int(arguments[0].shape[0])
-        channels = channels // views if adjoint else channels * views
-    else:
-        mix = arguments[4] if len(arguments) > 4 else None
-        channels = channels if mix is None else int(mix.shape[1 if adjoint else 0])
-    return (*image.shape[:-3], channels, *image.shape[-2:])
 
 
 def _check_levels(primitive: str, index: Array, levels: int) -> None:

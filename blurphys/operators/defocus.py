@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ..boundary import check_boundary, check_extension
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
 from ..files.stored import read_window, row_blocks, stand_in
 from ..frozen import freeze
 from ..inputs import detach, tracing

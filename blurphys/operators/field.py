@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..boundary import check_boundary, check_extension
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
 from ..files.stored import Span, read_window, stand_in
 from ..frozen import freeze, make_plain
 from ..inputs import require_choice, require_float, require_image_shape, require_integers, require_same_kind

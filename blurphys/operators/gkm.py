@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, final
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
 from ..boundary import check_boundary, check_extension
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
 from ..files.stored import stand_in
 from ..frozen import freeze, make_plain
 from ..inputs import detach, require_integer, require_integers, require_same_kind, tracing

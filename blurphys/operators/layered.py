@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from math import isfinite
 from typing import Any, ClassVar, Self, final
@@ -11,15 +11,15 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..boundary import check_boundary, check_extension
-from ..engines.convolve import zeros_for
-from ..engines.registry import kernel, lookup
+from ..engines.dispatch import kernel
+from ..engines.reference.layered import Extent, whole_frame
 from ..frozen import freeze, make_plain, transformed, write_count
 from ..inputs import detach, require_float, tracing
 from ..linop.base import LinearOperator
 from ..optics.bank import PSFBank
 from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
-from .layer_areas import VisibleArea, dilate, span_of, to_host, trim_zeros, with_part
+from .layer_extents import dilate, span_of, to_host, trim_zeros
 from .mixing import check_channels, check_colours, check_views
 
 __all__ = ["LayeredDefocus"]
@@ -79,7 +79,7 @@ class LayeredDefocus(LinearOperator):
     better on textured two-layer scenes, where the gather form `DefocusBlur` reaches 27 to 32 dB.
 
     Cost: for each view and layer, the area of its PSF times the pixels where it is visible, C + 1 times; memory: K
-    masks and a few images, in the adjoint K transmittances more. The areas where layers are visible are computed when
+    masks and a few images, in the adjoint K transmittances more. The extents where layers are visible are computed when
     the operator is made (for NumPy and CuPy in each call; again after a tensor of alphas was written to). torch
     differentiates with respect to the image, the alphas and the PSFs of a learned bank, but not the radii. With
     gradients in the alphas, and in a compiled graph, every layer is processed on the full frame, because alphas of zero
@@ -110,7 +110,7 @@ class LayeredDefocus(LinearOperator):
     normalize: bool = True
     _design: tuple[Array, ...] | None = field(init=False, default=None)  # PSFs of each layer, unless they are learned
     # Where the layers are visible, and how often the alphas had been written to by then: only tensors count writes.
-    _known_areas: tuple[int, tuple[VisibleArea, ...]] | None = field(init=False, default=None)
+    _known_extents: tuple[int, tuple[Extent, ...]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         owner = "LayeredDefocus"
@@ -128,16 +128,16 @@ class LayeredDefocus(LinearOperator):
         for psf in self._psfs:
             before, after = kernel_reach((psf.shape[-2], psf.shape[-1]))
             check_extension(self.in_shape, before, after, self.boundary, owner)
-        freeze(self, _known_areas=self._remember_areas())
+        freeze(self, _known_extents=self._remember_extents())
 
-    def _remember_areas(self) -> tuple[int, tuple[VisibleArea, ...]] | None:
-        """Return the value of `_known_areas`; None if alphas have no values yet, or writes to them are not counted."""
+    def _remember_extents(self) -> tuple[int, tuple[Extent, ...]] | None:
+        """Return the value of `_known_extents`; None if alphas have no values yet, or do not count writes."""
         version = None if tracing() or self._differentiated else write_count(self.alphas)
-        return None if version is None else (version, make_plain(self._find_areas))
+        return None if version is None else (version, make_plain(self._find_extents))
 
-    def _find_areas(self) -> tuple[VisibleArea, ...]:
-        areas = (self._area_of(k, *psf.shape[-2:]) for k, psf in enumerate(self._psfs))
-        return tuple(area for area in areas if area is not None)
+    def _find_extents(self) -> tuple[Extent, ...]:
+        found = (self._extent_of(k, *psf.shape[-2:]) for k, psf in enumerate(self._psfs))
+        return tuple(extent for extent in found if extent is not None)
 
     @property
     def _differentiated(self) -> bool:
@@ -145,15 +145,13 @@ class LayeredDefocus(LinearOperator):
         return bool(getattr(self.alphas, "requires_grad", False)) or (not tracing() and transformed(self.alphas))
 
     @property
-    def _areas(self) -> tuple[VisibleArea, ...]:
-        """Visible areas of the layers that are not empty, for the array code; the fused CPU engine needs none."""
+    def _extents(self) -> tuple[Extent, ...]:
+        """Extents of the layers that are not empty, for the array code; the fused CPU engine needs none."""
         if not (tracing() or self._differentiated):
-            if self._known_areas is not None and self._known_areas[0] == write_count(self.alphas):
-                return self._known_areas[1]
-            return make_plain(self._find_areas)
-        shape = self.alphas.shape[-2:]
-        ones = array_namespace(self.alphas).ones((1, *shape), dtype=self.alphas.dtype, device=device(self.alphas))
-        return tuple(VisibleArea(k, slice(0, shape[0]), slice(0, shape[1]), ones) for k in range(len(self.radii)))
+            if self._known_extents is not None and self._known_extents[0] == write_count(self.alphas):
+                return self._known_extents[1]
+            return make_plain(self._find_extents)
+        return whole_frame(self.alphas)
 
     @property
     def _psfs(self) -> tuple[Array, ...]:
@@ -183,10 +181,10 @@ class LayeredDefocus(LinearOperator):
 
     def _with(self, **changes: Any) -> Self:
         new = super()._with(**changes)
-        freeze(new, _known_areas=new._remember_areas())
+        freeze(new, _known_extents=new._remember_extents())
         return new
 
-    def _area_of(self, k: int, h: int, w: int) -> VisibleArea | None:
+    def _extent_of(self, k: int, h: int, w: int) -> Extent | None:
         """Return where layer k is visible through a PSF of size (h, w); None for an empty layer."""
         xp, (rows, cols) = array_namespace(self.alphas), (slice(0, n) for n in self.alphas.shape[-2:])
         used = to_host(self.alphas[k, ...]) > 0
@@ -196,11 +194,11 @@ class LayeredDefocus(LinearOperator):
             return None
         else:
             near = dilate(used, h // 2, w // 2)
-            # The reach and one pixel more: the boundary rule also acts at edges of the area inside the frame, and with
-            # this margin it mirrors or repeats only empty pixels there.
+            # The reach and one pixel more: the boundary rule also acts at edges of the extent inside the frame, and
+            # with this margin it mirrors or repeats only empty pixels there.
             rows, cols = (span_of(used.any(axis=1 - axis), (h, w)[axis] // 2 + 1) for axis in (0, 1))
         mask = xp.asarray(near[None, rows, cols].copy(), device=device(self.alphas))
-        return VisibleArea(k, rows, cols, xp.astype(mask, self.alphas.dtype))
+        return Extent(k, rows, cols, xp.astype(mask, self.alphas.dtype))
 
     def _interpolate_bank(self) -> Iterator[Array]:
         """Yield the PSFs at the radius of each layer: (V, 1, 1 or C, h, w)."""
@@ -212,89 +210,26 @@ class LayeredDefocus(LinearOperator):
             lower, upper = bank[:, low : low + 1, ...], bank[:, low + 1 : low + 2, ...]
             yield lower if f == 0 else upper if f == 1 else (1 - f) * lower + f * upper
 
-    def _gather(self, planes: Array, area: VisibleArea, psf: Array, weights: Array) -> Array:
-        """Convolve `planes` with the PSF of one view, then weight each pixel; weights (1 or C, h, w)."""
-        blur = kernel("psf_gather", planes)
-        if weights.shape[-3] == 1:
-            return blur(planes, psf, weights, self.boundary)
-        return weights * blur(planes, psf, area.near, self.boundary)
-
-    def _transmittances(
-        self, view: int, areas: Sequence[VisibleArea], psfs: Sequence[Array]
-    ) -> Iterator[tuple[VisibleArea | None, Array]]:
-        """Yield the area of each layer with T_k in it (0 where the layer is not visible), at last None with T_(K+1).
-
-        `psfs` are those of one view, one for each layer. T_(k+1) = T_k - T_k . (h_k * a_k).
-        """
-        xp = array_namespace(self.alphas)
-        colours = psfs[0].shape[-3]
-        through = xp.ones((colours, *self.alphas.shape[-2:]), dtype=self.alphas.dtype, device=device(self.alphas))
-        opaque = OPAQUE * float(xp.finfo(self.alphas.dtype).eps)
-        for area in areas:
-            here = (..., area.rows, area.cols)
-            weights = through[here] * area.near
-            yield area, weights
-            alpha = xp.broadcast_to(self._alpha(area), (colours, *area.near.shape[-2:]))
-            left = through[here] - self._gather(alpha, area, psfs[area.layer], weights)
-            through = with_part(through, area, xp.where(left > opaque, left, xp.zeros_like(left)))
-        yield None, through
-
     def _forward(self, x: Array) -> Array:
-        xp = array_namespace(x)
-        fused = lookup("layered_over", "numpy") if isinstance(x, np.ndarray) else None
-        if fused is not None:
-            opaque = OPAQUE * float(xp.finfo(x.dtype).eps)
-            return fused(x, self.alphas, self._psfs, self.channels, self.boundary, self.normalize, opaque)
-        views, areas, all_psfs = [], self._areas, self._psfs
-        for view in range(len(self.views)):
-            y = zeros_for(x, (*x.shape[:-3], self.channels, *x.shape[-2:]))
-            psfs = [psf[view : view + 1, ...] for psf in all_psfs]
-            for area, through in self._transmittances(view, areas, psfs):
-                if area is None:
-                    y = self._divide_by_coverage(y, through)
-                    break
-                light = self._colours(x, area)[..., area.rows, area.cols] * self._alpha(area)
-                part = y[..., area.rows, area.cols] + self._gather(light, area, psfs[area.layer], through)
-                y = with_part(y, area, part)
-            views.append(y)
-        return views[0] if len(views) == 1 else xp.concat(views, axis=-3)
+        return kernel("layered_over", x)(x, *self._arguments)
 
     def _adjoint(self, y: Array) -> Array:
-        xp = array_namespace(y)
-        size = (*y.shape[:-3], self.channels, *y.shape[-2:])
-        count = len(self.radii) if self.per_layer else 1
-        outs = [zeros_for(y, size) for _ in range(count)]
-        areas, all_psfs = self._areas, self._psfs
-        for view in range(len(self.views)):
-            psfs = [psf[view : view + 1, ...] for psf in all_psfs]
-            # The forward recursion runs first: the adjoint needs every T_k, and the division by 1 - T_(K+1) at once.
-            *layers, (_, behind) = list(self._transmittances(view, areas, psfs))
-            u = self._divide_by_coverage(y[..., view * self.channels : (view + 1) * self.channels, :, :], behind)
-            for area, through in layers:
-                assert area is not None
-                here = (..., area.rows, area.cols)
-                # The primitive has one weight for each pixel; where T_k differs by colour it is applied beforehand.
-                weights, back = (through, u[here]) if through.shape[-3] == 1 else (area.near, through * u[here])
-                sent = kernel("psf_gather_adjoint", y)(back, psfs[area.layer], weights, self.boundary)
-                k = area.layer if self.per_layer else 0
-                outs[k] = with_part(outs[k], area, outs[k][here] + sent * self._alpha(area))
-        return outs[0] if len(outs) == 1 else xp.concat(outs, axis=-3)
+        return kernel("layered_over_adjoint", y)(y, *self._arguments)
 
-    def _alpha(self, area: VisibleArea) -> Array:
-        return self.alphas[area.layer, area.rows, area.cols]
-
-    def _colours(self, x: Array, area: VisibleArea) -> Array:
-        k = area.layer
-        return x[..., k * self.channels : (k + 1) * self.channels, :, :] if self.per_layer else x
-
-    def _divide_by_coverage(self, y: Array, behind: Array) -> Array:
-        """Divide by 1 - T_(K+1), the coverage of all layers together: a diagonal operator, its own transpose."""
-        if not self.normalize:
-            return y
-        xp = array_namespace(y)
-        coverage = 1 - behind
-        some = coverage > OPAQUE * float(xp.finfo(y.dtype).eps)
-        return y * xp.where(some, 1 / xp.where(some, coverage, xp.ones_like(coverage)), xp.zeros_like(coverage))
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        """Arguments of the primitive after the image."""
+        opaque = OPAQUE * float(array_namespace(self.alphas).finfo(self.alphas.dtype).eps)
+        return (
+            self.alphas,
+            self._psfs,
+            lambda: self._extents,
+            self.channels,
+            self.boundary,
+            self.per_layer,
+            self.normalize,
+            opaque,
+        )
 
     def validate(self) -> Self:
         """Check that every PSF of the bank is finite, non-negative and sums to one."""

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, Self, final
 from array_api_compat import array_namespace
 
 from ..boundary import check_boundary, check_extension, extend, fold
-from ..engines.convolve import zeros_for
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
+from ..engines.reference.convolve import zeros_for
 from ..files.stored import Span, is_stored, read_window, span_length, stand_in
 from ..frozen import freeze
 from ..inputs import require_choice, require_float, require_image_shape, require_same_kind

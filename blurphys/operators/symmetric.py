@@ -8,7 +8,7 @@ from typing import ClassVar, Self, final
 from array_api_compat import array_namespace
 
 from ..boundary import check_boundary, check_extension
-from ..engines.registry import kernel
+from ..engines.dispatch import kernel
 from ..files.stored import stand_in
 from ..frozen import freeze
 from ..inputs import detach, require_integers, require_same_kind

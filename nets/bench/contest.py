@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import solvers
-from blurphys.bench.memory import peak
+from blurphys.bench.measure.memory import peak
 from solvers.bench.contest import Finding, photo
 
 from ..models.gkmnet.gkmnet import GKMNet

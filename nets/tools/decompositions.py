@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import blurphys.engines.autograd  # noqa: F401  registers the operators
+import blurphys.engines.torch_ops.operators  # noqa: F401  registers the operators
 from blurphys.boundary import extend
 
 __all__ = ["PLAIN", "decompositions"]

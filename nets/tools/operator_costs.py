@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-import blurphys.engines.autograd  # noqa: F401, registers torch.ops.blurphys
+from blurphys.engines.primitives import Direction, resolve
+from blurphys.engines.torch_ops.operators import FUNCTIONS
 
 __all__ = ["RULES", "Cost", "cost_of"]
 
 Shape = Sequence[int]
+Named = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,28 +61,29 @@ def cost_of(primitive: str, image: Shape, *arguments: Any) -> Cost:
 
     The adjoint costs the same. Products with the maps, pixel by pixel, are not counted.
     """
-    rule = _FORMULAS.get(primitive.removesuffix("_adjoint"))
-    if rule is None:
+    if primitive not in FUNCTIONS:
         raise ValueError(f"cost_of: expected one of {', '.join(_FORMULAS)}, got {primitive!r}")
-    return rule(tuple(image), *arguments)
+    contract, _ = resolve(primitive)
+    return _FORMULAS[contract.name](tuple(image), contract.named(arguments))
 
 
-def _gaussian(image: Shape, maps: Shape, taps: Shape, halves: Sequence[int], boundary: str, mix: Any = None) -> Cost:
-    count = _product(image)
-    return Cost(filters=count * 2 * sum(2 * half + 1 for half in halves if half), mix=_mix(image, mix))
+def _gaussian(image: Shape, given: Named) -> Cost:
+    taps = sum(2 * half + 1 for half in given["halves"] if half)
+    return Cost(filters=_product(image) * 2 * taps, mix=_mix(image, given["mix"]))
 
 
-def _recursive(image: Shape, maps: Shape, atoms: Shape, boundary: str, stagewise: bool, mix: Any = None) -> Cost:
-    return Cost(filters=_product(image) * 2 * atoms[0] * atoms[-1], mix=_mix(image, mix))
+def _recursive(image: Shape, given: Named) -> Cost:
+    steps, _, taps = given["atoms"]
+    return Cost(filters=_product(image) * 2 * steps * taps, mix=_mix(image, given["mix"]))
 
 
-def _dense(image: Shape, psfs: Shape, *others: Any) -> Cost:
-    views, levels, _, height, width = psfs
+def _dense(image: Shape, given: Named) -> Cost:
+    views, levels, _, height, width = given["psfs"]
     return Cost(filters=_product(image) * views * levels * height * width)
 
 
-def _interpolated(image: Shape, psfs: Shape, *others: Any) -> Cost:
-    views, _, _, height, width = psfs
+def _interpolated(image: Shape, given: Named) -> Cost:
+    views, _, _, height, width = given["psfs"]
     return Cost(filters=_product(image) * views * 2 * height * width)
 
 
@@ -95,7 +98,7 @@ def _product(shape: Shape) -> int:
     return total
 
 
-_FORMULAS: dict[str, Callable[..., Cost]] = {
+_FORMULAS: dict[str, Callable[[Shape, Named], Cost]] = {
     "gaussian_mixture": _gaussian,
     "recursive_mixture": _recursive,
     "psf_gather": _dense,
@@ -104,17 +107,15 @@ _FORMULAS: dict[str, Callable[..., Cost]] = {
 }
 
 
-def _rule(primitive: str) -> Callable[..., Cost]:
-    adjoint = primitive.endswith("_adjoint")
-
+def _rule(name: str, direction: Direction) -> Callable[..., Cost]:
     def rule(out: Shape, image: Shape, *arguments: Any) -> Cost:
-        return cost_of(primitive, out if adjoint else image, *arguments)
+        return cost_of(name, out if direction is Direction.ADJOINT else image, *arguments)
 
     return rule
 
 
 RULES: dict[Any, Callable[..., Cost]] = {
-    getattr(torch.ops.blurphys, name): _rule(name) for base in _FORMULAS for name in (base, f"{base}_adjoint")
+    getattr(torch.ops.blurphys, name): _rule(name, resolve(name)[1]) for name in FUNCTIONS
 }
 """Operators of torch to the cost of a call: shape of the result, then the arguments with shapes for tensors."""
 

@@ -1,11 +1,12 @@
 """Random problems for the GPU primitives, and their oracles: the reference, and torch's autograd through it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
 
 from blurphys.engines import reference
+from blurphys.engines.primitives import PRIMITIVES
 from tests.oracles import BOUNDARIES
 
 LEADS = [((), ()), ((2,), ()), ((2,), (2,)), ((2, 3), (3,)), ((2, 3), (1, 3)), ((3,), (1,)), ((2, 3), (2, 1))]
@@ -21,14 +22,18 @@ CASCADES = {"float32": [(1, 4), (1, 13), (2, 3)], "float64": [(0, 2), (1, 4), (1
 
 @dataclass
 class Problem:
-    """One call ``family(x, *arguments)``; `differentiable` says which arguments have gradients."""
+    """One call ``family(x, *arguments)``."""
 
     family: str
     x: np.ndarray
     u: np.ndarray
     arguments: list
-    differentiable: list
-    tolerance: float = field(default=1e-12)
+    tolerance: float = 1e-12
+
+    @property
+    def differentiable(self):
+        """Places of the arguments that have gradients."""
+        return PRIMITIVES[self.family].differentiated
 
     def reference(self, adjoint=False):
         function = getattr(reference, self.family + ("_adjoint" if adjoint else ""))
@@ -86,7 +91,6 @@ def problems(draw, families, dtypes=("float32", "float64")):
             taps[:, k, half + 1 :] = 0
         mix, outputs = _mix(draw, normal, channels, len(halves))
         arguments = [normal(*batch, len(halves), rows, cols), taps, halves, boundary, mix]
-        differentiable = [0, 1, 4]
     elif family == "recursive_mixture":
         half, levels = draw(st.sampled_from(CASCADES[dtype]))
         rows, cols = sides(half * (levels - 1))
@@ -94,7 +98,6 @@ def problems(draw, families, dtypes=("float32", "float64")):
         mix, outputs = _mix(draw, normal, channels, levels)
         atoms = normal(levels - 1, own, 2 * half + 1) / (2 * half + 1)
         arguments = [normal(*batch, levels, rows, cols), atoms, boundary, stagewise, mix]
-        differentiable = [0, 1, 4]
     else:
         h, w = draw(st.sampled_from([(1, 1), (3, 4), (4, 3), (5, 5), (2, 11), (9, 2)]))
         rows, cols = sides(max(h, w))
@@ -107,16 +110,16 @@ def problems(draw, families, dtypes=("float32", "float64")):
         if family == "psf_interpolate":
             index = rng.integers(0, levels - 1, (*batch, rows, cols))
             fraction = rng.choice([0.0, 1.0, 0.25, 0.6], index.shape).astype(dtype)
-            arguments, differentiable = [psfs, index, fraction, boundary], [0, 2]
+            arguments = [psfs, index, fraction, boundary]
         else:
             weights = normal(*batch, levels, rows, cols) * (rng.random((*batch, levels, rows, cols)) > 0.5)
             weights[..., 1, :, :] = 0  # a level that no pixel uses
             if family == "psf_gather" and draw(st.booleans()):
                 psfs, weights = psfs[:, :1], None
             weights = None if weights is None else weights.astype(dtype)
-            arguments, differentiable = [psfs, weights, boundary], [0, 1]
+            arguments = [psfs, weights, boundary]
     x, u = normal(*lead, channels, rows, cols), normal(*lead, outputs, rows, cols)
-    return Problem(family, x, u, arguments, differentiable, 1e-12 if dtype == "float64" else 1e-5)
+    return Problem(family, x, u, arguments, 1e-12 if dtype == "float64" else 1e-5)
 
 
 def _mix(draw, normal, channels, kernels):

@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from blurphys import cli
-from blurphys.bench import floor, memory, opponents, plot, problems, report, sweep, targets, timing
-from blurphys.bench.contestant import ADJOINT, BOTH, FORWARD, WAYS, Contestant
-from blurphys.bench.problems import NAMES, OURS, REFERENCES, contestants, problem
+from blurphys.bench.measure import floor, memory, sweep, timing
+from blurphys.bench.problems import opponents
+from blurphys.bench.problems.catalogue import NAMES, contestants, problem
+from blurphys.bench.problems.contestant import ADJOINT, BOTH, FORWARD, WAYS, Contestant
+from blurphys.bench.problems.problem import OURS, REFERENCES, Problem
+from blurphys.bench.problems.work import Work, dual_pixel_work, gkm_work, rkr_work
+from blurphys.bench.report import plot, tables, targets
 from blurphys.bench.run import Plan
-from blurphys.bench.work import Work, dual_pixel_work, gkm_work, rkr_work
 
 SHAPE = (48, 61)
 OPTIONAL = ("deepinv", "PyLops", "OpenCV")
@@ -136,7 +139,7 @@ def test_a_package_that_does_not_load_is_reported_not_raised(monkeypatch, tmp_pa
 
 def _task(entries=(), shape=(720, 1280), name="rkr", map_bytes=40, image_bytes=10):
     work = {way: Work(1_000_000, 1_000_000) for way in WAYS}
-    return problems.Problem(
+    return Problem(
         name=name,
         title="P, Q",
         shape=shape,
@@ -296,7 +299,7 @@ def test_work_by_hand():
 def test_taps_of_the_dual_pixel_are_counted():
     """All pixels in focus see one tap of each view; the scene's own count is checked pixel by pixel."""
     from blurphys import PSFBank, Pupil
-    from blurphys.bench import dual_pixel
+    from blurphys.bench.problems import dual_pixel
 
     bank = PSFBank(Pupil.disk(split=0.5), max_radius=20.0, step=1.0)
     radii = dual_pixel._radii(SHAPE, 20)
@@ -374,7 +377,7 @@ def test_plot_shows_everyone_and_the_floor():
 
 def test_markdown_has_ratios_only():
     result = _timed({OURS[0]: {FORWARD: 0.002}, "torch depthwise": {FORWARD: 0.13}}, peaks={OURS[0]: {FORWARD: 20}})
-    text = report.markdown([result], targets.findings([result], {}, {}), FLOOR)
+    text = tables.markdown([result], targets.findings([result], {}, {}), FLOOR)
     assert "| ours: NumPy | 1.0 | 2.0 | 2.0 |" in text
     assert "| torch depthwise | 65.0 | 130 | - |" in text
     assert "| rkr | forward | >= 50x torch depthwise | 65.0x | met |" in text

@@ -19,7 +19,8 @@ import blurphys as bp
 from blurphys import cli
 from blurphys.commands.doctor import Facts, diagnose
 from blurphys.commands.trials import try_engines
-from blurphys.engines import cpu_cache, reference, registry
+from blurphys.engines import loading, reference, registry
+from blurphys.engines.cpu.common import cache
 
 ALL = {name: "1.0" for name in ("numpy", "scipy", "torch", "numba", "h5py")}
 
@@ -48,7 +49,7 @@ def test_engines_that_work_are_said_to_work():
     """What the user meets and what doctor says, on this machine."""
     x = np.ones((3, 12, 13))
     bp.GKM(np.full((2, 12, 13), 0.5), sigmas=(0.0, 1.0))(x)
-    assert registry.lookup("gaussian_mixture", "numpy") is not None
+    assert loading.fast_kernel("gaussian_mixture", "numpy") is not None
     said = doctor("--json")
     assert said["facts"]["engines"].items() >= {"reference": "", "cpu": "", "torch": ""}.items()
     assert said["facts"]["engine_error"] == said["facts"]["cache_error"] == ""
@@ -93,7 +94,7 @@ def test_a_folder_that_takes_no_kernels_is_found(tmp_path, monkeypatch):
 @pytest.mark.parametrize("full", [False, True], ids=["damaged", "damaged on a full disk"])
 def test_a_damaged_cache_costs_a_compilation(tmp_path, full):
     try_engines()
-    source, _ = cpu_cache.kept_in()
+    source, _ = cache.kept_in()
     kept = tmp_path / source.name
     shutil.copytree(source, kept)
     entries = list(kept.glob("*_fold_rows-*.nbc"))  # compiles in no time

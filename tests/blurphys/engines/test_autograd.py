@@ -5,19 +5,20 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
+from blurphys.engines import loading
+from blurphys.engines.primitives import FUSED
+from blurphys.engines.torch_ops import choice, operators, values
 from tests.oracles import BOUNDARIES
 from tests.profiles import examples
 from tests.strategies import simplex, unit_psfs
 
-torch = pytest.importorskip("torch")
-autograd = pytest.importorskip("blurphys.engines.autograd")
-
 C, H, W = 2, 5, 7
-FAMILIES = sorted(autograd.FAMILIES)
+FAMILIES = sorted(FUSED)
 
 
 def tensor(rng, *shape):
@@ -49,16 +50,16 @@ def arguments(family, rng, boundary, *, mixed=False, lead=(2,)):
 )
 def test_opcheck(family, mixed):
     """Schema, fake tensors, registered derivatives, tracing ahead of time with dynamic shapes."""
-    operators = autograd.OPERATORS[family]
+    own = operators.OPERATORS[family]
     x, u, rest = arguments(family, np.random.default_rng(1), "reflect", mixed=mixed)
-    everything = [True] * (2 + len(operators.family.parameters))
+    everything = [True] * (2 + len(FUSED[family].differentiated))
     some = [False, True] + [False] * (len(everything) - 3) + [True]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own tools
-        torch.library.opcheck(operators.forward, (x, *rest))
-        torch.library.opcheck(operators.adjoint, (u, *rest))
+        torch.library.opcheck(own.forward, (x, *rest))
+        torch.library.opcheck(own.adjoint, (u, *rest))
         for wanted in (everything, some):
-            torch.library.opcheck(operators.gradients, (x, u, *rest, wanted))
+            torch.library.opcheck(own.gradients, (x, u, *rest, wanted))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -67,10 +68,10 @@ def test_opcheck(family, mixed):
 def test_first_and_second_derivatives(family, boundary, mixed, seed, adjoint):
     """Of the operators themselves, gradients in every argument; numerical differences are the oracle."""
     torch.manual_seed(seed)
-    operators = autograd.OPERATORS[family]
+    own = operators.OPERATORS[family]
     x, u, rest = arguments(family, np.random.default_rng(seed), boundary, mixed=mixed, lead=(2, 1))
     leaves = [t for t in rest if isinstance(t, torch.Tensor) and t.requires_grad]
-    run, image = (operators.adjoint, u) if adjoint else (operators.forward, x)
+    run, image = (own.adjoint, u) if adjoint else (own.forward, x)
 
     def f(first, *given):
         values = iter(given)
@@ -162,16 +163,14 @@ def test_nothing_is_kept_but_the_inputs(name):
 
 def test_three_gradients_take_one_pass(monkeypatch):
     """Image, maps and kernels are asked of the engine together."""
-    from blurphys.engines import registry
-
     calls = []
-    true = registry.lookup
+    true = loading.fast_kernel
 
     def counted(primitive, namespace):
         calls.append(primitive)
         return true(primitive, namespace)
 
-    monkeypatch.setattr(autograd, "lookup", counted)
+    monkeypatch.setattr(values, "fast_kernel", counted)
     for name in ("GKM", "RKR", "PSFStack"):
         build, maps, kernels = OPERATORS[name]
         leaves = [torch.from_numpy(a).requires_grad_() for a in (maps, kernels)]
@@ -183,12 +182,12 @@ def test_three_gradients_take_one_pass(monkeypatch):
 
 
 def test_the_first_compilation_is_announced(caplog):
-    from blurphys.engines.cpu_rows import _Announcement, jit
+    from blurphys.engines.cpu.common.compiler import _Announcement, jit
 
     def double(v):
         return 2 * v
 
-    double.__module__ = "blurphys.engines.example"
+    double.__module__ = "blurphys.engines.cpu.example"
     was, _Announcement.said = _Announcement.said, False
     try:
         with caplog.at_level(logging.WARNING, logger="blurphys"):
@@ -202,26 +201,26 @@ def test_the_first_compilation_is_announced(caplog):
 
 
 def test_without_cupy_tensors_on_a_gpu_take_the_reference_and_one_line_says_so(caplog, monkeypatch):
-    monkeypatch.setattr(autograd, "available", lambda kind: False)
-    monkeypatch.setattr(autograd, "diagnosis", lambda kind: "CuPy is not installed")
-    autograd._cuda_serves.cache_clear()
+    monkeypatch.setattr(choice, "available", lambda kind: False)
+    monkeypatch.setattr(choice, "diagnosis", lambda kind: "CuPy is not installed")
+    choice._cuda_serves.cache_clear()
     try:
         with caplog.at_level(logging.WARNING, logger="blurphys"):
-            assert not autograd._fused("gaussian_mixture", "cuda")
-            assert not autograd._fused("psf_gather", "cuda")
+            assert not choice._fused("gaussian_mixture", "cuda")
+            assert not choice._fused("psf_gather", "cuda")
         assert len(caplog.records) == 1 and "CuPy is not installed" in caplog.text
     finally:
-        autograd._cuda_serves.cache_clear()
+        choice._cuda_serves.cache_clear()
 
 
 def test_gradients_of_the_reference_inside_an_operator():
     """The GPU engine's way out for kernels that do not fit: autograd is switched off around it."""
-    from blurphys.engines.cuda import _torch_reference_gradients
+    from blurphys.engines.cuda.engine import _torch_reference_gradients
 
     x, u, rest = arguments("psf_gather", np.random.default_rng(5), "zero")
     with torch._C._AutoDispatchBelowAutograd():
         found = _torch_reference_gradients("psf_gather_gradients", x, u, *rest, (True, True, True, True))
-    true = autograd.OPERATORS["psf_gather"].gradients(x, u, *rest, [True] * 4)
+    true = operators.OPERATORS["psf_gather"].gradients(x, u, *rest, [True] * 4)
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(found, true, strict=True))
 
 

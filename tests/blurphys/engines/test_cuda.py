@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from blurphys.engines import cuda, cuda_floor, cuda_mixture, cuda_recursive, reference
-from blurphys.engines.cuda_launch import program, sizes
+from blurphys.engines import reference
+from blurphys.engines.cuda import engine, floor, mixture, recursive
+from blurphys.engines.cuda.launch import program, sizes
+from blurphys.engines.primitives import FUSED
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.cuda_shim.problems import assert_close, problems
 from tests.profiles import NIGHTLY, examples
 
-FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
+FAMILIES = tuple(FUSED)
 few = examples(13)  # a block of 256 fibers takes milliseconds
 
 PROGRAMS = {
@@ -66,7 +68,7 @@ def gpu_on_cpu(tmp_path_factory):
 
 
 def run(device, name, *arguments):
-    return cuda.PRIMITIVES[name](device, *arguments)
+    return engine.FUNCTIONS[name](device, *arguments)
 
 
 @few
@@ -114,20 +116,22 @@ def example(family, shape=(2, 3, 33, 70), dtype="float64", boundary="reflect"):
         return rng.standard_normal(size).astype(dtype)
 
     rows, cols = shape[-2:]
-    arguments, differentiable = {
-        "gaussian_mixture": ([normal(3, rows, cols), normal(1, 3, 4), (1, 3, 2), boundary, None], [0, 1, 4]),
-        "recursive_mixture": ([normal(4, rows, cols), normal(3, 1, 3), boundary, False, None], [0, 1, 4]),
-        "psf_gather": ([normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary], [0, 1]),
-        "psf_scatter": ([normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary], [0, 1]),
-        "psf_interpolate": (
-            [normal(1, 3, 1, 3, 4), rng.integers(0, 2, (rows, cols)), rng.random((rows, cols)).astype(dtype), boundary],
-            [0, 2],
-        ),
+    arguments = {
+        "gaussian_mixture": [normal(3, rows, cols), normal(1, 3, 4), (1, 3, 2), boundary, None],
+        "recursive_mixture": [normal(4, rows, cols), normal(3, 1, 3), boundary, False, None],
+        "psf_gather": [normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary],
+        "psf_scatter": [normal(1, 3, 1, 3, 4), normal(3, rows, cols), boundary],
+        "psf_interpolate": [
+            normal(1, 3, 1, 3, 4),
+            rng.integers(0, 2, (rows, cols)),
+            rng.random((rows, cols)).astype(dtype),
+            boundary,
+        ],
     }[family]
     if family == "gaussian_mixture":
         for k, half in enumerate((1, 3, 2)):
             arguments[1][:, k, half + 1 :] = 0
-    return Problem(family, normal(*shape), normal(*shape), arguments, differentiable)
+    return Problem(family, normal(*shape), normal(*shape), arguments)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -185,10 +189,10 @@ def test_states_between_passes_are_few(gpu_on_cpu):
     """Horner's rule meets the levels backwards, all of them right, with about 2 sqrt(passes) of them in memory."""
     rng = np.random.default_rng(10)
     x, atoms = rng.standard_normal((1, 1, 9, 9)), rng.standard_normal((25, 1, 3)) / 3
-    mixture = cuda_mixture.Mixture(gpu_on_cpu, x, rng.standard_normal((26, 9, 9)), None, "reflect")
+    flat = mixture.Mixture(gpu_on_cpu, x, rng.standard_normal((26, 9, 9)), None, "reflect")
     states, counts = [], []
 
-    class Watched(cuda_recursive._Forward):
+    class Watched(recursive._Forward):
         def advance(self, step, state, **options):
             after = super().advance(step, state, **options)
             if after is not None:
@@ -196,11 +200,11 @@ def test_states_between_passes_are_few(gpu_on_cpu):
                 counts.append(sum(s() is not None for s in states))
             return after
 
-    forward = Watched(cuda_recursive._Cascade(mixture, atoms, stagewise=True))
+    forward = Watched(recursive._Cascade(flat, atoms, stagewise=True))
     true, last_only = [x], np.stack([np.zeros((9, 9)), np.ones((9, 9))])
     for j in range(24):
         true.append(reference.recursive_mixture(true[-1], last_only, atoms[j : j + 1], "reflect", True))
-    passes = [cuda_recursive._Pass(j, 1) for j in range(25)]
+    passes = [recursive._Pass(j, 1) for j in range(25)]
     for state in forward.states_backwards(passes):
         assert_close(state, true.pop(), 1e-12)
     assert not true and max(counts) <= 2 * 5 + 1
@@ -217,19 +221,18 @@ def test_the_record_of_sizes_follows_the_source():
 
 
 def test_every_primitive_is_there():
-    names = {name + part for name in FAMILIES for part in ("", "_adjoint", "_gradients")}
-    assert set(cuda.PRIMITIVES) == names
+    assert set(engine.FUNCTIONS) == {name for primitive in FUSED.values() for name in primitive.names}
 
 
 def test_the_engine_imports_neither_cupy_nor_torch():
-    code = "import sys, blurphys.engines.cuda; sys.exit(bool({'cupy', 'torch'} & set(sys.modules)))"
+    code = "import sys, blurphys.engines.cuda.engine; sys.exit(bool({'cupy', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_diagnosis_is_a_sentence_and_agrees_with_available():
     for kind in ("cupy", "torch"):
-        said = cuda.diagnosis(kind)
-        assert cuda.available(kind) == (said == "")
+        said = engine.diagnosis(kind)
+        assert engine.available(kind) == (said == "")
 
 
 class FakeCupy:
@@ -262,28 +265,28 @@ class FakeCupy:
 def test_what_the_diagnosis_says(monkeypatch, kind, version, devices, torch_cuda, said):
     import torch
 
-    monkeypatch.setattr(cuda, "find_spec", lambda name: object())
-    monkeypatch.setattr(cuda, "import_module", lambda name: FakeCupy(version, devices))
+    monkeypatch.setattr(engine, "find_spec", lambda name: object())
+    monkeypatch.setattr(engine, "import_module", lambda name: FakeCupy(version, devices))
     monkeypatch.setattr(torch.version, "cuda", torch_cuda)
-    found = cuda.diagnosis(kind)
+    found = engine.diagnosis(kind)
     assert found == "" if said == "" else said in found
 
 
 def test_without_cupy_the_diagnosis_names_the_wheel(monkeypatch):
-    monkeypatch.setattr(cuda, "find_spec", lambda name: None)
-    assert "cupy-cuda12x" in cuda.diagnosis("cupy")
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    assert "cupy-cuda12x" in engine.diagnosis("cupy")
 
 
 @pytest.mark.parametrize("bad", ["float16", "int32", "complex64"])
 def test_other_dtypes_are_refused(bad):
     x = np.zeros((3, 8, 8), dtype=bad)
     with pytest.raises(TypeError, match="float32 or float64"):
-        cuda._require_real("gaussian_mixture", (x, x))
+        engine._require_real("gaussian_mixture", (x, x))
 
 
 def test_two_dtypes_are_refused():
     with pytest.raises(TypeError, match="float32 and float64"):
-        cuda._require_real("gaussian_mixture", (np.zeros(3, "float32"), np.zeros(3, "float64"), "reflect", (1, 2)))
+        engine._require_real("gaussian_mixture", (np.zeros(3, "float32"), np.zeros(3, "float64"), "reflect", (1, 2)))
 
 
 def test_gradients_too_large_for_a_tile_come_from_the_reference():
@@ -293,26 +296,26 @@ def test_gradients_too_large_for_a_tile_come_from_the_reference():
         problem = example(family, shape=(2, 3, 9, 12))
         given = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in (problem.u, *problem.arguments)]
         wanted = (True,) * (2 + len(problem.differentiable))
-        found = cuda._torch_reference_gradients(f"{family}_gradients", torch.from_numpy(problem.x), *given, wanted)
+        found = engine._torch_reference_gradients(f"{family}_gradients", torch.from_numpy(problem.x), *given, wanted)
         for a, b in zip(found, problem.gradients(), strict=True):
             assert (a is None) == (b is None) and (a is None or np.allclose(a, b, rtol=0, atol=1e-12))
 
 
 def test_floor_by_hand():
-    found = cuda_floor.floor("gaussian_mixture", pixels=10, channels=3, halves=(0, 2))
+    found = floor.floor("gaussian_mixture", pixels=10, channels=3, halves=(0, 2))
     assert found == (10 * 4 * (6 + 2), 10 * 3 * (4 + 16))
-    found = cuda_floor.floor("recursive_mixture_adjoint", pixels=1, channels=1, itemsize=8, levels=20, taps=3)
+    found = floor.floor("recursive_mixture_adjoint", pixels=1, channels=1, itemsize=8, levels=20, taps=3)
     assert found == (8 * 22, 19 * 10 + 40)
-    found = cuda_floor.floor("psf_interpolate", pixels=1, channels=3, views=2, area=9)
+    found = floor.floor("psf_interpolate", pixels=1, channels=3, views=2, area=9)
     assert found == (4 * (9 + 2), 3 * 2 * 2 * 20)
     assert found.seconds(11.0, 1e9) == 4.0
     with pytest.raises(ValueError, match="gradients"):
-        cuda_floor.floor("psf_gather_gradients", pixels=1)
+        floor.floor("psf_gather_gradients", pixels=1)
 
 
-needs_cupy = pytest.mark.skipif(not cuda.available("cupy"), reason=f"no CuPy on a GPU: {cuda.diagnosis('cupy')}")
+needs_cupy = pytest.mark.skipif(not engine.available("cupy"), reason=f"no CuPy on a GPU: {engine.diagnosis('cupy')}")
 needs_torch = pytest.mark.skipif(
-    not cuda.available("torch"), reason=f"no torch beside CuPy on a GPU: {cuda.diagnosis('torch')}"
+    not engine.available("torch"), reason=f"no torch beside CuPy on a GPU: {engine.diagnosis('torch')}"
 )
 
 
@@ -354,7 +357,7 @@ def test_on_a_gpu_by_torch(problem):
         return tensor.mT.contiguous().mT if tensor.ndim > 1 else tensor  # strided on purpose
 
     with torch.cuda.stream(torch.cuda.Stream()):
-        check_on_gpu(problem, send, lambda t: t.cpu().numpy(), cuda.torch_call)
+        check_on_gpu(problem, send, lambda t: t.cpu().numpy(), engine.torch_call)
 
 
 @pytest.mark.gpu
@@ -368,5 +371,5 @@ def test_torch_memory_is_used_and_shared():
     x = torch.from_numpy(problem.x).cuda()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    y = cuda.torch_call("recursive_mixture", x, *given)
+    y = engine.torch_call("recursive_mixture", x, *given)
     assert y.is_cuda and torch.cuda.memory_allocated() - before >= y.numel() * y.element_size()

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
-from blurphys.engines import cpu_psf_choice, dynamic_range, reference, registry
-from blurphys.engines.convolve import way_for
+from blurphys.engines import dispatch, dynamic_range, loading, reference
+from blurphys.engines.cpu.psf import choice
+from blurphys.engines.reference.convolve import way_for
 
 SHAPE = (2, 41, 70)
 PSF = 9
@@ -31,20 +32,20 @@ def arguments(primitive, dtype, rng):
 def run(source, primitive, x, given):
     """Apply a primitive by FFT: engine and tensors choose it, the reference does by the number of taps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu_psf_choice, "PATH", "fft")
+        patch.setattr(choice, "PATH", "fft")
         if source == "engine":
-            return registry.kernel(primitive, x)(x, *given)
+            return dispatch.kernel(primitive, x)(x, *given)
         if source == "reference":
             return getattr(reference, primitive)(x, *given)
         tensors = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in given]
         image = torch.from_numpy(x).requires_grad_()
-        return registry.kernel(primitive, image)(image, *tensors).detach().numpy()
+        return dispatch.kernel(primitive, image)(image, *tensors).detach().numpy()
 
 
 def direct(primitive, x, given):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu_psf_choice, "PATH", "direct")
-        return registry.kernel(primitive, x)(x, *given)
+        patch.setattr(choice, "PATH", "direct")
+        return dispatch.kernel(primitive, x)(x, *given)
 
 
 def local(primitive, x, given):
@@ -118,8 +119,8 @@ def test_gradients_beside_such_a_pixel(bad, rng):
     found = {}
     for path in ("direct", "fft"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cpu_psf_choice, "PATH", path)
-            found[path] = registry.lookup("psf_gather_gradients", "numpy")(x, u, *given, (True, True, True, True))
+            patch.setattr(choice, "PATH", path)
+            found[path] = loading.fast_kernel("psf_gather_gradients", "numpy")(x, u, *given, (True, True, True, True))
     for straight, fast in zip(found["direct"], found["fft"], strict=True):
         assert (np.isfinite(straight) == np.isfinite(fast)).all()
         assert np.allclose(straight, fast, rtol=1e-9, atol=0, equal_nan=True)
@@ -127,13 +128,13 @@ def test_gradients_beside_such_a_pixel(bad, rng):
 
 def test_only_the_tile_with_the_pixel_is_summed_directly(monkeypatch, rng):
     """A dead pixel in a large image costs one tile."""
-    from blurphys.engines import cpu_psf_fft
+    from blurphys.engines.cpu.psf import fft
 
     ways = []
-    choose = cpu_psf_fft.way_of
-    monkeypatch.setattr(cpu_psf_choice, "PATH", "fft")
-    monkeypatch.setattr(cpu_psf_fft, "tile_grid", lambda support, domain: ((48, 48), (40, 40)))
-    monkeypatch.setattr(cpu_psf_fft, "way_of", lambda *a: ways.append(choose(*a)) or ways[-1])
+    choose = fft.way_of
+    monkeypatch.setattr(choice, "PATH", "fft")
+    monkeypatch.setattr(fft, "tile_grid", lambda support, domain: ((48, 48), (40, 40)))
+    monkeypatch.setattr(fft, "way_of", lambda *a: ways.append(choose(*a)) or ways[-1])
     x = rng.random((1, 120, 160)).astype(np.float32)
     x[0, 60, 60] = np.nan
     A = bp.Convolution(bp.psf.gaussian(2.0, PSF).astype(np.float32), shape=x.shape)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
-from blurphys.engines import cpu_psf_choice, cpu_psf_direct, cpu_psf_fft, cpu_psf_tile, reference, registry
+from blurphys.engines import loading, reference
+from blurphys.engines.cpu.psf import choice, direct, fft, tile
 
 FAMILIES = ("psf_gather", "psf_scatter", "psf_interpolate")
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
@@ -15,7 +16,7 @@ PATHS = ("direct", "fft")
 
 
 def engine(name):
-    found = registry.lookup(name, "numpy")
+    found = loading.fast_kernel(name, "numpy")
     assert found is not None
     return found
 
@@ -83,7 +84,7 @@ def test_kernel_equals_reference(path, problem):
     family, shape, views, arguments, dtype, rng = problem
     x, u = images(shape, views, dtype, rng)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu_psf_choice, "PATH", path)
+        patch.setattr(choice, "PATH", path)
         y, back = engine(family)(x, *arguments), engine(f"{family}_adjoint")(u, *arguments)
     assert_close(y, getattr(reference, family)(x, *arguments), dtype)
     assert_close(back, getattr(reference, f"{family}_adjoint")(u, *arguments), dtype)
@@ -106,7 +107,7 @@ def test_gradients_equal_autograd(path, problem, data):
     x, u = images(shape, views, dtype, rng)
     wanted = data.draw(st.tuples(*[st.booleans()] * 4))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu_psf_choice, "PATH", path)
+        patch.setattr(choice, "PATH", path)
         found = engine(f"{family}_gradients")(x, u, *arguments, wanted)
     for want, mine, true in zip(wanted, found, by_autograd(family, x, u, arguments), strict=True):
         assert (mine is not None) == (want and true is not None)
@@ -124,7 +125,7 @@ def test_the_number_of_threads_does_not_change_the_result(path, family, monkeypa
     index = rng.integers(0, levels - 1, (rows, cols))
     maps = (index, rng.random((rows, cols)).astype(np.float32)) if family == "psf_interpolate" else (weights,)
     x, u = images((2, 3, rows, cols), 1, np.float32, rng)
-    monkeypatch.setattr(cpu_psf_choice, "PATH", path)
+    monkeypatch.setattr(choice, "PATH", path)
     results = []
     for count in ("1", "2", "7"):
         monkeypatch.setenv("BLURPHYS_NUM_THREADS", count)
@@ -137,34 +138,34 @@ def test_the_number_of_threads_does_not_change_the_result(path, family, monkeypa
 def test_primitives_are_registered(family):
     """Without this the tests above might compare the reference with itself."""
     for name in (family, f"{family}_adjoint", f"{family}_gradients"):
-        assert registry.lookup(name, "numpy").__module__.startswith("blurphys.engines.cpu_")
+        assert loading.fast_kernel(name, "numpy").__module__.startswith("blurphys.engines.cpu.")
 
 
 FORWARD = (True, False, False, False)
 
 
-def choice(size, weights, located=None, wanted=FORWARD):
+def prefers(size, weights, located=None, wanted=FORWARD):
     shape = (weights if located is None else located[0]).shape[-2:]
     levels = 4 if located is not None else weights.shape[1]
-    taps = cpu_psf_direct.Taps(np.ones((1, levels, 1, size, size), dtype=np.float32))
-    frame = cpu_psf_direct.gather_frame(shape, (size, size), "zero")
-    return cpu_psf_choice.prefers_fft(taps, weights, located, frame, wanted)
+    taps = direct.Taps(np.ones((1, levels, 1, size, size), dtype=np.float32))
+    frame = direct.gather_frame(shape, (size, size), "zero")
+    return choice.prefers_fft(taps, weights, located, frame, wanted)
 
 
 def test_large_dense_psfs_go_by_fft_and_small_or_sparse_ones_directly():
     dense = np.ones((1, 4, 300, 400), dtype=np.float32)
     sparse = np.zeros_like(dense)
     sparse[:, :, ::8, ::8] = 1
-    assert choice(61, dense) and not choice(7, dense) and not choice(61, sparse)
-    assert choice(61, sparse, wanted=(False, False, False, True))  # the gradient of zero weights is not zero
+    assert prefers(61, dense) and not prefers(7, dense) and not prefers(61, sparse)
+    assert prefers(61, sparse, wanted=(False, False, False, True))  # the gradient of zero weights is not zero
     index = np.broadcast_to(np.arange(400) % 3, (1, 300, 400)).copy()
     fraction = np.full(index.shape, 0.5, dtype=np.float32)
-    assert choice(61, None, (index, fraction)) and not choice(7, None, (index, fraction))
+    assert prefers(61, None, (index, fraction)) and not prefers(7, None, (index, fraction))
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3000), st.integers(1, 3000))
 def test_tiles_cover_the_image(h, w, rows, cols):
-    sides, steps = cpu_psf_fft.tile_grid((h, w), (rows, cols))
+    sides, steps = fft.tile_grid((h, w), (rows, cols))
     for side, step, reach, n in zip(sides, steps, (h - 1, w - 1), (rows, cols), strict=True):
         assert side >= min(step, n) + reach  # nothing wraps around into what is kept
         assert step >= n or step >= reach  # tiles of one round never meet
@@ -192,8 +193,8 @@ def test_read_only_inputs_do_not_compile_again():
     x, psfs = rng.random((1, 20, 30)), rng.random((1, 3, 1, 5, 5))
     index, fraction = np.full((20, 30), 1, dtype=np.int32), rng.random((20, 30))
     y = engine("psf_interpolate")(x, psfs, index.astype(np.int64), fraction, "reflect")
-    before = len(cpu_psf_tile.psf_tile.signatures)
+    before = len(tile.psf_tile.signatures)
     for array in (x, psfs, index, fraction):
         array.setflags(write=False)
     assert np.array_equal(engine("psf_interpolate")(x, psfs, index, fraction, "reflect"), y)
-    assert len(cpu_psf_tile.psf_tile.signatures) == before
+    assert len(tile.psf_tile.signatures) == before

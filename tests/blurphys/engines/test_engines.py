@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import blurphys as bp
-from blurphys.engines import reference, registry, threads
+from blurphys.engines import loading, reference, registry, threads
+from blurphys.engines.primitives import PRIMITIVES, conforms
 from tests.cases import CASES, DAILY
 from tests.strategies import DTYPES, Setup
 
-FAMILIES = ("gaussian_mixture", "recursive_mixture", "psf_gather", "psf_scatter", "psf_interpolate")
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 BATCHES = [((), ()), ((2,), ()), ((2,), (2,)), ((2, 3), (3,)), ((2, 3), (1, 3)), ((2, 3), (2, 1)), ((3,), (1,))]
 
 
 def engine(name):
-    return registry.lookup(name, "numpy")
+    return loading.fast_kernel(name, "numpy")
 
 
 @st.composite
@@ -100,16 +100,17 @@ def test_gradients_equal_those_of_the_recorded_reference(problem, data):
 
 def test_wide_images_are_cut_into_blocks_of_columns(monkeypatch):
     """Blocks must meet without a seam: the same result as in one piece."""
-    from blurphys.engines import cpu_cascade, cpu_gaussian, cpu_gaussian_gradients
+    from blurphys.engines.cpu.gaussian import gradients, mixture
+    from blurphys.engines.cpu.recursive import cascade
 
     rng = np.random.default_rng(3)
     x, maps = rng.standard_normal((2, 12, 4700)), rng.standard_normal((4, 12, 4700))
-    mixture = (maps, rng.standard_normal((1, 4, 4)), (3, 1, 2, 0), "symmetric", None)
-    cascade = (maps, rng.standard_normal((3, 2, 3)), "replicate", False, None)
-    assert cpu_gaussian.BLOCK < 4700 and cpu_gaussian_gradients.BLOCK < 4700
-    monkeypatch.setattr(cpu_cascade, "CACHE", 4096)
-    assert len(cpu_cascade.blocks(4700, 12, 3, 8)) > 2
-    for family, arguments in (("gaussian_mixture", mixture), ("recursive_mixture", cascade)):
+    blurs = (maps, rng.standard_normal((1, 4, 4)), (3, 1, 2, 0), "symmetric", None)
+    atoms = (maps, rng.standard_normal((3, 2, 3)), "replicate", False, None)
+    assert mixture.BLOCK < 4700 and gradients.BLOCK < 4700
+    monkeypatch.setattr(cascade, "CACHE", 4096)
+    assert len(cascade.blocks(4700, 12, 3, 8)) > 2
+    for family, arguments in (("gaussian_mixture", blurs), ("recursive_mixture", atoms)):
         for name in (family, f"{family}_adjoint"):
             assert close(engine(name)(x, *arguments), getattr(reference, name)(x, *arguments), 1e-12)
         found = engine(f"{family}_gradients")(x, x, *arguments, (True,) * 5)
@@ -119,10 +120,19 @@ def test_wide_images_are_cut_into_blocks_of_columns(monkeypatch):
 
 def test_kernels_are_registered():
     """Without this the tests above would compare the reference with itself."""
-    for name in FAMILIES:
-        for part in ("", "_adjoint", "_gradients"):
-            assert engine(name + part) is not None
-            assert engine(name + part) is not getattr(reference, name + part, None)
+    for primitive in PRIMITIVES.values():
+        for name in primitive.names:
+            assert engine(name) is not None
+            assert engine(name) is not getattr(reference, name, None)
+
+
+def test_every_function_takes_the_arguments_of_the_table():
+    """The engines are compared when they register."""
+    for primitive in PRIMITIVES.values():
+        for name in (primitive.name, primitive.adjoint):
+            assert conforms(getattr(reference, name), name)
+    with pytest.raises(TypeError, match="psf_gather"):
+        registry.register("psf_gather", namespace="numpy")(lambda x, weights, psfs, boundary: x)
 
 
 def operators():
@@ -234,18 +244,19 @@ def test_strided_tensors():
 
 
 def test_read_only_arrays_do_not_compile_again():
-    from blurphys.engines import cpu_cascade, cpu_gaussian
+    from blurphys.engines.cpu.gaussian import mixture
+    from blurphys.engines.cpu.recursive import cascade
 
     rng = np.random.default_rng(8)
     x, maps, atoms = rng.random((3, 20, 24)), rng.random((3, 20, 24)), rng.random((2, 3))
     made = (lambda m, a: bp.RKR(m, atoms=a), lambda m, a: bp.GKM(m, sigmas=(0.0, 0.5, 1.0)))
     expected = [A(maps, atoms)(x) for A in made]
-    counts = [len(k.signatures) for k in (cpu_cascade._forward_block, cpu_gaussian._forward_strip)]
+    counts = [len(k.signatures) for k in (cascade._forward_block, mixture._forward_strip)]
     for array in (x, maps, atoms):
         array.flags.writeable = False
     for A, y in zip(made, expected, strict=True):
         assert np.array_equal(A(maps, atoms)(x), y)
-    assert counts == [len(k.signatures) for k in (cpu_cascade._forward_block, cpu_gaussian._forward_strip)]
+    assert counts == [len(k.signatures) for k in (cascade._forward_block, mixture._forward_strip)]
 
 
 @pytest.mark.parametrize("name", DAILY)

@@ -15,13 +15,13 @@ import numba
 import numpy as np
 import pytest
 
-from blurphys.engines import cpu_cache, cpu_rows
+from blurphys.engines.cpu.common import cache, compiler
 
 PACKAGE = """
 import sys
 import numba
-from little.engines.cpu_cache import KernelCache
-from little.engines.cpu_helper import helper
+from little.engines.cpu.common.cache import KernelCache
+from little.engines.cpu.helper import helper
 
 @numba.njit
 def kernel(a):
@@ -36,9 +36,9 @@ print(kernel(1.0), sum(kernel.stats.cache_hits.values()))
 def folder(tmp_path, monkeypatch):
     """A cache folder of its own, and a process to which nothing has happened yet."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(cpu_cache._Trouble, "reason", "")
-    monkeypatch.setattr(cpu_rows._Announcement, "said", True)
-    return cpu_cache.cache_folders()[0]
+    monkeypatch.setattr(cache._Trouble, "reason", "")
+    monkeypatch.setattr(compiler._Announcement, "said", True)
+    return cache.cache_folders()[0]
 
 
 def compiled():
@@ -47,8 +47,8 @@ def compiled():
     def example(a):
         return a + 1
 
-    example.__module__ = "blurphys.engines.example"
-    kernel = cpu_rows.jit(example)
+    example.__module__ = "blurphys.engines.cpu.example"
+    kernel = compiler.jit(example)
     return kernel(2.0), bool(kernel.stats.cache_hits)
 
 
@@ -60,17 +60,17 @@ def test_kernels_are_kept_and_found_again(folder):
 
 def test_a_change_in_another_file_is_seen(tmp_path):
     """The cache belongs to all sources, not to the file of the kernel."""
-    engines = tmp_path / "little" / "engines"
-    engines.mkdir(parents=True)
-    (tmp_path / "little" / "__init__.py").touch()
-    (engines / "__init__.py").touch()
-    shutil.copy(cpu_cache.__file__, engines)
-    (engines / "kernel.py").write_text(PACKAGE)
-    environment = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path)}
+    cpu = tmp_path / "little" / "engines" / "cpu"
+    (cpu / "common").mkdir(parents=True)
+    for package in (cpu / "common", cpu, cpu.parent, cpu.parent.parent):
+        (package / "__init__.py").touch()
+    shutil.copy(cache.__file__, cpu / "common")
+    (cpu.parent / "kernel.py").write_text(PACKAGE)
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
 
     def run(change):
         text = f"import numba\n\n@numba.njit\ndef helper(a):\n    return a + {change}\n"
-        (engines / "cpu_helper.py").write_text(text)
+        (cpu / "helper.py").write_text(text)
         command = [sys.executable, "-m", "little.engines.kernel"]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
         return tuple(map(float, done.stdout.split()))
@@ -81,7 +81,7 @@ def test_a_change_in_another_file_is_seen(tmp_path):
 
 
 def test_code_that_was_edited_while_it_ran_is_not_kept(folder, monkeypatch):
-    monkeypatch.setattr(cpu_cache, "_source_digest", lambda: "edited")
+    monkeypatch.setattr(cache, "_source_digest", lambda: "edited")
     assert compiled() == (3.0, False)
     assert compiled() == (3.0, False)
 
@@ -89,7 +89,7 @@ def test_code_that_was_edited_while_it_ran_is_not_kept(folder, monkeypatch):
 def test_code_that_was_edited_and_read_again_is_not_taken_from_the_old(folder, monkeypatch):
     """As `importlib.reload` and notebooks do."""
     assert compiled() == (3.0, False)
-    monkeypatch.setattr(cpu_cache, "_source_digest", lambda: "edited")
+    monkeypatch.setattr(cache, "_source_digest", lambda: "edited")
     assert compiled() == (3.0, False)
 
 
@@ -135,7 +135,7 @@ def test_an_entry_under_another_name_is_not_taken(folder):
     path = _entry(folder)
     content = path.read_bytes()
     path.with_name("other.nbc").write_bytes(content)
-    assert cpu_cache.KernelCache._checksum("other.nbc", content[32:]) != content[:32]
+    assert cache.KernelCache._checksum("other.nbc", content[32:]) != content[:32]
 
 
 @pytest.mark.parametrize("block", ["folder is a file", "entry is a folder"])
@@ -152,17 +152,17 @@ def test_a_place_that_cannot_be_written_is_said_once(folder, caplog, block):
     assert compiled() == (3.0, False)
     (said,) = [r.getMessage() for r in caplog.records if "cannot be kept" in r.getMessage()]
     assert str(folder) in said and "NUMBA_CACHE_DIR" in said
-    assert cpu_cache.kept_in()[0] is None
+    assert cache.kept_in()[0] is None
     assert not list(folder.parent.parent.rglob("*.tmp"))
 
 
 def test_the_second_place_serves_where_the_first_cannot_be_written(folder, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     good = tmp_path / "good" / folder.name
-    monkeypatch.setattr(cpu_cache, "cache_folders", lambda: [tmp_path / "file" / folder.name, good])
+    monkeypatch.setattr(cache, "cache_folders", lambda: [tmp_path / "file" / folder.name, good])
     assert compiled() == (3.0, False)
     assert compiled() == (3.0, True)
-    assert cpu_cache.kept_in() == (good, "")
+    assert cache.kept_in() == (good, "")
 
 
 def test_entries_of_other_sources_are_pruned(folder):
@@ -182,7 +182,7 @@ def test_entries_of_other_sources_are_pruned(folder):
     left.touch()
     os.utime(left, (1e9, 1e9))
     compiled()
-    kept = {f"kernels-{age:020x}" for age in range(cpu_cache.KEPT)}
+    kept = {f"kernels-{age:020x}" for age in range(cache.KEPT)}
     assert {path.name for path in folder.parent.iterdir()} == kept | {folder.name} | theirs
     assert all([path.name for path in (folder.parent / name).iterdir()] == ["results.csv"] for name in theirs)
     assert not left.exists()
@@ -191,7 +191,7 @@ def test_entries_of_other_sources_are_pruned(folder):
 def test_writers_at_the_same_time_leave_a_whole_file(tmp_path):
     contents = [bytes([i]) * 100_000 for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda c: cpu_cache._write(tmp_path / "entry.nbc", c), contents))
+        list(pool.map(lambda c: cache._write(tmp_path / "entry.nbc", c), contents))
     assert (tmp_path / "entry.nbc").read_bytes() in contents
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -203,30 +203,30 @@ def test_no_home_is_no_place(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(Path, "home", nowhere)
-    assert [path.parent for path in cpu_cache.cache_folders()] == [cpu_cache.SOURCES / "__pycache__"]
+    assert [path.parent for path in cache.cache_folders()] == [cache.SOURCES / "__pycache__"]
 
 
 def test_kernels_freeze_only_what_the_hash_covers():
     """Code and constants of a kernel come from this folder, Numba and NumPy; else a change would go unnoticed."""
-    from blurphys.engines import cpu  # noqa: F401
+    from blurphys.engines.cpu import engine  # noqa: F401
 
     modules = [m for name, m in sys.modules.items() if name.startswith("blurphys.engines.")]
     functions = [f for m in modules for f in vars(m).values() if hasattr(f, "py_func")]
-    files = set(map(str, cpu_cache.source_files()))
+    files = set(map(str, cache.source_files()))
     assert len(functions) > 40
     for function in functions:
         code, names = function.py_func.__code__, function.py_func.__globals__
         assert code.co_filename in files
         for value in (names[name] for name in code.co_names if name in names):
             home = getattr(value, "__module__", None) or getattr(value, "__name__", None)
-            plain = isinstance(value, int | float | tuple | np.ndarray)
+            plain = isinstance(value, int | float | tuple | np.ndarray | np.dtype)
             covered = ("blurphys.engines.cpu", "numpy", "numba", "math", "builtins")
             assert plain or home.startswith(covered), (function, value)
 
 
 OPERATORS = """
 import numpy as np, blurphys as bp
-from blurphys.engines.registry import cpu_engine_missing, lookup
+from blurphys.engines.loading import cpu_engine_missing, fast_kernel
 x = np.ones((3, 12, 12))
 disk = bp.PSFBank(bp.Pupil.disk(), max_radius=2)
 for A in (
@@ -237,7 +237,7 @@ for A in (
     bp.LayeredDefocus(np.ones((1, 12, 12)), radii=(1.0,), bank=disk),
 ):
     assert abs(A(x) - 1).max() < 1e-12, A
-assert lookup("psf_gather", "numpy") is None
+assert fast_kernel("psf_gather", "numpy") is None
 print(cpu_engine_missing())
 """
 

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from blurphys.engines import cuda, cuda_launch, guards, reference
-from blurphys.engines.autograd import torch_kernel
-from blurphys.engines.registry import lookup
+from blurphys.engines import reference
+from blurphys.engines.cuda import engine, launch
+from blurphys.engines.loading import fast_kernel
+from blurphys.engines.primitives import FUSED
+from blurphys.engines.torch_ops.choice import torch_kernel
 from tests.cases import CASES
 from tests.cuda_shim.device import CpuDevice, compiler
 from tests.strategies import Setup, to_numpy
 
-FAMILIES = tuple(guards.PARAMETERS)
+FAMILIES = tuple(FUSED)
 
 EMPTY = {
     "batch": {"lead": (0,)},
@@ -75,8 +77,8 @@ def engines(device):
 
     return {
         "reference": plain,
-        "cpu": lambda name, *arguments: lookup(name, "numpy")(*arguments),
-        "gpu": lambda name, *arguments: cuda.PRIMITIVES[name](device, *arguments),
+        "cpu": lambda name, *arguments: fast_kernel(name, "numpy")(*arguments),
+        "gpu": lambda name, *arguments: engine.FUNCTIONS[name](device, *arguments),
         "torch": torch_engine,
     }
 
@@ -84,7 +86,7 @@ def engines(device):
 def by_autograd(family, choose, x, u, *rest):
     *arguments, wanted = rest
     tensors = [torch.from_numpy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
-    places = guards.PARAMETERS[family]
+    places = FUSED[family].differentiated
     leaves = [torch.from_numpy(x.copy()).requires_grad_()]
     leaves += [tensors[i].requires_grad_() for i in places if tensors[i] is not None]
     y = choose(family, leaves[0])(leaves[0], *tensors)
@@ -104,7 +106,7 @@ def test_nothing_gives_zeros_in_every_engine(gpu_on_cpu, family, kind):
         for views in (1, 2):
             x, u, arguments = problem(family, views=views, boundary=boundary, **EMPTY[kind])
             assert 0 in (x.size, u.size)
-            shapes = [u, x, *(arguments[i] for i in guards.PARAMETERS[family])]
+            shapes = [u, x, *(arguments[i] for i in FUSED[family].differentiated)]
             for call in engines(gpu_on_cpu).values():
                 y, back = call(family, x, *arguments), call(f"{family}_adjoint", u, *arguments)
                 gradients = call(f"{family}_gradients", x, u, *arguments, (True,) * len(shapes))
@@ -120,7 +122,7 @@ def test_second_derivatives_of_nothing(family):
     x, _, arguments = problem(family, lead=(0,))
     leaves = [torch.from_numpy(x).requires_grad_()]
     tensors = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    for i in guards.PARAMETERS[family]:
+    for i in FUSED[family].differentiated:
         if tensors[i] is not None:
             leaves.append(tensors[i].requires_grad_())
     y = torch_kernel(family, leaves[0])(leaves[0], *tensors)
@@ -172,16 +174,19 @@ def test_a_kernel_is_launched_with_a_grid_and_addresses_only():
         def launch(self, program, kernel, grid, shared, arguments):
             seen.append((grid, arguments))
 
-    own = cuda_launch.program("planes.cu", "float32")
+    own = launch.program("planes.cu", "float32")
     for grid in ((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 2, 3)):
-        cuda_launch.launch(Device(), own, "fold", grid, 0, [None, np.int32(3)])
-    ((grid, (null, three)),) = seen
-    assert grid == (1, 2, 3) and three == 3 and null == 0 and null.dtype == np.uintp
+        launch.launch(Device(), own, "sum_partials", grid, 0, {"slots": 3, "partials": None, "out": np.zeros(2)})
+    ((grid, (null, out, three)),) = seen
+    assert grid == (1, 2, 3) and out.shape == (2,)
+    assert three == 3 and three.dtype == np.int32 and null == 0 and null.dtype == np.uintp
+    with pytest.raises(TypeError, match="sum_partials.*partials, out, slots.*got slots"):
+        launch.launch(Device(), own, "sum_partials", grid, 0, {"slots": 3})
 
 
 @pytest.mark.skipif(compiler() is None, reason="g++, which compiles the CUDA sources for the CPU, is not on the PATH")
 def test_the_stand_in_refuses_what_cupy_takes_wrong(gpu_on_cpu):
-    own = cuda_launch.program("planes.cu", "float32")
+    own = launch.program("planes.cu", "float32")
     for grid, arguments in (((0, 1, 1), [np.zeros(1)]), ((1, 1, 1), [None]), ((1, 1, 1), [3])):
         with pytest.raises(AssertionError, match="fold"):
             gpu_on_cpu.launch(own, "fold", grid, 0, arguments)
@@ -197,6 +202,6 @@ class OnDevice:
 
 
 def test_maps_on_another_device_are_refused():
-    served = cuda._on_cupy("psf_gather", lambda *a: pytest.fail("computed all the same"))
+    served = engine._on_cupy("psf_gather", lambda *a: pytest.fail("computed all the same"))
     with pytest.raises(ValueError, match="psf_gather: .*GPU 0.*got GPU 1"):
         served(OnDevice("GPU 0"), OnDevice("GPU 0"), OnDevice("GPU 1"), "reflect")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import blurphys as bp
 import blurphys.operators.layered
+from blurphys.engines import reference
 from tests.oracles import BOUNDARIES
 from tests.profiles import examples
 
@@ -47,7 +48,7 @@ def test_the_fused_engine_is_the_reference(boundary, seed, count, height, width,
     x = rng.random((2, *A.in_shape))
     fused = A(x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blurphys.operators.layered, "lookup", lambda *_: None)
+        patch.setattr(blurphys.operators.layered, "kernel", lambda name, _: getattr(reference, name))
         expected = A(x)
     assert np.allclose(fused, expected, atol=1e-12)
 

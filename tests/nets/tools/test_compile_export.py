@@ -9,7 +9,7 @@ import torch
 
 from blurphys.boundary import BOUNDARIES
 from blurphys.engines import reference
-from blurphys.engines.autograd import FAMILIES
+from blurphys.engines.primitives import FUSED, conforms
 from nets.registry import NETS, create
 from nets.tools.decompositions import PLAIN, decompositions
 from nets.tools.exporting import export, foreign
@@ -205,4 +205,5 @@ def test_decompositions_are_the_reference(boundary):
             found = decompositions()[getattr(torch.ops.blurphys, name).default](image, *arguments)
             torch.testing.assert_close(found, getattr(reference, name)(image, *arguments), rtol=1e-12, atol=1e-12)
             seen.add(name)
-    assert seen == set(PLAIN) == {f"{name}{suffix}" for name in FAMILIES for suffix in ("", "_adjoint")}
+    assert seen == set(PLAIN) == {name for primitive in FUSED.values() for name in (primitive.name, primitive.adjoint)}
+    assert all(conforms(plain, name) for name, plain in PLAIN.items())

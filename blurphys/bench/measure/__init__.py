@@ -1,0 +1,1 @@
+"""How fast the machine is, and what everyone takes on it: times, and memory."""

@@ -1,0 +1,1 @@
+"""What is computed: three operators, with their inputs, everyone who computes them, and the work that must be done."""

@@ -1,0 +1,1 @@
+"""`recursive_mixture` on the CPU."""

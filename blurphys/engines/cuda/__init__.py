@@ -1,0 +1,1 @@
+"""The GPU engine: CUDA C in ``src``, and the Python code that launches it."""

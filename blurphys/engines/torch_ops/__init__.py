@@ -1,0 +1,1 @@
+"""The primitives as operators of torch."""
