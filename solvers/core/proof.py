@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .arrays import inner, norm, relative
-from .iterate import Proof
+from .arrays import inner, norm
 from .types import AdjointOperator, Array
 
-__all__ = ["Gradient", "Probed", "gradient_at", "least_squares_proof", "probed", "silent"]
+__all__ = ["Gradient", "Probed", "gradient_at", "probed", "silent"]
 
 PROBES = 2
 ROUNDING = 0.6
@@ -100,42 +99,3 @@ def gradient_at(A: AdjointOperator, y: Array, x: Array, residual: Array) -> Grad
 def silent(size: Array, slope: Array, gradient: Array) -> Array:
     """Say where the data have no say at all: y is not zero, but A^T y and A^T (y - A x) are."""
     return (size > 0) & (slope == 0) & (gradient == 0)
-
-
-def least_squares_proof(
-    A: AdjointOperator,
-    x: Array,
-    residual: Array,
-    back: Array,
-    *,
-    gradient: Array,
-    size: Array,
-    slope: Array,
-    tol: float,
-) -> Proof:
-    """Return the proof of a least-squares solution.
-
-    Parameters
-    ----------
-    A : operator
-        Callable.
-    x, residual, back : array
-        An iterate, y - A x and what A.adjoint makes of that.
-    gradient : array of shape (*B, 1, 1, 1)
-        Norm of the gradient, of which `back` is a part.
-    size, slope : array of shape (*B, 1, 1, 1)
-        ||y|| and ||A^T y||.
-    tol : float
-        An image whose relative residual is at most this is a solution, whatever the adjoint.
-    """
-    xp = array_namespace(x)
-    solved = relative(norm(residual), size) <= tol
-    zero = xp.zeros_like(size)
-    if bool(xp.all(solved)):
-        return Proof(zero, zero, zero > 0)
-    doubt = relative(probed(A, (residual, back), like=x).missed[0], slope)
-    return Proof(
-        xp.where(solved, zero, relative(gradient, slope)),
-        xp.where(solved, zero, doubt),
-        ~solved & silent(size, slope, norm(back)),
-    )

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from blurphys.linop.base import require_same_kind
+from blurphys.inputs import require_same_kind
 
-from ..core.arrays import add_scaled, norm, relative, safe_divide
-from ..core.checks import Problem, check_callable, check_count, check_image, noise_floor, problem
-from ..core.iterate import Measure, iterate
+from ..core.arrays import add_scaled, safe_divide
+from ..core.checks import check_count, check_image
+from ..core.problem import Problem, problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator
 
 __all__ = ["CrossScaleState", "cross_scale_init", "cross_scale_step", "neumann_cross_scale", "pyramid", "upsampled"]
-
-DIVERGENCE_FACTOR = 10.0
 
 
 class CrossScaleState(NamedTuple):
@@ -129,11 +127,8 @@ def neumann_cross_scale(
     name = "neumann_cross_scale"
     if callable(A) or not isinstance(A, Sequence) or len(A) == 0:
         raise ValueError(f"{name}: A must be a sequence of operators (full, half, quarter resolution), got {A!r}.")
-    check_callable(name, "on_step", on_step, optional=True)
-    scales = _problems(name, A, y, rule, mask)
+    scales = _problems(name, A, y, rule, mask, max_iterations=len(A), noise_level=noise_level, on_step=on_step)
     first = scales[0]
-    floor = noise_floor(name, noise_level, first)
-    size = norm(first.y)
     weights = first.A.mask
     seen = None if weights is None else array_namespace(first.y).astype(weights > 0, first.y.dtype)
 
@@ -141,19 +136,10 @@ def neumann_cross_scale(
         state = cross_scale_step(scales[k].A, scales[k].y, state)
         return state if seen is None else state._replace(x=seen * state.x)
 
-    def measure(state: CrossScaleState) -> Measure:
-        residual = relative(norm(first.y - first.A(state.x)), size)
-        return Measure(residual, residual)
-
-    solution = iterate(
+    solution = first.iterate(
         lambda: cross_scale_init(first.y),
         step,
-        measure,
-        A=first.A,
-        max_iterations=len(scales),
-        divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        on_step=on_step,
+        lambda state: first.measure_residual(first.y - first.A(state.x)),
     )
     return replace(solution, operator_applications=sum(scale.A.applications for scale in scales))
 
@@ -245,9 +231,9 @@ def _pyramid(name: str, y: Array, scales: int, rule: str) -> tuple[Array, ...]:
 
 
 def _problems(
-    name: str, operators: Sequence[Operator], y: Array | Sequence[Array], rule: str, mask: Array | None
+    name: str, operators: Sequence[Operator], y: Array | Sequence[Array], rule: str, mask: Array | None, **rules: Any
 ) -> list[Problem]:
-    """Return the problem of every scale; only the first one needs a mask that somebody checked."""
+    """Return the problem of every scale; the mask is checked for the first one, and the others get its pyramid."""
     count = len(operators)
     given = list(y) if isinstance(y, (tuple, list)) else None
     if given is not None and len(given) != count:
@@ -255,7 +241,7 @@ def _problems(
             f"{name}: got {count} operators, but y at {len(given)} scales; pass one image for each, or one."
         )
     full = y if given is None else given[0]
-    first = problem(name, operators[0], full, None, square=True, mask=mask)
+    first = problem(name, operators[0], full, None, square=True, truncated=True, mask=mask, **rules)
     xp = array_namespace(first.y)
     levels = _pyramid(name, first.y, count, rule)
     weights: tuple[Array | None, ...] = (None,) * count
@@ -271,5 +257,5 @@ def _problems(
                 raise ValueError(
                     f"{name}: y at scale {t + 1} must have shape {tuple(levels[t].shape)}, got {tuple(level.shape)}."
                 )
-        found.append(problem(name, operators[t], level, None, square=True, mask=weights[t]))
+        found.append(problem(name, operators[t], level, None, square=True, truncated=True, mask=weights[t], **rules))
     return found

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
+from ..core.checks import check_count, check_number
 from ..core.convergence_warning import allowed_growth, warn_if_divergent
-from ..core.iterate import Measure, iterate
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator
 from .anderson import anderson_init, anderson_step
@@ -176,15 +175,14 @@ def fixed_point(
     [90, 22]
     """
     name = "fixed_point"
-    given = problem(name, A, y, x0, square=True, mask=mask)
-    counted, y, start = given
+    given = problem(
+        name, A, y, x0, square=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
     damping = check_number(name, "damping", damping)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
     if check_number(name, "divergence_factor", divergence_factor) <= 1:
         raise ValueError(f"{name}: divergence_factor must be larger than 1, got {divergence_factor!r}.")
-    floor = noise_floor(name, noise_level, given)
     if accelerate not in (None, "anderson", "chebyshev"):
         raise ValueError(f'{name}: accelerate must be None, "anderson" or "chebyshev", got {accelerate!r}.')
     check_count(name, "memory", memory, least=1)
@@ -194,12 +192,6 @@ def fixed_point(
         warn_if_divergent(name, certificate, damping=damping)  # what diverges plainly need not do so accelerated
     if accelerate is None:
         divergence_factor = allowed_growth(certificate, divergence_factor)
-    size = norm(y)
-
-    def measure(state: Any) -> Measure:
-        residual = relative(norm(state.residual), size)
-        return Measure(residual, residual)
-
     begin: Callable[..., Any] = fixed_point_init
     advance: Callable[..., Any] = partial(fixed_point_step, damping=damping)
     if accelerate == "anderson":
@@ -207,14 +199,9 @@ def fixed_point(
     elif accelerate == "chebyshev":
         ends = chebyshev_interval(name, interval, certificate)
         begin, advance = chebyshev_init, partial(chebyshev_step, interval=ends)
-    return iterate(
-        lambda: begin(counted, y, x0=start),
-        lambda _, state: advance(counted, y, state),
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
+    return given.iterate(
+        lambda: begin(A, y, x0=given.start),
+        lambda _, state: advance(A, y, state),
+        lambda state: given.measure_residual(state.residual),
         divergence_factor=divergence_factor,
-        noise_floor=floor,
-        on_step=on_step,
     )

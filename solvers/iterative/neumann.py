@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, noise_floor, problem
+from ..core.checks import check_count
 from ..core.convergence_warning import allowed_growth, warn_if_divergent
-from ..core.iterate import Measure, iterate
+from ..core.iterate import Measure
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator
 
@@ -109,28 +109,23 @@ def neumann(
     (1.75, (0.5, 0.25, 0.125))
     """
     name = "neumann"
-    given = problem(name, A, y, None, square=True, mask=mask)
-    counted, y, _ = given
     check_count(name, "terms", terms)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
+    given = problem(
+        name, A, y, None, square=True,
+        truncated=True, max_iterations=terms, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
     warn_if_divergent(name, certificate, damping=1.0)
-    size = norm(y)
     ahead = neumann_init(y)  # one term further than the state: its term is the state's residual
 
     def measure(state: NeumannState) -> Measure:
         nonlocal ahead
-        ahead = neumann_step(counted, state)
-        residual = relative(norm(ahead.term), size)
-        return Measure(residual, residual)
+        ahead = neumann_step(A, state)
+        return given.measure_residual(ahead.term)
 
-    return iterate(
+    return given.iterate(
         lambda: neumann_init(y),
         lambda _, __: ahead,
         measure,
-        A=counted,
-        max_iterations=terms,
         divergence_factor=allowed_growth(certificate, DIVERGENCE_FACTOR),
-        noise_floor=floor,
-        on_step=on_step,
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..core.arrays import norm, relative, safe_divide
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
-from ..core.iterate import Measure, Proof, iterate
+from ..core.checks import check_number
+from ..core.iterate import Measure, Proof
+from ..core.problem import WITH_PRIOR, problem
 from ..core.proof import probed
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array
@@ -18,8 +20,6 @@ from .negative_light import nonnegative_light
 
 __all__ = ["RichardsonLucyState", "richardson_lucy", "richardson_lucy_init", "richardson_lucy_step"]
 
-# The likelihood never falls; its residual in the Euclidean norm may rise a little.
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 SMALLEST_FACTOR = 0.1
 LIFTED = 1e-3  # of the mean of y: where a start below zero begins
 
@@ -222,56 +222,38 @@ def richardson_lucy(
     ('CONVERGED', [[[2.0, 4.0, 8.0]]])
     """
     name = "richardson_lucy"
-    given = problem(name, A, y, x0, adjoint=True, mask=mask)
-    counted, y, start = given
-    xp = array_namespace(y)
+    given = problem(
+        name, A, y, x0, adjoint=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
     background = check_number(name, "background", background, positive=False)
     tv_strength = check_number(name, "tv_strength", tv_strength, positive=False)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    if noise_level is not None:
-        noise_level = check_number(name, "noise_level", noise_level)
-    y = nonnegative_light(
-        name, "y", y, noise_level=noise_level, fix="subtract less background, or mask what is no light."
-    )
-    floor = noise_floor(name, noise_level, given._replace(y=y))  # in the unit of the residuals
+    fix = "subtract less background, or mask what is no light."
+    given = replace(given, y=nonnegative_light(name, "y", given.y, noise_level=given.noise_level, fix=fix))
+    A, y, start = given.A, given.y, given.start
+    xp = array_namespace(y)
     level = xp.mean(y, axis=(-3, -2, -1), keepdims=True)
     if x0 is None:
         start = xp.zeros(start.shape, dtype=y.dtype, device=device(y)) + level
     else:
-        lifted = nonnegative_light(name, "x0", start, noise_level=noise_level, fix="clip it above zero.")
+        lifted = nonnegative_light(name, "x0", start, noise_level=given.noise_level, fix="clip it above zero.")
         start = xp.where(start < 0, LIFTED * level, lifted)
-    size = norm(y)
-    change = size + np.inf
+    # with a mask the operator is mask A, so what the mask weighs must weigh the background too
+    shift = background if given.A.mask is None else background * given.A.mask
+    change = given.size + np.inf  # of x in the last step, relative
 
     def advance(_: int, state: RichardsonLucyState) -> RichardsonLucyState:
         nonlocal change
-        new = richardson_lucy_step(counted, y, state, background=shift, tv_strength=tv_strength)
+        new = richardson_lucy_step(A, y, state, background=shift, tv_strength=tv_strength)
         change = relative(norm(new.x - state.x), norm(new.x))
         return new
 
-    # with a mask the operator is mask A, so what the mask weighs must weigh the background too
-    shift = background if counted.mask is None else background * counted.mask
-
-    def measure(state: RichardsonLucyState) -> Measure:
-        return Measure(relative(norm(y - state.blurred - shift), size), change)
-
-    def confirm(state: RichardsonLucyState) -> Proof:
-        return _proof(counted, y, state, background=shift, tv_strength=tv_strength)
-
-    return iterate(
-        lambda: richardson_lucy_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: richardson_lucy_init(A, y, x0=start),
         advance,
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        noise_floor=floor,
-        confirm=confirm,
-        on_step=on_step,
+        lambda state: Measure(given.relative_residual(y - state.blurred - shift), change),
+        confirm=lambda state: _proof(A, y, state, background=shift, tv_strength=tv_strength),
+        **WITH_PRIOR,
     )
 
 

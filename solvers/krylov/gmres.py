@@ -8,15 +8,13 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from ..core.arrays import add_scaled, inner, norm, relative, safe_divide, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, preconditioner_of, problem
-from ..core.iterate import Measure, iterate
+from ..core.checks import check_count
+from ..core.iterate import Measure
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator, Preconditioner
 
 __all__ = ["GMRESState", "gmres", "gmres_init", "gmres_step"]
-
-# In exact arithmetic the residual never grows.
-DIVERGENCE_FACTOR = 10.0
 
 
 class GMRESState(NamedTuple):
@@ -215,30 +213,20 @@ def gmres(
     >>> solution.converged, bool(np.allclose(solution.x, 1 / d, rtol=1e-5))
     (True, True)
     """
-    name = "gmres"
-    given = problem(name, A, b, x0, square=True, mask=mask)
-    counted, b, start = given
-    check_count(name, "restart", restart, least=1)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
-    size = norm(b)
-    made = None if preconditioner is None else preconditioner_of(name, preconditioner, mask=counted.mask)
+    given = problem(
+        "gmres", A, b, x0, square=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    check_count(given.name, "restart", restart, least=1)
+    A, b, M = given.A, given.y, given.preconditioner(preconditioner)
 
     def measure(state: GMRESState) -> Measure:
-        residual = relative(array_namespace(state.size).abs(state.size), size)
+        residual = relative(array_namespace(state.size).abs(state.size), given.size)
         return Measure(residual, residual)
 
-    return iterate(
-        lambda: gmres_init(counted, b, x0=start),
-        lambda _, state: gmres_step(counted, state, restart=restart, preconditioner=made),
+    return given.iterate(
+        lambda: gmres_init(A, b, x0=given.start),
+        lambda _, state: gmres_step(A, state, restart=restart, preconditioner=M),
         measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        refresh=lambda state: gmres_init(counted, b, x0=state.x),
-        on_step=on_step,
+        refresh=lambda state: gmres_init(A, b, x0=state.x),
     )

@@ -9,17 +9,15 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
-from ..core.iterate import Measure, Proof, iterate
+from ..core.checks import check_number
+from ..core.iterate import Measure
+from ..core.problem import WITH_PRIOR, problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Preconditioner, Prox
 from ..krylov.cg import CGState
-from .data_step import Watched, data_step, split_proof
+from .data_step import Splitting, data_step, split_proof
 
 __all__ = ["ADMMState", "admm", "admm_init", "admm_step"]
-
-# The residual may rise from nearly zero to the level of the noise, so it has to be worse than a black image too.
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 
 
 class ADMMState(NamedTuple):
@@ -193,50 +191,34 @@ def admm(
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 3)  # 0.5 / (0.25 + 0.25)
     ('CONVERGED', 1.0)
     """
-    name = "admm"
-    counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    prox = prox_of(name, prox)
-    check_callable(name, "preconditioner", preconditioner, optional=True)
-    check_callable(name, "on_step", on_step, optional=True)
-    rho = check_number(name, "rho", rho)
-    strength = check_number(name, "strength", strength, positive=False)
-    inner_tol = check_number(name, "inner_tol", inner_tol)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "inner_iterations", inner_iterations, least=1)
-    check_count(name, "max_iterations", max_iterations)
-    made = None if preconditioner is None else preconditioner_of(name, preconditioner(rho), what="preconditioner(rho)")
-    size = norm(y)
-    with np.errstate(all="ignore"):
-        pull = norm(counted.adjoint(y))
-    gap, failed, short = size + np.inf, size < 0, size < 0
+    given = problem(
+        "admm", A, y, x0, adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask, on_step=on_step
+    )  # fmt: skip
+    A, y = given.A, given.y
+    rho = check_number(given.name, "rho", rho)
+    split = Splitting(
+        given, prox=prox, strength=strength,
+        inner_tol=inner_tol, inner_iterations=inner_iterations, preconditioner=preconditioner,
+    )  # fmt: skip
+    split.preconditioner(rho)
+    gap, failed, short = given.size + np.inf, given.size < 0, given.size < 0
 
     def step(_: int, state: ADMMState) -> ADMMState:
         nonlocal gap, failed, short
-        enough = inner_tol * (pull + rho * norm(state.z - state.multiplier))
-        new, failed = _outer(
-            counted, y, state, prox, rho, strength,
-            iterations=inner_iterations, stop=Watched(min(tol, inner_tol) * pull, enough, made), preconditioner=made,
-        )  # fmt: skip
-        xp = array_namespace(pull)
+        data = split.data_step(rho, norm(state.z - state.multiplier))
+        new, failed = _outer(A, y, state, split.prox, rho, split.strength, **data)
+        xp = array_namespace(gap)
         price = norm(new.multiplier)
         scale = xp.maximum(norm(new.x), norm(new.z))
         dual = relative(norm(new.z - state.z), xp.where(price > 0, price, scale))
         gap = xp.maximum(relative(norm(new.x - new.z), scale), dual)
-        short = norm(new.x - state.x) <= tol * norm(new.x)
+        short = norm(new.x - state.x) <= given.tol * norm(new.x)
         return new
 
-    def confirm(state: ADMMState) -> Proof:
-        return split_proof(counted, y, state.x, state.residual, -state.multiplier, rho=rho)
-
-    return iterate(
-        lambda: admm_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: admm_init(A, y, x0=given.start),
         step,
-        lambda state: Measure(relative(norm(state.residual), size), gap, failed, short),
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        confirm=confirm,
-        on_step=on_step,
+        lambda state: Measure(given.relative_residual(state.residual), gap, failed, short),
+        confirm=lambda state: split_proof(A, y, state.x, state.residual, -state.multiplier, rho=rho),
+        **WITH_PRIOR,
     )

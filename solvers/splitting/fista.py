@@ -8,17 +8,15 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from ..core.arrays import add_scaled, inner, norm, relative, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem, prox_of
-from ..core.iterate import Measure, Proof, iterate
+from ..core.checks import check_number, prox_of
+from ..core.iterate import Measure, Proof
 from ..core.norms import squared_norm
+from ..core.problem import WITH_PRIOR, problem
 from ..core.proof import gradient_at
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Prox
 
 __all__ = ["FISTAState", "fista", "fista_init", "fista_step"]
-
-# The objective falls; the residual alone may rise from nearly zero to the level of the noise.
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 
 
 class FISTAState(NamedTuple):
@@ -183,32 +181,30 @@ def fista(
     ('CONVERGED', 1.0)
     """
     name = "fista"
-    given = problem(name, A, y, x0, adjoint=True, mask=mask)
-    counted, y, start = given
+    given = problem(
+        name, A, y, x0, adjoint=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
     prox = prox_of(name, prox)
-    check_callable(name, "on_step", on_step, optional=True)
     strength = check_number(name, "strength", strength, positive=False)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
     if step is not None:
         step = check_number(name, "step", step)
-    floor = noise_floor(name, noise_level, given)
-    length = 1 / squared_norm(name, counted, start) if step is None else step
-    size = norm(y)
-    change = size + float("inf")  # of x in the last step, relative
+    length = 1 / squared_norm(name, A, given.start) if step is None else step
+    change = given.size + float("inf")  # of x in the last step, relative
 
     def advance(_: int, state: FISTAState) -> FISTAState:
         nonlocal change
-        new = fista_step(counted, y, state, prox=prox, step=length, strength=strength, restart=restart)
+        new = fista_step(A, y, state, prox=prox, step=length, strength=strength, restart=restart)
         change = relative(norm(new.x - state.x), norm(new.x))
         return new
 
     def confirm(state: FISTAState) -> Proof:
         xp, x = array_namespace(state.x), state.x
-        found = gradient_at(counted, y, x, state.residual)
+        found = gradient_at(A, y, x, state.residual)
         ahead = prox(add_scaled(x, length, found.back), length * strength)
         extent, seen = norm(x), norm(y - state.residual)
-        natural = xp.where((extent > 0) & (seen > 0), relative(extent, seen), relative(size, found.unit)) ** 2
+        natural = xp.where((extent > 0) & (seen > 0), relative(extent, seen), relative(given.size, found.unit)) ** 2
         one = xp.ones_like(natural)
         longer = xp.maximum(natural / length, one)
         if step is None:  # the norm of A, if the adjoint is one
@@ -218,16 +214,10 @@ def fista(
         step_left = xp.maximum(norm(x - ahead), float(xp.finfo(x.dtype).eps) * extent)  # below this nobody can tell
         return Proof(relative(longer * step_left, scale), doubt, found.silent)
 
-    return iterate(
-        lambda: fista_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: fista_init(A, y, x0=given.start),
         advance,
-        lambda state: Measure(relative(norm(state.residual), size), change),
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        noise_floor=floor,
+        lambda state: Measure(given.relative_residual(state.residual), change),
         confirm=confirm,
-        on_step=on_step,
+        **WITH_PRIOR,
     )

@@ -8,18 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
-from ..core.iterate import Measure, Proof, iterate
+from ..core.checks import check_number
+from ..core.iterate import Measure
+from ..core.problem import WITH_PRIOR, problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Preconditioner, Prox
 from ..krylov.cg import CGState
-from .data_step import Watched, data_step, split_proof
+from .data_step import Splitting, data_step, split_proof
 
 __all__ = ["HQSState", "hqs", "hqs_init", "hqs_step"]
-
-# With a growing rho the residual may rise from nearly zero to the level of the noise, so it has to be worse than a
-# black image too (whose relative residual is 1).
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 
 RHO = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Coupling of the outer iterations: the data first, the prior last. For a blur of unit gain."""
@@ -203,53 +200,33 @@ def hqs(
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 3)  # 0.5 / (0.25 + 0.25)
     ('CONVERGED', 1.0)
     """
-    name = "hqs"
-    counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    prox = prox_of(name, prox)
-    check_callable(name, "preconditioner", preconditioner, optional=True)
-    check_callable(name, "on_step", on_step, optional=True)
-    schedule = _schedule(name, rho)
-    strength = check_number(name, "strength", strength, positive=False)
-    inner_tol = check_number(name, "inner_tol", inner_tol)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "inner_iterations", inner_iterations, least=1)
+    schedule = _schedule("hqs", rho)
     if max_iterations is None:
         max_iterations = 20 if len(schedule) == 1 else len(schedule)
-    check_count(name, "max_iterations", max_iterations)
-    size = norm(y)
-    with np.errstate(all="ignore"):
-        pull = norm(counted.adjoint(y))
-    made: dict[float, Preconditioner] = {}
-    change, failed = size + np.inf, size < 0  # of x in the last outer iteration, relative; and what it met
+    given = problem(
+        "hqs", A, y, x0, adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask, on_step=on_step
+    )  # fmt: skip
+    A, y = given.A, given.y
+    split = Splitting(
+        given, prox=prox, strength=strength,
+        inner_tol=inner_tol, inner_iterations=inner_iterations, preconditioner=preconditioner,
+    )  # fmt: skip
+    change, failed = given.size + np.inf, given.size < 0  # of x in the last outer iteration, relative; and what it met
 
     def step(k: int, state: HQSState) -> HQSState:
         nonlocal change, failed
         now = schedule[min(k, len(schedule) - 1)]
-        if preconditioner is not None and now not in made:
-            made.clear()
-            made[now] = preconditioner_of(name, preconditioner(now), what="preconditioner(rho)")
-        stop = Watched(min(tol, inner_tol) * pull, inner_tol * (pull + now * norm(state.z)), made.get(now))
-        new, failed = _outer(
-            counted, y, state, prox, now, strength,
-            iterations=inner_iterations, stop=stop, preconditioner=made.get(now),
-        )  # fmt: skip
+        data = split.data_step(now, norm(state.z))
+        new, failed = _outer(A, y, state, split.prox, now, split.strength, **data)
         change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)
         return new
 
-    def confirm(state: HQSState) -> Proof:
-        return split_proof(counted, y, state.x, state.residual, state.z - state.x, rho=schedule[-1])
-
-    return iterate(
-        lambda: hqs_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: hqs_init(A, y, x0=given.start),
         step,
-        lambda state: Measure(relative(norm(state.residual), size), change, failed),
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        confirm=confirm,
-        on_step=on_step,
+        lambda state: Measure(given.relative_residual(state.residual), change, failed),
+        confirm=lambda state: split_proof(A, y, state.x, state.residual, state.z - state.x, rho=schedule[-1]),
+        **WITH_PRIOR,
     )
 
 
