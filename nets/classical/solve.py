@@ -14,8 +14,9 @@ import blurphys as bp
 import solvers
 
 from .given import Given, Image
+from .quality import psnr
 
-__all__ = ["METHODS", "PRIORS", "RHO", "Report", "note_on_noise", "solve", "strength_for"]
+__all__ = ["METHODS", "PRIORS", "RHO", "TERMS", "Report", "note_on_noise", "solve", "strength_for"]
 
 RHO = (0.003, 0.01, 0.03, 0.1)
 """Coupling of the four outer iterations of half-quadratic splitting, if none is given: the default of `solvers.hqs` but
@@ -26,6 +27,9 @@ STRENGTH = 3e-4
 
 STRENGTH_PER_VARIANCE = 15.0
 """Weight of the prior for each unit of noise variance, chosen with total variation on the motorcycle, PSNR in sRGB."""
+
+TERMS = 3
+"""Highest power of the Neumann series, if none is given."""
 
 PRIORS: Mapping[str, Callable[..., Any]] = {
     "tv": partial(solvers.tv, joint=True, iterations=20),
@@ -194,7 +198,7 @@ def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str
     if method == "admm":
         arguments.setdefault("rho", RHO[-1])
     if method == "neumann":
-        arguments.setdefault("terms", 3)
+        arguments.setdefault("terms", TERMS)
     if arguments.get("accelerate") == "chebyshev":
         arguments["certificate"] = bp.certificate(given.A, damping=arguments.get("damping", 1.0))
     return arguments
@@ -225,8 +229,8 @@ def _report(
         residuals=[float(r) for r in solution.residuals],
         residual=solution.residual,
         seconds=seconds,
-        psnr_blurred=_psnr(given.y, given.truth) if known else None,
-        psnr_restored=None if given.truth is None else _psnr(x, given.truth),
+        psnr_blurred=_psnr(given.y, given) if known else None,
+        psnr_restored=_psnr(x, given),
     )
 
 
@@ -245,9 +249,11 @@ def _advice_here(arguments: Mapping[str, Any], solution: solvers.Solution) -> st
     return None
 
 
-def _psnr(image: Image, truth: Image | None) -> float:
-    error = float(np.mean((np.asarray(image, np.float64) - np.asarray(truth, np.float64)) ** 2))
-    return float(-10 * np.log10(error)) if error > 0 else float("inf")
+def _psnr(image: Image, given: Given) -> float | None:
+    """PSNR against the truth, where it is known, in linear light as it is."""
+    if given.truth is None:
+        return None
+    return psnr(np.asarray(image, np.float64), np.asarray(given.truth, np.float64), encoding="linear", clip=False)
 
 
 def _start(A: bp.LinearOperator, y: Image) -> Image:
