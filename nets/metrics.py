@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from .layers.blocks import check_choice
+from .layers.checks import check_choice
 from .layers.precision import exact
 from .losses.classifiers import Weights, alexnet, load_strictly, read_weights, squeezenet
 from .losses.pointwise import check_pair

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from .checks import check_choice
+
 __all__ = [
     "BatchNorm",
     "BatchStatistics",
     "ConvLSTM",
-    "check_choice",
-    "check_width",
+    "check_batch_statistics",
     "doubled",
     "recomputed",
     "resized",
@@ -24,19 +25,6 @@ __all__ = [
 ]
 
 BatchStatistics: TypeAlias = Literal["running", "batch"]
-
-
-def check_choice(owner: str, name: str, value: object, choices: tuple[object, ...]) -> None:
-    """ValueError unless `value` is one of `choices`."""
-    if not any(value == choice and type(value) is type(choice) for choice in choices):
-        expected = ", ".join(map(repr, choices))
-        raise ValueError(f"{owner}: expected {name} to be one of {expected}, got {value!r}")
-
-
-def check_width(owner: str, width: object) -> None:
-    """ValueError unless `width`, a number of channels, is a whole number >= 1."""
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise ValueError(f"{owner}: expected width to be a whole number of channels >= 1, got {width!r}")
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -74,6 +62,18 @@ def set_bn_stats(net: nn.Module, bn_stats: BatchStatistics) -> None:
     for module in net.modules():
         if isinstance(module, BatchNorm):
             module.bn_stats = bn_stats
+
+
+def check_batch_statistics(owner: str, net: nn.Module, image: Tensor, multiple: int) -> None:
+    """ValueError where a batch of one has no variance: its deepest layer is a single pixel, after `multiple` px."""
+    if torch.compiler.is_compiling() or image.shape[0] > 1 or image.shape[-2:] != (multiple, multiple):
+        return
+    if net.training or any(isinstance(m, BatchNorm) and m.bn_stats == "batch" for m in net.modules()):
+        raise ValueError(
+            f"{owner}: expected more than {multiple} px in height or width, or a larger batch, where batch "
+            f"normalisation takes the statistics of its input, got {tuple(image.shape)}; call eval(), or choose "
+            "bn_stats='running'"
+        )
 
 
 def recomputed(module: nn.Module, *inputs: Any) -> Any:

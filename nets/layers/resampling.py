@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from .blocks import check_choice, resized
+from .blocks import resized
+from .checks import check_choice
 
 __all__ = ["Resampling", "halved", "pyramid", "rounded"]
 

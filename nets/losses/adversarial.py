@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.precision import exact
 from .pointwise import check_pair
 

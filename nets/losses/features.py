@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from ..layers.blocks import check_choice, resized
+from ..layers.blocks import resized
+from ..layers.checks import check_choice
 from ..layers.precision import exact
 from ..layers.resampling import halved
 from .classifiers import Weights, load_strictly, read_weights, vgg19

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.precision import exact
 
 __all__ = ["FrequencyNorm", "check_pair", "frequency", "l2", "mae", "total_variation"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from blurphys.importing import imported, names_code
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.resampling import Resampling
 from ..net import Outputs
 from .adversarial import adversarial_loss

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.resampling import Resampling
 from ..net import Outputs
 from .features import PyramidLoss

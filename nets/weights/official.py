@@ -19,7 +19,8 @@ from torch import Tensor
 
 from blurphys.files.publishing import existing_file
 
-from ..layers.blocks import BatchStatistics, check_choice
+from ..layers.blocks import BatchStatistics
+from ..layers.checks import check_choice
 from ..net import Net
 from .npz_arrays import read_npz
 

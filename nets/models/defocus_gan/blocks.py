@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...layers.checks import check_count
+
 __all__ = [
     "REDUCTION",
     "BranchLayers",
@@ -176,8 +178,7 @@ def double_conv(before: int, channels: int) -> nn.Sequential:
 
 def check_branches(owner: str, channels: int, branches: Sequence[int]) -> None:
     """ValueError unless these are a width and the blocks of one or more branches."""
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"{owner}: expected channels as a whole number >= 1, got {channels!r}")
+    check_count(owner, "channels", channels)
     if not branches or not all(isinstance(n, int) and n >= 0 for n in branches):
         raise ValueError(
             f"{owner}: expected branches as one whole number >= 0 of residual blocks for each branch, "

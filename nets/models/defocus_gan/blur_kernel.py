@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import blurphys as bp
 
-from ...layers.blocks import check_choice
+from ...layers.checks import check_choice, check_count
 from ...layers.precision import exact
 from ...net import Net, check_images
 from .blocks import check_map, on_meta
@@ -120,8 +120,7 @@ class LearnableBlurKernel(Net):
         learn: bool = True,
         clamp: bool = False,
     ) -> None:
-        if not isinstance(max_radius, int) or max_radius < 1:
-            raise ValueError(f"LearnableBlurKernel: expected max_radius as a whole number >= 1 px, got {max_radius!r}")
+        check_count("LearnableBlurKernel", "max_radius", max_radius, "px")
         check_choice("LearnableBlurKernel", "constraint", constraint, (None, *get_args(Constraint)))
         check_choice("LearnableBlurKernel", "initial", initial, get_args(Initial))
         super().__init__(max_radius=max_radius, constraint=constraint, initial=initial, learn=learn, clamp=clamp)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...layers.blocks import BatchNorm, BatchStatistics, ConvLSTM, check_choice, check_width
+from ...layers.blocks import BatchNorm, BatchStatistics, ConvLSTM
+from ...layers.checks import check_choice, check_count
 from ...layers.triplet_attention import TripletAttention
 
 __all__ = ["Backbone", "CoefficientNet", "ConvBlock", "Gate", "Recurrence", "Stage", "State"]
@@ -193,7 +194,7 @@ class CoefficientNet(nn.Module):
         bn_stats: BatchStatistics = "running",
     ) -> None:
         super().__init__()
-        check_width("CoefficientNet", width)
+        check_count("CoefficientNet", "width", width, "channels")
         check_choice("CoefficientNet", "recurrent", recurrent, get_args(Recurrence))
         check_choice("CoefficientNet", "gate", gate, get_args(Gate))
         if maps < 1 or image_channels < 1:

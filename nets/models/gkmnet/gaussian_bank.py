@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import blurphys as bp
 
-from ...layers.blocks import check_choice
+from ...layers.checks import check_choice
 from ...layers.precision import exact
 
 __all__ = ["BankKind", "GaussianBank", "Layout", "official_bank"]

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from ...layers.blocks import BatchNorm, BatchStatistics, check_choice, check_width, doubled, recomputed
+from ...layers.blocks import BatchStatistics, check_batch_statistics, doubled, recomputed
+from ...layers.checks import check_choice, check_count
 from ...layers.precision import exact
 from ...layers.resampling import pyramid
 from ...net import Net, Outputs, check_images, cropped, padded
@@ -128,9 +129,8 @@ class GKMNet(Net):
         check_choice(_OWNER, "gcm_layout", gcm_layout, (None, *get_args(Layout)))
         check_choice(_OWNER, "preset", preset, get_args(Preset))
         check_choice(_OWNER, "checkpointing", checkpointing, (False, True))
-        check_width(_OWNER, width)
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-            raise ValueError(f"{_OWNER}: expected iterations to be a whole number >= 1, got {iterations!r}")
+        check_count(_OWNER, "width", width, "channels")
+        check_count(_OWNER, "iterations", iterations)
         if attention_only and (bank != "fixed" or gcm_layout is not None):
             raise ValueError(
                 f"{_OWNER}: expected no bank and no gcm_layout with attention_only, which has no blur kernels, got "
@@ -208,20 +208,9 @@ class GKMNet(Net):
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         check_images(_OWNER, image, least=self.multiple, net=self)
         full = padded(image, self.multiple)
-        self._check_statistics(full)
+        check_batch_statistics(_OWNER, self, full, self.multiple)
         with exact(full) as (wide,):  # torch has no antialiasing in less than float32
             return [full, *(v.to(full.dtype) for v in pyramid(wide, self._levels)[1:])]
-
-    def _check_statistics(self, image: Tensor) -> None:
-        """A batch of one whose deepest layer is a single pixel has no variance."""
-        if torch.compiler.is_compiling() or image.shape[0] > 1 or image.shape[-2:] != (self.multiple,) * 2:
-            return
-        if self.training or any(isinstance(m, BatchNorm) and m.bn_stats == "batch" for m in self.modules()):
-            raise ValueError(
-                f"{_OWNER}: expected more than {self.multiple} px in height or width, or a larger batch, where batch "
-                f"normalisation takes the statistics of its input, got {tuple(image.shape)}; call eval(), or choose "
-                "bn_stats='running'"
-            )
 
     def scales(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Restore a photo that is given at all scales.
@@ -246,7 +235,7 @@ class GKMNet(Net):
                     f"{_OWNER}.scales: expected images whose sides divide by {self.multiple}, each half the size of "
                     f"the one before, got {[tuple(v.shape) for v in images]}; calling the network does this for you"
                 )
-        self._check_statistics(images[0])
+        check_batch_statistics(_OWNER, self, images[0], self.multiple)
         return self._run(images)[0]
 
     def forward(self, image: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch.nn import functional
 import blurphys as bp
 import solvers
 
-from ...layers.blocks import BatchNorm, BatchStatistics, check_choice, doubled
+from ...layers.blocks import BatchStatistics, check_batch_statistics, doubled
+from ...layers.checks import check_choice, check_count
 from ...layers.precision import exact
 from ...layers.resampling import pyramid
 from ...net import Net, Outputs, check_images, cropped, padded
@@ -122,8 +123,7 @@ class HQSNet(Net):
         bn_stats: BatchStatistics = "running",
     ) -> None:
         for what, count in (("iterations", iterations), ("scales", scales)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ValueError(f"HQSNet: expected {what} to be a whole number >= 1, got {count!r}")
+            check_count("HQSNet", what, count)
         check_choice("HQSNet", "denoiser", denoiser, (*get_args(DenoiserName), None))
         check_choice("HQSNet", "gradient", gradient, get_args(Gradient))
         check_choice("HQSNet", "coefficients", coefficients, get_args(Coefficients))
@@ -168,7 +168,7 @@ class HQSNet(Net):
         """Return the estimates of all scales and, given the sharp image, what the predicted blur makes of it."""
         check_images("HQSNet", image, *(() if sharp is None else (sharp,)), least=self.multiple, net=self)
         levels = pyramid(padded(image, self.multiple), self.scales)
-        self._check_statistics(levels[0])
+        check_batch_statistics("HQSNet", self, levels[0], self.multiple)
         truths = None if sharp is None else pyramid(padded(sharp, self.multiple), self.scales)
         state: State = None
         z = levels[-1]
@@ -190,17 +190,6 @@ class HQSNet(Net):
         estimates = tuple(cropped(x, size) for x, size in zip(found, sizes, strict=True))
         reblurred = tuple(cropped(x.to(image.dtype), size) for x, size in zip(blurred, sizes, strict=False))
         return Outputs(estimates[0], estimates, reblurred)
-
-    def _check_statistics(self, image: Tensor) -> None:
-        """A batch of one whose deepest layer is a single pixel has no variance."""
-        if torch.compiler.is_compiling() or image.shape[0] > 1 or image.shape[-2:] != (self.multiple,) * 2:
-            return
-        if self.training or any(isinstance(m, BatchNorm) and m.bn_stats == "batch" for m in self.modules()):
-            raise ValueError(
-                f"HQSNet: expected more than {self.multiple} px in height or width, or a larger batch, where batch "
-                f"normalisation takes the statistics of its input, got {tuple(image.shape)}; call eval(), or choose "
-                "bn_stats='running'"
-            )
 
     def operators(self, maps: Tensor, weight: Tensor | None = None) -> tuple[bp.LinearOperator, bp.LinearOperator]:
         """Build the blur B and the filter F of the photo (without its bias) from predicted maps (B, 44, H, W).

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ...layers.blocks import check_choice
+from ...layers.checks import check_choice, check_count
 from ...net import Net, check_images, cropped, padded
 from .blocks import RATES, AtrousConvs, DownConv, KPACBlock, ResidualBlock, UpConv, leaky
 
@@ -97,8 +97,7 @@ class KPACNet(Net):
         }
         for key, value in flags.items():
             check_choice("KPACNet", key, value, (True, False))
-        if type(blocks) is not int or blocks < 1:
-            raise ValueError(f"KPACNet: expected blocks to be a whole number from 1 on, got {blocks!r}")
+        check_count("KPACNet", "blocks", blocks)
         if type(channels) is not int or channels < 4 or channels % 4:
             raise ValueError(f"KPACNet: expected channels to be a positive multiple of 4, got {channels!r}")
         if plain and not (scale_attention and shape_attention and shared):

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 import solvers
 
-from ...layers.blocks import BatchStatistics, check_choice, doubled
+from ...layers.blocks import BatchStatistics, doubled
+from ...layers.checks import check_choice, check_count
 from ...net import Net, Outputs, check_images, cropped, padded
 from .coefficients import CoefficientNet, Recurrent, State
 from .recursive_kernels import AffineBlur, Blur, FullKernels, GaussianKernels, RecursiveKernels, SeparableKernels
@@ -140,8 +141,8 @@ class NRKNet(Net):
         paper = preset == "paper"
         if atoms is None:
             atoms = 20 if paper else 21
-        _check_count("atoms", atoms, "kernels after the Dirac")
-        _check_count("width", width, "channels of the U-Net")
+        check_count("NRKNet", "atoms", atoms, "kernels after the Dirac")
+        check_count("NRKNet", "width", width, "channels of the U-Net")
         if powers is None:
             powers = range(1, scales + 1) if expansion == "truncated" else (scales,) * scales
         powers = list(powers)
@@ -305,11 +306,6 @@ class NRKNet(Net):
 
 def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[-2], image.shape[-1]
-
-
-def _check_count(name: str, value: object, what: str) -> None:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"NRKNet: expected {name}, the number of {what}, as a whole number >= 1, got {value!r}")
 
 
 def _xavier(module: nn.Module) -> None:
