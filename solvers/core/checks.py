@@ -1,4 +1,4 @@
-"""Checks of the arguments, one clear sentence each, before the first iteration."""
+"""Checks of single arguments, and of what operators, priors and preconditioners return."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 @final
 class Counted:
-    """The operator as the solvers see it: it counts its applications and checks what comes out of them.
+    """An operator that counts its applications and checks their results.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Counted:
     name : str
         The solver, for messages.
     x, y : array
-        One image of either side: the shapes and the dtype that the operator has to keep.
+        An image of the domain and one of the range: shapes and dtype of the results.
     mask : array or None
         Weights of the pixels of y: the operator is x -> mask A x then, its transpose y -> A^T (mask y).
     """
@@ -67,7 +67,7 @@ class Counted:
         return self._checked(self._adjoint, observed, "A.adjoint(y)", self._x_shape)
 
     def _checked(self, apply: Callable[[Array], Array], x: Array, what: str, shape: tuple[int, ...]) -> Array:
-        """Apply to x, the first time to a copy: what writes into its argument would write into y."""
+        """Apply to x, the first time to a copy, to find out whether the operator writes into its argument."""
         own = x if what in self._tried else 1 * x
         result = check_output(self.name, what, apply(own), shape, self._dtype)
         if what not in self._tried and not bool(array_namespace(x).all((own == x) | (x != x))):
@@ -116,7 +116,7 @@ def check_callable(name: str, what: str, value: Any, *, optional: bool = False) 
 
 
 def prox_of(name: str, prox: Any) -> Prox:
-    """Return `prox` with its images checked, which must be like those it is given; ValueError unless it is callable."""
+    """Return `prox` with a check that results are like its argument; ValueError unless it is callable."""
     check_callable(name, "prox", prox)
 
     def checked(x: Array, strength: Any) -> Array:
@@ -126,9 +126,9 @@ def prox_of(name: str, prox: Any) -> Prox:
 
 
 def preconditioner_of(name: str, M: Any, *, what: str = "preconditioner", mask: Array | None = None) -> Preconditioner:
-    """Return r -> mask M r with its images checked, in the precision of r; ValueError unless M is callable.
+    """Return r -> mask M r with its results checked, in the precision of r; ValueError unless M is callable.
 
-    What a mask hides stays as it was at the start.
+    Pixels where the mask is 0 keep their initial values.
     """
     check_callable(name, what, M)
 

@@ -1,4 +1,4 @@
-"""When a least-squares solution is found: the residual is small, or A^T of it is, and A itself agrees."""
+"""Convergence of least-squares methods: a small residual, or a small gradient by an adjoint that is right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from .arrays import norm, relative
 from .iterate import Measure, Proof
 from .problem import Problem
-from .proof import probed, silent
+from .proof import check_adjoint, is_unseen
 from .types import Array
 
 __all__ = ["LeastSquares"]
@@ -40,12 +40,12 @@ class LeastSquares:
         return Measure(residual, array_namespace(residual).minimum(residual, relative(gradient, self._slope)))
 
     def proof(self, x: Array, residual: Array, back: Array, *, gradient: Array, damped: bool = False) -> Proof:
-        """Return the proof of a least-squares solution. Cost: two applications of A, unless the residual is small.
+        """Test the condition for a least-squares solution. Cost: two applications of A, unless the residual is small.
 
         Parameters
         ----------
         x, residual, back : array
-            An iterate, y - A x and what A.adjoint makes of that.
+            An iterate, y - A x, and A.adjoint of that.
         gradient : array of shape (*B, 1, 1, 1)
             Norm of the gradient, of which `back` is a part.
         damped : bool
@@ -56,9 +56,9 @@ class LeastSquares:
         zero = xp.zeros_like(size)
         if bool(xp.all(solved)):
             return Proof(zero, zero, zero > 0)
-        doubt = relative(probed(self._given.A, (residual, back), like=x).missed[0], slope)
+        doubt = relative(check_adjoint(self._given.A, (residual, back), like=x).errors[0], slope)
         return Proof(
             xp.where(solved, zero, relative(gradient, slope)),
             xp.where(solved, zero, doubt),
-            ~solved & silent(size, slope, norm(back)),
+            ~solved & is_unseen(size, slope, norm(back)),
         )

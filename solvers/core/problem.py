@@ -38,7 +38,7 @@ State = TypeVar("State")
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Problem:
-    """A problem whose parts go together, and the rules by which its iteration ends.
+    """A checked problem and the stopping rules of its iteration.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Problem:
         return Measure(size, size, failed)
 
     def preconditioner(self, M: Preconditioner | None) -> Preconditioner | None:
-        """Return M with its images checked and masked, or None."""
+        """Return M with its results checked and masked, or None."""
         return None if M is None else preconditioner_of(self.name, M, mask=self.A.mask)
 
     def noise_floor(self) -> np.ndarray[Any, Any] | None:
@@ -153,7 +153,7 @@ def problem(
     y : array of shape (*B, D, H, W)
         The observed image, finite where it was observed.
     x0 : array of shape (*B, C, H, W) or None
-        The start, finite.
+        Initial guess, finite.
     max_iterations : int
         Step limit.
     tol : float

@@ -106,7 +106,7 @@ def neumann_cross_scale(
     and the cubic one hold fine detail that their coarse scales cannot, and are as good as A_2 and A_3, the same blur at
     half and quarter resolution (half and a quarter of the radius). More scales do not make it converge to the solution.
     A photo under Gaussians of 0.3 to 2.5 px came from 24.1 dB to 26.0 dB; two and three terms of `neumann` reached 26.2
-    and 26.7 dB. The merit is the cost: 1 + 2/4 + 3/16 = 1.69 applications at full resolution instead of 3. The
+    and 26.7 dB. What it saves is cost: 1 + 2/4 + 3/16 = 1.69 applications at full resolution instead of 3. The
     residuals here take one more for each scale; `operator_applications` counts those of all scales alike. Memory: 6
     images.
 
@@ -199,14 +199,14 @@ def upsampled(x: Array, factor: int) -> Array:
     the place of everything.
     """
     factor = check_count("upsampled", "factor", factor, least=1)
-    return x if factor == 1 else _stretched(_stretched(x, factor, -2), factor, -1)
+    return x if factor == 1 else _upsample_axis(_upsample_axis(x, factor, -2), factor, -1)
 
 
-def _stretched(x: Array, factor: int, axis: int) -> Array:
+def _upsample_axis(x: Array, factor: int, axis: int) -> Array:
     xp, count = array_namespace(x), x.shape[axis]
-    place = np.clip((np.arange(factor * count) + 0.5) / factor - 0.5, 0, count - 1)
-    low = np.minimum(place.astype(np.int64), max(count - 2, 0))
-    share = (place - low).reshape((-1, 1) if axis == -2 else (-1,))
+    position = np.clip((np.arange(factor * count) + 0.5) / factor - 0.5, 0, count - 1)
+    low = np.minimum(position.astype(np.int64), max(count - 2, 0))
+    share = (position - low).reshape((-1, 1) if axis == -2 else (-1,))
     index = [xp.asarray(i, device=device(x)) for i in (low, np.minimum(low + 1, count - 1))]
     lower, upper = (xp.take(x, i, axis=axis) for i in index)
     return add_scaled(lower, xp.asarray(share, dtype=x.dtype, device=device(x)), upper - lower)

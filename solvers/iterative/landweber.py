@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from ..core.arrays import add_scaled, inner, norm, scaled_to
 from ..core.checks import check_number
 from ..core.least_squares import LeastSquares
-from ..core.norms import squared_norm
+from ..core.norms import estimate_squared_norm
 from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array
@@ -43,7 +43,7 @@ class NesterovState(NamedTuple):
     gradient: Array
     moved: Array
     turned: Array
-    momentum: Array  # 1 where an image starts afresh
+    momentum: Array  # 1 where an image restarts
 
 
 def landweber_init(A: AdjointOperator, y: Array, *, x0: Array) -> LandweberState:
@@ -56,7 +56,7 @@ def landweber_init(A: AdjointOperator, y: Array, *, x0: Array) -> LandweberState
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def landweber_step(
     y : array of shape (*B, D, H, W)
         The observed image.
     state : LandweberState
-        Where the step starts.
+        State before the step.
     damping : float or array
         Step length, below 2 / ||A||^2; an array has to broadcast against the image.
     nonnegative : bool
@@ -120,7 +120,7 @@ def nesterov_step(
     A, y, nonnegative
         As for `landweber_step`.
     state : NesterovState
-        Where the step starts.
+        State before the step.
     damping : float or array
         Step length, at most 1 / ||A||^2.
 
@@ -183,7 +183,7 @@ def landweber(
     y : array of shape (*B, D, H, W)
         The observed image, linear light; any batch.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     damping : float, optional
         Step length, positive; the iteration converges below 2 / ||A||^2, with momentum up to 1 / ||A||^2. If omitted,
         1 / ||A||^2 by power iteration, which costs 20 applications of A and of its adjoint.
@@ -193,7 +193,7 @@ def landweber(
         Momentum with restarts, see `nesterov_step`: the same cost, and about the square root of the steps.
     tol : float
         Converged where ||y - A x|| <= tol ||y|| or ||A^T (y - A x)|| <= tol ||A^T y||, for every image of the batch.
-        With `nonnegative` the gradient does not count where x = 0 and it points out of the constraint.
+        With `nonnegative` the gradient does not count where x = 0 and the step would leave the constraint.
     max_iterations : int
         Step limit.
     mask : array, optional
@@ -225,8 +225,8 @@ def landweber(
     for small s, which is why stopping early regularises. `cgls` reaches the same solution in fewer steps than either
     form here, but cannot keep x >= 0.
     Cost: one application of A and two of its adjoint before the first step, and 20 more of each if `damping` is
-    omitted; one of each per step. A gradient that is small enough is proved by two applications of A, a small residual
-    needs no proof; nothing is kept from one call to the next. Memory: 7 images, with momentum 11.
+    omitted; one of each per step. A small gradient is checked by two applications of A, a small residual needs no
+    check. Nothing is cached between calls. Memory: 7 images, with momentum 11.
 
     References
     ----------
@@ -253,7 +253,7 @@ def landweber(
     if accelerate not in (None, "nesterov"):
         raise ValueError(f'{given.name}: accelerate must be None or "nesterov", got {accelerate!r}.')
     with np.errstate(all="ignore"):
-        length = 1 / squared_norm(given.name, A, given.start) if damping is None else damping
+        length = 1 / estimate_squared_norm(given.name, A, given.start) if damping is None else damping
     squares = LeastSquares(given)
     start = _positive_part(given.start) if nonnegative else given.start
 

@@ -37,7 +37,7 @@ def neumann_step(A: Operator, state: NeumannState) -> NeumannState:
     A : callable
         x -> A x, from (*B, C, H, W) to the same shape.
     state : NeumannState
-        Where the step starts.
+        State before the step.
 
     Returns
     -------
@@ -74,8 +74,8 @@ def neumann(
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
     certificate : blurphys.Certificate, optional
-        Of A with damping 1. If it says that the series diverges, `ConvergenceWarning` says so up front; if it says
-        that terms grow before they fall, the residual may grow to 100 times that growth.
+        Of A with damping 1. If it says that the series diverges, a `ConvergenceWarning` is given before the first term;
+        if it says that terms grow before they fall, the residual may grow to 100 times that transient growth.
     on_step : callable, optional
         Called as on_step(k, state) after the term k = 1, 2, ... was added.
 
@@ -116,7 +116,7 @@ def neumann(
     )  # fmt: skip
     A, y = given.A, given.y
     warn_if_divergent(name, certificate, damping=1.0)
-    ahead = neumann_init(y)  # one term further than the state: its term is the state's residual
+    ahead = neumann_init(y)  # one term ahead of the state: that term is the residual of the state
 
     def measure(state: NeumannState) -> Measure:
         nonlocal ahead

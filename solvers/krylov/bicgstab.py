@@ -39,7 +39,7 @@ def bicgstab_init(A: Operator, b: Array, *, x0: Array | None = None) -> BiCGSTAB
     b : array of shape (*B, C, H, W)
         The right-hand side.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Precondi
     A : callable
         x -> A x.
     state : BiCGSTABState
-        Where the step starts.
+        State before the step.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A; from the right, so that residuals stay those of A.
 
@@ -122,7 +122,7 @@ def bicgstab(
     b : array of shape (*B, C, H, W)
         The right-hand side; every image of a batch is its own problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
-        The start; b if omitted.
+        Initial guess; b if omitted.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A: ``solvers.local_fourier(A, rho=..., inverse_of="operator")``.
     tol : float

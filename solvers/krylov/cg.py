@@ -38,7 +38,7 @@ def cg_init(A: Operator, b: Array, *, x0: Array | None = None, preconditioner: P
     b : array of shape (*B, C, H, W)
         The right-hand side.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
     preconditioner : callable, optional
         r -> M r, symmetric positive definite, M close to the inverse of A.
 
@@ -69,7 +69,7 @@ def cg_step(
     A : callable
         x -> A x, symmetric positive definite.
     state : CGState
-        Where the step starts.
+        State before the step.
     preconditioner : callable, optional
         The one given to `cg_init`.
     overwrite : bool
@@ -124,7 +124,7 @@ def cg(
     b : array of shape (*B, C, H, W)
         The right-hand side; every image of a batch is its own problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
-        The start; b if omitted.
+        Initial guess; b if omitted.
     preconditioner : callable, optional
         r -> M r, symmetric positive definite, M close to the inverse of A; for instance ``lambda r: r / diagonal``.
     tol : float

@@ -36,7 +36,7 @@ def cgls_init(A: AdjointOperator, y: Array, *, x0: Array) -> CGLSState:
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def cgls_step(A: AdjointOperator, state: CGLSState) -> CGLSState:
     A : operator
         Callable, with `adjoint`.
     state : CGLSState
-        Where the step starts.
+        State before the step.
 
     Returns
     -------
@@ -91,8 +91,8 @@ def cgls(
     y : array of shape (*B, D, H, W)
         The observed image; every image of a batch is its own problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise. Among several minimisers the one
-        closest to x0 is found.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise. Among several minimisers the
+        one closest to x0 is found.
     tol : float
         Converged where ||y - A x|| <= tol ||y|| or ||A^T (y - A x)|| <= tol ||A^T y||, for every image of the batch.
     max_iterations : int

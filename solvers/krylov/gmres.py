@@ -18,7 +18,7 @@ __all__ = ["GMRESState", "gmres", "gmres_init", "gmres_step"]
 
 
 class GMRESState(NamedTuple):
-    """Images (*B, C, H, W); float64 numbers per image of the batch, (*B, 1, 1, 1); and what a cycle has gathered.
+    """Images (*B, C, H, W); float64 numbers per image of the batch, (*B, 1, 1, 1); and the Krylov space of the cycle.
 
     With V the images and v the next one, Z the directions: A Z = [V, v] H, and Q H = R is triangular.
     """
@@ -45,7 +45,7 @@ def gmres_init(A: Operator, b: Array, *, x0: Array | None = None) -> GMRESState:
     b : array of shape (*B, C, H, W)
         The right-hand side.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -75,9 +75,9 @@ def gmres_step(
     A : callable
         x -> A x.
     state : GMRESState
-        Where the step starts.
+        State before the step.
     restart : int
-        Size of the space at which it is emptied.
+        Dimension of the Krylov space at which the method restarts.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A; from the right. It may change from step to step.
 
@@ -99,14 +99,14 @@ def gmres_step(
             column[i] = column[i] + share
             image = add_scaled(image, -scaled_to(share, image), old)
     length = norm(image)
-    # below this the image lies in the span of the others, and what is left of it is rounding
+    # below this the image lies in the span of the others, up to rounding
     length = xp.where(length > 1e2 * float(xp.finfo(state.x.dtype).eps) * before, length, 0 * length)
     ahead = _scaled(image, length)
     for i, (cosine, sine) in enumerate(state.rotations):
         upper, lower = column[i], column[i + 1]
         column[i], column[i + 1] = cosine * upper + sine * lower, cosine * lower - sine * upper
     corner = xp.sqrt(column[-1] * column[-1] + length * length)
-    gone = corner == 0  # A maps the direction to nothing new: the step changes nothing
+    gone = corner == 0  # A times the direction adds nothing to the space: the step changes nothing
     cosine = safe_divide(column[-1], corner)
     sine = xp.where(gone, xp.ones_like(corner), safe_divide(length, corner))
     column[-1] = corner
@@ -155,7 +155,7 @@ def gmres(
     b : array of shape (*B, C, H, W)
         The right-hand side; every image of a batch is its own problem.
     x0 : array of shape (*B, C, H, W), optional
-        The start; b if omitted.
+        Initial guess; b if omitted.
     restart : int
         After so many steps the space is emptied, which bounds the memory and may slow it down; at least 1.
     preconditioner : callable, optional
@@ -192,10 +192,10 @@ def gmres(
     -----
     Arnoldi: A M v_k is made orthogonal to v_1..v_k (modified Gram-Schmidt, twice), which gives v_(k+1) and a column of
     the Hessenberg matrix H; Givens rotations keep Q H triangular, and x = x_start + M V t with t the solution of the
-    triangular system has the smallest residual over the space. The residual image comes along for one update, r <-
-    sin^2 r + cos g v_(k+1), so that a restart costs no application. The directions M v_k are kept (the flexible form),
-    which lets M vary and saves applying it again. A space that can grow no further without the solution in it (A is
-    singular then) leaves x as it is until the restart.
+    triangular system has the smallest residual over the space. The residual is updated with each step, r <- sin^2 r +
+    cos g v_(k+1), so that a restart costs no application. The directions M v_k are kept (the flexible form), which lets
+    M vary and saves applying it again. A space that can grow no further without the solution in it (A is singular then)
+    leaves x as it is until the restart.
     Cost: one application of A per step and up to 5 restart image updates; memory: restart + 6 images, with a
     preconditioner 2 restart + 6.
 

@@ -48,7 +48,7 @@ def lsqr_init(A: AdjointOperator, y: Array, *, x0: Array) -> LSQRState:
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def lsqr_step(A: AdjointOperator, state: LSQRState, *, damp: float = 0.0) -> LSQ
     A : operator
         Callable, with `adjoint`.
     state : LSQRState
-        Where the step starts.
+        State before the step.
     damp : float
         See `lsqr`.
 
@@ -112,7 +112,7 @@ def lsqr(
     y : array of shape (*B, D, H, W)
         The observed image; every image of a batch is its own problem.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     damp : float
         Root of the weight of ||x - x0||^2, zero or larger; Tikhonov regularisation for ``x0 = 0``.
     tol : float

@@ -1,4 +1,4 @@
-"""ADMM: a data step by conjugate gradients, a prior step by any proximal map, and the price of their difference."""
+"""ADMM: a data step by conjugate gradients, a prior step by any proximal operator, and a multiplier."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def admm_step(
     y : array of shape (*B, D, H, W)
         The observed image.
     state : ADMMState
-        Where the step starts.
+        State before the step.
     prox : callable
         (x, strength / rho) -> z; see `admm`.
     rho, strength : float or array
@@ -126,7 +126,7 @@ def admm(
     strength : float
         Weight of phi, zero or larger; as in `hqs`.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     inner_tol : float
         A data step ends where its normal equations hold to inner_tol (||A^T y|| + rho ||z - u||), for every image of
         the batch, but takes a step at least unless they hold to min(tol, inner_tol) ||A^T y|| already,
@@ -170,9 +170,9 @@ def admm(
 
     Unlike `hqs` with a fixed rho, this converges to the minimiser itself (convex phi, data steps solved well enough).
     Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
-    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
-    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
-    one call to the next. Memory: 11 images and what prox needs.
+    one prox per outer iteration. A check of convergence costs two of each more, to compare A^T (y - A x) and A^T y with
+    A itself; where it fails, it is repeated in every later iteration that meets the tolerance. Nothing is cached
+    between calls. Memory: 11 images and what prox needs.
 
     References
     ----------
@@ -186,7 +186,7 @@ def admm(
     >>> class Half:
     ...     def __call__(self, x): return 0.5 * x
     ...     adjoint = __call__
-    >>> shrink = lambda x, s: x / (1 + s)  # the proximal map of 1/2 ||x||^2
+    >>> shrink = lambda x, s: x / (1 + s)  # the proximal operator of 1/2 ||x||^2
     >>> solution = solvers.admm(Half(), np.ones((1, 2, 3)), prox=shrink, rho=0.5, strength=0.25, tol=1e-6)
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 3)  # 0.5 / (0.25 + 0.25)
     ('CONVERGED', 1.0)
@@ -208,9 +208,9 @@ def admm(
         data = split.data_step(rho, norm(state.z - state.multiplier))
         new, failed = _outer(A, y, state, split.prox, rho, split.strength, **data)
         xp = array_namespace(gap)
-        price = norm(new.multiplier)
+        scaled = norm(new.multiplier)
         scale = xp.maximum(norm(new.x), norm(new.z))
-        dual = relative(norm(new.z - state.z), xp.where(price > 0, price, scale))
+        dual = relative(norm(new.z - state.z), xp.where(scaled > 0, scaled, scale))
         gap = xp.maximum(relative(norm(new.x - new.z), scale), dual)
         short = norm(new.x - state.x) <= given.tol * norm(new.x)
         return new

@@ -27,7 +27,7 @@ class DataStep(NamedTuple):
 
 
 class Splitting:
-    """The arguments that `hqs` and `admm` have in common, checked. Cost: one application of the adjoint.
+    """Checked arguments that `hqs` and `admm` have in common. Cost: one application of the adjoint.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Splitting:
         self._ready = min(given.tol, self._inner_tol) * self._pull
 
     def data_step(self, rho: float, target: Array) -> dict[str, Any]:
-        """Return the arguments of the next `data_step`, with this rho and the norm of the image that it draws x to."""
+        """Return the arguments of the next `data_step`, for this rho and the norm of the image that x is coupled to."""
         enough = self._inner_tol * (self._pull + rho * target)
         M = self.preconditioner(rho)
         return {"iterations": self._iterations, "stop": _InnerStop(self._ready, enough, M), "preconditioner": M}
@@ -100,7 +100,7 @@ class _InnerStop:
         self._size, self._enough, self._preconditioner = ready, enough, preconditioner
 
     def __call__(self, state: CGState) -> bool:
-        """Say when the residual of every image of the batch is small enough."""
+        """Return whether the residual of every image of the batch is small enough."""
         size, self._size = self._size, self._enough
         if self._preconditioner is None:  # then the energy is the squared residual
             return bool((to_host(state.energy - size * size) <= 0).all())
@@ -125,7 +125,7 @@ def data_step(
     A : operator
         Callable, with `adjoint`.
     x : array of shape (*B, C, H, W)
-        The start; not written.
+        Initial guess; not written.
     residual, pull : array
         y - A x and v - x; `pull` may be overwritten.
     rho : float or array
@@ -167,7 +167,7 @@ def data_step(
 
 
 def split_proof(A: AdjointOperator, y: Array, x: Array, residual: Array, pull: Array, *, rho: float) -> Proof:
-    """Return the proof that x minimises 1/2 ||A x - y||^2 + rho/2 ||x - v||^2 for the v it brings about itself.
+    """Test whether x minimises 1/2 ||A x - y||^2 + rho/2 ||x - v||^2, for the v that belongs to it.
 
     Parameters
     ----------
@@ -180,6 +180,6 @@ def split_proof(A: AdjointOperator, y: Array, x: Array, residual: Array, pull: A
     """
     found = gradient_at(A, y, x, residual)
     xp = array_namespace(x)
-    rounding = float(xp.finfo(x.dtype).eps) * rho * norm(x)  # of the prior's image: below this nobody can tell
+    rounding = float(xp.finfo(x.dtype).eps) * rho * norm(x)  # of the prior's image: a smaller gap cannot be measured
     gap = relative(xp.maximum(norm(add_scaled(found.back, rho, pull)), rounding), found.unit)
-    return Proof(gap, relative(found.doubt, found.unit), found.silent)
+    return Proof(gap, relative(found.doubt, found.unit), found.unseen)

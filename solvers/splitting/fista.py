@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 from ..core.arrays import add_scaled, inner, norm, relative, scaled_to
 from ..core.checks import check_number, prox_of
 from ..core.iterate import Measure, Proof
-from ..core.norms import squared_norm
+from ..core.norms import estimate_squared_norm
 from ..core.problem import WITH_PRIOR, problem
 from ..core.proof import gradient_at
 from ..core.solution import Solution
@@ -39,7 +39,7 @@ def fista_init(A: AdjointOperator, y: Array, *, x0: Array) -> FISTAState:
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def fista_step(
     y : array of shape (*B, D, H, W)
         The observed image.
     state : FISTAState
-        Where the step starts.
+        State before the step.
     prox : callable
         (x, step strength) -> x; see `fista`.
     step : float or array
@@ -106,7 +106,7 @@ def fista(
     noise_level: float | None = None,
     on_step: Callable[[int, FISTAState], object] | None = None,
 ) -> Solution:
-    """Minimise 1/2 ||A x - y||^2 + strength phi(x) by accelerated proximal gradients, phi given by its proximal map.
+    """Minimise 1/2 ||A x - y||^2 + strength phi(x) by accelerated proximal gradients.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def fista(
     restart : bool
         Forget the momentum of an image where it points uphill; faster wherever the objective is curved.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     tol : float
         Converged where x changes by at most tol ||x|| in a step, and so does the proximal gradient step from x itself,
         ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A step that you
@@ -175,7 +175,7 @@ def fista(
     >>> class Half:
     ...     def __call__(self, x): return 0.5 * x
     ...     adjoint = __call__
-    >>> shrink = lambda x, s: x / (1 + s)  # the proximal map of 1/2 ||x||^2
+    >>> shrink = lambda x, s: x / (1 + s)  # the proximal operator of 1/2 ||x||^2
     >>> solution = solvers.fista(Half(), np.ones((1, 2, 3)), prox=shrink, strength=0.25, tol=1e-8)
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 6)  # 0.5 / (0.25 + 0.25)
     ('CONVERGED', 1.0)
@@ -190,7 +190,7 @@ def fista(
     strength = check_number(name, "strength", strength, positive=False)
     if step is not None:
         step = check_number(name, "step", step)
-    length = 1 / squared_norm(name, A, given.start) if step is None else step
+    length = 1 / estimate_squared_norm(name, A, given.start) if step is None else step
     change = given.size + float("inf")  # of x in the last step, relative
 
     def advance(_: int, state: FISTAState) -> FISTAState:
@@ -211,8 +211,10 @@ def fista(
             longer = xp.where(found.suspect, longer, one)
         scale = xp.where(extent > 0, extent, natural * found.unit)
         doubt = relative(longer * length * found.doubt, scale)
-        step_left = xp.maximum(norm(x - ahead), float(xp.finfo(x.dtype).eps) * extent)  # below this nobody can tell
-        return Proof(relative(longer * step_left, scale), doubt, found.silent)
+        step_left = xp.maximum(
+            norm(x - ahead), float(xp.finfo(x.dtype).eps) * extent
+        )  # a smaller step cannot be measured
+        return Proof(relative(longer * step_left, scale), doubt, found.unseen)
 
     return given.iterate(
         lambda: fista_init(A, y, x0=given.start),

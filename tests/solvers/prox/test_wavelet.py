@@ -1,4 +1,4 @@
-"""The wavelet transform against its definition as a matrix, and the prior against the law of proximal maps."""
+"""The wavelet transform against its definition as a matrix, and the prior against the law of proximal operators."""
 
 import numpy as np
 import pytest
