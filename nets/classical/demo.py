@@ -1,4 +1,4 @@
-"""The main job end to end: a photo with depth, what a lens records of it, and how well it can be deblurred."""
+"""`blurphys demo` end to end: a photo with depth is blurred by a lens and deblurred by three methods."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 import blurphys as bp
 import solvers
 
-from .quality import encoded, psnr, ssim
+from .quality import encode, psnr, ssim
 from .solve import PRIORS, RHO, TERMS, strength_for
 
-__all__ = ["SMALLEST", "Restoration", "figure", "restore"]
+__all__ = ["MIN_SIZE", "Restoration", "figure", "restore"]
 
 Image = NDArray[np.floating]
 
-SMALLEST = 7
+MIN_SIZE = 7
 """Least height and width of an image, px: the window of SSIM."""
 
 SCREEN: Mapping[str, Any] = {"encoding": "srgb", "clip": True}
 """How images are compared and drawn: as a screen shows them."""
 
 LIMIT = {"fixed point": "step limit", "Neumann": "all its terms", "HQS + TV": "all its steps"}
-"""What the last step is to each method: a series and a schedule are complete with it."""
+"""What reaching the last step means: a series and a schedule are complete with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restoration:
-    """One restored image and how it came about.
+    """One restored image, its quality, and the iteration behind it.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Restoration:
     applications : tuple of int
         Applications of A and of its adjoint up to each residual.
     status : str
-        What the solver says; for a series or a schedule that was carried out, so much.
+        Status of the solver, or that the series or schedule was completed.
     seconds : float
         Wall time.
     """
@@ -140,7 +140,7 @@ def _timed(name: str, solve: Callable[..., solvers.Solution], B: _Counted, truth
 
 
 def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) -> None:
-    """Draw the photo, its defocus map, the views, the best restoration, its error and the residuals into a PNG.
+    """Write a PNG with the photo, its defocus map, the views, the best restoration, its error and the residuals.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     results : list of Restoration
         As `restore` gives them.
     path : Path
-        Written over if it exists.
+        Replaced if it exists.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -162,7 +162,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     axes = fig.subplots(2, 4)
 
     def show(ax: Any, image: Image, title: str) -> None:
-        ax.imshow(encoded(image, **SCREEN).transpose(1, 2, 0), interpolation="nearest")
+        ax.imshow(encode(image, **SCREEN).transpose(1, 2, 0), interpolation="nearest")
         ax.set_title(title, fontsize=11)
 
     show(axes[0, 0], truth, "photo, all in focus")
@@ -175,7 +175,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     show(axes[0, 3], sample["right"], "right view")
     show(axes[1, 0], blurred.x, f"recorded (combined), {blurred.psnr:.2f} dB")
     show(axes[1, 1], best.x, f"restored by {best.name}, {best.psnr:.2f} dB")
-    error = np.abs(encoded(best.x, **SCREEN) - encoded(truth, **SCREEN)).mean(axis=0)
+    error = np.abs(encode(best.x, **SCREEN) - encode(truth, **SCREEN)).mean(axis=0)
     drawn = axes[1, 2].imshow(error, cmap="magma", vmin=0.0, vmax=max(float(np.quantile(error, 0.995)), 1e-6))
     axes[1, 2].set_title("error of the restoration", fontsize=11)
     _bar(fig, drawn, axes[1, 2], "mean |difference| over colours, sRGB")

@@ -1,4 +1,4 @@
-"""How near a restored image is to the truth: PSNR and SSIM of arrays, with the encoding and the clipping said."""
+"""PSNR and SSIM of a restored image, with explicit encoding and clipping."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from blurphys.colour import linear_to_srgb
 
-__all__ = ["Encoding", "encoded", "psnr", "ssim"]
+__all__ = ["Encoding", "encode", "psnr", "ssim"]
 
 Image = NDArray[np.floating]
 Encoding = Literal["linear", "srgb"]
 
 
-def encoded(image: Image, *, encoding: Encoding, clip: bool) -> Image:
-    """Return an image of linear light as it is compared: clipped to [0, 1] if asked, and linear or encoded as sRGB."""
+def encode(image: Image, *, encoding: Encoding, clip: bool) -> Image:
+    """Return an image of linear light clipped to [0, 1] if asked, and then as it is or encoded as sRGB."""
     image = np.clip(image, 0.0, 1.0) if clip else image
     return np.asarray(linear_to_srgb(image)) if encoding == "srgb" else image
 
@@ -30,7 +30,7 @@ def psnr(image: Image, truth: Image, *, encoding: Encoding, clip: bool) -> float
     image, truth : ndarray of shape (C, H, W)
         Linear light. Differences are taken in their dtype, the mean in float64.
     encoding : {"linear", "srgb"}
-        Whether linear light or values encoded as sRGB are compared; figures of the two do not compare.
+        Whether linear light or values encoded as sRGB are compared; their figures cannot be compared.
     clip : bool
         Whether both are clipped to [0, 1] first, as on a screen.
 
@@ -40,7 +40,7 @@ def psnr(image: Image, truth: Image, *, encoding: Encoding, clip: bool) -> float
     >>> round(psnr(np.full((3, 2, 2), 0.1), np.zeros((3, 2, 2)), encoding="linear", clip=False), 6)
     20.0
     """
-    a, b = (encoded(v, encoding=encoding, clip=clip) for v in (image, truth))
+    a, b = (encode(v, encoding=encoding, clip=clip) for v in (image, truth))
     mse = float(np.mean((a - b) ** 2, dtype=np.float64))
     return float(-10 * np.log10(mse)) if mse > 0 else math.inf
 
@@ -49,5 +49,5 @@ def ssim(image: Image, truth: Image, *, encoding: Encoding, clip: bool) -> float
     """Return the structural similarity of an image, scikit-image's default window of 7 x 7 px; arguments as `psnr`."""
     from skimage.metrics import structural_similarity
 
-    a, b = (encoded(v, encoding=encoding, clip=clip) for v in (image, truth))
+    a, b = (encode(v, encoding=encoding, clip=clip) for v in (image, truth))
     return float(structural_similarity(b, a, channel_axis=0, data_range=1.0))

@@ -1,4 +1,4 @@
-"""Layers that more than one network is made of."""
+"""Layers that several networks share."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = [
     "BatchStatistics",
     "ConvLSTM",
     "check_batch_statistics",
-    "doubled",
-    "recomputed",
-    "resized",
+    "upsample_by_two",
+    "recompute",
+    "resize",
     "set_bn_stats",
 ]
 
@@ -28,14 +28,14 @@ BatchStatistics: TypeAlias = Literal["running", "batch"]
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose evaluation may use the statistics of the very input.
+    """Batch normalisation that can use the statistics of its input in evaluation mode, too.
 
     Parameters
     ----------
     channels : int
     bn_stats : {"running", "batch"}
-        What normalises in evaluation mode: the running averages of training, or mean and biased variance over the batch
-        and all pixels of the input, which leaves the averages alone. In training mode both are the usual layer.
+        Statistics in evaluation mode: the running averages of training, or mean and biased variance over the batch and
+        all pixels of the input, which does not change the averages. In training mode both are the usual layer.
     momentum : float
         Of the running averages.
     """
@@ -45,7 +45,7 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, eps=1e-5, momentum=momentum)
         self.bn_stats = bn_stats
         self.seen = False
-        """Whether the averages have counted this input already."""
+        """Whether the averages include this input already."""
 
     def forward(self, image: Tensor) -> Tensor:
         if self.training and self.seen:  # the same computation, on copies of the averages
@@ -57,7 +57,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def set_bn_stats(net: nn.Module, bn_stats: BatchStatistics) -> None:
-    """Choose what normalises in evaluation mode, in every `BatchNorm` of a network."""
+    """Set the statistics that every `BatchNorm` of a network uses in evaluation mode."""
     check_choice("set_bn_stats", "bn_stats", bn_stats, get_args(BatchStatistics))
     for module in net.modules():
         if isinstance(module, BatchNorm):
@@ -76,10 +76,10 @@ def check_batch_statistics(owner: str, net: nn.Module, image: Tensor, multiple: 
         )
 
 
-def recomputed(module: nn.Module, *inputs: Any) -> Any:
-    """Call a module of which autograd keeps the inputs alone: it is run once more on the way back.
+def recompute(module: nn.Module, *inputs: Any) -> Any:
+    """Call a module with gradient checkpointing: autograd keeps its inputs only and runs it again in the backward pass.
 
-    Running averages count the input once.
+    Running averages are updated once.
     """
 
     @contextmanager
@@ -138,11 +138,11 @@ class ConvLSTM(nn.Module):
         return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def resized(image: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:
+def resize(image: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:
     """Resize bilinearly, pixel centres aligned (``align_corners=False``)."""
     return functional.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
-def doubled(image: Tensor) -> Tensor:
+def upsample_by_two(image: Tensor) -> Tensor:
     """Upsample by two, bilinearly."""
     return functional.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -40,7 +40,7 @@ def mae(image: Tensor, target: Tensor) -> Tensor:
 
 
 def frequency(image: Tensor, target: Tensor, *, norm: FrequencyNorm = "official") -> Tensor:
-    """Return how far apart the Fourier transforms of two images are.
+    """Return the mean absolute difference of the Fourier transforms of two images.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Training that alternates between two losses: which of them an epoch takes."""
+"""Schedules that alternate between two losses by epoch."""
 
 from __future__ import annotations
 

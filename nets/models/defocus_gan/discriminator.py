@@ -71,7 +71,7 @@ class PatchDiscriminator(Net):
 # ---- the authors' checkpoints ----------------------------------------------------------------------------------------
 
 OFFICIAL = {f"convs.{n}.": f"model.{index}." for n, index in enumerate((0, 2, 5, 8, 11))}
-"""Beginnings of own names and of the authors'."""
+"""Prefixes of our names and of the authors'."""
 
 
 def official_name(key: str) -> str:
@@ -86,7 +86,7 @@ def official_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the authors' state into that of a `PatchDiscriminator`: own names, colours red, green, blue."""
+    """Convert the authors' state into that of a `PatchDiscriminator`: our names, colours in RGB order."""
     own = {key: state[official_name(key)] for key in on_meta(PatchDiscriminator)}
     own["convs.0.weight"] = reversed_colours(own["convs.0.weight"], 1)
     return own
