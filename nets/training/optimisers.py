@@ -49,7 +49,7 @@ def scheduled_value(pairs: Iterable[tuple[int, Value]], now: int) -> Value:
 
     Examples
     --------
-    >>> scheduled(((0, 1e-4), (2000, 1e-5)), 1999)
+    >>> scheduled_value(((0, 1e-4), (2000, 1e-5)), 1999)
     0.0001
     """
     return [value for start, value in pairs if start <= now][-1]
