@@ -217,7 +217,7 @@ PRECONDITIONED = {
 
 
 def shrink(x, strength):
-    """Proximal map of 1/2 ||x||^2."""
+    """Proximal operator of 1/2 ||x||^2."""
     return x / (1 + strength)
 
 
