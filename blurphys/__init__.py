@@ -10,19 +10,21 @@ from .analysis.check import CheckReport, check
 from .analysis.linalg import operator_norm, to_dense
 from .boundary import BOUNDARIES
 from .files.operators import load, save
-from .linop.algebra import Identity, stack
-from .linop.base import LinearOperator
+from .linop.algebra import stack
+from .linop.elementary import Identity, Window
 from .linop.tiling import tiled
+from .methods import LinearOperator
 from .operators.defocus import DefocusBlur, DualPixel
 from .operators.field import FieldDefocus
 from .operators.gkm import GKM, gkm_bank
 from .operators.layered import LayeredDefocus
-from .operators.observed import Window, extended, unknown_boundary
-from .operators.psf_stack import Convolution, PixelPSF, PSFStack, PSFWarning
+from .operators.observed import extended, unknown_boundary
+from .operators.psf_stack import Convolution, PixelPSF, PSFStack
 from .operators.rkr import RKR
 from .operators.symmetric import SymmetricMixture
 from .optics.bank import PSFBank
 from .optics.lens import ThinLens
+from .optics.psf_checks import PSFWarning
 from .optics.pupil import Pupil
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""torch's autocast: sums over PSFs are computed in float32 under it, as torch does for its own exact operations."""
+"""torch's autocast: operators compute in full precision under it, as torch does for operations that need it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from .types import Array
 
-__all__ = ["autocasting", "full_precision", "without_autocast"]
+__all__ = ["autocast_device", "full_precision", "without_autocast"]
 
 
-def autocasting(x: Any) -> str | None:
-    """Return the kind of device of a tensor under autocast; None without autocast, and for anything else."""
+def autocast_device(x: Any) -> str | None:
+    """Return the device type of a tensor if autocast is on for it; None otherwise."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         return None
@@ -21,8 +21,8 @@ def autocasting(x: Any) -> str | None:
 
 
 def full_precision(x: Any, like: Array | None = None) -> Any:
-    """Return a tensor of half precision under autocast in the dtype of `like`, float32 without; others as they are."""
-    if autocasting(x) is None:
+    """Convert tensors of half precision under autocast to the dtype of `like`, or float32; return others unchanged."""
+    if autocast_device(x) is None:
         return x
     torch = sys.modules["torch"]
     if x.dtype not in (torch.float16, torch.bfloat16):
@@ -31,8 +31,8 @@ def full_precision(x: Any, like: Array | None = None) -> Any:
 
 
 def without_autocast(x: Any) -> AbstractContextManager[Any]:
-    """Turn autocast off, where it is on for the device of `x`, while the context lasts."""
-    kind = autocasting(x)
+    """Return a context in which autocast is off for the device of `x`."""
+    kind = autocast_device(x)
     if kind is None:
         return nullcontext()
     context: AbstractContextManager[Any] = sys.modules["torch"].autocast(kind, enabled=False)

@@ -1,6 +1,6 @@
-"""What an image is taken to be outside its frame, and the exact adjoint of each choice.
+"""Boundary conditions: the extension of an image beyond its frame, and its exact adjoint.
 
-Every operator follows one rule: *extend the image once, then filter on the extended plane*. `extend` is that
+All operators do the same: *extend the image once, then filter the extended image*. `extend` is that
 extension and `fold` is its transpose, so ``<extend(x), v> = <x, fold(v)>`` holds to rounding for each boundary.
 
 =============== ==================== =============== ================ =====================
@@ -22,6 +22,7 @@ from typing import get_args
 
 from array_api_compat import array_namespace, device
 
+from .inputs import require_choice
 from .types import Array, BoundaryName, Shape
 
 __all__ = ["BOUNDARIES", "check_boundary", "check_extension", "extend", "extension_limit", "fold"]
@@ -31,9 +32,7 @@ BOUNDARIES: tuple[str, ...] = get_args(BoundaryName)
 
 def check_boundary(boundary: str, owner: str) -> None:
     """Raise ValueError unless `boundary` is one of the five names."""
-    if boundary not in BOUNDARIES:
-        known = ", ".join(repr(name) for name in BOUNDARIES)
-        raise ValueError(f"{owner}: expected boundary to be one of {known}, got {boundary!r}")
+    require_choice(owner, "boundary", boundary, BOUNDARIES)
 
 
 def extension_limit(size: int, boundary: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The front door: `blurphys COMMAND`, with commands found by entry points.
+"""The command line `blurphys COMMAND`, with commands found by entry points.
 
 Any distribution may add a command: an entry point of group ``blurphys.commands`` names a plain function with typer
 annotations, or a `typer.Typer` with subcommands. It is imported when it is called, or listed by ``--help``.
@@ -21,11 +21,11 @@ __all__ = ["GROUP", "application", "main", "run_safely"]
 
 GROUP = "blurphys.commands"
 _PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
-_PANELS = _PLAIN | {"rich_markup_mode": "markdown"}  # groups of options; costs 0.2 s, so the front page goes without
+_PANELS = _PLAIN | {"rich_markup_mode": "markdown"}  # groups of options; they cost 0.2 s, so the main help has none
 
 
 def _as_command(name: str, target: Any) -> Any:
-    """Make a click command of a function, or of a Typer with subcommands."""
+    """Return a click command for a function, or for a Typer with subcommands."""
     if isinstance(target, typer.Typer):
         command = get_command(target)
     else:
@@ -37,7 +37,7 @@ def _as_command(name: str, target: Any) -> Any:
 
 
 def _broken(name: str, why: str) -> Any:
-    """Stand in for a command that cannot be imported."""
+    """Return a command that reports that it could not be imported."""
 
     def unavailable(context: typer.Context) -> None:
         raise ImportError(f"cannot be loaded: {why}")
@@ -48,7 +48,7 @@ def _broken(name: str, why: str) -> Any:
     return get_command(app)
 
 
-class _FrontDoor(TyperGroup):
+class _EntryPoints(TyperGroup):
     """A group whose commands are entry points, each loaded on first use."""
 
     def __init__(self, **settings: Any) -> None:
@@ -71,12 +71,12 @@ class _FrontDoor(TyperGroup):
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Take `bench nets` for `bench-nets`: two words that are a command together."""
+        """Accept `bench nets` for `bench-nets`: two words that together name a command."""
         joined = "-".join(args[:2])
         return super().resolve_command(ctx, [joined, *args[2:]] if joined in self._points else args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List each command with the first paragraph of its help, whole."""
+        """List each command with the first paragraph of its help, unabridged."""
         rows = []
         for name in self.list_commands(ctx):
             first, _, _ = (self.get_command(ctx, name).help or "").partition("\n\n")
@@ -101,7 +101,7 @@ def _show_version(value: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Spatially varying defocus blur: render it, undo it, and check the operators.
@@ -114,12 +114,12 @@ def _root(
 
 
 def application() -> typer.Typer:
-    """Return what `main` runs, for `typer.testing.CliRunner`."""
-    app = typer.Typer(cls=_FrontDoor, name="blurphys", **_PLAIN)
+    """Return the application that `main` runs, for `typer.testing.CliRunner`."""
+    app = typer.Typer(cls=_EntryPoints, name="blurphys", **_PLAIN)
     app.callback(invoke_without_command=True, help=inspect.getdoc(_root))(_root)
     return app
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     get_command(application())(prog_name="blurphys")

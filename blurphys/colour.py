@@ -1,4 +1,4 @@
-"""The sRGB transfer function, exact and piecewise: blur in linear light, show and measure in sRGB."""
+"""The sRGB transfer function and its inverse: blur in linear light, display and evaluate in sRGB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from .linop.base import require_float
+from .inputs import require_float
 from .types import Array
 
 __all__ = ["linear_to_srgb", "srgb_to_linear"]
@@ -14,7 +14,7 @@ __dir__ = __all__.copy  # what completion offers
 
 
 def _namespace(owner: str, x: Array) -> Any:
-    """Return the namespace of a floating-point image; half precision is welcome here, for storage."""
+    """Return the namespace of a floating-point image; half precision is allowed, for storage."""
     if getattr(x, "dtype", None) is not None and "float16" in str(x.dtype):
         return array_namespace(x)
     return require_float(owner, "the image", x)
@@ -26,7 +26,7 @@ def srgb_to_linear(x: Array) -> Array:
     Parameters
     ----------
     x : array of any shape
-        sRGB-encoded, nominal range [0, 1]; values outside continue by the formulas (negative ones linearly).
+        sRGB-encoded, nominal range [0, 1]; the formulas also apply outside it (linear for negative values).
 
     Returns
     -------

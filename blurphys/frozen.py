@@ -1,10 +1,9 @@
-"""Immutable objects: how they come by what they were not given.
+"""Immutable objects with derived fields, and caches of arrays that work under every mode of torch.
 
-A frozen record brings its fields into their normal form while it is made (`freeze`), and holds everything that its
-methods need from then on: no method adds to it. What several objects share is made once in a `Memo`. In both only
-plain arrays are kept (`plainly`): a tensor made under `torch.inference_mode` cannot be saved for a backward pass, one
-made inside a `torch.func` transform dies with it, and one made while `torch.compile` traces has no values, so an object
-that kept such a tensor would fail later and elsewhere.
+A frozen dataclass computes its derived fields in `__post_init__` with `freeze`; no method changes it afterwards. Arrays
+that several objects share are computed once, in a `Memo`. Both store plain tensors only (`make_plain`): a tensor made
+under `torch.inference_mode` cannot be saved for a backward pass, one made inside a `torch.func` transform is invalid
+after it, and one made while `torch.compile` traces has no values, so that an object that stored it would fail later.
 """
 
 from __future__ import annotations
@@ -13,25 +12,25 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar, final
 
-__all__ = ["Memo", "plainly", "freeze", "symbolic", "transformed", "writes"]
+__all__ = ["Memo", "make_plain", "freeze", "symbolic", "transformed", "write_count"]
 
 Value = TypeVar("Value")
 
 
 def freeze(record: object, /, **fields: Any) -> None:
-    """Give fields of a frozen dataclass their final values, before anybody else sees it: in `__post_init__`, say."""
+    """Set fields of a frozen dataclass during its construction, as in `__post_init__`."""
     for name, value in fields.items():
         object.__setattr__(record, name, value)
 
 
 def symbolic() -> bool:
-    """Whether this code is read by `torch.compile` rather than run: then nothing made here can be kept."""
+    """Whether `torch.compile` traces this code rather than runs it: then nothing computed here may be cached."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.compiler.is_dynamo_compiling())
 
 
 def transformed(x: Any) -> bool:
-    """Whether `x` is a tensor as a `torch.func` transform or forward-mode differentiation sees it."""
+    """Whether `x` is a tensor inside a `torch.func` transform or forward-mode differentiation."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         return False
@@ -42,16 +41,16 @@ def transformed(x: Any) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 
-def writes(x: Any) -> int | None:
-    """How often a tensor has been written to in place; None for what does not count it."""
+def write_count(x: Any) -> int | None:
+    """Return how often a tensor has been written to in place; None for arrays that do not count writes."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor) or x.is_inference():
         return None
     return int(x._version)
 
 
-def plainly(make: Callable[[], Value]) -> Value:
-    """Return ``make()``, its tensors plain whatever mode or transform of torch is in force: it must use none itself."""
+def make_plain(make: Callable[[], Value]) -> Value:
+    """Return ``make()`` with plain tensors, in every mode and transform of torch; `make` must not use any itself."""
     torch = sys.modules.get("torch")
     if torch is None or symbolic():
         return make()
@@ -68,10 +67,10 @@ def _is_plain(value: Any) -> bool:
 
 @final
 class Memo(Generic[Value]):
-    """Arrays that are made once for each key and then shared, read-only by agreement.
+    """A cache of arrays, computed once for each key and then shared; they must not be written to.
 
-    Threads may ask at once: each key has one value for all of them, though it may be made more than once at first.
-    Only plain arrays are kept. What is kept can be made again, so copies and pickles start empty.
+    It is safe for threads: all get the same value for a key, though it may be computed more than once at first. Only
+    plain arrays are stored. Copies and pickles start empty.
     """
 
     def __init__(self) -> None:
@@ -81,7 +80,7 @@ class Memo(Generic[Value]):
         return key in self._made
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of `key`, made by `make` where there is none yet."""
+        """Return the value of `key`, computed by `make` if there is none yet."""
         if key in self._made:
             return self._made[key]
         if "torch" not in sys.modules:
@@ -91,7 +90,7 @@ class Memo(Generic[Value]):
         return first_use(self._add, key, make)
 
     def _add(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        value = plainly(make)
+        value = make_plain(make)
         return self._made.setdefault(key, value) if _is_plain(value) else value
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Objects by ``module:name``: how a command line or a file of settings points at code of one's own."""
+"""Import objects by ``module:name``, as command lines and settings refer to the user's own code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["code_and_file", "described", "imported", "names_code"]
+__all__ = ["code_and_file", "describe_error", "import_object", "names_code"]
 
 
 def names_code(text: str) -> bool:
@@ -23,7 +23,7 @@ def names_code(text: str) -> bool:
 
 
 def code_and_file(text: str) -> tuple[str, str | None] | None:
-    """Split ``module:name`` or ``module:name@FILE``; None where a text is no code, or is the path of a file.
+    """Split ``module:name`` or ``module:name@FILE``; None if a text has neither form or is the path of a file.
 
     Examples
     --------
@@ -34,24 +34,24 @@ def code_and_file(text: str) -> tuple[str, str | None] | None:
     return (code, file if at else None) if names_code(code) and not Path(text).exists() else None
 
 
-def described(error: BaseException) -> str:
-    """Say what was raised, on one line."""
+def describe_error(error: BaseException) -> str:
+    """Return type and message of an error on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
-def imported(target: str, example: str = "my_module:my_name") -> Any:
-    """Return what ``package.module:name`` stands for; the current folder is searched first, a dotted name is followed.
+def import_object(target: str, example: str = "my_module:my_name") -> Any:
+    """Return the object ``package.module:name``; the current folder is searched first, and the name may be dotted.
 
     Parameters
     ----------
     target : str
     example : str
-        For the message.
+        An example for the message.
 
     Raises
     ------
     ValueError
-        No colon, a module that is missing or fails to import, no such name in it.
+        No colon; a module that is missing or fails to import; no such name in it.
     """
     name, colon, attribute = target.partition(":")
     if not (name and colon and attribute):
@@ -65,9 +65,9 @@ def imported(target: str, example: str = "my_module:my_name") -> Any:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             hint = "; leave out the .py" if name.endswith(".py") else f" in {here} or among the installed packages"
             raise ValueError(f"there is no module {name!r}{hint}") from error
-        raise ValueError(f"module {name!r} failed to import with {described(error)}") from error
+        raise ValueError(f"module {name!r} failed to import with {describe_error(error)}") from error
     except (Exception, SystemExit) as error:
-        raise ValueError(f"module {name!r} failed to import with {described(error)}") from error
+        raise ValueError(f"module {name!r} failed to import with {describe_error(error)}") from error
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):

@@ -1,8 +1,10 @@
-"""What may go into an operator: checks of arrays, each of which refuses with one sentence."""
+"""Checks of arguments: arrays, images, integers, numbers, choices. Errors say what was expected and what came."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from math import isfinite, nan
 from operator import index
 from typing import Any
 
@@ -11,7 +13,19 @@ from array_api_compat import array_namespace, device, is_numpy_array, is_torch_a
 from .files.stored import is_stored
 from .types import Array, Shape
 
-__all__ = ["describe", "detached", "require_float", "require_image", "require_same_kind", "tracing", "whole_numbers"]
+__all__ = [
+    "describe",
+    "detach",
+    "require_choice",
+    "require_float",
+    "require_image",
+    "require_image_shape",
+    "require_integer",
+    "require_integers",
+    "require_number",
+    "require_same_kind",
+    "tracing",
+]
 
 
 def describe(x: Array) -> str:
@@ -30,7 +44,7 @@ def require_float(owner: str, name: str, x: Array) -> Any:
     try:
         xp = array_namespace(x)
     except TypeError:
-        hint = "numpy.asarray(x) makes one of a list or a picture" if _array_like(x) else "convert it first"
+        hint = "numpy.asarray(x) makes one of a list or a picture" if _is_array_like(x) else "convert it first"
         if hasattr(type(x), "in_shape") and hasattr(type(x), "adjoint"):
             hint = "A @ B is the product of operators"
         raise TypeError(
@@ -40,24 +54,25 @@ def require_float(owner: str, name: str, x: Array) -> Any:
         raise TypeError(f"{owner}: expected {name} to be a plain array, got a masked one; fill it with .filled(value)")
     if x.dtype not in (xp.float32, xp.float64):
         raise TypeError(
-            f"{owner}: expected {name} to be floating point, float32 or float64, got {_kind(x)}; {_remedy(x)}"
+            f"{owner}: expected {name} to be floating point, float32 or float64, got {_dtype_text(x)}; "
+            f"{_suggest_conversion(x)}"
         )
     return xp
 
 
-def _array_like(x: Any) -> bool:
+def _is_array_like(x: Any) -> bool:
     return isinstance(x, (list, tuple)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__")
 
 
-def _kind(x: Array) -> str:
-    """The dtype in words; that of NumPy hides a foreign byte order in one character."""
+def _dtype_text(x: Array) -> str:
+    """Return the dtype as text; NumPy marks a foreign byte order by one character only."""
     if is_numpy_array(x) and x.dtype.kind in "fciu" and not x.dtype.isnative:
         return f"{x.dtype.name} in foreign byte order ({x.dtype.str})"
     return str(x.dtype)
 
 
-def _remedy(x: Array) -> str:
-    """What to do with an array of another dtype than float32 and float64."""
+def _suggest_conversion(x: Array) -> str:
+    """Say how to convert an array of another dtype than float32 and float64."""
     dtype = str(x.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
     to_float = "x.float()" if is_torch_array(x) else "x.astype('float32')"
     if is_numpy_array(x):
@@ -75,37 +90,88 @@ def _remedy(x: Array) -> str:
     if dtype == "bool":
         return f"convert a mask by {to_float}"
     if "int" in dtype:
-        return "is it an integer image that still has to be scaled to [0, 1]?" + _scale(dtype, to_float)
+        return "is it an integer image that still has to be scaled to [0, 1]?" + _suggest_scaling(dtype, to_float)
     if "float" in dtype and not dtype.startswith("float8"):  # float16, bfloat16, and the long doubles of NumPy
         wider = "x.astype('float64')" if dtype.startswith(("float96", "float128", "longdouble")) else to_float
         return f"convert it by {wider}"
     return "convert it first"
 
 
-def _scale(dtype: str, to_float: str) -> str:
-    """How an unsigned image of a common depth is scaled."""
+def _suggest_scaling(dtype: str, to_float: str) -> str:
+    """Say how an unsigned image of 8 or 16 bits is scaled to [0, 1]."""
     top = {"uint8": 255, "uint16": 65535}.get(dtype)
     return "" if top is None else f" {to_float} / {top}"
 
 
-def whole_numbers(owner: str, name: str, values: Any) -> tuple[int, ...]:
-    """Return `values` as a tuple of ints; raise ValueError where one is not a whole number or there is no sequence."""
+def require_integer(owner: str, name: str, value: Any, least: int = 1, *, odd: bool = False, unit: str = "") -> int:
+    """Return `value` as an int; raise ValueError unless it is an integer >= `least`, and an odd one with `odd`."""
+    try:
+        number = None if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (odd and number % 2 == 0):
+        kind = "an odd integer" if odd else "an integer"
+        raise ValueError(f"{owner}: expected {name} to be {kind} >= {least}{unit and ' ' + unit}, got {value!r}")
+    return number
+
+
+def require_integers(owner: str, name: str, values: Any) -> tuple[int, ...]:
+    """Return `values` as a tuple of ints; raise ValueError unless it is a sequence of integers."""
     try:
         return tuple(index(n) for n in values)
     except TypeError:
-        raise ValueError(f"{owner}: expected {name} as a tuple of whole numbers, got {values!r}") from None
+        raise ValueError(f"{owner}: expected {name} to be a tuple of integers, got {values!r}") from None
 
 
-def detached(x: Array) -> Array:
-    """Return `x` cut from torch's graph, for checks of values; other arrays as they are."""
+def require_image_shape(owner: str, shape: Any) -> tuple[int, int, int]:
+    """Return `shape` as (C, H, W); raise ValueError unless it is three positive integers."""
+    sizes = require_integers(owner, "shape", shape)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError(f"{owner}: expected shape (C, H, W) of positive sizes, got {sizes}")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def require_number(
+    owner: str,
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    unit: str = "",
+) -> float:
+    """Return `value` as a float; raise ValueError unless it is a finite number >= least, > above and <= most."""
+    try:
+        number = nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = nan
+    bounds = (
+        ("> {:g}", above, above is None or number > above),
+        (">= {:g}", least, least is None or number >= least),
+        ("<= {:g}", most, most is None or number <= most),
+    )
+    if not isfinite(number) or not all(kept for _, _, kept in bounds):
+        limits = " and ".join(text.format(limit) for text, limit, _ in bounds if limit is not None)
+        wanted = " ".join(part for part in ("a finite number", limits, unit) if part)
+        raise ValueError(f"{owner}: expected {name} to be {wanted}, got {value!r}")
+    return number
+
+
+def require_choice(owner: str, name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise ValueError unless `value` is one of the choices, of which there are two or more."""
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices[:-1])
+        raise ValueError(f"{owner}: expected {name} to be {known} or {choices[-1]!r}, got {value!r}")
+
+
+def detach(x: Array) -> Array:
+    """Return `x` without its torch graph, for checks of values; other arrays unchanged."""
     return x.detach() if hasattr(x, "detach") else x
 
 
 def tracing() -> bool:
-    """Whether torch is recording a program (`torch.compile`, `torch.func.linearize`): values are not known then.
-
-    Checks of values are left out.
-    """
+    """Whether torch traces a program (`torch.compile`, `torch.func.linearize`): then arrays have no values to check."""
     torch = sys.modules.get("torch")
     if torch is None:
         return False
@@ -129,7 +195,7 @@ def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Arr
 
 
 def require_image(owner: str, x: Array, like: Array | None, shape: Shape, batch: Shape) -> None:
-    """Raise TypeError unless `x` lives where `like` does, ValueError unless it ends with `shape`, after `batch`."""
+    """Raise TypeError unless `x` is like `like`, ValueError unless its shape ends with (*batch, *shape)."""
     if like is None:
         require_float(owner, "the image", x)
     else:
@@ -151,7 +217,7 @@ def require_image(owner: str, x: Array, like: Array | None, shape: Shape, batch:
 
 
 def _shape_hint(got: Shape, shape: Shape) -> str:
-    """Guess the slip behind an image of another shape."""
+    """Guess the mistake behind an image of another shape."""
     channels, size = shape[0], tuple(shape[-2:])
     if len(got) == 1:
         return f"; x.reshape({tuple(shape)}) makes an image of a flat vector, and A.as_scipy() takes flat vectors"

@@ -1,4 +1,4 @@
-"""Coefficient maps: what a mixture's maps must be, and maps made from a defocus map."""
+"""Coefficient maps: checks, interpolation between levels, and maps computed from a defocus map."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from array_api_compat import array_namespace, device
 
 from .files.stored import row_blocks, stand_in
-from .linop.base import detached, require_float
+from .inputs import detach, require_float
 from .types import Array, Shape
 
 __all__ = ["check_maps", "check_simplex", "defocus_to_beta", "interpolation_index"]
@@ -29,7 +29,7 @@ def check_simplex(owner: str, name: str, maps: Array) -> None:
     The tolerance is sqrt(eps) of the dtype. Cost: a few passes over the maps.
     """
     found: dict[str, tuple[int, int, int, float]] = {}  # count, and the first one: row, column, sum
-    for top, block in row_blocks(detached(maps)):
+    for top, block in row_blocks(detach(maps)):
         xp = array_namespace(block)
         tolerance = float(xp.finfo(block.dtype).eps) ** 0.5
         total = xp.sum(block, axis=-3)
@@ -49,7 +49,7 @@ def check_simplex(owner: str, name: str, maps: Array) -> None:
         if what in found:
             count, row, col, sum_there = found[what]
             raise ValueError(
-                f"{owner}: expected {name} to have {what} at every pixel, got {count} pixels that break it, "
+                f"{owner}: expected {name} to have {what} at every pixel, got {count} pixels that do not, "
                 f"the first at (row {row}, col {col}) with sum {sum_there:.6g}; normalise the maps, for example by a "
                 f"softmax over their K axis"
             )
@@ -74,7 +74,7 @@ def interpolation_index(values: Array, nodes: Sequence[float]) -> tuple[Array, A
     xp = array_namespace(values)
     table = xp.asarray(list(nodes), dtype=values.dtype, device=device(values))
     flat = xp.reshape(values, (-1,))
-    index = xp.clip(xp.searchsorted(table, detached(flat), side="right") - 1, 0, len(nodes) - 2)
+    index = xp.clip(xp.searchsorted(table, detach(flat), side="right") - 1, 0, len(nodes) - 2)
     low, high = xp.take(table, index), xp.take(table, index + 1)
     fraction = (flat - low) / (high - low)
     return xp.reshape(index, values.shape), xp.reshape(fraction, values.shape)

@@ -1,4 +1,4 @@
-"""Warnings that are sentences for people: the command line prints them as ``note: ...``, on one line of stderr."""
+"""Warnings about arguments, which the command line prints as ``note: ...``, each on one line of stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["NoteWarning", "as_notes", "say_note"]
 
 
 class NoteWarning(UserWarning):
-    """A warning about what was given, not about the program: what was assumed, and what would say otherwise."""
+    """A warning about an argument: what was assumed, and how to specify it."""
 
 
 def say_note(text: object) -> None:
@@ -21,16 +21,16 @@ def say_note(text: object) -> None:
 
 @contextmanager
 def as_notes() -> Iterator[None]:
-    """Print each `NoteWarning` of the block once, as a line ``note: ...`` on stderr; other warnings are as ever."""
+    """Print each `NoteWarning` of the block once, as a line ``note: ...`` on stderr; other warnings are unchanged."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", NoteWarning)
-        show, told = warnings.showwarning, set[str]()
+        show, shown = warnings.showwarning, set[str]()
 
         def note(message, category, filename, lineno, file=None, line=None):  # type: ignore[no-untyped-def]
             if not issubclass(category, NoteWarning):
                 show(message, category, filename, lineno, file, line)
-            elif (text := " ".join(str(message).split())) not in told:
-                told.add(text)
+            elif (text := " ".join(str(message).split())) not in shown:
+                shown.add(text)
                 say_note(text)
 
         warnings.showwarning = note

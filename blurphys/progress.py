@@ -1,4 +1,4 @@
-"""How far a long job has come: of a command, or of a call in the library that takes its time."""
+"""Progress bars of commands and of long calls in the library."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Protocol, TextIO, final
 __all__ = ["Advance", "progress", "watch"]
 
 PATIENCE = 5.0
-"""Seconds that a call in the library may take before `watch` shows a bar."""
+"""Seconds after which `watch` shows a bar."""
 
 _SHOWN: ContextVar[bool] = ContextVar("blurphys_progress_shown", default=False)
-"""Whether a bar of ours is on the screen: what runs inside of a job shows no second one."""
+"""Whether a bar is on the screen: nested calls show no second one."""
 
 
 class Advance(Protocol):
-    """What `progress` yields: call it after each step, or with a message when a step begins."""
+    """Type of what `progress` yields: call it after each step, or with a message when a step begins."""
 
     def __call__(self, message: str = "", steps: int = 1) -> None:
         """Count `steps` more steps and show `message`."""
@@ -27,7 +27,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(title: str, total: int, *, stream: TextIO | None = None, interval: float = 5.0) -> Iterator[Advance]:
-    """Show how far a command has come: a bar when a terminal watches, a line now and then otherwise.
+    """Show the progress of a command: a bar on a terminal, a line every few seconds otherwise.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def progress(title: str, total: int, *, stream: TextIO | None = None, interval: 
     total : int
         Number of steps.
     stream : text file, optional
-        Where to write; stderr by default, so that stdout holds results only.
+        Output; by default stderr, so that stdout has results only.
     interval : float
-        Without a terminal: seconds between two lines that have no message of their own.
+        Without a terminal: seconds between two lines without a message.
 
     Yields
     ------
@@ -68,23 +68,23 @@ def progress(title: str, total: int, *, stream: TextIO | None = None, interval: 
 def watch(
     title: str, total: int | None, *, after: float | None = None, stream: TextIO | None = None
 ) -> Iterator[Advance]:
-    """Show how far a call in the library has come, once it has taken longer than somebody at a terminal waits.
+    """Show the progress of a call in the library with a bar on a terminal, once it has taken some seconds.
 
     Parameters
     ----------
     title : str
         Name of the job.
     total : int or None
-        Number of steps; None where it is not known.
+        Number of steps; None if unknown.
     after : float
-        Seconds until the bar appears, at the next step; 5 by default. It goes away when the job ends.
+        Seconds after which the next step shows the bar; 5 by default. It is removed when the job ends.
     stream : text file, optional
-        Where to write; stderr by default. Nothing is ever written to what is not a terminal, nor beside another bar.
+        Output; stderr by default. Nothing is written if it is not a terminal, or if another bar is shown.
 
     Yields
     ------
     Advance
-        ``advance(message="", steps=1)``; costs a look at the clock.
+        ``advance(message="", steps=1)``; cheap, it reads the clock.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def _ignore(message: str = "", steps: int = 1) -> None:
 
 @final
 class _Late:
-    """Counts, and opens the bar when its time has come."""
+    """Counts steps, and shows the bar once the delay is over."""
 
     def __init__(self, stack: ExitStack, title: str, total: int | None, stream: TextIO, due: float) -> None:
         self.stack, self.title, self.total, self.stream, self.due = stack, title, total, stream, due
@@ -127,7 +127,7 @@ class _Late:
 
         try:
             return self.stack.enter_context(_bar(self.title, self.total, self.stream, transient=True))
-        except LiveError:  # the caller shows a bar of their own
+        except LiveError:  # the caller already shows a bar of rich
             return _ignore
 
 

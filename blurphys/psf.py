@@ -1,19 +1,18 @@
-"""Single-image PSFs and the published dual-pixel kernels: NumPy float64, unit sum, area-sampled.
+"""Closed-form PSFs and the published dual-pixel kernels: NumPy float64, unit sum, integrated over pixels.
 
 `gaussian`, `disk`, `generalized_gaussian` and `butterworth` return a convolution kernel of odd size with its centre at
-``h // 2, w // 2``; radii are real-valued and kernels are continuous in them. A pupil (`blurphys.Pupil`) is the
-consistent source of all views; these are the field's closed forms. `clean`, `center`, `resample` and `normalize` make
-such a kernel of a recorded point.
+``h // 2, w // 2``; kernels are continuous in their real-valued radii. A pupil (`blurphys.Pupil`) gives consistent PSFs
+of all views. `clean`, `center`, `resample` and `normalize` make such a kernel of the image of a point source.
 """
 
 from __future__ import annotations
 
 from math import ceil, isfinite
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .inputs import require_choice, require_integer, require_number
 from .optics.psf_sampling import center, clean, normalize, resample
 
 __all__ = ["butterworth", "center", "clean", "disk", "gaussian", "generalized_gaussian", "normalize", "resample"]
@@ -25,15 +24,7 @@ Kernel = NDArray[np.floating]
 def _check_size(owner: str, size: int | None, default: int) -> int:
     if size is None:
         return default
-    if not isinstance(size, Integral) or size < 1 or size % 2 == 0:
-        raise ValueError(f"{owner}: expected an odd whole size >= 1 px (the kernel has a centre pixel), got {size}")
-    return int(size)
-
-
-def _check_length(owner: str, name: str, value: float) -> float:
-    if not (isfinite(value) and value >= 0):
-        raise ValueError(f"{owner}: expected a finite {name} >= 0 px, got {value}")
-    return float(value)
+    return require_integer(owner, "size", size, odd=True, unit="px")
 
 
 def _unit_sum(kernel: Kernel) -> Kernel:
@@ -53,7 +44,7 @@ def gaussian(sigma: float, size: int | None = None) -> Kernel:
     Returns
     -------
     ndarray of shape (size, size)
-        Unit sum. The variance along an axis is sigma^2 + 1/12, the pixel's own box included.
+        Unit sum. The variance along an axis is sigma^2 + 1/12, which includes that of the pixel.
 
     Raises
     ------
@@ -66,7 +57,7 @@ def gaussian(sigma: float, size: int | None = None) -> Kernel:
     """
     from scipy.special import ndtr
 
-    _check_length("psf.gaussian", "sigma", sigma)
+    require_number("psf.gaussian", "sigma", sigma, least=0, unit="px")
     n = _check_size("psf.gaussian", size, 2 * ceil(4 * sigma) + 1)
     edges = np.arange(n + 1) - n / 2
     if sigma == 0:
@@ -77,7 +68,7 @@ def gaussian(sigma: float, size: int | None = None) -> Kernel:
 
 
 def _disk_area_below(x: Kernel, y: Kernel) -> Kernel:
-    """Area of the part of the unit disk with X <= x and Y <= y, for x and y in [-1, 1]."""
+    """Return the area of the part of the unit disk with X <= x and Y <= y, for x and y in [-1, 1]."""
 
     def primitive(t: Kernel) -> Kernel:  # integral of sqrt(1 - t^2)
         return 0.5 * (t * np.sqrt(np.maximum(1 - t * t, 0)) + np.arcsin(t))
@@ -90,7 +81,7 @@ def _disk_area_below(x: Kernel, y: Kernel) -> Kernel:
 
 
 def disk_coverage(edges: Kernel) -> Kernel:
-    """Area of the unit disk inside each cell of a grid with these edges, symmetric about 0, along both axes: (n, n)."""
+    """Return the area of the unit disk in each cell of a grid with these edges, symmetric about 0: (n, n)."""
     e = np.clip(edges, -1.0, 1.0)
     x, y = np.meshgrid(e, e)
     below = _disk_area_below(x, y)
@@ -111,7 +102,7 @@ def disk(radius: float, size: int | None = None) -> Kernel:
     Returns
     -------
     ndarray of shape (size, size)
-        Unit sum. The variance along an axis is radius^2 / 4 plus at most the pixel's own 1/12.
+        Unit sum. The variance along an axis is radius^2 / 4 plus at most 1/12, that of the pixel.
 
     Raises
     ------
@@ -123,7 +114,7 @@ def disk(radius: float, size: int | None = None) -> Kernel:
     >>> disk(1.0).round(4)[1].tolist()
     [0.1453, 0.3183, 0.1453]
     """
-    _check_length("psf.disk", "radius", radius)
+    require_number("psf.disk", "radius", radius, least=0, unit="px")
     n = _check_size("psf.disk", size, 2 * ceil(max(0.0, radius - 0.5)) + 1)
     if radius < 0.5:
         return gaussian(0.0, n)
@@ -136,27 +127,26 @@ def generalized_gaussian(scale: float, exponent: float, size: int | None = None)
     Parameters
     ----------
     scale : float
-        Radius at which it has fallen to 1/e, px; 0 gives the Dirac.
+        Radius at which it is 1/e, px; 0 gives the Dirac.
     exponent : float
-        2 is a Gaussian of standard deviation scale / sqrt(2); towards infinity a disk of radius `scale`. Real lenses
-        lie at about 2 to 6.
+        2 is a Gaussian of standard deviation scale / sqrt(2); the limit infinity is a disk of radius `scale`. Real
+        lenses have about 2 to 6.
     size : int, optional
         Odd width, px; by default it reaches a value of 1e-6.
 
     Returns
     -------
     ndarray of shape (size, size)
-        Unit sum. The variance along an axis is ``scale^2 Gamma(4/b) / (2 Gamma(2/b))`` for exponent b, plus the
-        pixel's own 1/12.
+        Unit sum. The variance along an axis is ``scale^2 Gamma(4/b) / (2 Gamma(2/b))`` for exponent b, plus 1/12,
+        that of the pixel.
 
     Raises
     ------
     ValueError
         Negative or non-finite scale, exponent not positive, even size.
     """
-    _check_length("psf.generalized_gaussian", "scale", scale)
-    if not (isfinite(exponent) and exponent > 0):
-        raise ValueError(f"psf.generalized_gaussian: expected a finite exponent > 0, got {exponent}")
+    require_number("psf.generalized_gaussian", "scale", scale, least=0, unit="px")
+    require_number("psf.generalized_gaussian", "exponent", exponent, above=0)
     n = _check_size("psf.generalized_gaussian", size, 2 * ceil(scale * 13.9 ** (1 / exponent)) + 1)
     if scale == 0:
         return gaussian(0.0, n)
@@ -168,7 +158,7 @@ def generalized_gaussian(scale: float, exponent: float, size: int | None = None)
 
 
 def check_ring(owner: str, order: float, cutoff: float, floor: float, smoothing: float) -> None:
-    """Raise ValueError unless the parameters make a ring."""
+    """Raise ValueError unless the parameters are in range."""
     if not (1 <= order < np.inf and 0 < cutoff < np.inf and 0 <= floor <= 1 and 0 <= smoothing <= 1):
         raise ValueError(
             f"{owner}: expected order >= 1, cutoff > 0, both finite, floor and smoothing in [0, 1], got order={order}, "
@@ -199,20 +189,20 @@ def butterworth(
 ) -> Kernel:
     """Return the dual-pixel kernels of the ICCV 2021 generator as impulse responses.
 
-    A ring (Butterworth high-pass in the distance from the centre) cut to a disk, smoothed, and for the views
-    multiplied by a horizontal ramp over the padded width. The authors apply their arrays by *correlation*; what is
-    returned here are convolution kernels, that is their mirror images.
+    A ring (Butterworth high-pass in the distance from the centre) inside a disk, smoothed, and for the left and right
+    view multiplied by a horizontal ramp over the padded width. The authors apply their arrays by *correlation*; this
+    function returns convolution kernels, their mirror images.
 
     Parameters
     ----------
     radius : int
-        Signed CoC radius, px, whole (`Pupil.butterworth` is the model for any radius). The sign swaps the views.
+        Signed CoC radius, px, an integer (`Pupil.butterworth` is for any radius). The sign swaps the views.
     order : int
         n of the ring ``1 / (1 + (D0 / rho)^(2 n))``; 3, 6 or 9 in the publication.
     cutoff : float
         D0 / radius; 0.8 or 1.0 in the publication.
     floor : float
-        Value at the centre after the affine rescaling of the ring over the square grid, corners included; 0.1 or 0.2.
+        Value at the centre after the ring was rescaled over the square grid, corners included; 0.1 or 0.2.
     smoothing : float, optional
         Standard deviation / radius of the Gaussian smoothing. None is the published window rule: width
         round((2 r + 1) / 7) + 1 made odd, standard deviation 0.3 ((width - 1) / 2 - 1) + 0.8 px.
@@ -226,7 +216,7 @@ def butterworth(
     Raises
     ------
     ValueError
-        Radius not whole, order < 1, cutoff <= 0, floor or smoothing outside [0, 1], unknown view.
+        Radius not an integer, order < 1, cutoff <= 0, floor or smoothing outside [0, 1], unknown view.
 
     References
     ----------
@@ -240,11 +230,10 @@ def butterworth(
     >>> float(np.round(left.sum(axis=0) @ (np.arange(9) - 4), 3))
     -0.987
     """
-    if view not in ("combined", "left", "right"):
-        raise ValueError(f"psf.butterworth: expected view 'combined', 'left' or 'right', got {view!r}")
+    require_choice("psf.butterworth", "view", view, ("combined", "left", "right"))
     if not isfinite(radius) or radius != int(radius):
         raise ValueError(
-            f"psf.butterworth: expected a whole radius (the published arrays have no other), got {radius}; "
+            f"psf.butterworth: expected an integer radius, as the published arrays have, got {radius}; "
             f"Pupil.butterworth(...).psf(radius) takes any"
         )
     check_ring("psf.butterworth", order, cutoff, floor, 0.0 if smoothing is None else smoothing)

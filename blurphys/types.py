@@ -1,4 +1,4 @@
-"""The two aliases that every signature uses."""
+"""Type aliases for signatures: arrays, shapes, names of boundaries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 __all__ = ["Array", "BoundaryName", "Shape"]
 
 Array: TypeAlias = Any
-"""Any array of the Python array API: NumPy, torch, CuPy, array_api_strict. Shapes stand in the docstrings."""
+"""Any array of the Python array API: NumPy, torch, CuPy, array_api_strict. Docstrings give the shapes."""
 
 Shape: TypeAlias = tuple[int, ...]
 

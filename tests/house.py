@@ -21,12 +21,6 @@ LONGER: set[str] = set()
 FULLER = {"tests"}
 """Rooms still to be divided."""
 
-ENTANGLED = ("blurphys",)
-"""Packages that still have circles: an operator knows its adapters, its files and its windows."""
-
-CLEAR = ("blurphys.engines.", "blurphys.bench.")
-"""Rooms of these packages that have none."""
-
 
 def modules() -> dict[str, Path]:
     """Every module of the packages by its dotted name."""
@@ -68,9 +62,8 @@ def complaints() -> Iterator[str]:
             yield f"{place} has {count} modules, more than {MODULES}: it wants a room inside"
     graph = {name: set(imports(name, file, known)) for name, file in known.items()}
     plain = {n: {m for m in below if known[m].name != "__init__.py"} for n, below in graph.items()}
-    watched = {n: b for n, b in plain.items() if n.split(".")[0] not in ENTANGLED or n.startswith(CLEAR)}
     try:
-        TopologicalSorter(watched).prepare()
+        TopologicalSorter(plain).prepare()
     except CycleError as error:
         yield f"an import circle: {' -> '.join(error.args[1])}"
 

@@ -1,4 +1,4 @@
-"""Our operators in other packages, and theirs in ours. Nothing foreign is imported until it is asked for."""
+"""Operators for other packages, and operators of other packages here. Those packages are imported on first use."""
 
 from .deepinv_physics import as_deepinv
 from .foreign import Foreign, wrap

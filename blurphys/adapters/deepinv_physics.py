@@ -1,4 +1,4 @@
-"""Operators of torch tensors as physics of deepinv."""
+"""Operators of torch tensors as a `deepinv.physics.LinearPhysics`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from array_api_compat import device, is_torch_array
 
 from ..linop.base import LinearOperator
-from ..linop.parts import put_together, take_apart
+from ..linop.structure import flatten, unflatten
 from .optional import require
 
 __all__ = ["as_deepinv"]
 
 
 def as_deepinv(A: LinearOperator) -> Any:
-    """Return a `deepinv.physics.LinearPhysics` on tensors (B, C, H, W) that behaves like those of deepinv.
+    """Return a `deepinv.physics.LinearPhysics` on tensors (B, C, H, W) that behaves like the physics of deepinv.
 
     Parameters
     ----------
@@ -26,13 +26,12 @@ def as_deepinv(A: LinearOperator) -> Any:
     -------
     deepinv.physics.LinearPhysics
         The arrays of A are its buffers, under the names of A's parameters: ``beta``, ``weights``, ``defocus_map``, and
-        the kernels of a bank as ``psfs``, or ``psfs_left`` and so on where it has several views; where a combination
-        has a name twice, with the way there in front: ``left_weights``. So ``physics(x, weights=new)`` and
-        ``physics.update(weights=new)`` take new ones, which stay, of another batch or size too; ``to`` and
-        ``state_dict`` have them; and ``A_dagger`` and ``prox_l2`` differentiate in those that require a gradient, into
-        their ``grad``. ``load_state_dict`` leaves A as it was, except for arrays that require a gradient: those are
-        written to, as torch writes to parameters. The PSFs of a pupil are buffers like measured ones. It can be copied
-        and pickled.
+        the kernels of a bank as ``psfs``, or ``psfs_left`` and so on if it has several views. A name that occurs twice
+        in a combination is prefixed with its path: ``left_weights``. So ``physics(x, weights=new)`` and
+        ``physics.update(weights=new)`` replace them, also by arrays of another batch or size; ``to`` and ``state_dict``
+        include them; and ``A_dagger`` and ``prox_l2`` accumulate gradients in those that require one.
+        ``load_state_dict`` does not change A, except for arrays that require a gradient, which are written to as torch
+        writes to parameters. The PSFs of a pupil are buffers like measured ones. It can be copied and pickled.
 
     Raises
     ------
@@ -43,9 +42,9 @@ def as_deepinv(A: LinearOperator) -> Any:
 
     Notes
     -----
-    As with every physics of deepinv, a keyword that is no name of a buffer goes to the noise model and is otherwise
-    ignored. An operator class of your own that is no dataclass keeps its tensors to itself; deepinv then differentiates
-    through its solver's steps (``implicit_backward_solver=False``), which needs memory for each of them.
+    As with every physics of deepinv, keywords that are not names of buffers are passed to the noise model and otherwise
+    ignored. The tensors of an operator class of your own that is not a dataclass are not buffers; deepinv then
+    differentiates through the steps of its solver (``implicit_backward_solver=False``), which needs memory for each.
     """
     if A.like is not None and not is_torch_array(A.like):
         raise TypeError(
@@ -55,12 +54,12 @@ def as_deepinv(A: LinearOperator) -> Any:
 
 
 def _unchanged(x: Any, *_: Any, **__: Any) -> Any:
-    """Return x: in the place of functions without a name, which cannot be pickled."""
+    """Return x: a replacement for lambda functions, which cannot be pickled."""
     return x
 
 
-def _bare() -> Any:
-    """Return a physics without its state, for pickle."""
+def _new_instance() -> Any:
+    """Return an instance without its state, for pickle."""
     kind = _kind()
     return kind.__new__(kind)
 
@@ -76,61 +75,61 @@ def _kind() -> Any:
         def __init__(self, A: LinearOperator) -> None:
             noise = physics.ZeroNoise()
             noise.noise_model = _unchanged
-            plan, arrays = take_apart(A)
+            structure, arrays = flatten(A)
             super().__init__(
                 A=_unchanged,
                 sensor_model=_unchanged,
                 noise_model=noise,
                 img_size=A.in_shape,
-                implicit_backward_solver=not plan.closed,
+                implicit_backward_solver=not structure.closed,
                 device="cpu" if A.like is None else device(A.like),
             )
-            self._plan = plan
+            self._structure = structure
             self._made: tuple[list[tuple[Any, int]], LinearOperator] | None = None
             for name, array in arrays.items():
                 self.register_buffer(name, array)
             self._names = tuple(arrays)
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return _bare, (), {**self.__dict__, "_made": None}
+            return _new_instance, (), {**self.__dict__, "_made": None}
 
         @property
         def blur(self) -> LinearOperator:
-            """The operator of the buffers as they are now."""
+            """The operator with the current buffers."""
             arrays = {name: self._buffers[name] for name in self._names}
             stamps = _stamps(arrays)
             if stamps is None:
-                return put_together(self._plan, arrays)
+                return unflatten(self._structure, arrays)
             if self._made is None or not _same(self._made[0], stamps):
-                self._made = stamps, put_together(self._plan, arrays)
+                self._made = stamps, unflatten(self._structure, arrays)
             return self._made[1]
 
         def A(self, x: Any, **parameters: Any) -> Any:
-            return _of_both_parts(self._updated(parameters).forward, x)
+            return _apply_to_parts(self._updated(parameters).forward, x)
 
         def A_adjoint(self, y: Any, **parameters: Any) -> Any:
-            return _of_both_parts(self._updated(parameters).adjoint, y)
+            return _apply_to_parts(self._updated(parameters).adjoint, y)
 
         def update_parameters(self, **parameters: Any) -> None:
-            """Take new arrays by the names of the buffers, brought to their dtype and device; None keeps the old one.
+            """Replace buffers by name, with arrays converted to their dtype and device; None keeps a buffer.
 
             Raises
             ------
             TypeError
-                If one is no tensor.
+                If one is not a tensor.
             ValueError
-                If they do not fit to each other; then all stay as they were.
+                If their shapes do not fit together; then nothing is changed.
             """
             self._updated(parameters)
 
         def _updated(self, parameters: dict[str, Any]) -> LinearOperator:
-            """Take the new arrays among the parameters, and return the operator."""
+            """Replace the buffers among the parameters, and return the operator."""
             own = {name: parameters[name] for name in self._names if parameters.get(name) is not None}
             super().update_parameters(**{k: v for k, v in parameters.items() if k not in self._names})
             if not own:
                 return self.blur
             given = {name: self._fitting(name, value) for name, value in own.items()}
-            blur = put_together(self._plan, {**{name: self._buffers[name] for name in self._names}, **given})
+            blur = unflatten(self._structure, {**{name: self._buffers[name] for name in self._names}, **given})
             self._buffers.update(given)
             self.img_size = blur.in_shape
             return blur
@@ -141,8 +140,8 @@ def _kind() -> Any:
             return value.to(self._buffers[name])
 
         def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-            # torch writes into the buffers, which are the maps of the operator given: those that an optimizer may hold
-            # have to stay the same tensors, the others become copies.
+            # torch writes into the buffers, which are the arrays of the operator A: copy them first, except those that
+            # require a gradient, since an optimizer may refer to them.
             for name in self._names:
                 if not self._buffers[name].requires_grad:
                     self._buffers[name] = self._buffers[name].clone()
@@ -152,9 +151,9 @@ def _kind() -> Any:
 
 
 def _stamps(arrays: dict[str, Any]) -> list[tuple[Any, int]] | None:
-    """Each tensor and how often it was written to; None where an operator made of them now must not be kept.
+    """Return each tensor with its write count; None if an operator of these tensors must not be cached now.
 
-    That is where torch records what the operator derives from them, or forbids its use outside of this call.
+    That is the case if torch records the computation of the operator's derived arrays, or restricts their later use.
     """
     import torch
 
@@ -170,5 +169,5 @@ def _same(a: list[tuple[Any, int]], b: list[tuple[Any, int]]) -> bool:
     return all(t is u and m == n for (t, m), (u, n) in zip(a, b, strict=True))
 
 
-def _of_both_parts(apply: Any, x: Any) -> Any:
+def _apply_to_parts(apply: Any, x: Any) -> Any:
     return apply(x.real) + 1j * apply(x.imag) if x.is_complex() else apply(x)

@@ -1,4 +1,4 @@
-"""Operators of other packages, and plain functions, as operators of ours."""
+"""Operators of other packages, and pairs of functions, as a `LinearOperator`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, final
 
 from array_api_compat import array_namespace, device
 
-from ..linop.base import LinearOperator, require_float
+from ..inputs import require_float
+from ..linop.base import LinearOperator
 from ..types import Array, Shape
 
 __all__ = ["Foreign", "wrap"]
@@ -15,16 +16,16 @@ __all__ = ["Foreign", "wrap"]
 
 @final
 class Foreign(LinearOperator):
-    """An operator given by two functions, as `blurphys.check` sees those of other packages.
+    """A `LinearOperator` given by two functions; `wrap` makes it of operators of other packages.
 
     Parameters
     ----------
     forward, adjoint : callable
-        Take and return arrays of one namespace.
+        Functions of arrays of one namespace.
     in_shape, out_shape : tuple of int
         Shape of one input and of one output, any number of axes.
     like : array, optional
-        Fixes namespace, dtype and device of the test images; NumPy float64 without it.
+        Determines namespace, dtype and device of the test images; by default NumPy float64.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Foreign(LinearOperator):
         return self._like
 
     def _check(self, x: Array, method: str, shape: Shape) -> None:
-        """Leave the checking to the foreign operator."""
+        """Do nothing: the wrapped operator checks its arguments."""
 
     def _forward(self, x: Array) -> Array:
         return self._call(x)
@@ -61,17 +62,18 @@ class Foreign(LinearOperator):
 
 
 def wrap(operator: Any, *, in_shape: Shape | None = None, like: Array | None = None) -> LinearOperator:
-    """Turn what other packages call a linear operator into one of ours.
+    """Return an operator of another package as a `LinearOperator`.
 
     Parameters
     ----------
     operator
-        One of ours (returned as it is); a SciPy or PyLops operator (``matvec``, ``rmatvec``, ``shape``); a deepinv
-        physics (``A``, ``A_adjoint``); a callable with a method ``adjoint``; or a pair of callables (forward, adjoint).
+        A `LinearOperator` (returned unchanged); a SciPy or PyLops operator (``matvec``, ``rmatvec``, ``shape``); a
+        deepinv physics (``A``, ``A_adjoint``); a callable with a method ``adjoint``; or a pair of callables (forward,
+        adjoint).
     in_shape : tuple of int
         Shape of one input; needed for deepinv and for callables.
     like : array, optional
-        Fixes namespace, dtype and device of the images it is tried with.
+        Determines namespace, dtype and device of the images.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def wrap(operator: Any, *, in_shape: Shape | None = None, like: Array | None = N
         if dtype.kind == "c":
             raise TypeError("check: expected a real operator, got a complex one; images here are real")
         if dtype.kind in "iub":
-            dtype = np.dtype("float64")  # a matrix of whole numbers acts on real vectors
+            dtype = np.dtype("float64")  # an integer matrix acts on real vectors
         sample = np.zeros(1, dtype=dtype) if like is None else like
         return Foreign(operator.matvec, operator.rmatvec, (cols,), (rows,), sample)
     if hasattr(operator, "A") and hasattr(operator, "A_adjoint"):
@@ -112,7 +114,7 @@ def wrap(operator: Any, *, in_shape: Shape | None = None, like: Array | None = N
             f"callables, got {type(operator).__name__}"
         )
     if in_shape is None:
-        raise ValueError("check: expected in_shape for an operator that does not tell its own, for example (3, 16, 20)")
+        raise ValueError("check: expected in_shape for an operator that does not have it, for example (3, 16, 20)")
     if like is None:
         import numpy as np
 

@@ -1,4 +1,4 @@
-"""Operators as matrices on flattened images, for SciPy and PyLops."""
+"""Operators on flattened images, for SciPy and PyLops."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["as_pylops", "as_scipy"]
 def as_scipy(A: LinearOperator) -> Any:
     """Return a `scipy.sparse.linalg.LinearOperator` of shape (n_out, n_in) on row-major flattened images.
 
-    Vectors are NumPy; for a torch or CuPy operator they are copied to where it lives and back. They are computed in
-    the operator's dtype. A complex vector has its two parts blurred, as a real matrix does. Batched maps make a
-    block-diagonal matrix. It can be copied and pickled as the operator can.
+    Vectors are NumPy arrays; for an operator of torch or CuPy they are copied to its device and back. The computation
+    is in the dtype of the operator. Real and imaginary part of a complex vector are blurred separately. Batched maps
+    make a block-diagonal matrix. It can be copied and pickled if the operator can.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def as_scipy(A: LinearOperator) -> Any:
 def as_pylops(A: LinearOperator) -> Any:
     """Return a `pylops.LinearOperator` with ``dims`` and ``dimsd`` set to the image shapes; vectors as in `as_scipy`.
 
-    CuPy vectors are taken as they are by a CuPy operator, as PyLops expects.
+    An operator of CuPy arrays also accepts CuPy vectors, as PyLops expects.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def _scipy_kind() -> Any:
     from scipy.sparse.linalg import LinearOperator as ScipyOperator
 
     class BlurMatrix(ScipyOperator):  # type: ignore[misc]
-        """The matrix of a blur, never formed."""
+        """A blur as a matrix-free operator on flattened images."""
 
         def __init__(self, operator: LinearOperator) -> None:
             self.operator = operator
@@ -80,7 +80,7 @@ def _pylops_kind() -> Any:
     base: Any = require("pylops", "pylops", "as_pylops").LinearOperator
 
     class BlurMatrix(base):  # type: ignore[misc]
-        """The matrix of a blur, never formed."""
+        """A blur as a matrix-free operator on flattened images."""
 
         def __init__(self, operator: LinearOperator) -> None:
             self.operator = operator
@@ -105,21 +105,21 @@ def _matrix_shape(A: LinearOperator) -> tuple[int, int]:
 
 
 def _dtype(A: LinearOperator) -> Any:
-    """The operator's dtype as one of NumPy."""
+    """Return the dtype of the operator as a dtype of NumPy."""
     xp, where = namespace_of(A)
     return to_numpy(xp.zeros((1,), **where)).dtype
 
 
 def _columns(A: LinearOperator, X: Any, *, adjoint: bool = False) -> Any:
-    """Apply to the columns of X, one by one, of which there may be none."""
+    """Apply the operator to each column of X; there may be none."""
     columns = [_apply(A, np.asarray(column).reshape(-1), adjoint=adjoint) for column in X.T]
     return np.stack(columns, axis=1) if columns else np.empty((_matrix_shape(A)[adjoint], 0), dtype=_dtype(A))
 
 
 def _apply(A: LinearOperator, vector: Any, *, adjoint: bool = False) -> Any:
-    """Return A v or A^T v of a row-major flattened image; of a complex one, of both its parts.
+    """Return A v or A^T v of a row-major flattened image, for both parts of a complex one.
 
-    A NumPy vector is copied to where the operator lives and back; one that lives there already stays there.
+    A NumPy vector is copied to the device of the operator and back; a vector of the operator's namespace is not.
     """
     xp, where = namespace_of(A)
     if not is_numpy_array(vector) and array_namespace(vector) is not xp:
@@ -130,7 +130,7 @@ def _apply(A: LinearOperator, vector: Any, *, adjoint: bool = False) -> Any:
     if array_namespace(vector).isdtype(vector.dtype, "complex floating"):
         return _apply(A, vector.real, adjoint=adjoint) + 1j * _apply(A, vector.imag, adjoint=adjoint)
     if is_numpy_array(vector):
-        sent = xp.asarray(np.array(vector, dtype=_dtype(A)), **where)  # of a copy: torch takes no read-only array
+        sent = xp.asarray(np.array(vector, dtype=_dtype(A)), **where)  # a copy: torch needs writable arrays
     else:
         sent = xp.astype(vector, where["dtype"], copy=False)
     image = xp.reshape(sent, full_shapes(A)[adjoint])

@@ -1,4 +1,4 @@
-"""Packages that blurphys can do without: imported when asked for, or named in one sentence."""
+"""Optional dependencies: imported on first use, with one clear error if that fails."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def require(package: str, module: str, method: str) -> Any:
                 f"{method}: expected the package {package!r} to be installed; pip install {package}", name=package
             ) from None
         raise _broken(package, method, error) from error
-    except Exception as error:  # a compiled part for another version fails in many ways
+    except Exception as error:  # compiled code for another version fails in many ways
         raise _broken(package, method, error) from error
 
 
 def _broken(package: str, method: str, error: Exception) -> ImportError:
     return ImportError(
         f"{method}: the package {package!r} is installed, but importing it fails with {type(error).__name__}: {error}; "
-        f"do the versions of what it builds on fit together?",
+        f"are the versions of its dependencies compatible?",
         name=package,
     )

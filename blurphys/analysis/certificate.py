@@ -1,4 +1,4 @@
-"""Does the plain iteration x <- x + damping (y - A x) converge for this operator, how fast, and if not, what does?"""
+"""`certificate`: does the fixed-point iteration x <- x + damping (y - A x) converge for an operator, and how fast?"""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from array_api_compat import array_namespace, is_torch_array
 
 from ..adapters import wrap
-from ..linop.base import detached, require_same_kind
+from ..inputs import detach, require_integer, require_number, require_same_kind
 from ..progress import watch
 from ..types import Array
+from .certificate_result import Certificate, EigenvalueInterval
 from .decay import STEPS, measure_decay
-from .forecast import Certificate, EigenvalueInterval
-from .growth import growth, lanczos_largest, numerical_radius
+from .growth import lanczos_largest, numerical_radius, transient_growth
 from .linalg import dot, full_shapes, norm, random_image
 from .spectrum import RANK, Counter, Extreme, Pair, extreme_eigenvalues, finite_norm
 
 __all__ = ["Certificate", "EigenvalueInterval", "certificate"]
 
-LEAST = 4 * RANK + STEPS
-"""Applications without which nothing can be said."""
+MIN_APPLICATIONS = 4 * RANK + STEPS
+"""Least number of applications for a certificate."""
 
 
 def certificate(
@@ -34,23 +34,23 @@ def certificate(
     seed: int = 0,
     max_applications: int = 1000,
 ) -> Certificate:
-    """Find out in advance whether the fixed-point iteration, or the Neumann series, converges for a square operator.
+    """Determine in advance whether the fixed-point iteration, or the Neumann series, converges for a square operator.
 
     Parameters
     ----------
     A : LinearOperator, or a foreign one
-        Square: images (*B, C, H, W) to the same shape. With batched maps all figures are those of the whole block.
-        SciPy, PyLops and deepinv operators are taken as in `blurphys.check`.
+        Square: from images (*B, C, H, W) to the same shape. With batched maps, all values are those of the
+        block-diagonal operator. SciPy, PyLops and deepinv operators are accepted as in `blurphys.check`.
     damping : float
-        Step length of the iteration, positive; 1 for the Neumann series.
+        Step size of the iteration, positive; 1 for the Neumann series.
     y : array of shape (*B, C, H, W), optional
         The observed image, for `predicted_iterations`; white noise if omitted.
     tol : float
-        The bound on the error of the dominating eigenvalue, to which it is iterated.
+        Error bound to which the dominant eigenvalue is iterated.
     seed : int
-        Of the random start; the result is reproducible.
+        Seed of the random start vector; the result is reproducible.
     max_applications : int
-        Limit on the applications of A and its transpose together. Where it is too low, the bounds stay larger than tol.
+        Limit on the applications of A and its transpose together. If it is too low, bounds stay larger than tol.
 
     Returns
     -------
@@ -60,18 +60,18 @@ def certificate(
     Raises
     ------
     ValueError
-        A not square; damping, tol or max_applications out of range; y of another shape or with NaN; NaN or infinite
+        A is not square; damping, tol or max_applications out of range; y of another shape or with NaN; NaN or infinite
         values from A.
     TypeError
-        A no linear operator; y of another namespace, device or dtype than A.
+        A is not a linear operator; y of another namespace, device or dtype than A.
 
     Notes
     -----
-    No matrix of the image's size is built. The eigenvalues come from `spectrum.extreme_eigenvalues` (Arnoldi with
+    Matrix-free. The eigenvalues come from `spectrum.extreme_eigenvalues` (Arnoldi with
     Chebyshev filters), the leftmost point and the norm from Lanczos, the iterations from `decay.measure_decay`.
     With M = I - damping A: the error of step k is M^k e, so it vanishes for every e if and only if all eigenvalues of M
-    lie inside the unit circle, but ||M^k|| may exceed 1 on the way where A is not normal.
-    What the eigenvalue says of a non-normal A depends on its condition, for which its left vector is sought as well.
+    lie inside the unit circle, but if A is not normal ||M^k|| may exceed 1 before that. What an eigenvalue means for a
+    non-normal A depends on its condition number, for which the left eigenvector is computed too.
     Cost: some 200 to 800 applications; memory: about 40 images.
 
     References
@@ -96,15 +96,13 @@ def certificate(
             f"solvers.cgls and solvers.hqs take any shape"
         )
     for name, value in (("damping", damping), ("tol", tol)):
-        if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < inf):
-            raise ValueError(f"certificate: expected {name} as a positive number, got {value!r}")
-    if isinstance(max_applications, bool) or not isinstance(max_applications, int) or max_applications < LEAST:
-        raise ValueError(f"certificate: expected max_applications >= {LEAST}, got {max_applications!r}")
+        require_number("certificate", name, value, above=0)
+    require_integer("certificate", "max_applications", max_applications, MIN_APPLICATIONS)
     noise = random_image(operator, full_shapes(operator)[0], seed)
     if y is None:
         y = noise
     else:
-        y = detached(y)
+        y = detach(y)
         require_same_kind("certificate", "y", y, "the operator", noise)
         finite_norm(y, "y")
     title = f"{type(A).__name__}: {operator.in_shape} -> {operator.out_shape}"
@@ -135,10 +133,10 @@ def _certify(count: Counter, title: str, y: Array, noise: Array, damping: float,
     dominating = found["dominating"]
     eigenvalue = 1 - damping * dominating.value
     residual = damping * dominating.residual
-    # The bound is infinite where the eigenvalue is defective: then the outermost of a ring around it was found.
+    # The bound is infinite for a defective eigenvalue: then the outermost of a ring of values around it was found.
     margin = max(damping * dominating.bound if isfinite(dominating.bound) else residual, damping * dominating.change)
 
-    # The vector of the dominating eigenvalue is nearly what Lanczos looks for where A is nearly normal.
+    # If A is nearly normal, the eigenvector of the dominant eigenvalue is a good start for Lanczos.
     real = vector[0] + vector[1]
     start = real / norm(real) + noise * (0.5 / norm(noise))
     low, leftmost_bound = lanczos_largest(
@@ -155,7 +153,7 @@ def _certify(count: Counter, title: str, y: Array, noise: Array, damping: float,
         return adjoint(forward(x))
 
     squared, _ = lanczos_largest(square, start, tol=tol, steps=_steps(count.left(0.85)))
-    # Ritz values lie in the numerical range, so that they bound the norm and the leftmost point as well.
+    # Ritz values lie in the numerical range, so they bound the norm and the leftmost point too.
     size = max(max(squared, 0.0) ** 0.5, abs(eigenvalue))
     low = max(low, -found["leftmost"].value.real)
     condition, left_residual = 1.0, 0.0
@@ -179,7 +177,7 @@ def _certify(count: Counter, title: str, y: Array, noise: Array, damping: float,
         transient = 2.0
     else:
         reserved = max(0, count.left() - count.limit // 4)
-        transient = max(size, measured, growth(forward, adjoint, start, count.left, reserved))
+        transient = max(size, measured, transient_growth(forward, adjoint, start, count.left, reserved))
         bounded = False
     return Certificate(
         operator=title,
@@ -211,7 +209,7 @@ def _is_normal(count: Counter, x: Array) -> bool:
 
 
 def _condition(count: Counter, start: Array, right: Pair, key: Any, tol: float) -> tuple[float, float]:
-    """Return 1 / |u . v| of the unit left and right vectors of the dominating eigenvalue, and the residual of u."""
+    """Return 1 / |u . v| of the unit left and right vectors of the dominant eigenvalue, and the residual of u."""
     if count.left(0.95) < RANK:
         return inf, inf
     found, _, left = extreme_eigenvalues(
@@ -224,12 +222,12 @@ def _condition(count: Counter, start: Array, right: Pair, key: Any, tol: float) 
 
 
 def _steps(left: int) -> int:
-    """Lanczos steps, of two applications each, for what is left."""
+    """Return the number of Lanczos steps, of two applications each, for the applications that are left."""
     return max(8, min(32, left // 2))
 
 
 def _safe_damping(found: list[Extreme]) -> float:
-    """Return the smallest 2 Re l / |l|^2; 0.0 if an eigenvalue l is known not to lie right of the imaginary axis."""
-    known = [e.value for e in found if abs(e.value) > e.bound]  # the others cannot be told from 0
+    """Return the smallest 2 Re l / |l|^2; 0.0 if an eigenvalue l is known not to have a positive real part."""
+    known = [e.value for e in found if abs(e.value) > e.bound]  # the others cannot be distinguished from 0
     values = known or [e.value for e in found if e.value != 0]
     return min((max(0.0, 2 * value.real / abs(value) ** 2) for value in values), default=inf)

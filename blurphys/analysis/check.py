@@ -1,4 +1,4 @@
-"""The laws every operator must obey, as a report: for our operators, yours, and those of other packages."""
+"""`check`: tests of the properties that every linear operator with an adjoint must have, as a report."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_torch_array
 
 from ..adapters import wrap
-from ..linop.base import LinearOperator, require_float, require_same_kind
+from ..inputs import require_float, require_integer, require_same_kind
+from ..linop.base import LinearOperator
 from ..linop.windows import edge_rule, leaves
 from ..types import Array, Shape
 from .linalg import dot, full_shapes, namespace_of, norm, random_image, to_numpy
-from .reach import measured_reach
+from .reach import measure_reach
 
 __all__ = ["CheckReport", "Law", "check"]
 
-LARGE = 2**20
-"""Pixels from which the dense twin takes at most 16 samples."""
+MAX_PIXELS_FOR_ALL_SAMPLES = 2**20
+"""Pixels from which the dense twin uses at most 16 samples."""
 
 
 @dataclass(frozen=True)
 class Law:
-    """One law: its name, the figure that was measured, the bound it was held to, and what that means."""
+    """One tested property: its name, the measured value, the tolerance and a description."""
 
     name: str
     passed: bool | None
@@ -38,14 +39,14 @@ class Law:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found.
+    """Result of `check`.
 
     Attributes
     ----------
     operator : str
         Name and shapes.
     rows : tuple of Law
-        One for each law; ``passed`` is None where a law does not apply.
+        One for each property; ``passed`` is None if it does not apply.
     """
 
     operator: str
@@ -53,7 +54,7 @@ class CheckReport:
 
     @property
     def passed(self) -> bool:
-        """Whether no law was broken."""
+        """Whether no test failed."""
         return all(row.passed is not False for row in self.rows)
 
     def __bool__(self) -> bool:
@@ -79,7 +80,7 @@ class CheckReport:
         if not broken:
             return "all laws hold"
         if broken == {"halo"}:
-            return "a linear operator with this adjoint, but it looks further than A.halo tells"
+            return "a linear operator with this adjoint, but its reach is larger than A.halo"
         return "NOT a linear operator with this adjoint"
 
 
@@ -96,18 +97,18 @@ def check(
     seed: int = 0,
     samples: int = 64,
 ) -> CheckReport:
-    """Try the laws of a linear operator with an adjoint, on random images.
+    """Test the properties of a linear operator with an adjoint on random images.
 
     Parameters
     ----------
     A : LinearOperator, or a foreign one
         Ours; a SciPy or PyLops operator; a deepinv physics; a pair (forward, adjoint) of callables.
     in_shape : tuple of int
-        Shape of one input, for foreign operators that do not tell it.
+        Shape of one input, for foreign operators that do not have it.
     like : array, optional
-        Fixes namespace, dtype and device of the images where the operator does not.
+        Determines namespace, dtype and device of the images if the operator does not.
     seed : int
-        Of the random images.
+        Seed of the random images.
     samples : int
         Matrix rows and columns compared in the dense-twin law (all of them on a small operator, at most 16 beyond a
         million pixels); the corners and the middle of the image are always among them.
@@ -115,24 +116,24 @@ def check(
     Returns
     -------
     CheckReport
-        Prints as a table, converts with ``to_json()``, is true when no law is broken.
+        Prints as a table, converts with ``to_json()``, is true if no test failed.
 
     Raises
     ------
     TypeError, ValueError
         If `A` is not an operator on real float32 or float64 images, `in_shape` is missing, `samples` < 1, or a foreign
-        operator fails on an image of zeros; what goes wrong in the operator after that is a broken law.
+        operator fails on an image of zeros. Later errors of the operator are reported as broken laws.
 
     Notes
     -----
     The adjoint law is ``|<Ax, u> - <x, A.H u>| <= tol ||Ax|| ||u||`` with inner products in float64 and
-    tol = 8 eps at least, growing with the root of the number of inputs behind an output. It is never divided by
-    ``<Ax, u>`` itself, which may be near zero for a correct operator. An operator that nearly cancels, such as the
-    difference of a slight blur and the identity, loses digits and may be refused in float32: try it in float64.
+    tol = eps max(8, sqrt(n)), n the number of inputs of an output. It is not divided by ``<Ax, u>``, which may be near
+    zero for a correct operator. An operator with cancellation, such as the difference of a slight blur and the
+    identity, loses digits and may fail in float32: test it in float64.
 
-    The halo law sends single pixels and quarters of the frame through the operator and looks how far they are seen:
-    more than `halo` is broken, a `halo` of None is reported with what was measured. Around the frame counts as near
-    where the operator is ``circular`` or does not tell its `boundary`.
+    The halo law applies the operator to single pixels and quarters of the frame and measures their reach. A larger one
+    than `halo` breaks the law; a `halo` of None is reported with the measured value. Distances go around the frame if
+    the operator is ``circular`` or does not name its `boundary`.
 
     Examples
     --------
@@ -141,8 +142,7 @@ def check(
     >>> report.passed, [row.name for row in report.rows if row.passed is False]
     (False, ['adjoint', 'dense twin'])
     """
-    if samples < 1:
-        raise ValueError(f"check: expected samples >= 1, got {samples}")
+    require_integer("check", "samples", samples)
     operator = wrap(A, in_shape=in_shape, like=like)
     if like is None:
         like = operator.like
@@ -159,19 +159,19 @@ def check(
 
 
 def _worst(gaps: Iterable[float]) -> float:
-    """Largest gap; NaN if one is, which no tolerance allows."""
+    """Return the largest difference; NaN, which fails every test, if one is NaN."""
     values = list(gaps)
     return nan if any(isnan(gap) for gap in values) else max(values, default=0.0)
 
 
 class _Trial:
-    """One operator on trial. Every law draws its images anew, so that a law that spoils them spoils only itself."""
+    """The tests of one operator. Each draws its own images, so that one that overwrites them affects no other."""
 
     def __init__(self, A: LinearOperator, like: Array | None, seed: int, samples: int) -> None:
         self.A, self.like, self.seed = A, like, seed
         self.shape_in, self.shape_out = full_shapes(A)
         self.n_in, self.n_out = prod(self.shape_in), prod(self.shape_out)
-        self.samples = samples if max(self.n_in, self.n_out) < LARGE else min(samples, 16)
+        self.samples = samples if max(self.n_in, self.n_out) < MAX_PIXELS_FOR_ALL_SAMPLES else min(samples, 16)
         xp, where = namespace_of(A, like)
         self.eps = float(xp.finfo(where["dtype"]).eps)
 
@@ -203,7 +203,7 @@ class _Trial:
 
     @cached_property
     def tolerance(self) -> float:
-        """Eps max(8, sqrt(taps)), with the taps counted on a few responses: the numbers behind one output."""
+        """Eps max(8, sqrt(taps)), where taps is the largest number of inputs of one output among a few responses."""
         taps = 1
         for index in _spread(self.shape_out, 4):
             row = np.abs(self.response(self.A.adjoint, self.shape_out, index))
@@ -215,7 +215,7 @@ class _Trial:
         return Law(name, gap <= allowed, gap, allowed, detail)
 
     def response(self, method: Callable[[Array], Array], shape: Shape, index: int) -> Any:
-        """Apply the operator to one unit vector: a column of its matrix, or a row of it by the adjoint."""
+        """Apply the operator or its adjoint to one unit vector: a column or a row of its matrix."""
         xp, where = namespace_of(self.A, self.like)
         unit = xp.zeros((prod(shape),), **where)
         unit[index] = 1.0
@@ -236,7 +236,7 @@ class _Trial:
     def linearity(self) -> Law:
         gaps = []
         for method, draw in ((self.A.forward, self.x), (self.A.adjoint, self.u)):
-            whole = method(0.75 * draw(0) - 1.5 * draw(1)) + 0.0  # a copy: the operator may use its output again
+            whole = method(0.75 * draw(0) - 1.5 * draw(1)) + 0.0  # a copy: the operator may reuse its output
             parts = 0.75 * method(draw(0))
             parts = parts - 1.5 * method(draw(1))
             gaps.append(_relative(whole, parts))
@@ -253,9 +253,10 @@ class _Trial:
         return self.bounded("dense twin", self.dense_gap(), 4, "A[i, j] read from A equals A.H[j, i]")
 
     def dense_gap(self) -> float:
-        """Largest |A[i, j] - A.H[j, i]| over the largest |A[i, j]|, on some rows and columns, the border's among them.
+        """Return the largest |A[i, j] - A.H[j, i]| over the largest |A[i, j]|, for some rows and columns.
 
-        Rows are those that the columns reach most; columns are applied twice rather than kept whole.
+        Rows are those with the largest entries of the columns, so that nonzero entries are compared. Columns are
+        computed twice rather than stored.
         """
         columns = _spread(self.shape_in, self.samples, self.seed)
         reached = set(_spread(self.shape_out, max(1, self.samples // 4), self.seed))
@@ -271,21 +272,19 @@ class _Trial:
         return float(np.abs(forward - backward).max()) / scale
 
     def halo(self) -> Law:
-        """`A.halo` is a promise on which windows rely; unknown is no fault, too small is."""
-        if edge_rule(self.A) == "whole":  # a circular part makes distances go around the frame: each part alone
+        """Compare `A.halo` with the measured reach: too small is a failure, unknown is not."""
+        if edge_rule(self.A) == "whole":
             for part in leaves(self.A).values():
-                found = measured_reach(part, like=self.like, seed=self.seed)
+                found = measure_reach(part, like=self.like, seed=self.seed)
                 if found is not None and part.halo is not None and found > part.halo:
-                    detail = f"px that a pixel of {type(part).__name__} looks; its halo is {part.halo}"
+                    detail = f"px, reach of {type(part).__name__}; its halo is {part.halo}"
                     return Law("halo", False, float(found), float(part.halo), detail)
-        reach = measured_reach(self.A, like=self.like, seed=self.seed)
+        reach = measure_reach(self.A, like=self.like, seed=self.seed)
         if reach is None:
             return Law("halo", None, None, None, "not an operator from an image to an image around it")
         if self.A.halo is None:
-            return Law(
-                "halo", None, float(reach), None, "px, as measured; A.halo is None, which windows (tiled) refuse"
-            )
-        detail = f"px that a pixel looks; A.halo is {self.A.halo}"
+            return Law("halo", None, float(reach), None, "px, measured reach; A.halo is None, so tiled and crop raise")
+        detail = f"px, measured reach; A.halo is {self.A.halo}"
         return Law("halo", reach <= self.A.halo, float(reach), float(self.A.halo), detail)
 
     def kind(self) -> Law:
@@ -295,25 +294,25 @@ class _Trial:
             if not (same and device(image) == device(result)):
                 detail = f"{image.dtype} on {device(image)} became {result.dtype} on {device(result)}"
                 return Law("dtype and device", False, None, None, detail)
-        return Law("dtype and device", True, None, None, "namespace, dtype and device come back")
+        return Law("dtype and device", True, None, None, "the output has namespace, dtype and device of the input")
 
     def gradient(self) -> Law:
         if not is_torch_array(self.x()):
-            return Law("gradient", None, None, None, "only torch has gradients; build it on tensors to try them")
+            return Law("gradient", None, None, None, "only torch has gradients; build it from tensors to test them")
         import torch
 
         image = self.x().requires_grad_(True)
         with torch.enable_grad():
             y = self.A.forward(image)
             if not y.requires_grad:
-                return Law("gradient", False, None, None, "the output does not require a gradient: the graph was cut")
+                return Law("gradient", False, None, None, "the output does not require a gradient: the graph ends")
             (gradient,) = torch.autograd.grad((y * self.u()).sum(), image)
         gap = _relative(gradient, self.A.adjoint(self.u()).detach())
         return self.bounded("gradient", gap, 4, "torch's gradient of <A x, u> in x is A.H u")
 
 
 def _spread(shape: Shape, count: int, seed: int = 0) -> list[int]:
-    """Choose flat positions of an image: its four corners and its middle first, then random ones; all if few."""
+    """Choose flat indices of an image: its corners and its middle first, then random ones; all if there are few."""
     total = prod(shape)
     if total <= count:
         return list(range(total))

@@ -1,4 +1,4 @@
-"""How the residual of the plain fixed point falls: measured at first, from a small matrix afterwards."""
+"""Decay of the residual of the fixed-point iteration: measured at first, predicted from a small matrix afterwards."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Decay", "measure_decay"]
 Host = np.ndarray[Any, Any]
 
 STEPS = 64
-"""Steps of the iteration that are carried out."""
-FLOOR = 1e-13
-"""Relative residual at which nothing is left to measure."""
-HORIZON = 2**40
-"""Iterations beyond which a residual counts as one that never gets there."""
+"""Steps of the iteration that are measured."""
+MIN_RESIDUAL = 1e-13
+"""Relative residual at which the measurement ends."""
+MAX_ITERATIONS = 2**40
+"""Iterations after which a tolerance counts as never reached."""
 
 
 @final
@@ -38,13 +38,13 @@ class Decay:
     projected : array of shape (m, m)
         I - damping A on a Krylov space of the last measured residual; empty if there is none.
     grams : array of shape (images, m, m)
-        Inner products of its basis, image by image of a batch, times the square of what the unit vector stands for.
+        Gram matrix of its basis for each image of a batch; the first vector is scaled to the last relative residual.
 
     Notes
     -----
-    r_k = (I - damping A)^k r_0. With K measured steps the Krylov space continues exactly up to k = K + m - 1. Beyond
-    that it is an approximation of a good kind: the measured steps have left little but the slow components, which are
-    what the space resolves, to about K m^2 / 4 steps.
+    r_k = (I - damping A)^k r_0. With K measured steps the Krylov space is exact up to k = K + m - 1. Beyond that it is
+    a good approximation up to about K m^2 / 4 steps: after the measured steps little but the slow components is left,
+    and these are what the space resolves.
     """
 
     history: Host
@@ -53,12 +53,12 @@ class Decay:
 
     @property
     def growth(self) -> float:
-        """Largest factor by which the residual of an image grew between two measured steps; some ||M^k|| reaches it."""
+        """Largest growth of the residual of an image between two measured steps: a lower bound of max ||M^k||."""
         lowest = np.minimum.accumulate(self.history, axis=0)
         return float(np.max(self.history[lowest > 0] / lowest[lowest > 0], initial=1.0))
 
     def relative(self, steps: int) -> Host:
-        """Relative residual of each image after this many iterations."""
+        """Return the relative residual of each image after this many iterations."""
         known = len(self.history) - 1
         if steps <= known or not len(self.projected):
             return np.asarray(self.history[min(steps, known)])
@@ -86,7 +86,7 @@ class Decay:
         return np.sqrt(np.maximum(np.einsum("i,bij,j->b", state, self.grams, state), 0.0))
 
     def _search(self, tol: float, low: int, waiting: Host) -> float:
-        """Double, then halve; by now the residual is taken to be monotone."""
+        """Bracket by doubling, then bisect; the residual is assumed to be monotone by now."""
 
         def arrived(k: int) -> bool:
             return bool(np.all(self.relative(k)[waiting] <= tol))
@@ -94,7 +94,7 @@ class Decay:
         high = 2 * low
         while not arrived(high):
             low, high = high, 2 * high
-            if high > HORIZON:
+            if high > MAX_ITERATIONS:
                 return inf
         while high - low > 1:
             middle = (low + high) // 2
@@ -116,7 +116,7 @@ def measure_decay(
     damping : float
         Step length.
     steps, rank : int
-        Applications for the one and for the other; one more for the start.
+        Measured steps and size of the Krylov space, one application each; one more for the initial residual.
     axes : int
         Trailing axes of one image.
 
@@ -129,11 +129,11 @@ def measure_decay(
     scale = np.where(size > 0, size, 1.0)
     r = y - apply(y)
     history = [_norms(xp, r, axes) / scale]
-    while len(history) <= steps and history[-1].max() > FLOOR and history[-1].max() < 1e12:
+    while len(history) <= steps and history[-1].max() > MIN_RESIDUAL and history[-1].max() < 1e12:
         r = r - damping * apply(r)
         history.append(_norms(xp, r, axes) / scale)
     table = np.stack(history)
-    if not FLOOR < table[-1].max() < 1e12:
+    if not MIN_RESIDUAL < table[-1].max() < 1e12:
         return Decay(table, np.zeros((0, 0)), np.zeros((len(scale), 0, 0)))
     krylov = Krylov(apply, r, rank)
     m, items = krylov.count, len(scale)
@@ -144,6 +144,6 @@ def measure_decay(
 
 
 def _norms(xp: Any, x: Array, axes: int) -> Host:
-    """Norm of every image of a batch, on the host."""
+    """Return the norm of every image of a batch, as NumPy array."""
     squares = xp.sum(xp.astype(x * x, xp.float64), axis=tuple(range(-axes, 0)))
     return np.sqrt(np.reshape(to_numpy(squares), (prod(x.shape[:-axes]),)))

@@ -1,4 +1,4 @@
-"""Norms and growth: Lanczos for symmetric operators, the numerical radius, the largest powers."""
+"""Norms and transient growth: Lanczos for symmetric operators, the numerical radius, norms of powers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..types import Array
 from .linalg import dot, norm
 from .spectrum import Krylov, finite_norm
 
-__all__ = ["growth", "lanczos_largest", "numerical_radius"]
+__all__ = ["lanczos_largest", "numerical_radius", "transient_growth"]
 
 Host = np.ndarray[Any, Any]
 Apply = Callable[[Array], Array]
 
 GROWTH_RANK = 4
 """Lanczos steps for the norm of a power."""
-LEAST_STEPS = 16
-"""Lanczos steps before a bound is believed."""
+MIN_STEPS = 16
+"""Lanczos steps before a bound is trusted."""
 
 
 def lanczos_largest(apply: Apply, start: Array, *, tol: float, steps: int) -> tuple[float, float]:
@@ -32,22 +32,22 @@ def lanczos_largest(apply: Apply, start: Array, *, tol: float, steps: int) -> tu
     apply : callable
         x -> A x, symmetric.
     start : array
-        With a part in every direction.
+        Start vector with a component in every direction.
     tol : float
-        Bound at which to stop.
+        Stop at this error bound.
     steps : int
-        Applications at most.
+        Maximum number of applications.
 
     Returns
     -------
     value : float
-        From below.
+        A lower bound of the largest eigenvalue.
     bound : float
         An exact eigenvalue lies within it.
 
     Notes
     -----
-    Three images of memory and no reorthogonalisation, whose lack brings copies of eigenvalues, not wrong ones.
+    Memory: three images. Without reorthogonalisation, eigenvalues may appear repeatedly, but none is wrong.
     """
     current, previous = start / finite_norm(start), start
     eps = float(array_namespace(start).finfo(start.dtype).eps)
@@ -64,7 +64,7 @@ def lanczos_largest(apply: Apply, start: Array, *, tol: float, steps: int) -> tu
         beta = norm(w)
         values, vectors = np.linalg.eigh(_tridiagonal(alphas, betas))
         value, bound = float(values[-1]), beta * abs(float(vectors[-1, -1]))
-        if beta <= 20 * eps * max(whole, abs(value)) or (bound < tol and step >= LEAST_STEPS) or step == steps:
+        if beta <= 20 * eps * max(whole, abs(value)) or (bound < tol and step >= MIN_STEPS) or step == steps:
             break
         betas.append(beta)
         previous, current = current, w / beta
@@ -76,7 +76,7 @@ def _tridiagonal(alphas: Any, betas: Any) -> Host:
 
 
 def numerical_radius(H: Host, angles: int = 64) -> float:
-    """Return max |x^* H x| over the unit vectors x, for a small matrix; from below, to a share of (pi / angles)^2."""
+    """Return max |x^* H x| over unit vectors x for a small matrix, from below, to a share of (pi / angles)^2."""
     sizes = []
     for angle in np.linspace(0, np.pi, angles + 1):
         turned = np.exp(1j * angle) * H
@@ -84,27 +84,27 @@ def numerical_radius(H: Host, angles: int = 64) -> float:
     return float(max(sizes))
 
 
-def growth(forward: Apply, adjoint: Apply, start: Array, left: Callable[[], int], reserved: int) -> float:
-    """Return the largest ||M^L||, L = 1, 2, 4, ..., that fits into the budget; at least 1, for L = 0.
+def transient_growth(forward: Apply, adjoint: Apply, start: Array, left: Callable[[], int], reserved: int) -> float:
+    """Estimate the transient growth: the largest ||M^L||, L = 1, 2, 4, ... within the budget; at least 1, for L = 0.
 
     Parameters
     ----------
     forward, adjoint : callable
         x -> M x and x -> M^T x.
     start : array
-        With a part in every direction.
+        Start vector with a component in every direction.
     left : callable
-        Applications that may still be spent.
+        Returns the number of applications that are left.
     reserved : int
-        How many of them to leave unless the last doubling gained a tenth or more.
+        How many to leave unused, unless the last doubling increased the norm by a tenth or more.
 
     Notes
     -----
     For every L a few Lanczos steps on (M^L)^T M^L, from the vector found for L / 2: an estimate from below. It ends
-    once ||M^L|| has fallen well below the largest, or nothing larger has turned up in two doublings.
+    when ||M^L|| has fallen well below the largest, or two doublings have not increased it.
     """
-    best, vector, length, quiet, reserve = 1.0, start, 1, 0, reserved
-    while quiet < 2:
+    best, vector, length, without_gain, reserve = 1.0, start, 1, 0, reserved
+    while without_gain < 2:
         rank = min(GROWTH_RANK if length > 1 else 3 * GROWTH_RANK, (left() - reserve) // (2 * length))
         if rank < 2:
             break
@@ -124,6 +124,6 @@ def growth(forward: Apply, adjoint: Apply, start: Array, left: Callable[[], int]
         vector = krylov.image(vectors[:, -1])
         vector = vector / norm(vector) + start * (0.05 / norm(start))
         reserve = 0 if length > 1 and size > 1.1 * best else reserved
-        quiet = 0 if size > 1.001 * best else quiet + 1
+        without_gain = 0 if size > 1.001 * best else without_gain + 1
         best, length = max(best, size), 2 * length
     return best

@@ -7,13 +7,14 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, to_device
 
+from ..inputs import require_integer, require_number
 from ..linop.base import LinearOperator
 from ..types import Array, Shape
 
 __all__ = ["dot", "full_shapes", "norm", "operator_norm", "random_image", "to_dense"]
 
-DENSE_LIMIT = 2**28
-"""Entries beyond which `to_dense` refuses: 2 GiB of float64."""
+MAX_DENSE_ENTRIES = 2**28
+"""Entries above which `to_dense` raises an error: 2 GiB of float64."""
 
 
 def dot(a: Array, b: Array) -> float:
@@ -28,12 +29,12 @@ def norm(a: Array) -> float:
 
 
 def full_shapes(A: LinearOperator) -> tuple[Shape, Shape]:
-    """Shapes of one input and one output with the operator's batch axes in front: (*B, C, H, W), (*B, D, H, W)."""
+    """Return the shapes of one input and one output with the batch axes: (*B, C, H, W), (*B, D, H, W)."""
     return (*A.batch_shape, *A.in_shape), (*A.batch_shape, *A.out_shape)
 
 
 def namespace_of(A: LinearOperator, like: Array | None = None) -> tuple[Any, dict[str, Any]]:
-    """Return the array namespace of an operator and the dtype and device of its arrays; NumPy float64 without any."""
+    """Return the namespace of an operator, and the dtype and device of its arrays; NumPy float64 if it has none."""
     like = A.like if like is None else like
     if like is None:
         import numpy as np
@@ -44,7 +45,7 @@ def namespace_of(A: LinearOperator, like: Array | None = None) -> tuple[Any, dic
 
 
 def random_image(A: LinearOperator, shape: Shape, seed: int, like: Array | None = None) -> Array:
-    """Return standard normal values of `shape` where the operator lives; the same numbers in every namespace."""
+    """Return standard normal values of `shape` in the namespace of the operator; the same values in every namespace."""
     import numpy as np
 
     xp, where = namespace_of(A, like)
@@ -58,7 +59,7 @@ def to_dense(A: LinearOperator, like: Array | None = None) -> Array:
     ----------
     A : LinearOperator
     like : array, optional
-        Fixes namespace, dtype and device where the operator has no array of its own.
+        Determines namespace, dtype and device if the operator has no array.
 
     Returns
     -------
@@ -78,10 +79,10 @@ def to_dense(A: LinearOperator, like: Array | None = None) -> Array:
     """
     shape_in, shape_out = full_shapes(A)
     n_in, n_out = prod(shape_in), prod(shape_out)
-    if n_in * n_out > DENSE_LIMIT:
+    if n_in * n_out > MAX_DENSE_ENTRIES:
         raise ValueError(
-            f"to_dense: expected a matrix of at most {DENSE_LIMIT} entries, got {n_out} x {n_in}; build the operator "
-            f"for a smaller image"
+            f"to_dense: expected a matrix of at most {MAX_DENSE_ENTRIES} entries, got {n_out} x {n_in}; build the "
+            f"operator for a smaller image"
         )
     xp, where = namespace_of(A, like)
     columns = []
@@ -106,11 +107,11 @@ def operator_norm(
     ----------
     A : LinearOperator
     tol : float
-        Stop when the estimate has grown by less than this share in an iteration.
+        Stop when an iteration increases the estimate by less than this fraction.
     max_iterations : int
-        Applications of ``A.H A`` at most.
+        Maximum number of applications of ``A.H A``.
     seed : int
-        Of the random start; the result is reproducible.
+        Seed of the random start vector; the result is reproducible.
     like : array, optional
         As in `to_dense`.
 
@@ -124,8 +125,8 @@ def operator_norm(
     ValueError
         If tol or max_iterations is not positive, or the operator returns NaN or inf.
     """
-    if not (tol > 0 and max_iterations >= 1):
-        raise ValueError(f"operator_norm: expected tol > 0 and max_iterations >= 1, got {tol} and {max_iterations}")
+    require_number("operator_norm", "tol", tol, above=0)
+    require_integer("operator_norm", "max_iterations", max_iterations)
     v = random_image(A, full_shapes(A)[0], seed, like)
     v = v / norm(v)
     estimate = 0.0
@@ -142,7 +143,7 @@ def operator_norm(
 
 
 def to_numpy(x: Array) -> Any:
-    """Return a NumPy copy or view of any array, moved to the CPU and cut from autograd."""
+    """Return a NumPy copy or view of any array, moved to the CPU and detached from autograd."""
     import numpy as np
     from array_api_compat import is_cupy_array, is_torch_array
 

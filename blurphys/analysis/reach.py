@@ -1,4 +1,4 @@
-"""How far an operator is seen to reach, by trying it: what its `halo` promises, measured."""
+"""Measure the halo of an operator: the distance at which input pixels contribute to output pixels."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from ..linop.windows import leaves
 from ..types import Array
 from .linalg import full_shapes, namespace_of, to_numpy
 
-__all__ = ["measured_reach"]
+__all__ = ["measure_reach"]
 
 ROUNDING = 64.0
-"""Units of rounding of the largest response that count as nothing: a spectrum leaves as much everywhere."""
+"""Responses up to this many units of rounding of the largest one count as zero: FFTs leave as much everywhere."""
 
 
-def measured_reach(A: LinearOperator, *, like: Array | None = None, seed: int = 0, points: int = 9) -> int | None:
-    """Measure how far (px) the pixels of an image are seen in A(x): a lower bound of the true halo.
+def measure_reach(A: LinearOperator, *, like: Array | None = None, seed: int = 0, points: int = 9) -> int | None:
+    """Measure the distance, px, at which pixels of an image contribute to A(x): a lower bound of the halo.
 
     Parameters
     ----------
     A : LinearOperator
     like : array, optional
-        Fixes namespace, dtype and device where the operator does not.
+        Determines namespace, dtype and device if the operator has no array.
     seed : int
-        Of the random values and places.
+        Seed of the random values and positions.
     points : int
-        Single pixels that are tried: the corners and the middle, then random ones.
+        Number of single pixels that are tested: the corners and the middle, then random ones.
 
     Returns
     -------
     int or None
-        Largest distance, along rows or columns, of an output pixel from the nearest pixel that was not zero. None where
-        the question has no meaning: no rows and columns, or outputs that lie nowhere in the input.
+        Largest distance, along rows or columns, of a nonzero output pixel from the nearest nonzero input pixel. None
+        if the inputs or outputs are not images, or outputs have no position in the input.
 
     Notes
     -----
-    Tried are single pixels and the four quarters of the frame filled with random values, all channels and the batch at
-    once: ``points + 4`` applications. Where a side is longer than twice the reach, no pixel of the quarters escapes.
-    A smaller output is taken to lie in the middle of the input (`Window`). Distances go around the frame where an
-    operator is ``circular`` or does not tell its boundary.
+    The inputs are single pixels and the four quarters of the frame filled with random values, all channels and the
+    batch at once: ``points + 4`` applications. On sides longer than twice the reach, the quarters test every pixel. A
+    smaller output is taken to be the middle of the input (`Window`). Distances go around the frame if an operator is
+    ``circular`` or its boundary is unknown.
     """
     shape, out = full_shapes(A)
     if len(A.in_shape) != 3 or len(A.out_shape) != 3:
@@ -56,7 +56,7 @@ def measured_reach(A: LinearOperator, *, like: Array | None = None, seed: int = 
     for rows, cols in (*_points(height, width, points, rng), *_quarters(height, width)):
         x = np.zeros(shape)
         x[..., rows, cols] = rng.standard_normal((*shape[:-2], rows.stop - rows.start, cols.stop - cols.start))
-        found = _lit(A, x, like)
+        found = _nonzero_pixels(A, x, like)
         for lines, span, size, offset in zip(np.nonzero(found), (rows, cols), (height, width), offsets, strict=True):
             if lines.size:
                 furthest = max(furthest, int(_distance(lines + int(offset), span, size if wraps else None).max()))
@@ -64,7 +64,7 @@ def measured_reach(A: LinearOperator, *, like: Array | None = None, seed: int = 
 
 
 def _wraps(A: LinearOperator) -> bool:
-    """Whether distances go around the frame: some operator under `A` is circular, or of unknown boundary."""
+    """Whether distances go around the frame: an operator in `A` is circular, or its boundary is not given."""
     return any(getattr(a, "boundary", "circular") == "circular" for a in leaves(A).values() if a.halo != 0)
 
 
@@ -79,8 +79,8 @@ def _quarters(height: int, width: int) -> list[tuple[slice, slice]]:
     return [(rows, cols) for rows in halves[0] for cols in halves[1]]
 
 
-def _lit(A: LinearOperator, x: np.ndarray[Any, Any], like: Array | None) -> np.ndarray[Any, Any]:
-    """Where A(x) is not zero, in any channel and any item of the batch: (H, W)."""
+def _nonzero_pixels(A: LinearOperator, x: np.ndarray[Any, Any], like: Array | None) -> np.ndarray[Any, Any]:
+    """Return where A(x) is not zero in any channel and any item of the batch: (H, W)."""
     xp, where = namespace_of(A, like)
     y = A.forward(xp.asarray(x, **where))
     eps = float(array_namespace(y).finfo(y.dtype).eps)
@@ -90,7 +90,7 @@ def _lit(A: LinearOperator, x: np.ndarray[Any, Any], like: Array | None) -> np.n
 
 
 def _distance(lines: np.ndarray[Any, Any], span: slice, period: int | None) -> np.ndarray[Any, Any]:
-    """Distance of lines from those of a span, around the frame if it has a period."""
+    """Return the distance of rows or columns from a span of them, around the frame if it has a period."""
     away = np.maximum(np.maximum(span.start - lines, lines - (span.stop - 1)), 0)
     if period is not None:
         around = np.minimum(lines + period - (span.stop - 1), span.start + period - lines)

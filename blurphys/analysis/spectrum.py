@@ -1,4 +1,4 @@
-"""Extreme eigenvalues of large operators from products with images alone: Arnoldi and Chebyshev filters."""
+"""Extreme eigenvalues of large operators, matrix-free: Arnoldi iteration with Chebyshev filters."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from array_api_compat import array_namespace
 from ..types import Array
 from .linalg import norm, to_numpy
 
-__all__ = ["Counter", "Ellipse", "Extreme", "Krylov", "extreme_eigenvalues", "filtered", "finite_norm"]
+__all__ = ["Counter", "Ellipse", "Extreme", "Krylov", "extreme_eigenvalues", "apply_filter", "finite_norm"]
 
 Host = np.ndarray[Any, Any]
 Apply = Callable[[Array], Array]
 
 RANK = 24
-"""Images of a Krylov basis: the memory of a certificate, and the size of its dense matrices."""
-DEGREE = 64
+"""Size of a Krylov basis, in images: it determines the memory and the size of the dense matrices."""
+MAX_DEGREE = 64
 """Largest degree of a Chebyshev filter."""
 WANTED = 4
-"""Ritz values that a filter spares."""
+"""Ritz values that a filter does not damp."""
 NOISE = 0.1
-"""Share of white noise in every restart, so that what the first vector missed can still appear."""
+"""Share of white noise in every restart, so that eigenvectors missing in the first vector can still appear."""
 
 
 @final
 class Counter:
-    """An operator's forward and adjoint, counted and shown as progress, with a limit."""
+    """Forward and adjoint of an operator, with a count of applications, a limit and a progress bar."""
 
     def __init__(self, forward: Apply, adjoint: Apply, limit: int, advance: Callable[[], None] = lambda: None) -> None:
         self._forward, self._adjoint, self._advance = forward, adjoint, advance
@@ -49,7 +49,7 @@ class Counter:
         return self._adjoint(y)
 
     def left(self, share: float = 1.0) -> int:
-        """Applications that remain until this share of the limit is used."""
+        """Return the applications that remain until this share of the limit is used."""
         return int(share * self.limit) - self.used
 
 
@@ -76,8 +76,8 @@ class Krylov:
 
     Notes
     -----
-    Classical Gram-Schmidt twice. `closed` says that the span is invariant under A: then S holds exact eigenvalues,
-    all of those that v has a part in.
+    Classical Gram-Schmidt, twice. If the span is invariant under A (`closed`), S has exact eigenvalues: all those whose
+    eigenvectors are components of v.
     """
 
     def __init__(self, apply: Apply, start: Array, rank: int = RANK) -> None:
@@ -139,7 +139,7 @@ class Ellipse(NamedTuple):
     focal2: float
 
     def growth(self, z: Any) -> Any:
-        """How fast Chebyshev polynomials of the ellipse grow at z, per degree."""
+        """Return the growth of the Chebyshev polynomials of the ellipse at z, per degree."""
         c = np.sqrt(complex(self.focal2))
         w = (np.asarray(z) - self.centre) / c
         root = np.sqrt(w - 1) * np.sqrt(w + 1)
@@ -147,7 +147,7 @@ class Ellipse(NamedTuple):
 
     @classmethod
     def separating(cls, wanted: Host, rest: Host) -> tuple[Ellipse, float]:
-        """Return the ellipse that best sets `wanted` apart from `rest`, and the ratio of the two growths."""
+        """Return the ellipse that best separates `wanted` from `rest`, and the ratio of the two growths."""
         low, high, tall = rest.real.min(), rest.real.max(), np.abs(rest.imag).max()
         wide = max((high - low) / 2, 1e-3 * np.max(np.abs(wanted)), 1e-12)
         best, ratio = cls(float((low + high) / 2), float(wide) ** 2), 0.0
@@ -161,8 +161,8 @@ class Ellipse(NamedTuple):
         return best, ratio
 
 
-def filtered(apply: Apply, x: Array, ellipse: Ellipse, wanted: complex, degree: int) -> Array:
-    """Return T_degree((A - centre) / focal) x, scaled to size one at `wanted`.
+def apply_filter(apply: Apply, x: Array, ellipse: Ellipse, wanted: complex, degree: int) -> Array:
+    """Return T_degree((A - centre) / focal) x, scaled to modulus one at `wanted`.
 
     Source: Saad, Y., Chebyshev acceleration techniques for solving nonsymmetric eigenvalue problems, Mathematics of
     Computation 42, 1984; the recurrence is kept real by scaling with a real point of equal growth.
@@ -183,12 +183,12 @@ def filtered(apply: Apply, x: Array, ellipse: Ellipse, wanted: complex, degree: 
 @final
 @dataclass(frozen=True)
 class Extreme:
-    """An eigenvalue as found, with the residual of its vector and the bound on its error.
+    """An approximate eigenvalue with the residual of its vector and an error bound.
 
     bound : residual times the condition of the eigenvalue in the projected matrix. For a normal operator that
         condition is 1 and an exact eigenvalue lies within the residual; otherwise this is an estimate, too small where
         the space misses the left eigenvector.
-    change : how much its key changed in the last cycle; 0 where there was one only
+    change : change of its key in the last cycle; 0 if there was only one
     """
 
     value: complex
@@ -231,65 +231,65 @@ def extreme_eigenvalues(
     left: Callable[[float], int],
     shares: tuple[float, float] = (0.75, 1.0),
 ) -> tuple[dict[str, Extreme], Host, Pair]:
-    """Find the eigenvalues where the given keys are largest.
+    """Find the eigenvalues that maximize the given keys.
 
     Parameters
     ----------
     apply : callable
         x -> A x, a real operator.
     start : array
-        White noise, best.
+        Start vector, preferably white noise.
     keys : dict
-        Name -> function of the eigenvalues, equal for conjugate ones. The first is the one that matters most.
+        Name -> function of the eigenvalues, equal for conjugate ones. The first has priority.
     tols : dict
-        Name -> bound at which an eigenvalue counts as found.
+        Name -> error bound at which an eigenvalue counts as converged.
     left : callable
-        share -> applications that may still be spent until this share of the limit is used.
+        share -> applications that remain until this share of the limit is used.
     shares : (float, float)
         For the first key, and for all.
 
     Returns
     -------
     dict of Extreme
-        Name -> the eigenvalue, whether its bound reached the tolerance or not.
+        Name -> the eigenvalue, converged or not.
     array of shape (m, m)
         A on the first Krylov space, that of `start`.
     (array, array)
-        Real and imaginary part of the vector that belongs to the first key.
+        Real and imaginary part of the eigenvector of the first key.
 
     Notes
     -----
     Arnoldi-Chebyshev: an Arnoldi process of `RANK` vectors; then, for each key in turn, a Chebyshev filter that damps
-    the ellipse of the other Ritz values, applied to the vector found plus some white noise, and Arnoldi again. At the
-    end of a continuum of eigenvalues, as blurs have one, such a filter gains as much per application as an unrestarted
-    Arnoldi process, in the memory of a restarted one. That no eigenvalue further out was missed is likely (white
-    noise takes part in every restart), not proven.
+    the ellipse of the other Ritz values, applied to the vector found plus some white noise, and Arnoldi again. Blurs
+    have a near-continuum of eigenvalues; at its end such a filter gains as much per application as Arnoldi without
+    restarts, in the memory of Arnoldi with restarts. That no eigenvalue further out was missed is likely (every restart
+    contains white noise) but not proven.
     """
     krylov = Krylov(apply, start)
     projected, closed = krylov.projected, krylov.closed
     first = {name: _extreme(krylov, key) for name, key in keys.items()}
     leading = _parts(krylov, next(iter(first.values()))[1])
     starts = {name: krylov.image(c.real + c.imag) for name, (_, c) in first.items()}
-    del krylov  # one basis at a time is what the memory is for
+    del krylov  # so that there is one basis in memory at a time
     bulk = np.linalg.eigvals(projected)
     found: dict[str, Extreme] = {}
-    for place, (name, key) in enumerate(keys.items()):
+    for number, (name, key) in enumerate(keys.items()):
         best, vector = first[name][0], starts[name]
         known = max(found.values(), key=lambda e: float(key(e.value)), default=None)
         if known is not None and key(known.value) + known.bound >= key(best.value):
             best = known
-        settled = closed or (place > 0 and best.bound < tols[name])
-        other, share = bulk, shares[min(place, 1)]
+        settled = closed or (number > 0 and best.bound < tols[name])
+        other, share = bulk, shares[min(number, 1)]
         while not settled and left(share) > RANK + 8:
             seen = np.concatenate([bulk, other])
             vector = vector / norm(vector) + start * (NOISE / norm(start))
-            sharpened = _sharpened(apply, vector, best.value, key, seen, left(share) - RANK)
-            if sharpened is None:
+            filtered = _filter_vector(apply, vector, best.value, key, seen, left(share) - RANK)
+            if filtered is None:
                 break
-            cycle, before = Krylov(apply, sharpened), best
+            cycle, before = Krylov(apply, filtered), best
             (candidate, c), other = _extreme(cycle, key), np.linalg.eigvals(cycle.projected)
             vector = cycle.image(c.real + c.imag)
-            leading = _parts(cycle, c) if place == 0 else leading
+            leading = _parts(cycle, c) if number == 0 else leading
             del cycle
             further = key(candidate.value) - candidate.bound > key(best.value)
             best = candidate if candidate.bound < best.bound or further else best
@@ -300,8 +300,8 @@ def extreme_eigenvalues(
     return found, projected, leading
 
 
-def _sharpened(apply: Apply, vector: Array, value: complex, key: Key, seen: Host, left: int) -> Array | None:
-    """Return the vector filtered for `value` against the Ritz values seen; None if the filter leaves nothing."""
+def _filter_vector(apply: Apply, vector: Array, value: complex, key: Key, seen: Host, left: int) -> Array | None:
+    """Return the vector filtered to enhance `value` over the Ritz values seen; None if the filter leaves nothing."""
     order = np.argsort(-key(seen))
     cut = key(seen[order[min(WANTED, len(seen) - 1)]])
     rest = seen[key(seen) < min(cut, key(value)) * (1 - 1e-12)]
@@ -309,6 +309,6 @@ def _sharpened(apply: Apply, vector: Array, value: complex, key: Key, seen: Host
     if not len(rest):
         return None
     ellipse, ratio = Ellipse.separating(wanted, rest)
-    degree = int(np.clip(np.log(1e6) / np.log(max(ratio, 1.0 + 1e-6)), 6, min(DEGREE, left)))
-    vector = filtered(apply, vector, ellipse, value, degree)
+    degree = int(np.clip(np.log(1e6) / np.log(max(ratio, 1.0 + 1e-6)), 6, min(MAX_DEGREE, left)))
+    vector = apply_filter(apply, vector, ellipse, value, degree)
     return vector if finite_norm(vector) > 0 else None

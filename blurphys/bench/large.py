@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..files.stored import release
+from ..files.stored import release_pages
 from ..linop.tiling import tiled
 from ..operators.rkr import RKR
 from .measure.memory import _RESET, _resident
@@ -157,7 +157,7 @@ def _create(place: str, storage: str, shape: tuple[int, int], levels: int, seed:
                 arrays["gamma"][j, strip] = np.maximum(1 - np.abs(level - j), 0)
             arrays["image"][:, strip] = rng.random((3, len(rows), shape[1]), dtype=np.float32)
             for array in arrays.values():
-                release(array)
+                release_pages(array)
 
 
 def _measured(place: str, storage: str, max_memory: float) -> dict[str, Any]:

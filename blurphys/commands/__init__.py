@@ -1,1 +1,1 @@
-"""Commands of the ground floor, one module each; `blurphys.cli` finds them by entry points."""
+"""Commands of blurphys, one module each; `blurphys.cli` finds them by entry points."""

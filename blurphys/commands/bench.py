@@ -1,4 +1,4 @@
-"""`blurphys bench`: our operators beside plain code, in one run."""
+"""`blurphys bench`: time the operators beside other code, in one run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["bench"]
 
 SIZE = "720x1280"
 SIZES = "256x256,512x512,1080x1920,2160x3840,3000x4000"
-SMALLEST = 48
+MIN_SIDE = 48
 
 
 def _size(text: str, option: str = "--size") -> tuple[int, int]:
@@ -25,8 +25,8 @@ def _size(text: str, option: str = "--size") -> tuple[int, int]:
     if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts):
         raise ValueError(f"{option}: expected height x width like 720x1280, got {text!r}")
     height, width = int(parts[0]), int(parts[1])
-    if min(height, width) < SMALLEST:
-        raise ValueError(f"{option}: expected at least {SMALLEST}x{SMALLEST} px, got {height}x{width}")
+    if min(height, width) < MIN_SIDE:
+        raise ValueError(f"{option}: expected at least {MIN_SIDE}x{MIN_SIDE} px, got {height}x{width}")
     return height, width
 
 
@@ -151,7 +151,7 @@ def bench(
 
     Example: blurphys bench --only gkm --size 480x640 --out gkm.json
     """
-    # Threads of torch that spin while they wait turn a busy neighbour into times that are ten times too long.
+    # Waiting threads of torch spin by default: on a busy machine that makes times up to ten times too long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     plan = _plan(quick, size, sizes, repeat, only, device, limit)
     _check_target("--out", out, force)

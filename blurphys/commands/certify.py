@@ -1,4 +1,4 @@
-"""`blurphys certify`: does the plain iteration converge for this operator?"""
+"""`blurphys certify`: does the fixed-point iteration converge for an operator?"""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["certify", "find_operator"]
 
 
 def find_operator(target: str) -> Any:
-    """Return the operator in a file that `blurphys.save` wrote, or what ``module:factory`` makes.
+    """Return the operator in a file of `blurphys.save`, or the one that ``module:factory`` returns.
 
     Parameters
     ----------
     target : str
-        An existing file, or what ends in ``.h5`` or ``.npz``, is read by `blurphys.load`; the rest is imported.
+        An existing file, or a name that ends in ``.h5`` or ``.npz``, is read by `blurphys.load`; others are imported.
 
     Raises
     ------
@@ -35,21 +35,23 @@ def find_operator(target: str) -> Any:
 
 
 def certify(
-    target: Annotated[str, typer.Argument(metavar="FILE or MODULE:FACTORY", help="The operator, or where it is made.")],
-    damping: Annotated[float, typer.Option("--damping", help="Step length of the iteration.")] = 1.0,
+    target: Annotated[
+        str, typer.Argument(metavar="FILE or MODULE:FACTORY", help="The operator, or a function for it.")
+    ],
+    damping: Annotated[float, typer.Option("--damping", help="Step size of the iteration.")] = 1.0,
     tol: Annotated[float, typer.Option("--tol", help="Accuracy of the spectral radius.")] = 1e-3,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random start.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random start vector.")] = 0,
 ) -> None:
-    """Say in advance whether solvers.fixed_point and solvers.neumann converge for an operator, and which one does.
+    """Tell in advance whether solvers.fixed_point and solvers.neumann converge for an operator, and what does.
 
     FILE is written by blurphys.save; FACTORY is a function without arguments that returns a square operator of
     blurphys, SciPy or PyLops, or it is the operator itself. Exit code: 0 if the iteration converges, 1 if it does
-    not (or cannot be told to), 2 for bad input.
+    not (or that is uncertain), 2 for bad input.
 
     Example: blurphys certify blur.h5 --damping 0.8
     """
-    with redirect_stdout(sys.stderr):  # what the user's module prints must not mix with the report
+    with redirect_stdout(sys.stderr):  # output of the user's module must not mix with the report
         operator = find_operator(target)
         from ..analysis.certificate import certificate
 

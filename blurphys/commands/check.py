@@ -1,4 +1,4 @@
-"""`blurphys check`: the laws of a linear operator, tried on yours."""
+"""`blurphys check`: test the properties of a linear operator."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ..importing import described, imported
+from ..importing import describe_error, import_object
 
 __all__ = ["check", "load_operator"]
 
 
 def _is_operator(target: Any) -> bool:
-    """Whether `target` itself is what `blurphys.check` takes, rather than a function that makes it."""
+    """Whether `target` is an operator rather than a function that returns one."""
     from ..linop.base import LinearOperator
 
     if isinstance(target, type):
@@ -24,26 +24,26 @@ def _is_operator(target: Any) -> bool:
 
 
 def load_operator(target: str) -> Any:
-    """Import ``module:factory`` and return what the factory makes.
+    """Import ``module:factory`` and return the operator that the factory returns.
 
     Parameters
     ----------
     target : str
-        ``package.module:name``; the current directory is searched first. A name that is an operator already, or that
-        is not callable, is taken as it is; a dotted name is followed.
+        ``package.module:name``; the current directory is searched first, and the name may be dotted. An operator, or an
+        object that is not callable, is returned unchanged.
 
     Raises
     ------
     ValueError
-        No colon, a module that is missing or fails to import, no such name in it, a factory that raises.
+        No colon; a module that is missing or fails to import; no such name in it; a factory that raises.
     """
-    found = imported(target, "module:factory, for example my_blur:build")
+    found = import_object(target, "module:factory, for example my_blur:build")
     if _is_operator(found) or not callable(found):
         return found
     try:
         return found()
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{target} raised {described(error)}") from error
+        raise ValueError(f"{target} raised {describe_error(error)}") from error
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -59,14 +59,14 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 
 def check(
-    target: Annotated[str, typer.Argument(metavar="MODULE:FACTORY", help="Where the operator is made.")],
+    target: Annotated[str, typer.Argument(metavar="MODULE:FACTORY", help="A function that returns the operator.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random images.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random images.")] = 0,
     in_shape: Annotated[
-        str | None, typer.Option("--in-shape", help="Shape of one input, as 3x48x64, if the operator does not tell.")
+        str | None, typer.Option("--in-shape", help="Shape of one input, as 3x48x64, if the operator does not have it.")
     ] = None,
 ) -> None:
-    """Try the laws of a linear operator with an adjoint on yours: linearity, dot test, dense twin, gradients.
+    """Test that an operator is linear and has the right adjoint: linearity, dot test, dense twin, gradients.
 
     FACTORY is a function without arguments that returns an operator of blurphys, SciPy, PyLops or deepinv, or a pair
     (forward, adjoint) of functions; or it is the operator itself. Exit code: 0 if all laws hold, 1 if one is broken,
@@ -75,7 +75,7 @@ def check(
     Example: blurphys check my_blur:build --json
     """
     shape = _shape(in_shape)
-    with redirect_stdout(sys.stderr):  # what the user's module prints must not mix with the report
+    with redirect_stdout(sys.stderr):  # output of the user's module must not mix with the report
         operator = load_operator(target)
         from ..analysis.check import check as try_laws
 

@@ -1,4 +1,4 @@
-"""`blurphys doctor`: what is installed, what computes on what, and how to mend it."""
+"""`blurphys doctor`: installed versions, engines and GPUs, problems and how to fix them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["Facts", "Finding", "diagnose", "doctor", "gather"]
 
 PACKAGES = ("numpy", "scipy", "torch", "numba", "h5py", "array-api-compat", "scikit-image", "deepinv", "pylops")
 CUPY_WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
-WAY_OF_CUPY = {11: "cupy-cuda11x", 12: "cupy-cuda12x", 13: "cupy-cuda13x"}
+CUPY_WHEEL_OF_CUDA = {11: "cupy-cuda11x", 12: "cupy-cuda12x", 13: "cupy-cuda13x"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What this machine has; every field may be missing.
+    """Facts about this machine and installation; every field may be missing.
 
     Attributes
     ----------
@@ -39,17 +39,17 @@ class Facts:
     cupy_wheels : tuple of str
         Installed distributions that provide `cupy`.
     threads : int or None
-        CPU threads the engines use; None if that cannot be told.
+        Number of CPU threads of the engines; None if unknown.
     threads_error : str
-        Why not.
+        Why it is unknown.
     engines : dict of str to str
-        Engine to how a small operator came out in it: empty if equal to the reference, else why not (`try_engines`).
+        Engine name to its error in a small test (`try_engines`); empty if it equals the reference.
     engine : str
-        The compiled CPU engine in words: whether it computes, and where its code is kept.
+        State of the compiled CPU engine in words, and where its code is cached.
     engine_error : str
         Why it cannot be used; empty if it can.
     cache_error : str
-        Why its code cannot be kept on disk; empty if it can.
+        Why its code cannot be cached on disk; empty if it can.
     torch_cuda : str or None
         CUDA version torch was built for; None for a CPU build.
     torch_device : str or None
@@ -59,9 +59,9 @@ class Facts:
     cupy_device : str or None
         Name of the GPU that CuPy sees.
     cupy_error : str
-        What importing or asking CuPy raised.
+        Error of importing or querying CuPy.
     adapters : dict of str to str
-        Optional package that is installed to how importing it failed; empty if it imports.
+        Installed optional package to the error of its import; empty if it imports.
     driver : bool
         Whether an NVIDIA driver is loaded.
     visible_devices : str or None
@@ -91,7 +91,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Finding:
-    """One remark: a problem to mend, or a note on what would be possible; and what to do."""
+    """A problem or a note on something that would be possible, and what to do."""
 
     problem: bool
     what: str
@@ -104,7 +104,7 @@ def _major(text: str | None) -> int | None:
 
 
 def diagnose(facts: Facts) -> list[Finding]:
-    """Say what is wrong and how to mend it, from facts alone.
+    """Return the problems that follow from the facts, and how to fix them.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def diagnose(facts: Facts) -> list[Finding]:
     Returns
     -------
     list of Finding
-        Problems first; empty if nothing is to be said.
+        Problems first.
     """
     found = [*_packages(facts), *_gpu(facts)]
     return sorted(found, key=lambda finding: not finding.problem)
@@ -136,37 +136,39 @@ def _packages(facts: Facts) -> Iterator[Finding]:
 def _engines(facts: Facts) -> Iterator[Finding]:
     if facts.engine_error and facts.packages.get("numba", "") is not None:
         fix = "unset NUMBA_DISABLE_JIT" if "NUMBA_DISABLE_JIT" in facts.engine_error else "reinstall numba and llvmlite"
-        what = f"The compiled CPU engine does not compute ({facts.engine_error}): the slower reference serves."
+        what = f"The compiled CPU engine does not work ({facts.engine_error}): the slower reference is used."
         yield Finding(True, what, fix)
     if facts.cache_error:
         fix = "set NUMBA_CACHE_DIR to a folder that can be written"
-        yield Finding(True, f"Compiled kernels cannot be kept ({facts.cache_error}): every process compiles anew.", fix)
+        yield Finding(
+            True, f"Compiled kernels cannot be kept ({facts.cache_error}): every process compiles them again.", fix
+        )
     for name, error in facts.engines.items():
         if not error or name == "cpu":
             continue
-        if "not installed" in error:  # the reference serves
+        if "not installed" in error:  # the reference is used
             yield Finding(False, f"No compiled engine for {name}: {error}", "install it for speed")
         else:
             fix = "reinstall numpy" if name == "reference" else "reinstall torch" if name == "torch" else "see CuPy"
-            yield Finding(True, f"The engine for {name} does not compute: {error}", fix)
+            yield Finding(True, f"The engine for {name} does not work: {error}", fix)
 
 
 def _gpu(facts: Facts) -> Iterator[Finding]:
     torch_major = _major(facts.torch_cuda)
-    wheels = [w for w in facts.cupy_wheels if w in WAY_OF_CUPY.values()]
+    wheels = [w for w in facts.cupy_wheels if w in CUPY_WHEEL_OF_CUDA.values()]
     if len(facts.cupy_wheels) > 1:
-        keep = WAY_OF_CUPY.get(torch_major or 0) or facts.cupy_wheels[-1]
+        keep = CUPY_WHEEL_OF_CUDA.get(torch_major or 0) or facts.cupy_wheels[-1]
         yield Finding(
             True,
             f"{' and '.join(facts.cupy_wheels)} are both installed; they overwrite each other's files.",
             f"pip uninstall -y {' '.join(facts.cupy_wheels)} && pip install {keep}",
         )
     elif facts.cupy_error:
-        yield Finding(True, f"CuPy is installed but does not work: {facts.cupy_error}", _mend_cupy(facts, torch_major))
-    wheel_major = next((m for m, w in WAY_OF_CUPY.items() if wheels == [w]), None)
+        yield Finding(True, f"CuPy is installed but does not work: {facts.cupy_error}", _fix_cupy(facts, torch_major))
+    wheel_major = next((m for m, w in CUPY_WHEEL_OF_CUDA.items() if wheels == [w]), None)
     cupy_major = facts.cupy_cuda if facts.cupy_cuda is not None else wheel_major
     if len(facts.cupy_wheels) == 1 and torch_major and cupy_major and torch_major != cupy_major:
-        right = WAY_OF_CUPY.get(torch_major, "a CuPy built for the same CUDA")
+        right = CUPY_WHEEL_OF_CUDA.get(torch_major, "a CuPy built for the same CUDA")
         yield Finding(
             True,
             f"CuPy is built for CUDA {cupy_major} and torch for CUDA {facts.torch_cuda}; one process cannot rely on "
@@ -200,10 +202,10 @@ def _gpu(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _mend_cupy(facts: Facts, torch_major: int | None) -> str:
+def _fix_cupy(facts: Facts, torch_major: int | None) -> str:
     if not facts.driver:
         return "CuPy needs an NVIDIA driver; without a GPU, pip uninstall it"
-    right = WAY_OF_CUPY.get(torch_major or 0, "the wheel of your CUDA: cupy-cuda12x or cupy-cuda13x")
+    right = CUPY_WHEEL_OF_CUDA.get(torch_major or 0, "the wheel of your CUDA: cupy-cuda12x or cupy-cuda13x")
     return f"pip uninstall -y {' '.join(facts.cupy_wheels) or 'cupy'} and install {right}"
 
 
@@ -219,18 +221,18 @@ def _brief(error: BaseException) -> str:
 
 
 def _engine_facts() -> dict[str, Any]:
-    """Use every engine, and the folder that the compiled CPU kernels are kept in."""
+    """Test every engine, and the folder in which compiled CPU kernels are cached."""
     found = {trial.engine: trial.error for trial in try_engines()}
     error = found["cpu"]
     facts: dict[str, Any] = {"engines": found, "engine_error": error}
     if find_spec("numba") is None:
         return facts | {"engine": "numba is not installed"}
     if error:
-        return facts | {"engine": "does not compute"}
+        return facts | {"engine": "does not work"}
     from ..engines.cpu.common.cache import kept_in
 
     folder, trouble = kept_in()
-    kept = f"kept in {folder}" if folder else "compiled anew by every process"
+    kept = f"kept in {folder}" if folder else "compiled again by every process"
     return facts | {"engine": f"equals the reference; {kept}", "cache_error": trouble}
 
 
@@ -263,7 +265,7 @@ def _cupy_facts() -> dict[str, Any]:
 
 
 def _adapter_facts() -> dict[str, Any]:
-    """Import the packages that operators can be handed to, those that are installed."""
+    """Import those packages with adapters that are installed."""
     found = {}
     for name, module in (("deepinv", "deepinv.physics"), ("pylops", "pylops")):
         if _installed(name):
@@ -288,9 +290,9 @@ def _thread_facts() -> dict[str, Any]:
 
 
 def gather() -> Facts:
-    """Look at this machine; what is missing is left out, nothing is raised."""
+    """Return the facts about this machine; missing ones are left out, and no error is raised."""
     threads = _thread_facts()
-    engines = {} if "threads_error" in threads else _engine_facts()  # none computes without a number of threads
+    engines = {} if "threads_error" in threads else _engine_facts()  # without a number of threads no engine works
     return Facts(
         python=f"{platform.python_version()} ({sys.executable})",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -327,7 +329,7 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Show versions, threads, compiled engine and GPUs, say what does not fit together, and how to mend it.
+    """Show versions, threads, engines and GPUs, what is wrong with the installation, and how to fix it.
 
     Example: blurphys doctor
     """

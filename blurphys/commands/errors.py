@@ -1,4 +1,4 @@
-"""One clear sentence instead of a traceback."""
+"""Errors of commands as one sentence and an exit code, instead of a traceback."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _os_sentence(error: OSError) -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """Say in one line what went wrong.
+    """Return one line that says what went wrong.
 
     Parameters
     ----------
@@ -93,7 +93,8 @@ def run_safely(name: str) -> Iterator[None]:
     ------
     typer.Exit
         Code 2 for bad input (ValueError, TypeError, OSError, ImportError, MemoryError), 130 for Ctrl-C, 70 for any
-        other exception. ``BLURPHYS_DEBUG=1`` shows the traceback as well. Usage errors, exits and a closed pipe pass.
+        other exception. ``BLURPHYS_DEBUG=1`` shows the traceback as well. Usage errors, exits and closed pipes are
+        not changed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Small operators run in each engine and compared with the reference: whether what is installed computes."""
+"""Run small operators in each installed engine and compare the results with the reference."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TOLERANCE = 1e-10
 
 @dataclass(frozen=True)
 class Trial:
-    """How one engine did.
+    """Result of one engine.
 
     Attributes
     ----------
     engine : str
     error : str
-        Why it cannot be used; empty if it equals the reference.
+        Why it cannot be used; empty if its results equal the reference.
     """
 
     engine: str
@@ -38,7 +38,7 @@ class Trial:
 
 
 class _Problem:
-    """A mixture of Gaussians and one of PSFs, with what the reference makes of them in both directions."""
+    """A mixture of Gaussians and one of PSFs, with the results of the reference in both directions."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
@@ -60,7 +60,7 @@ class _Problem:
             raise ArithmeticError(f"{name} differs from the reference by {off:.1e}")
 
     def run(self, put: Callable[[Array], Any], take: Callable[[Any], Array]) -> None:
-        """Run every primitive in both directions on arrays that `put` makes and `take` brings back."""
+        """Run every primitive in both directions on arrays that `put` converts, and `take` converts back."""
         x = put(self.x)
         for name, arguments in self.arguments.items():
             placed = [put(a) if isinstance(a, np.ndarray) else a for a in arguments]
@@ -68,7 +68,7 @@ class _Problem:
                 self.compare(name + part, take(kernel(name + part, x)(x, *placed)))
 
     def run_torch(self, device: str) -> None:
-        """Run on tensors, then once as training does: the gradient of the image is the adjoint."""
+        """Run on tensors, then as in training: the gradient with respect to the image is the adjoint."""
         import torch
 
         put = partial(torch.tensor, device=device)
@@ -80,7 +80,7 @@ class _Problem:
             self.compare(f"{name}_adjoint", gradient.cpu().numpy())
 
     def check_reference(self) -> None:
-        """The reference against sums written out: the PSFs of one pixel, and the dot test."""
+        """Compare the reference with explicit sums: the PSF of one pixel, and the dot test."""
         psfs, maps, boundary = self.arguments["psf_gather"]
         window = self.x[:, :, 4:9, 5:8][..., ::-1, ::-1]  # around pixel (6, 6), mirrored: a convolution
         weighted = sum(maps[level, 6, 6] * psfs[0, level, 0] for level in range(2))
@@ -93,7 +93,7 @@ class _Problem:
 
 
 class _MissingError(Exception):
-    """There is no such engine here; the text says why."""
+    """The engine is not available; the message says why."""
 
 
 def _brief(error: BaseException) -> str:

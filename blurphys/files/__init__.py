@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, locks, arrays on disk, operators in HDF5."""
+"""Atomic writing of files, locks, arrays on disk, operators in HDF5."""

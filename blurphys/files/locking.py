@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that goes with the process, however it ends."""
+"""A lock file for one process at a time, released when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
     Parameters
     ----------
     file : Path
-        Made where it is missing, and left there; its folder has to exist.
+        Created if missing, and not deleted; its folder has to exist.
     refusal : str
         The message where another process holds the lock.
 
@@ -34,7 +34,7 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
 
     Notes
     -----
-    Where the system or the file system has no locks the block runs without one.
+    If the system or the file system does not support locks, the block runs without one.
     """
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""Operators in files: HDF5, without pickle, so that a file can hold numbers and names only."""
+"""Operators in HDF5 files, without pickle: a file contains numbers and names only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
 from ..analysis.linalg import to_numpy
-from ..linop.algebra import Adjoint, Composed, Identity, Scaled, Stacked, Sum
+from ..linop.algebra import Adjoint, Composed, Scaled, Stacked, Sum
 from ..linop.base import LinearOperator
+from ..linop.elementary import Identity, Window
 from ..linop.tiling import Tiled
 from ..operators.defocus import DefocusBlur, DualPixel
 from ..operators.field import FieldDefocus
 from ..operators.gkm import GKM
 from ..operators.layered import LayeredDefocus
-from ..operators.observed import Window
 from ..operators.psf_stack import Convolution, PixelPSF, PSFStack
 from ..operators.rkr import RKR
 from ..operators.symmetric import SymmetricMixture
@@ -46,28 +46,28 @@ Convert = Callable[[Any], Array]
 
 
 def save(A: LinearOperator, path: PathLike, *, overwrite: bool = False) -> None:
-    """Write an operator to an HDF5 file, which appears whole or not at all.
+    """Write an operator to an HDF5 file, atomically: the file is complete or does not appear.
 
     Parameters
     ----------
     A : LinearOperator
-        Of any kind that blurphys has, combinations included. Maps on disk are copied block by block.
+        Any operator of blurphys, combinations included. Maps on disk are copied block by block.
     path : path
-        Where to, by habit ``*.h5``.
+        The file, usually ``*.h5``.
     overwrite : bool
-        Whether a file there may be replaced.
+        Whether an existing file may be replaced.
 
     Raises
     ------
     TypeError
-        A is no operator of blurphys, or a class of your own (say how it is made in a module of yours instead).
+        A is not an operator of blurphys, or is of a class of your own (which a module of yours has to rebuild).
     FileExistsError, FileNotFoundError, OSError
-        The file exists, its folder does not, or the disk refuses.
+        The file exists, its folder does not, or it cannot be written.
 
     Notes
     -----
-    Every parameter of the operator is an attribute (JSON) or a dataset of its group, every operator inside another a
-    group of its own. The kernels of a `PSFBank` that was made from a pupil are stored as they are, not the pupil.
+    Every parameter of the operator is an attribute (JSON) or a dataset of its group; operators inside others have
+    groups of their own. For a `PSFBank` of a pupil the kernels are stored, not the pupil.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def load(path: PathLike, *, like: Array | None = None) -> LinearOperator:
     path : path
         The file.
     like : array, optional
-        The operator comes to the namespace and device of this array; NumPy if omitted. The dtype is that of the file.
+        Determines namespace and device of the operator, by default NumPy. The dtype is that of the file.
 
     Returns
     -------
@@ -149,12 +149,12 @@ def _put_operator(group: h5py.Group, A: LinearOperator) -> None:
 
 
 def _given(kind: type[LinearOperator]) -> list[dataclasses.Field[Any]]:
-    """Fields that an operator is made from."""
+    """Return the fields of the constructor of an operator."""
     return [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
 
 
 def _put(group: h5py.Group, name: str, value: Any, views: tuple[str | float, ...] = ()) -> None:
-    """Write one field; of a bank made from a pupil, which has every view, its usual ones and those in use."""
+    """Write one field. For the bank of a pupil, which has any view, the usual views and those in use are written."""
     if isinstance(value, LinearOperator):
         _put_operator(group.create_group(name), value)
     elif isinstance(value, PSFBank):
@@ -179,14 +179,14 @@ def _put(group: h5py.Group, name: str, value: Any, views: tuple[str | float, ...
 
 
 def _nested(value: Any) -> bool:
-    """Whether a tuple holds what JSON does not: operators or banks, at any depth."""
+    """Whether a tuple contains operators or banks, at any depth, which JSON cannot represent."""
     if isinstance(value, tuple):
         return any(_nested(item) for item in value)
     return isinstance(value, LinearOperator | PSFBank)
 
 
 def _copy(group: h5py.Group, name: str, values: Any) -> None:
-    """Write an array without a copy of the whole in memory."""
+    """Write an array plane by plane, without a copy of all of it in memory."""
     target = group.create_dataset(name, shape=values.shape, dtype=values.dtype, fletcher32=values.ndim > 0)
     if values.ndim < 3:
         target[...] = values[...]

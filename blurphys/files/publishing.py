@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files: they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ PathLike = str | os.PathLike[str]
 
 
 class RefusedError(OSError):
-    """The disk is full or refuses; `reason` is what could not be written and why, without what is left. See `refused`.
+    """A file could not be written; `reason` says which and why, without what is left on the disk. See `refused`.
 
-    Its only argument is the message, so that it crosses to another process with what it holds.
+    Its only argument is the message, so that it can be pickled between processes.
     """
 
     reason: str = ""
 
 
 def refused(reason: str, left: str) -> RefusedError:
-    """Make the error of a disk that refused: ``<reason>; <left>``."""
+    """Return the error of a failed write, with the message ``<reason>; <left>``."""
     error = RefusedError(f"{reason}; {left}")
     error.reason = reason
     return error
 
 
 def existing_file(path: PathLike) -> Path:
-    """Return the path of a regular file, or say in one sentence why it is none."""
+    """Return the path of a regular file; raise an error that says why it is not one."""
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"expected a file, got the folder {file}")
@@ -55,7 +55,7 @@ def existing_file(path: PathLike) -> Path:
 
 
 def refuse_existing(path: PathLike, *, overwrite: bool) -> Path:
-    """Check before any work is done that `path` may be written."""
+    """Check, before any work is done, that `path` may be written."""
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"cannot write {file}: it is a folder")
@@ -68,19 +68,19 @@ def refuse_existing(path: PathLike, *, overwrite: bool) -> Path:
 
 @contextlib.contextmanager
 def publish(path: PathLike, *, overwrite: bool) -> Iterator[Path]:
-    """Give the path of a temporary file beside `path`; move it there when the block ends well, delete it when not.
+    """Yield the path of a temporary file, which is moved to `path` if the block succeeds, and deleted otherwise.
 
     Parameters
     ----------
     path : path
-        Where the finished file is to be.
+        The file.
     overwrite : bool
-        Whether a file there may be replaced.
+        Whether an existing file may be replaced.
 
     Yields
     ------
     Path
-        An empty file of a new name, ``<path>.<random>.part``, to be written and closed inside the block.
+        An empty file ``<path>.<random>.part``, to be written and closed inside the block.
 
     Raises
     ------
@@ -89,11 +89,11 @@ def publish(path: PathLike, *, overwrite: bool) -> Iterator[Path]:
     FileNotFoundError
         Its folder does not exist.
     OSError
-        The disk is full or refuses; the message says that nothing was left behind, and a file that was there still is.
+        The file could not be written; the message says that nothing was left behind. An existing file is unchanged.
 
     Notes
     -----
-    The data are on the disk (fsync) before the name changes, and the name changes in one step (``os.replace``).
+    The data are flushed to the disk (fsync) before the file is renamed, in one step (``os.replace``).
     """
     with publish_together([path], overwrite=overwrite) as (part,):
         yield part
@@ -101,14 +101,14 @@ def publish(path: PathLike, *, overwrite: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def publish_together(paths: Iterable[PathLike], *, overwrite: bool) -> Iterator[tuple[Path, ...]]:
-    """Do as `publish` for several files that belong together: no name changes before all of them are complete.
+    """As `publish`, for several files that belong together: none is renamed before all of them are complete.
 
     Parameters
     ----------
     paths : iterable of path
-        Where the finished files are to be, each once.
+        The files, each once.
     overwrite : bool
-        Whether files there may be replaced.
+        Whether existing files may be replaced.
 
     Yields
     ------
@@ -122,7 +122,7 @@ def publish_together(paths: Iterable[PathLike], *, overwrite: bool) -> Iterator[
 
     Notes
     -----
-    Should a name refuse to change after others have, those that are new are deleted again.
+    If renaming fails after some files were renamed, those that did not exist before are deleted again.
     """
     files = [refuse_existing(path, overwrite=overwrite) for path in paths]
     parts: list[Path] = []
@@ -155,9 +155,10 @@ def publish_together(paths: Iterable[PathLike], *, overwrite: bool) -> Iterator[
 
 
 def _add_part(file: Path, parts: list[Path]) -> None:
-    """Make an empty file beside `file` that no one else uses, with the mode of any new file, and append its path."""
+    """Create an empty file with a unique name beside `file`, with the default mode, and append its path."""
     while True:
-        parts.append(file.with_name(f"{file.name}.{secrets.token_hex(4)}.part"))  # first, so that it is deleted
+        # Appended before the file is created, so that it is deleted in any case.
+        parts.append(file.with_name(f"{file.name}.{secrets.token_hex(4)}.part"))
         try:
             os.close(os.open(parts[-1], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             return
@@ -167,7 +168,7 @@ def _add_part(file: Path, parts: list[Path]) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the block has ended; only where it would raise something in this thread."""
+    """Delay Ctrl-C until the end of the block, if its handler runs in this thread."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
@@ -183,7 +184,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def refusal(error: BaseException) -> str | None:
-    """Say in words why the disk refused, or None when the error and its causes are something else."""
+    """Return in words why a file could not be written; None if neither the error nor its causes are of that kind."""
     code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return "the disk is full"

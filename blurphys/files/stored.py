@@ -2,9 +2,9 @@
 
 A *stored* array is an `h5py.Dataset`: it has a shape and a dtype, but its values are read on request. A memory-mapped
 file (`numpy.memmap`) is a NumPy array whose pages the system reads on first use. They then count as resident memory
-of the process until they are given back, which `take` and `release` do.
+of the process until they are released, which `read_window` and `release_pages` do.
 
-A `Span` says which rows (or columns) a window has: one slice, or two where the window wraps around the frame.
+A `Span` is the rows (or columns) of a window: one slice, or several, as when the window wraps around the frame.
 """
 
 from __future__ import annotations
@@ -22,27 +22,37 @@ from array_api_compat import array_namespace, is_numpy_array, is_torch_array
 
 from ..types import Array
 
-__all__ = ["Span", "is_stored", "overlap", "release", "row_blocks", "settle", "span_length", "stand_in", "take"]
+__all__ = [
+    "Span",
+    "is_stored",
+    "shares_memory",
+    "release_pages",
+    "row_blocks",
+    "flush_file",
+    "span_length",
+    "stand_in",
+    "read_window",
+]
 
 Span: TypeAlias = tuple[slice, ...]
 
-_BLOCK = 2**24
+_BLOCK_BYTES = 2**24
 """Bytes that a pass over the values of a stored array reads at once."""
 
 
 def span_length(span: Span) -> int:
-    """Number of rows or columns of a span."""
+    """Return the number of rows or columns of a span."""
     return sum(s.stop - s.start for s in span)
 
 
 def is_stored(x: Any) -> bool:
-    """Whether `x` is an `h5py.Dataset`. h5py is not imported for the question."""
+    """Whether `x` is an `h5py.Dataset`. h5py is not imported for the test."""
     h5py = sys.modules.get("h5py")
     return h5py is not None and isinstance(x, h5py.Dataset)
 
 
 def stand_in(x: Any) -> Any:
-    """Return a NumPy array with the shape and dtype of a stored array and no memory of its own; others as they are.
+    """Return a NumPy array of zeros with the shape and dtype of an HDF5 dataset, without its memory; others unchanged.
 
     Raises
     ------
@@ -68,19 +78,19 @@ def _mapped(x: Any) -> np.memmap | None:
     return None
 
 
-def release(x: Any) -> None:
-    """Give the pages of a memory-mapped file back to the system; what was written stays in the file.
+def release_pages(x: Any) -> None:
+    """Release the pages of a memory-mapped file; data that were written stay in the file.
 
-    Other arrays, and mappings whose changes are private to this process, are left alone.
+    Nothing is done for other arrays, and for mappings whose changes are private to this process.
     """
     owner = _mapped(x)
     if owner is not None and isinstance(owner.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        with suppress(OSError):  # locked pages stay
+        with suppress(OSError):  # pages may be locked
             owner.base.madvise(mmap.MADV_DONTNEED)
 
 
-def settle(x: Any) -> None:
-    """Write what is still on its way to the file of `x`; nothing for arrays in memory."""
+def flush_file(x: Any) -> None:
+    """Flush the file of `x`; do nothing for arrays in memory."""
     owner = _mapped(x)
     if is_stored(x):
         x.file.flush()
@@ -89,18 +99,18 @@ def settle(x: Any) -> None:
 
 
 def _read(x: Any, index: tuple[Any, ...], planes: int) -> Array:
-    """Read one rectangle: a view of an array in memory, a copy of what lies in a file."""
+    """Read one rectangle: a view of an array in memory, a copy of data in a file."""
     if is_stored(x) or _mapped(x) is None:
         return x[index]
     view = x[index]
     out = np.empty(view.shape, dtype=view.dtype)
-    for plane in np.ndindex(view.shape[:planes]):  # so that no more than one plane of pages is resident
+    for plane in np.ndindex(view.shape[:planes]):  # plane by plane, so that only the pages of one plane are resident
         out[plane] = view[plane]
-        release(x)
+        release_pages(x)
     return out
 
 
-def take(x: Any, rows: Span, cols: Span, *, leading: bool = False) -> Array:
+def read_window(x: Any, rows: Span, cols: Span, *, leading: bool = False) -> Array:
     """Read a window of an array in memory or on disk.
 
     Parameters
@@ -108,15 +118,15 @@ def take(x: Any, rows: Span, cols: Span, *, leading: bool = False) -> Array:
     x : array or h5py.Dataset of shape (..., H, W); (H, W, ...) if `leading`
         The source.
     rows, cols : tuple of slices
-        Where; several slices are joined, as a window that wraps around the frame needs it.
+        The window; several slices are concatenated, for windows that wrap around the frame.
     leading : bool
         Whether rows and columns are the first two axes.
 
     Returns
     -------
     array
-        A view where one slice per axis of an array in memory will do, else a copy. Pages of a memory-mapped file are
-        given back.
+        A view of an array in memory if there is one slice for each axis, else a copy. Pages of a memory-mapped file
+        are released.
     """
     axes = (0, 1) if leading else (-2, -1)
     strips = []
@@ -127,23 +137,23 @@ def take(x: Any, rows: Span, cols: Span, *, leading: bool = False) -> Array:
 
 
 def row_blocks(x: Any, axis: int = -2) -> Iterator[tuple[int, Array]]:
-    """Go through the rows of an array (axis -2 or 0): (first row, block). Arrays in memory come as one block.
+    """Yield the rows of an array (axis -2 or 0) in blocks, with the first row of each. Arrays in memory are one block.
 
-    What lies in a file is read in blocks of some MiB, whose pages are given back.
+    Data in a file are read in blocks of 16 MiB, whose pages are released.
     """
     if not is_stored(x) and _mapped(x) is None:
         yield 0, x
         return
     rows = x.shape[axis]
-    height = max(1, _BLOCK * rows // max(1, x.size * x.dtype.itemsize))
+    height = max(1, _BLOCK_BYTES * rows // max(1, x.size * x.dtype.itemsize))
     if is_stored(x) and x.chunks:
         height = max(1, height // x.chunks[axis]) * x.chunks[axis]
     for top in range(0, rows, height):
-        yield top, take(x, (slice(top, top + height),), (slice(None),), leading=axis == 0)
+        yield top, read_window(x, (slice(top, top + height),), (slice(None),), leading=axis == 0)
 
 
 def _bounds(x: Any) -> tuple[int, int] | None:
-    """First and last byte of an array of torch or CuPy, views included."""
+    """Return the first byte and the end of the memory of an array of torch or CuPy, or of a view of one."""
     if is_torch_array(x):
         start, strides = x.data_ptr(), [n * x.element_size() for n in x.stride()]
         size = x.element_size()
@@ -160,14 +170,14 @@ def _same_file(one: np.memmap, other: np.memmap) -> bool:
         return False
     try:
         return os.path.samefile(one.filename, other.filename)
-    except OSError:  # deleted or renamed while it is mapped
+    except OSError:  # deleted or renamed since it was mapped
         return one.filename == other.filename
 
 
-def overlap(x: Any, out: Any) -> bool:
+def shares_memory(x: Any, out: Any) -> bool:
     """Whether writing to `out` can change `x`: common memory, one dataset, or a common part of a mapped file."""
     if is_stored(x) and is_stored(out):
-        return bool(x == out or x.is_virtual or out.is_virtual)  # what a virtual dataset shows lies anywhere
+        return bool(x == out or x.is_virtual or out.is_virtual)  # the data of a virtual dataset may be anywhere
     if is_stored(x) or is_stored(out):
         stored, other = (x, out) if is_stored(x) else (out, x)
         mapped = _mapped(other) if is_numpy_array(other) else None

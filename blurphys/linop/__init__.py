@@ -1,1 +1,1 @@
-"""The linear operator, what is made of operators, and operators in bounded memory."""
+"""The base class of operators, their algebra, windows and tiles."""

@@ -1,4 +1,4 @@
-"""What ``@``, ``+``, ``*``, ``.H`` and `stack` return: named operators, each with its adjoint."""
+"""The operators that ``A.H``, ``A @ B``, ``A + B``, ``2.0 * A`` and `stack` return."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Self, final
 
 from array_api_compat import array_namespace
 
-from ..files.stored import Span, span_length
-from ..frozen import freeze
+from ..files.stored import Span
+from ..inputs import require_same_kind
 from ..types import Array, Shape
-from .base import LinearOperator, require_same_kind, whole_numbers
+from .base import LinearOperator
 
-__all__ = ["Adjoint", "Composed", "Identity", "Scaled", "Stacked", "Sum", "stack"]
+__all__ = ["Adjoint", "Combination", "Composed", "Scaled", "Stacked", "Sum", "stack"]
 
 
 def _common_like(owner: str, parts: Sequence[LinearOperator]) -> Array | None:
@@ -35,14 +35,14 @@ def _common_batch(owner: str, parts: Sequence[LinearOperator]) -> Shape:
     return batch
 
 
-def _widest(parts: Sequence[LinearOperator]) -> int | None:
-    """The largest halo; None where one is not known."""
+def _largest_halo(parts: Sequence[LinearOperator]) -> int | None:
+    """The largest halo; None if one is unknown."""
     halos = [part.halo for part in parts]
     return None if None in halos else max(h for h in halos if h is not None)
 
 
-class _Combination(LinearOperator):
-    """What the combinations share: the place, the batch and the validation of their parts."""
+class Combination(LinearOperator):
+    """An operator made of others, its `parts`: namespace, batch, validation and windows follow from theirs."""
 
     @property
     def parts(self) -> tuple[LinearOperator, ...]:
@@ -80,7 +80,7 @@ class _Combination(LinearOperator):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Adjoint(_Combination):
+class Adjoint(Combination):
     """The transpose of an operator, boundary included."""
 
     operator: LinearOperator
@@ -114,7 +114,7 @@ class Adjoint(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Composed(_Combination):
+class Composed(Combination):
     """``A @ B``: B first, then A."""
 
     left: LinearOperator
@@ -154,7 +154,7 @@ class Composed(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Sum(_Combination):
+class Sum(Combination):
     """``A + B``."""
 
     left: LinearOperator
@@ -182,7 +182,7 @@ class Sum(_Combination):
 
     @property
     def halo(self) -> int | None:
-        return _widest(self.parts)
+        return _largest_halo(self.parts)
 
     def _forward(self, x: Array) -> Array:
         return self.left._forward(x) + self.right._forward(x)
@@ -193,7 +193,7 @@ class Sum(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Scaled(_Combination):
+class Scaled(Combination):
     """``factor * A`` with a real factor."""
 
     factor: float
@@ -227,8 +227,8 @@ class Scaled(_Combination):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Stacked(_Combination):
-    """Operators applied to one image, their outputs one after the other on the channel axis."""
+class Stacked(Combination):
+    """Operators applied to the same image, their outputs concatenated along the channel axis."""
 
     operators: tuple[LinearOperator, ...]
 
@@ -241,7 +241,7 @@ class Stacked(_Combination):
             if len(part.in_shape) != 3 or len(part.out_shape) != 3:
                 raise ValueError(
                     f"stack: expected operators from images (C, H, W) to images, got {part.in_shape} -> "
-                    f"{part.out_shape}; outputs are joined on the channel axis"
+                    f"{part.out_shape}; outputs are concatenated along the channel axis"
                 )
         first = self.operators[0]
         for other in self.operators[1:]:
@@ -266,7 +266,7 @@ class Stacked(_Combination):
 
     @property
     def halo(self) -> int | None:
-        return _widest(self.parts)
+        return _largest_halo(self.parts)
 
     def _forward(self, x: Array) -> Array:
         return array_namespace(x).concat([a._forward(x) for a in self.operators], axis=-3)
@@ -281,24 +281,24 @@ class Stacked(_Combination):
 
 
 def stack(operators: Sequence[LinearOperator]) -> Stacked:
-    """Apply several operators to one image and put their outputs one after the other on the channel axis.
+    """Apply several operators to the same image and concatenate their outputs along the channel axis.
 
     Parameters
     ----------
     operators : sequence of LinearOperator
-        All take the same image; H and W of what they return agree.
+        All with the same `in_shape`, and with outputs of the same H and W.
 
     Returns
     -------
     Stacked
-        ``out_shape = (sum of the channels, H, W)``; the adjoint is the sum of the adjoints.
+        ``out_shape = (sum of the channels, H, W)``; the adjoint sums the adjoints of the parts.
 
     Raises
     ------
     ValueError
         If there is no operator or the shapes do not fit.
     TypeError
-        If something is not a LinearOperator, or the operators live in different places.
+        If one is not a LinearOperator, or namespaces, dtypes or devices differ.
 
     Examples
     --------
@@ -308,52 +308,3 @@ def stack(operators: Sequence[LinearOperator]) -> Stacked:
     ((6, 4, 5), 0.5)
     """
     return Stacked(tuple(operators))
-
-
-@final
-@dataclass(frozen=True, eq=False, repr=False)
-class Identity(LinearOperator):
-    """The operator that changes nothing. It has no array, so it takes images of any namespace.
-
-    Parameters
-    ----------
-    shape : (int, int, int)
-        (C, H, W) of the image.
-    """
-
-    shape: Shape
-
-    def __post_init__(self) -> None:
-        freeze(self, shape=whole_numbers("Identity", "shape", self.shape))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"Identity: expected shape (C, H, W) of positive sizes, got {self.shape}")
-
-    @property
-    def in_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def halo(self) -> int:
-        return 0
-
-    @property
-    def H(self) -> LinearOperator:
-        return self
-
-    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        return self._with(shape=(self.shape[0], span_length(rows), span_length(cols)))
-
-    def _forward(self, x: Array) -> Array:
-        return x + 0.0
-
-    def _adjoint(self, y: Array) -> Array:
-        return y + 0.0
-
-    def _psf_at(self, row: int, col: int) -> Array:
-        import numpy as np
-
-        return np.ones((1, 1))

@@ -1,4 +1,4 @@
-"""How operators are combined in formulas: what works, and one sentence with the right spelling for what does not."""
+"""The operators of Python on `LinearOperator`: ``A @ B``, ``A + B``, ``2 * A``, and errors that name the right form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from array_api_compat import is_array_api_obj
 
 from ..files.stored import is_stored
 from ..types import Array
+from .extensions import extensions
 
 if TYPE_CHECKING:
     from .algebra import Composed, Scaled, Sum
@@ -27,7 +28,7 @@ _OTHER_NAMES = {
     "matmat": "A(x) takes a batch of images, (..., C, H, W)",
     "dot": "write A(x), or A @ B for a product",
     "adj": "write A.adjoint(y), or A.H for the operator",
-    "conj": "operators are real: A is its own conjugate",
+    "conj": "operators are real: the conjugate of A is A",
     "transpose": "write A.adjoint(y), or A.T for the operator",
     "A_adjoint": "write A.adjoint(y)",
     "gram_op": "write A.H @ A",
@@ -35,8 +36,8 @@ _OTHER_NAMES = {
     "todense": "bp.to_dense(A) is the matrix of a small operator",
     "toarray": "bp.to_dense(A) is the matrix of a small operator",
     "numpy": "bp.to_dense(A) is the matrix of a small operator",
-    "inv": "no operator has an inverse here; `import solvers` and solve, as in solvers.cgls(A, y)",
-    "A_dagger": "no operator has an inverse here; `import solvers` and solve, as in solvers.cgls(A, y)",
+    "inv": "operators have no inverse here; `import solvers` and solve, as in solvers.cgls(A, y)",
+    "A_dagger": "operators have no inverse here; `import solvers` and solve, as in solvers.cgls(A, y)",
     "norm": "bp.operator_norm(A) is the largest singular value",
     "double": "write A.to('float64')",
     "float": "write A.to('float32')",
@@ -45,11 +46,11 @@ _OTHER_NAMES = {
     "cpu": "write A.to('cpu')",
     "astype": "write A.to('float32') or A.to('float64')",
 }
-"""Names that other packages give to what operators of this one have under another name."""
+"""Attributes of operators in NumPy, SciPy, PyLops, deepinv and torch, and what they are called here."""
 
 
 class Arithmetic:
-    """The operations of `LinearOperator` on operators and numbers."""
+    """The part of `LinearOperator` that combines it with operators and numbers."""
 
     __array_ufunc__ = None  # NumPy leaves x * A and x @ A to the operator, instead of multiplying item by item
     __array_priority__ = 1000.0  # so does CuPy
@@ -69,7 +70,7 @@ class Arithmetic:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            if hasattr(type(self), name):  # a property that failed: let its own error out
+            if hasattr(type(self), name):  # a property that raised: its own error
                 return object.__getattribute__(self, name)
             hint = f"; {_OTHER_NAMES[name]}" if name in _OTHER_NAMES else ""
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
@@ -88,19 +89,17 @@ class Arithmetic:
     @final
     def __matmul__(self, other: Any) -> Any:
         """``A @ B``, first B, then A; ``A @ x`` is ``A(x)``."""
-        from .algebra import Composed
-
         if _is_operator(other):
-            return Composed(cast("LinearOperator", self), other)
+            return extensions.compose(cast("LinearOperator", self), other)
         if is_stored(other) or (is_array_api_obj(other) and other.ndim):
             return cast("LinearOperator", self).forward(other)
-        if _knows(other, "__rmatmul__"):
+        if _defines(other, "__rmatmul__"):
             return NotImplemented
-        raise _refused("A @ b", "an operator or an image for b", other, "2.0 * A is the product with a number")
+        raise _type_error("A @ b", "an operator or an image for b", other, "2.0 * A is the product with a number")
 
     @final
     def __rmatmul__(self, other: Any) -> NoReturn:
-        raise _refused(
+        raise _type_error(
             "b @ A", "an operator for b", other, "write A(x) to apply A, A.adjoint(x) to apply its transpose"
         )
 
@@ -113,15 +112,13 @@ class Arithmetic:
     @final
     def __add__(self, other: Any) -> LinearOperator:
         """``A + B``; also ``A + 0``, so that ``sum([A, B, C])`` works."""
-        from .algebra import Sum
-
         if _is_operator(other):
-            return Sum(cast("LinearOperator", self), other)
+            return extensions.add(cast("LinearOperator", self), other)
         if _is_zero(other):
             return cast("LinearOperator", self)
-        if _knows(other, "__radd__"):
+        if _defines(other, "__radd__"):
             return NotImplemented
-        raise _no_term("A + b", other)
+        raise _not_a_term("A + b", other)
 
     __radd__ = __add__
 
@@ -134,55 +131,49 @@ class Arithmetic:
     @final
     def __sub__(self, other: Any) -> LinearOperator:
         """``A - B``; also ``A - 0``."""
-        from .algebra import Scaled, Sum
-
         if _is_operator(other):
-            return Sum(cast("LinearOperator", self), Scaled(-1.0, other))
+            return extensions.add(cast("LinearOperator", self), extensions.scale(-1.0, other))
         if _is_zero(other):
             return cast("LinearOperator", self)
-        if _knows(other, "__rsub__"):
+        if _defines(other, "__rsub__"):
             return NotImplemented
-        raise _no_term("A - b", other)
+        raise _not_a_term("A - b", other)
 
     @final
     def __rsub__(self, other: Any) -> LinearOperator:
         if _is_zero(other):
             return -self
-        raise _no_term("b - A", other)
+        raise _not_a_term("b - A", other)
 
     @final
     def __mul__(self, factor: float) -> Scaled:
         """``A * 2.0`` and ``2.0 * A``, for a real number."""
-        from .algebra import Scaled
-
         if _is_operator(factor):
-            raise _refused("A * b", "a number for b", factor, "write A @ B for the product of operators, as in A.H @ A")
-        if _knows(factor, "__rmul__"):
+            raise _type_error("A * b", "a number for b", factor, "write A @ B for a product of operators")
+        if _defines(factor, "__rmul__"):
             return NotImplemented
-        return Scaled(_number("A * b", factor), cast("LinearOperator", self))
+        return extensions.scale(_number("A * b", factor), cast("LinearOperator", self))
 
     __rmul__ = __mul__
 
     @final
     def __truediv__(self, divisor: float) -> Scaled:
         """``A / 2.0``, for a real number."""
-        from .algebra import Scaled
-
         if _is_operator(divisor):
-            raise _refused(
+            raise _type_error(
                 "A / b",
                 "a number for b",
                 divisor,
-                "no operator has an inverse here; solvers.cgls(A, y) and others solve",
+                "operators have no inverse here; `import solvers` and solve, as in solvers.cgls(A, y)",
             )
         number = _number("A / b", divisor)
         if number == 0 or not isfinite(1.0 / number):
             raise ZeroDivisionError(f"A / b: expected a number other than zero for b, got {divisor!r}")
-        return Scaled(1.0 / number, cast("LinearOperator", self))
+        return extensions.scale(1.0 / number, cast("LinearOperator", self))
 
     @final
     def __rtruediv__(self, other: Any) -> NoReturn:
-        raise TypeError("b / A: no operator has an inverse here; `import solvers` and solve, as in solvers.cgls(A, b)")
+        raise TypeError("b / A: operators have no inverse here; `import solvers` and solve, as in solvers.cgls(A, b)")
 
     @final
     def __pow__(self, exponent: Any) -> NoReturn:
@@ -190,9 +181,7 @@ class Arithmetic:
 
     @final
     def __neg__(self) -> Scaled:
-        from .algebra import Scaled
-
-        return Scaled(-1.0, cast("LinearOperator", self))
+        return extensions.scale(-1.0, cast("LinearOperator", self))
 
     @final
     def __pos__(self) -> LinearOperator:
@@ -203,15 +192,15 @@ def _is_operator(value: Any) -> bool:
     return isinstance(value, Arithmetic)
 
 
-def _knows(value: Any, reflected: str) -> bool:
-    """Whether `value` is of a class of somebody else that may know what to do with an operator on its left."""
+def _defines(value: Any, reflected: str) -> bool:
+    """Whether the class of `value`, of another package, defines the reflected operation."""
     if isinstance(value, Number | str | bytes | list | tuple) or is_array_api_obj(value):
         return False
     return hasattr(type(value), reflected)
 
 
 def _is_zero(value: Any) -> bool:
-    """Whether `value` is the number with which `sum` begins."""
+    """Whether `value` is zero, with which `sum` starts."""
     return isinstance(value, Real) and value == 0
 
 
@@ -220,7 +209,7 @@ def _number(formula: str, value: Any) -> float:
     if isinstance(value, Real):
         try:
             number = float(value)
-        except OverflowError:  # a whole number beyond every float
+        except OverflowError:  # an integer beyond the range of floats
             number = inf
         if not isfinite(number):
             raise ValueError(f"{formula}: expected a finite number for b, got {str(value)[:20]}")
@@ -233,23 +222,23 @@ def _number(formula: str, value: Any) -> float:
         hint = "write A(x) to apply the operator; w * A(x) or A(w * x) weight its pixels"
     else:
         hint = "write A(x) to apply the operator"
-    raise _refused(formula, "a real number for b", value, hint)
+    raise _type_error(formula, "a real number for b", value, hint)
 
 
-def _no_term(formula: str, value: Any) -> TypeError:
+def _not_a_term(formula: str, value: Any) -> TypeError:
     if isinstance(value, Number):
         hint = f"{value!r} * bp.Identity(A.in_shape) is the operator that multiplies by it"
     else:
         hint = "write A(x) + b, which is not linear"
-    return _refused(formula, "an operator for b", value, hint)
+    return _type_error(formula, "an operator for b", value, hint)
 
 
-def _refused(formula: str, expected: str, value: Any, hint: str) -> TypeError:
-    got = f"an array of shape {tuple(value.shape)}" if is_array_api_obj(value) else _named(value)
+def _type_error(formula: str, expected: str, value: Any, hint: str) -> TypeError:
+    got = f"an array of shape {tuple(value.shape)}" if is_array_api_obj(value) else _describe_value(value)
     return TypeError(f"{formula}: expected {expected}, got {got}; {hint}")
 
 
-def _named(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     if _is_operator(value):
         return f"an operator ({type(value).__name__})"
     return f"{type(value).__name__} {value!r}" if isinstance(value, Number) else type(value).__name__

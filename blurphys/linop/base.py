@@ -1,58 +1,58 @@
-"""The linear operator: what every blur in this package is."""
+"""The base class of all operators: shapes, forward, adjoint and the checks of their arguments."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from math import prod
-from typing import Any, ClassVar, Self, final
+from typing import Any, Self, final
 
 from array_api_compat import device
 
 from ..autocast import full_precision, without_autocast
-from ..files.stored import Span, is_stored, take
-from ..frozen import freeze
-from ..inputs import describe, detached, require_float, require_image, require_same_kind, tracing, whole_numbers
+from ..inputs import describe, require_image, require_integers, tracing
 from ..types import Array, Shape
 from .arithmetic import Arithmetic
 from .derived import Derived
+from .extensions import extensions
+from .windowed import Windowed
 
-__all__ = ["LinearOperator", "detached", "require_float", "require_same_kind", "tracing", "whole_numbers"]
+__all__ = ["LinearOperator"]
 
 
-class LinearOperator(Arithmetic, Derived, ABC):
+class LinearOperator(Arithmetic, Derived, Windowed, ABC):
     """A linear map between images with its exact adjoint.
 
-    Images are arrays of shape (..., C, H, W). An operator lives where its arrays live (namespace, device, dtype) and
-    is immutable: new maps mean a new operator, see `replace` and `to`. Its maps are the caller's arrays, not copies of
-    them: what is written to those afterwards changes the operator, and what was checked is checked no more.
+    Images are arrays of shape (..., C, H, W), of the namespace, device and dtype of the operator's own arrays. An
+    operator is immutable: new maps mean a new operator, see `replace` and `to`. It does not copy the arrays that it is
+    given: writing to them later changes the operator, without the checks of the constructor.
 
     Maps may carry leading axes *B, one operator for each item of a batch. An image then needs leading axes that end
     with *B (an axis of 1 in *B is shared by all items), and the operator is block-diagonal over them.
 
     Notes
     -----
-    An operator of your own is a subclass. It has to supply
+    To write an operator of your own, derive a class from this one. It has to define
 
-    - `in_shape` and `out_shape`: (C, H, W) of one image that goes in and of one that comes out;
-    - ``_forward(x)`` and ``_adjoint(y)``: images of any leading axes, (..., C, H, W), already checked; they return new
-      arrays and write to nothing. The adjoint is the exact transpose, borders included: `bp.check` tries it.
+    - `in_shape` and `out_shape`: (C, H, W) of one input and of one output image;
+    - ``_forward(x)`` and ``_adjoint(y)``, which take images with any leading axes, (..., C, H, W), already checked, and
+      return new arrays without writing to any other. The adjoint is the exact transpose, boundary included; `bp.check`
+      tests that.
 
-    It may supply
+    It may define
 
     - `like`: one of its arrays, so that images of another namespace, dtype or device are refused;
-    - `halo`: how far a pixel looks, px; None, if it is not known. `tiled` and `crop` need it;
-    - ``_maps``: the name of the attribute that holds its maps (..., H, W), if windows of them make the operator of a
-      window; `tiled` and `crop` need it too;
+    - `halo`: the largest distance (px) at which an input pixel contributes to an output pixel; None if unknown.
+      `tiled` and `crop` need it;
+    - ``_maps``: the name of the attribute that holds its maps (..., H, W), if the operator of a window of the frame has
+      the same window of these maps; `tiled` and `crop` need it too;
     - `batch_shape`: the leading axes *B of its maps;
     - `boundary`: the name of its boundary rule, if it has one of `bp.BOUNDARIES`.
 
-    A frozen dataclass (``eq=False, repr=False``) gives it `replace` and `to`. Everything else comes with the class:
+    As a frozen dataclass (``eq=False, repr=False``) it also has `replace` and `to`. Everything else is inherited:
     ``A(x)``, ``A.H``, ``A @ B``, ``A + B``, ``2.0 * A``, the solvers, the adapters to SciPy, PyLops and deepinv.
 
     Examples
     --------
-    Darker corners, then a camera shake by one pixel to the right, with zeros from outside:
+    Vignetting, then a camera shake by one pixel to the right, with zeros outside the frame:
 
     >>> import dataclasses
     >>> import numpy as np, blurphys as bp
@@ -93,9 +93,6 @@ class LinearOperator(Arithmetic, Derived, ABC):
     (Composed((3, 20, 30) -> (3, 20, 30), numpy float64 on cpu), dtype('float32'), 1)
     """
 
-    _maps: ClassVar[str | None] = None
-    """Name of the field that holds the maps (..., H, W), for windows of the frame; None if the leaf has none."""
-
     @property
     @abstractmethod
     def in_shape(self) -> Shape:
@@ -113,27 +110,27 @@ class LinearOperator(Arithmetic, Derived, ABC):
 
     @property
     def like(self) -> Array | None:
-        """An array of the operator, which fixes namespace, dtype and device; None if it has no array (Identity)."""
+        """An array of the operator, which determines namespace, dtype and device; None if it has none (`Identity`)."""
         return None
 
     @property
     def dtype(self) -> Any:
-        """The dtype of the operator's arrays, which its images have to have; None if it has no array (Identity)."""
+        """The dtype of the operator's arrays and of its images; None if it has no array (`Identity`)."""
         return None if self.like is None else self.like.dtype
 
     @property
     def device(self) -> Any:
-        """Where the operator's arrays lie, as its images have to; None if it has no array (Identity)."""
+        """The device of the operator's arrays and of its images; None if it has no array (`Identity`)."""
         return None if self.like is None else device(self.like)
 
     @property
     def halo(self) -> int | None:
-        """How far an output pixel looks, px: no pixel further away, along rows or along columns, has a part in it.
+        """Largest distance, px, along rows or columns, at which an input pixel contributes to an output pixel.
 
-        A promise on which windows rely (`tiled`, `crop`, `unknown_boundary`): too small is silently wrong, larger is
-        safe and slower. Under ``circular`` the distance goes around the frame; for the adjoint it is the same. None,
-        the default of an operator of your own, means that it is not known, and what needs it refuses; `bp.check`
-        measures it.
+        `tiled`, `crop` and `unknown_boundary` rely on it: too small a value gives wrong results without an error, too
+        large a value only costs time. With ``circular`` the distance goes around the frame. The adjoint has the same
+        halo. None, the default of an operator of your own, means unknown: these functions then raise TypeError.
+        `bp.check` measures it.
         """
         return None
 
@@ -146,7 +143,7 @@ class LinearOperator(Arithmetic, Derived, ABC):
     def _psf_at(self, row: int, col: int) -> Array:
         raise TypeError(
             f"{type(self).__name__}.psf_at: expected an operator with one PSF per pixel; "
-            f"for this one take a row of it with A.adjoint(impulse)"
+            f"A.adjoint(impulse) returns a row of its matrix"
         )
 
     @final
@@ -161,19 +158,19 @@ class LinearOperator(Arithmetic, Derived, ABC):
         -------
         array of shape (..., *out_shape)
             Same namespace, dtype and device; `x` is not written to. Under torch's autocast, images of half precision
-            are taken too, and computing and result are in the dtype of the operator.
+            are accepted too and converted to the dtype of the operator, which is that of the result.
 
         Raises
         ------
         ValueError
-            If the trailing shape, or the leading axes against `batch_shape`, do not fit.
+            If the trailing shape does not fit, or the leading axes do not end with `batch_shape`.
         TypeError
             If `x` is not a real floating-point array of the operator's namespace, dtype and device.
         """
         x = full_precision(x, self.like)
         self._check(x, "forward", self.in_shape)
-        with without_autocast(x):
-            return self._run(self._forward, x, "forward")
+        with without_autocast(x), extensions.memory_advice(self, x, "forward"):
+            return self._forward(x)
 
     @final
     def adjoint(self, y: Array) -> Array:
@@ -195,66 +192,20 @@ class LinearOperator(Arithmetic, Derived, ABC):
         """
         y = full_precision(y, self.like)
         self._check(y, "adjoint", self.out_shape)
-        with without_autocast(y):
-            return self._run(self._adjoint, y, "adjoint")
+        with without_autocast(y), extensions.memory_advice(self, y, "adjoint"):
+            return self._adjoint(y)
 
     @final
     def __call__(self, x: Array) -> Array:
         return self.forward(x)
 
-    def _run(self, apply: Callable[[Array], Array], x: Array, method: str) -> Array:
-        """Call `apply(x)`; say what helps where the maps lie on disk or the memory does not suffice."""
-        if tracing():
-            return apply(x)
-        if self._on_disk:
-            raise TypeError(
-                f"{type(self).__name__}.{method}: expected maps in memory, got an HDF5 dataset; bp.tiled(A) reads them "
-                f"window by window"
-            )
-        try:
-            return apply(x)
-        except (MemoryError, RuntimeError) as error:
-            from .memory import advice
-
-            sentence = advice(self, x, method, error)
-            if sentence is None:
-                raise
-            raise MemoryError(sentence) from error
-
-    @property
-    def _on_disk(self) -> bool:
-        """Whether the maps are an HDF5 dataset, so that only a window of the operator can be applied."""
-        return self._maps is not None and is_stored(getattr(self, self._maps))
-
-    def _map_numbers(self) -> float:
-        """Numbers that the maps hold for each pixel of the frame."""
-        if self._maps is None:
-            return 0
-        return prod(getattr(self, self._maps).shape) / prod(self.in_shape[-2:])
-
-    @final
-    def _window(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        """Return the same operator on a window of the frame: right where the window's own edges are out of sight.
-
-        `done` remembers what has been cut already, so that the maps of ``A.H @ A`` are read once.
-        """
-        if id(self) not in done:
-            done[id(self)] = self._cut(rows, cols, done)
-        return done[id(self)]
-
-    def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
-        if self._maps is None:
-            raise NotImplementedError(f"{type(self).__name__} cannot be cut to a window")
-        return self._with(**{self._maps: take(getattr(self, self._maps), rows, cols)})
-
-    def _with(self, **changes: Any) -> Self:
-        """Copy with other fields, without the checks of the constructor."""
-        new = object.__new__(type(self))
-        freeze(new, **(vars(self) | changes))
-        return new
-
     def _check(self, x: Array, method: str, shape: Shape) -> None:
-        require_image(f"{type(self).__name__}.{method}", x, self.like, shape, self.batch_shape)
+        owner = f"{type(self).__name__}.{method}"
+        require_image(owner, x, self.like, shape, self.batch_shape)
+        if not tracing() and self._on_disk:
+            raise TypeError(
+                f"{owner}: expected maps in memory, got an HDF5 dataset; bp.tiled(A) reads them window by window"
+            )
 
     def __repr__(self) -> str:
         batch = f", batch {self.batch_shape}" if self.batch_shape else ""
@@ -263,10 +214,8 @@ class LinearOperator(Arithmetic, Derived, ABC):
 
     @property
     def H(self) -> LinearOperator:
-        """The adjoint operator; ``A.H.H is A`` unless A is an adjoint itself, then a twin of A."""
-        from .algebra import Adjoint
-
-        return Adjoint(self)
+        """The adjoint operator; ``A.H.H is A`` unless A is an adjoint itself."""
+        return extensions.adjoint(self)
 
     @final
     def psf_at(self, row: int, col: int) -> Array:
@@ -280,18 +229,18 @@ class LinearOperator(Arithmetic, Derived, ABC):
         Returns
         -------
         array of shape (*B, h, w), or (*B, C, h, w) when the colours have kernels of their own
-            Convolution kernel with its centre at ``h // 2, w // 2``. Views come first: (*B, V, h, w). The boundary
-            plays no part in it. In the scatter form a PSF belongs to an input pixel, and that one's is returned.
+            Convolution kernel with its centre at ``h // 2, w // 2``, regardless of the boundary. Several views are in
+            front: (*B, V, h, w). In the scatter form the PSF is that of an input pixel.
 
         Raises
         ------
         ValueError
             If the pixel lies outside the image.
         TypeError
-            If the operator has no such form (a product, say).
+            If the operator has no such PSFs, as a product of operators.
         """
         height, width = self.out_shape[-2:]
-        row, col = whole_numbers(f"{type(self).__name__}.psf_at", "(row, col)", (row, col))
+        row, col = require_integers(f"{type(self).__name__}.psf_at", "(row, col)", (row, col))
         if not (-height <= row < height and -width <= col < width):
             raise ValueError(
                 f"{type(self).__name__}.psf_at: expected a pixel (row, col) inside {height} x {width}, "
@@ -300,9 +249,9 @@ class LinearOperator(Arithmetic, Derived, ABC):
         return self._psf_at(row % height, col % width)
 
     def validate(self) -> Self:
-        """Check the values that promise a PSF: maps finite, non-negative, summing to one at every pixel.
+        """Check that every pixel has a PSF: maps and kernels finite, non-negative and of unit sum.
 
-        Opt-in, because it reads every map once.
+        The constructor does not do so, because it takes a pass over all maps.
 
         Returns
         -------
@@ -311,6 +260,6 @@ class LinearOperator(Arithmetic, Derived, ABC):
         Raises
         ------
         ValueError
-            With the count and position of the first offending pixel.
+            With the number of offending pixels and the position of the first.
         """
         return self

@@ -13,36 +13,39 @@ from ..optics.bank import PSFBank
 from ..types import Array
 from .base import LinearOperator
 
-__all__ = ["converted"]
+__all__ = ["convert"]
 
 _DTYPES = ("float32", "float64")
 
 
-def converted(A: LinearOperator, where: tuple[Any, ...], dtype: Any, place: Any) -> LinearOperator:
+def convert(A: LinearOperator, targets: tuple[Any, ...], dtype: Any, target: Any) -> LinearOperator:
     """Return `A` with its arrays in another dtype or on another device; see `LinearOperator.to`."""
     owner = f"{type(A).__name__}.to"
-    for value in where:
+    for value in targets:
         if _dtype_name(value) is not None:
-            dtype = _once(owner, "dtype", dtype, value)
+            dtype = _set_once(owner, "dtype", dtype, value)
         elif is_array_api_obj(value):
-            dtype, place = _once(owner, "dtype", dtype, value.dtype), _once(owner, "device", place, device(value))
+            dtype, target = (
+                _set_once(owner, "dtype", dtype, value.dtype),
+                _set_once(owner, "device", target, device(value)),
+            )
         else:
-            place = _once(owner, "device", place, value)
-    return _Conversion(owner, None if dtype is None else _float_name(owner, dtype), place).operator(A)
+            target = _set_once(owner, "device", target, value)
+    return _Conversion(owner, None if dtype is None else _float_name(owner, dtype), target).operator(A)
 
 
-def _once(owner: str, name: str, given: Any, value: Any) -> Any:
+def _set_once(owner: str, name: str, given: Any, value: Any) -> Any:
     if given is not None:
         raise TypeError(f"{owner}: expected one {name}, got {given!r} and {value!r}")
     return value
 
 
 def _dtype_name(value: Any) -> str | None:
-    """Return the name of a dtype of any namespace, or of one by its name; None for what may be a device."""
+    """Return the name of a dtype of any namespace, or given by name; None for anything else, which may be a device."""
     if isinstance(value, (str, type, np.dtype)):
         try:
             return str(np.dtype(value).name)
-        except TypeError:  # no dtype of NumPy: "cuda", "bfloat16"
+        except TypeError:  # not a dtype of NumPy: "cuda", "bfloat16"
             return None
     return str(value).split(".")[-1] if type(value).__name__ in ("dtype", "DType") else None
 
@@ -50,15 +53,15 @@ def _dtype_name(value: Any) -> str | None:
 def _float_name(owner: str, dtype: Any) -> str:
     name = _dtype_name(dtype)
     if name not in _DTYPES:
-        raise TypeError(f"{owner}: expected float32 or float64, in which operators compute, got {name or dtype}")
+        raise TypeError(f"{owner}: expected float32 or float64, the dtypes of operators, got {name or dtype}")
     return name
 
 
 class _Conversion:
-    """One conversion of an operator and all under it; what is shared stays shared."""
+    """One conversion of an operator and all objects in it; objects that were shared stay shared."""
 
-    def __init__(self, owner: str, dtype: str | None, place: Any) -> None:
-        self.owner, self.dtype, self.place = owner, dtype, place
+    def __init__(self, owner: str, dtype: str | None, target: Any) -> None:
+        self.owner, self.dtype, self.target = owner, dtype, target
         self.done: dict[int, tuple[Any, Any]] = {}
 
     def operator(self, A: LinearOperator) -> LinearOperator:
@@ -68,16 +71,16 @@ class _Conversion:
                 return A
             raise TypeError(
                 f"{self.owner}: {type(A).__name__} has no named fields that could be converted; make it a "
-                f"dataclass, or build it anew from converted arrays"
+                f"dataclass, or build another one from converted arrays"
             )
         fields = {f.name: getattr(A, f.name) for f in dataclasses.fields(A) if f.init}
         changes = {name: new for name, value in fields.items() if (new := self.value(value)) is not value}
         return dataclasses.replace(A, **changes) if changes else A
 
     def value(self, value: Any) -> Any:
-        """Convert what a field holds; return the very same object where nothing changes."""
+        """Convert the value of a field; return the same object if nothing changes."""
         if id(value) not in self.done:
-            self.done[id(value)] = (value, self._value(value))  # kept, or its id might be given anew
+            self.done[id(value)] = (value, self._value(value))  # a reference to `value`, so that its id stays unique
         return self.done[id(value)][1]
 
     def _value(self, value: Any) -> Any:
@@ -92,7 +95,7 @@ class _Conversion:
             named = {key: self.value(v) for key, v in value.items()}
             return named if any(named[key] is not v for key, v in value.items()) else value
         if is_stored(value):
-            if self.dtype in (None, value.dtype.name) and self.place in (None, "cpu"):
+            if self.dtype in (None, value.dtype.name) and self.target in (None, "cpu"):
                 return value
             raise TypeError(
                 f"{self.owner}: expected maps in memory, got an HDF5 dataset; A.crop(rows, cols) reads a part of it"
@@ -105,21 +108,21 @@ class _Conversion:
         if self.dtype is not None and x.dtype in (xp.float32, xp.float64):
             dtype = getattr(xp, self.dtype)
         if is_torch_array(x):
-            return x.to(device=self.place, dtype=dtype)  # itself where nothing changes
+            return x.to(device=self.target, dtype=dtype)  # x itself if nothing changes
         x = x if dtype == x.dtype else xp.astype(x, dtype)
-        if self.place is None or self.place == device(x):
+        if self.target is None or self.target == device(x):
             return x
-        place = device(x).__class__(self.place) if is_cupy_array(x) and isinstance(self.place, int) else self.place
+        target = device(x).__class__(self.target) if is_cupy_array(x) and isinstance(self.target, int) else self.target
         try:
-            return to_device(x, place)
+            return to_device(x, target)
         except (ValueError, TypeError, AttributeError):
             raise ValueError(
-                f"{self.owner}: expected a device of {xp.__name__.split('.')[-1]}, whose arrays the operator has, got "
-                f"{self.place!r}; build it from arrays that live there"
+                f"{self.owner}: expected a device of {xp.__name__.split('.')[-1]}, the namespace of the operator, got "
+                f"{self.target!r}; build it from arrays on that device"
             ) from None
 
     def bank(self, bank: PSFBank) -> PSFBank:
-        """Convert a bank of tensors, which may be learned; design data is converted where it is used."""
+        """Convert a bank of tensors, which may be learned; fixed kernels are converted when they are used."""
         if bank.fixed:
             return bank
         given = {view: bank.psfs(view) for view in bank._psfs}

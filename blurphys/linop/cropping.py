@@ -1,13 +1,13 @@
-"""The operator of a part of the picture: the same PSFs at the same points of the scene."""
+"""`LinearOperator.crop`: the operator of a part of the image, with the same PSFs at the same points of the scene."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..boundary import extension_limit
-from ..operators.observed import Window
 from .algebra import Composed, Scaled, Stacked, Sum
 from .base import LinearOperator
+from .elementary import Window
 from .tiling import Tiled
 from .windows import check_operator, leaves
 
@@ -24,15 +24,15 @@ def crop(A: LinearOperator, rows: slice, cols: slice) -> LinearOperator:
     if Window not in map(type, below) and tuple(A.in_shape[-2:]) != tuple(A.out_shape[-2:]):
         raise TypeError(f"{owner}: expected an operator that keeps H, W, got {A.in_shape} -> {A.out_shape}")
     height, width = A.out_shape[-2:]
-    r, c = _normalised(owner, "rows", rows, height), _normalised(owner, "columns", cols, width)
-    part = _part(owner, A, r, c, {})
+    r, c = _normalize_slice(owner, "rows", rows, height), _normalize_slice(owner, "columns", cols, width)
+    part = _crop(owner, A, r, c, {})
     _check_reach(owner, A, part)
     return part
 
 
-def _part(owner: str, A: LinearOperator, rows: slice, cols: slice, done: dict[int, LinearOperator]) -> LinearOperator:
+def _crop(owner: str, A: LinearOperator, rows: slice, cols: slice, done: dict[int, LinearOperator]) -> LinearOperator:
     if isinstance(A, Tiled):
-        return Tiled(_part(owner, A.operator, rows, cols, done), A.tile, A.max_memory)
+        return Tiled(_crop(owner, A.operator, rows, cols, done), A.tile, A.max_memory)
     if not any(isinstance(leaf, Window) for leaf in leaves(A).values()):
         return A._window((rows,), (cols,), done)
     if isinstance(A, Window):
@@ -40,21 +40,21 @@ def _part(owner: str, A: LinearOperator, rows: slice, cols: slice, done: dict[in
     if isinstance(A, Composed):
         taller, wider = (n - m for n, m in zip(A.left.in_shape[-2:], A.left.out_shape[-2:], strict=True))
         inner = slice(rows.start, rows.stop + taller), slice(cols.start, cols.stop + wider)
-        return Composed(_part(owner, A.left, rows, cols, done), _part(owner, A.right, *inner, done))
+        return Composed(_crop(owner, A.left, rows, cols, done), _crop(owner, A.right, *inner, done))
     if isinstance(A, Scaled):
-        return Scaled(A.factor, _part(owner, A.operator, rows, cols, done))
+        return Scaled(A.factor, _crop(owner, A.operator, rows, cols, done))
     if isinstance(A, Sum):
-        return Sum(_part(owner, A.left, rows, cols, done), _part(owner, A.right, rows, cols, done))
+        return Sum(_crop(owner, A.left, rows, cols, done), _crop(owner, A.right, rows, cols, done))
     if isinstance(A, Stacked):
-        return Stacked(tuple(_part(owner, part, rows, cols, done) for part in A.operators))
+        return Stacked(tuple(_crop(owner, part, rows, cols, done) for part in A.operators))
     raise TypeError(
-        f"{owner}: expected the operator that observes a window of a scene rather than its adjoint; crop that one and "
-        f"take its adjoint, A.crop(rows, cols).H"
+        f"{owner}: expected an operator with unknown boundary rather than its adjoint; crop the operator and "
+        f"take the adjoint, A.crop(rows, cols).H"
     )
 
 
-def _normalised(owner: str, name: str, part: Any, size: int) -> slice:
-    """Return a slice with whole bounds inside of an axis, as indexing would take it."""
+def _normalize_slice(owner: str, name: str, part: Any, size: int) -> slice:
+    """Return a slice with integer bounds within the axis, as indexing would interpret it."""
     if not isinstance(part, slice):
         raise TypeError(
             f"{owner}: expected {name} as a slice, got {type(part).__name__} {part!r}; "
@@ -63,27 +63,25 @@ def _normalised(owner: str, name: str, part: Any, size: int) -> slice:
     try:
         start, stop, step = part.indices(size)
     except TypeError:
-        raise TypeError(f"{owner}: expected {name} as a slice of whole numbers, got {part!r}") from None
+        raise TypeError(f"{owner}: expected {name} as a slice of integers, got {part!r}") from None
     if step != 1:
-        raise ValueError(
-            f"{owner}: expected {name} without a step, got {part!r}: a blur of every other pixel is another one"
-        )
+        raise ValueError(f"{owner}: expected {name} without a step, got {part!r}: skipping pixels changes the blur")
     if stop <= start:
         raise ValueError(f"{owner}: expected at least one of the {size} {name}, got {part!r}")
     return slice(start, stop)
 
 
 def _check_reach(owner: str, A: LinearOperator, part: LinearOperator) -> None:
-    """Raise ValueError where a window is smaller than its boundary rule can extend."""
+    """Raise ValueError if a window is too small for its boundary rule to extend it by the halo."""
     frames = [leaf.in_shape for leaf in leaves(A).values()]
     for leaf in leaves(part).values():
         boundary, halo = getattr(leaf, "boundary", "zero"), leaf.halo or 0
         for name, axis in (("rows", -2), ("columns", -1)):
             size = leaf.in_shape[axis]
             limit = extension_limit(size, boundary)
-            whole = any(shape[axis] == size for shape in frames)  # as in A, whose constructor has seen it
+            whole = any(shape[axis] == size for shape in frames)  # then as in A, whose constructor has checked it
             if limit is not None and halo > limit and not whole:
                 raise ValueError(
                     f"{owner}: expected more than {halo} {name}, the halo of {type(leaf).__name__}, got {size}: "
-                    f"boundary {boundary!r} cannot extend a smaller window, and no pixel of it would be right"
+                    f"boundary {boundary!r} cannot extend a smaller window, and all its pixels would be affected"
                 )

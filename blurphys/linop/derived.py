@@ -1,9 +1,11 @@
-"""What is made of one operator: that of a part of the picture, in another precision, with other maps, elsewhere."""
+"""Operators derived from one: of a part of the image, with other fields, in another precision, for another package."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, Self, cast, final
+
+from .extensions import extensions
 
 if TYPE_CHECKING:
     from .base import LinearOperator
@@ -12,40 +14,38 @@ __all__ = ["Derived"]
 
 
 class Derived:
-    """The methods of `LinearOperator` that return another operator of the same kind, or of another package."""
+    """The part of `LinearOperator` with the methods that return a changed operator, or one of another package."""
 
     @final
     def crop(self, rows: slice, cols: slice) -> LinearOperator:
-        """Return the operator of a part of the picture: the same PSFs at the same points of the scene.
+        """Return the operator of a part of the image: the same PSFs at the same points of the scene.
 
         Parameters
         ----------
         rows, cols : slice
-            Which part, as for indexing (negative and missing bounds too), without a step; at least one pixel.
+            The part, as in indexing (bounds may be negative or missing), without a step; at least one pixel.
 
         Returns
         -------
         LinearOperator
-            Of the same kind, on images (..., C, h, w). Its maps are those of the window, views of the ones here where
-            they are in memory, and read where they lie on disk. PSFs that depend on the place in the frame stay where
-            they are.
+            Of the same kind, for images (..., C, h, w). Its maps are windows of the maps of this one: views if they are
+            in memory, read if they are on disk. PSFs that depend on the position in the frame keep their position.
 
         Raises
         ------
         ValueError
-            An empty part, a step, or a part so small that the boundary rule cannot extend it by the halo.
+            An empty part, a step, or a part too small for its boundary rule to extend it by the halo.
         TypeError
-            Something else than slices; an operator (or one under it) that does not say what it does on a window: an
-            own one has to name its maps, see `LinearOperator`.
+            Not slices; an operator, or one in a combination, that has no windows: one of your own has to name its maps,
+            see `LinearOperator`.
 
         Notes
         -----
-        With ``x`` a whole image, ``A.crop(rows, cols)(x[..., rows, cols])`` equals ``A(x)[..., rows, cols]`` further
-        than `halo` px from those outermost rows and columns of the part that are not the frame's; so does the adjoint.
-        Nearer, the boundary rule acts at edges that the scene does not have: crop wider by the halo and one, and cut
-        the result. The edges of the frame stay what they were, but under ``circular``, where only a whole axis wraps
-        around. An operator that observes a window of a larger scene (`unknown_boundary`) is cropped in what is
-        observed, and takes the scene that belongs to it.
+        For a full image ``x``, ``A.crop(rows, cols)(x[..., rows, cols])`` equals ``A(x)[..., rows, cols]`` except
+        within `halo` px of those edges of the part that lie inside the frame; so does the adjoint. There the boundary
+        rule replaces pixels that were cut off: to avoid it, crop wider by `halo` + 1 px and cut the result. Edges of
+        the frame are treated as before, except that under ``circular`` only a full axis wraps around. An operator with
+        unknown boundary (`unknown_boundary`) is cropped in its output, and its input shrinks accordingly.
 
         Examples
         --------
@@ -58,9 +58,7 @@ class Derived:
         >>> bool(np.allclose(part(x[:, 20:50, -40:])[:, 5:-5, 5:], A(x)[:, 25:45, 45:], rtol=0, atol=1e-14))
         True
         """
-        from .cropping import crop
-
-        return crop(cast("LinearOperator", self), rows, cols)
+        return extensions.crop(cast("LinearOperator", self), rows, cols)
 
     @final
     def replace(self, **changes: Any) -> Self:
@@ -75,29 +73,29 @@ class Derived:
 
     @final
     def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Self:
-        """Return the operator in another precision or on another device, with all operators and learned banks in it.
+        """Return the operator in another precision or on another device, with the operators and learned banks in it.
 
         Parameters
         ----------
         *where
-            A dtype, a device, both, or an array that has them: ``A.to("cuda")``, ``A.to(torch.float64)``, ``A.to(x)``.
+            A dtype, a device, both, or an array with both: ``A.to("cuda")``, ``A.to(torch.float64)``, ``A.to(x)``.
         dtype : dtype or str, optional
             float32 or float64, of any namespace or by name.
         device : device or str, optional
-            One of the operator's namespace; NumPy knows "cpu" only, and CuPy goes to NumPy by it.
+            A device of the operator's namespace; NumPy has "cpu" only, which converts CuPy arrays to NumPy.
 
         Returns
         -------
         LinearOperator
-            Of the same kind; the operator itself where nothing changes, as tensors do. What it shares stays shared, and
-            torch records the conversion.
+            Of the same kind; the operator itself if nothing changes, as for tensors. Arrays that were shared stay
+            shared, and gradients of torch flow through the conversion.
 
         Raises
         ------
         TypeError
-            Another dtype; maps on disk; an own operator that is no dataclass and has arrays.
+            Another dtype; maps on disk; an operator of your own that has arrays and is not a dataclass.
         ValueError
-            A device that the namespace does not have; values that the constructor refuses in the new precision.
+            A device that the namespace does not have; values that the constructor rejects in the new precision.
 
         Examples
         --------
@@ -106,27 +104,19 @@ class Derived:
         >>> A.dtype, A.to("float32").dtype
         (dtype('float64'), dtype('float32'))
         """
-        from .conversion import converted
-
-        return cast(Self, converted(cast("LinearOperator", self), where, dtype, device))
+        return cast(Self, extensions.convert(cast("LinearOperator", self), where, dtype, device))
 
     @final
     def as_scipy(self) -> Any:
         """Return a `scipy.sparse.linalg.LinearOperator` on flattened images; see `blurphys.adapters`."""
-        from ..adapters import as_scipy
-
-        return as_scipy(cast("LinearOperator", self))
+        return extensions.as_scipy(cast("LinearOperator", self))
 
     @final
     def as_pylops(self) -> Any:
         """Return a `pylops.LinearOperator` on flattened images; needs PyLops."""
-        from ..adapters import as_pylops
-
-        return as_pylops(cast("LinearOperator", self))
+        return extensions.as_pylops(cast("LinearOperator", self))
 
     @final
     def as_deepinv(self) -> Any:
-        """Return a `deepinv.physics.LinearPhysics` on (B, C, H, W) tensors; needs deepinv and a torch operator."""
-        from ..adapters import as_deepinv
-
-        return as_deepinv(cast("LinearOperator", self))
+        """Return a `deepinv.physics.LinearPhysics` on tensors (B, C, H, W); needs deepinv and a torch operator."""
+        return extensions.as_deepinv(cast("LinearOperator", self))

@@ -1,30 +1,34 @@
-"""What to say when the memory does not suffice."""
+"""Advice when memory runs out while an operator is applied: how large tiles may be."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import prod
 from pathlib import Path
 
 from array_api_compat import is_torch_array
 
 from ..files.stored import stand_in
+from ..inputs import tracing
 from ..types import Array
 from .base import LinearOperator
+from .windows import itemsize, smallest_memory
 
-__all__ = ["advice", "available"]
+__all__ = ["available", "memory_advice"]
 
 _TEXTS = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 def _is_shortage(error: Exception) -> bool:
-    """Whether an error means that memory is short: NumPy and CuPy raise MemoryErrors, torch RuntimeErrors."""
+    """Whether an error means that memory ran out: NumPy and CuPy raise MemoryError, torch RuntimeError."""
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in _TEXTS)
 
 
 def available(x: Array) -> int | None:
-    """Return the bytes that are free where `x` lives; None where the system does not tell."""
+    """Return the number of free bytes on the device of `x`; None if the system does not report it."""
     if is_torch_array(x) and x.device.type == "cuda":
         free, _ = sys.modules["torch"].cuda.mem_get_info(x.device)
         return int(free)
@@ -40,40 +44,52 @@ def available(x: Array) -> int | None:
         return None
 
 
-def advice(A: LinearOperator, x: Array, method: str, error: Exception) -> str | None:
-    """Return the sentence that helps if `error` is a shortage of memory and tiles would fit, else None.
+def memory_advice(A: LinearOperator, x: Array, method: str) -> AbstractContextManager[None]:
+    """Turn an out-of-memory error while `A` is applied into a MemoryError that says which tiles would fit.
+
+    Other errors pass unchanged, and so does this one if no tile would fit or the operator cannot be tiled.
 
     Parameters
     ----------
     A : LinearOperator
-        What was applied.
+        The operator that is applied.
     x : array
-        To what.
+        Its argument.
     method : str
         "forward" or "adjoint".
-    error : Exception
-        What was raised.
     """
-    from .windows import itemsize, smallest_memory
+    return nullcontext() if tracing() else _advising(A, x, method)
 
-    if not _is_shortage(error):
-        return None
-    x = stand_in(x)
+
+@contextmanager
+def _advising(A: LinearOperator, x: Array, method: str) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        sentence = _advice(A, stand_in(x), method) if _is_shortage(error) else None
+        if sentence is None:
+            raise
+        raise MemoryError(sentence) from error
+
+
+def _advice(A: LinearOperator, x: Array, method: str) -> str | None:
+    """Say which `max_memory` would work for `tiled`; None if none would."""
     lead = tuple(x.shape[:-3])
     try:
         least = smallest_memory(A, itemsize(x), lead)
-    except TypeError:  # not an operator that tiles can cut
+    except TypeError:  # an operator without windows
         return None
     shape = A.out_shape if method == "forward" else A.in_shape
     result = prod((*lead, *shape)) * itemsize(x)
     free = available(x)
     if free is not None and least > free:
         return None
+    # Half of what is left beside the result, to two digits; rounded up if rounding down would be too little.
     size = least if free is None else max(least, (free - result) / 2)
-    known = "" if free is None else f" with {free:.2g} bytes available"
     advised = next(f for f in (float(f"{size:.1e}"), float(f"{1.05 * size:.1e}")) if f >= least)
+    known = "" if free is None else f" with {free:.2g} bytes available"
     return (
-        f"{type(A).__name__}.{method}: expected memory for an image of {tuple(x.shape)} in one piece, got none{known}; "
+        f"{type(A).__name__}.{method}: expected memory for an image of {tuple(x.shape)} in one piece, ran out{known}; "
         f"bp.tiled(A, max_memory={advised:.2g}) works in tiles that fit, and its {method}_into can write the "
         f"{result:.2g} bytes of the result to a file"
     )

@@ -1,10 +1,10 @@
-"""Windows for tiles: how far they reach beyond a tile, what they do at the frame's edge, how much memory they need.
+"""Windows around tiles: their margin, what they do at the edges of the frame, and how much memory they need.
 
-Why a window is wider by the halo and one more pixel: where its edge is not the frame's, the cut operator extends the
-window by its boundary rule, which is wrong there. Forward, that reaches the halo. In the adjoint, under ``reflect``,
-what lies t pixels beyond the edge is folded onto the pixel t inside it, so that it reaches one pixel further. In a
-product the halos add up and the one pixel does not. At the frame's own edges windows are clipped, and the boundary
-rule acts as it should; under ``circular`` they wrap around.
+Why the margin is the halo plus one pixel: at an edge of a window inside the frame, the operator of the window applies
+its boundary rule, although the image goes on there. In the forward direction this affects pixels up to the halo from
+the edge. In the adjoint under ``reflect``, a value t pixels beyond the edge is folded onto the pixel t inside it, so
+that one pixel more is affected. In a product the halos add up, but the additional pixel is needed only once. At the
+edges of the frame, windows are clipped and the boundary rule applies as it should; under ``circular`` they wrap around.
 """
 
 from __future__ import annotations
@@ -18,75 +18,81 @@ from array_api_compat import array_namespace
 
 from ..files.stored import Span, is_stored
 from ..types import Array, Shape
-from .algebra import _Combination
+from .algebra import Combination
 from .base import LinearOperator
 
 __all__ = [
-    "Plan",
+    "TilePlan",
     "check_operator",
     "chunk_sides",
     "edge_rule",
     "itemsize",
     "known_halo",
     "leaves",
-    "margin_of",
+    "window_margin",
+    "require_operator",
     "smallest_memory",
     "window_span",
 ]
 
-SMALLEST_SIDE = 16
-"""Tiles chosen from `max_memory` are at least this wide and high (px), and at least as wide as the window's margin."""
+MIN_SIDE = 16
+"""Least height and width, px, of tiles chosen from `max_memory`; the margin of the window if that is larger."""
 
-WORK = 8
-"""Copies of a window's image that an engine may hold: extended planes, sums, spectra. Measured: up to 6, by FFT."""
+WORKING_COPIES = 8
+"""Copies of the image of a window that an engine may hold: padded planes, sums, spectra. Measured: up to 6 (FFT)."""
 
 
 def leaves(A: LinearOperator) -> dict[int, LinearOperator]:
-    """The operators without parts under `A`, each once."""
-    if not isinstance(A, _Combination):
+    """Return the operators without parts in `A`, each once, by their id."""
+    if not isinstance(A, Combination):
         return {id(A): A}
     return {key: leaf for part in A.parts for key, leaf in leaves(part).items()}
 
 
-def check_operator(A: LinearOperator, owner: str = "tiled") -> None:
-    """Raise TypeError unless every operator under `A` can be cut to a window."""
+def require_operator(owner: str, A: Any) -> None:
+    """Raise TypeError unless `A` is a LinearOperator."""
     if not isinstance(A, LinearOperator):
         raise TypeError(f"{owner}: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
+
+
+def check_operator(A: LinearOperator, owner: str = "tiled") -> None:
+    """Raise TypeError unless every operator in `A` has windows and a known halo."""
+    require_operator(owner, A)
     for leaf in leaves(A).values():
-        if leaf._maps is None and type(leaf)._cut is LinearOperator._cut:
+        if not leaf._has_windows:
             raise TypeError(
                 f"{owner}: expected an operator of blurphys or a combination of them, got {type(leaf).__name__}, which "
-                f"does not say what it does on a window of the frame"
+                f"has no windows; name its maps, see the notes of LinearOperator"
             )
     known_halo(owner, A)
 
 
 def known_halo(owner: str, A: LinearOperator) -> int:
-    """Return the halo of an operator (px); raise TypeError where one under it does not tell."""
+    """Return the halo of an operator, px; raise TypeError if that of an operator in it is unknown."""
     for leaf in leaves(A).values():
         if leaf.halo is None:
             raise TypeError(
-                f"{owner}: expected operators whose halo is known, but {type(leaf).__name__} does not tell how far a "
-                f"pixel looks; override `halo`, in px (bp.check(A) measures it)"
+                f"{owner}: expected operators with a known halo, but that of {type(leaf).__name__} is None; define "
+                f"`halo`, in px (bp.check(A) measures it)"
             )
     halo = A.halo
-    assert halo is not None  # a combination knows it where its parts do
+    assert halo is not None  # known for a combination if it is for its parts
     return halo
 
 
-def margin_of(A: LinearOperator) -> int:
-    """How many pixels of a window lie around the tile."""
+def window_margin(A: LinearOperator) -> int:
+    """Return the number of pixels by which a window is wider than its tile on each side."""
     return A.halo + 1 if A.halo else 0
 
 
 def edge_rule(A: LinearOperator) -> str:
-    """What a window does at the frame's edge: "clip", "wrap", or "whole" (takes the whole axis: mixed boundaries)."""
+    """What windows do at the edges of the frame: "clip", "wrap", or, for mixed boundaries, take the "whole" axis."""
     rules = {getattr(leaf, "boundary", None) == "circular" for leaf in leaves(A).values() if leaf.halo}
     return "whole" if len(rules) == 2 else "wrap" if rules == {True} else "clip"
 
 
 def window_span(start: int, stop: int, size: int, margin: int, rule: str) -> tuple[Span, slice]:
-    """Window of the tile start:stop on an axis of `size` pixels, and where the tile lies in it."""
+    """Return the window of the tile start:stop on an axis of `size` pixels, and the slice of the tile in the window."""
     low, high = start - margin, stop + margin
     beyond = low < 0 or high > size
     if (beyond and rule == "whole") or high - low >= size:
@@ -99,8 +105,8 @@ def window_span(start: int, stop: int, size: int, margin: int, rule: str) -> tup
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the choice of a tile needs to know; sizes in px, `cost` in bytes for each pixel of a window."""
+class TilePlan:
+    """What determines the size of tiles: sizes in px, `cost` in bytes for each pixel of a window."""
 
     frame: tuple[int, int]
     margin: int
@@ -108,26 +114,30 @@ class Plan:
     cost: float
 
     @staticmethod
-    def of(A: LinearOperator, size: int, lead: Shape) -> Plan:
+    def of(A: LinearOperator, size: int, lead: Shape) -> TilePlan:
         parts = leaves(A).values()
-        planes = WORK * max(max(a.in_shape[0], a.out_shape[0]) for a in parts) + 2 * (A.in_shape[0] + A.out_shape[0])
+        planes = WORKING_COPIES * max(max(a.in_shape[0], a.out_shape[0]) for a in parts) + 2 * (
+            A.in_shape[0] + A.out_shape[0]
+        )
         numbers = sum(a._map_numbers() for a in parts) + prod(lead) * planes
-        return Plan(tuple(A.out_shape[-2:]), margin_of(A), edge_rule(A), numbers * size)  # type: ignore[arg-type]
+        return TilePlan(tuple(A.out_shape[-2:]), window_margin(A), edge_rule(A), numbers * size)  # type: ignore[arg-type]
 
     def bytes(self, tile: tuple[int, int]) -> float:
-        """What the largest window of a tiling needs."""
+        """Return the bytes that the largest window of a tiling needs."""
         if self.rule == "whole":
             return self.cost * prod(self.frame)
         rows, cols = (min(n, t + 2 * self.margin) for n, t in zip(self.frame, tile, strict=True))
         return self.cost * (rows * cols)
 
     def smallest(self) -> tuple[int, int]:
-        """Return the smallest tile that is chosen; its window has at most nine times its pixels."""
-        height, width = (min(n, max(SMALLEST_SIDE, self.margin)) for n in self.frame)
+        """Return the smallest tile that may be chosen; its window has at most nine times as many pixels."""
+        height, width = (min(n, max(MIN_SIDE, self.margin)) for n in self.frame)
         return height, width
 
     def choose(self, memory: float, chunks: tuple[int, int]) -> tuple[int, int]:
-        """Return the tile that fits and computes fewest pixels twice, wide ones first: rows lie together on disk."""
+        """Return the tile that fits with the least overlap; wide tiles are preferred: rows are contiguous on disk."""
+        # Tiles of full width first, then of 1/2, 1/3, 1/4, 1/6, ... of it: for each width the most rows that fit. Their
+        # cost is the size of the window over that of the tile; narrow tiles have to be better by a tenth.
         best, least = self.smallest(), inf
         height, width = self.frame
         pieces = 1
@@ -149,22 +159,22 @@ class Plan:
 
 
 def itemsize(x: Array | None) -> int:
-    """Bytes of a number of `x`; 8 without an array."""
+    """Bytes of a value of `x`; 8 without an array."""
     return 8 if x is None else int(array_namespace(x).finfo(x.dtype).bits) // 8
 
 
 def smallest_memory(A: LinearOperator, size: int, lead: Shape) -> int:
     """Return the smallest `max_memory` (bytes) with which `tiled` can apply `A` to images with leading axes `lead`.
 
-    `size` is the bytes of a number. Raises TypeError for operators that cannot be cut to windows.
+    `size` is the bytes of a value. Raises TypeError for operators without windows.
     """
     check_operator(A)
-    plan = Plan.of(A, size, lead)
+    plan = TilePlan.of(A, size, lead)
     return ceil(plan.bytes(plan.smallest()))
 
 
 def chunk_sides(arrays: Iterable[Any], frame: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the largest chunk among HDF5 datasets (..., H, W) or (H, W, ...); (1, 1) without any."""
+    """Return rows and columns of the largest chunk of HDF5 datasets (..., H, W) or (H, W, ...); (1, 1) if none."""
     found = [(1, 1)]
     for a in arrays:
         if is_stored(a) and a.chunks:

@@ -1,4 +1,4 @@
-"""Defocus by a lens: each pixel's PSF follows from its signed circle-of-confusion radius."""
+"""Defocus blur: the PSF of each pixel follows from its signed circle-of-confusion radius."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from array_api_compat import array_namespace
 
 from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
-from ..files.stored import row_blocks, stand_in, take
+from ..files.stored import read_window, row_blocks, stand_in
 from ..frozen import freeze
-from ..inputs import detached, tracing
+from ..inputs import detach, tracing
 from ..linop.base import LinearOperator
 from ..maps import check_maps, interpolation_index
 from ..optics.bank import PSFBank
+from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
-from .mixing import check_channels
-from .psf_stack import _check_unit_sum, _reach
+from .mixing import check_channels, check_colours, check_views
 
 __all__ = ["DefocusBlur", "DualPixel"]
 
@@ -31,7 +31,7 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
         return
     xp = array_namespace(stand_in(defocus_map))
     low, high, count = float("inf"), -float("inf"), 0
-    for _, block in row_blocks(detached(defocus_map)):
+    for _, block in row_blocks(detach(defocus_map)):
         finite = xp.isfinite(block)
         count += 0 if bool(xp.all(finite)) else int(xp.count_nonzero(~finite))
         low, high = min(low, float(xp.min(block))), max(high, float(xp.max(block)))
@@ -42,7 +42,7 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
         )
     nodes = bank.radii.astype(np.float32 if defocus_map.dtype == xp.float32 else np.float64)
     if np.any(np.diff(nodes) <= 0):
-        raise ValueError(f"{owner}: expected radii that differ in {defocus_map.dtype}, got {bank.radii.tolist()}")
+        raise ValueError(f"{owner}: expected radii that are distinct in {defocus_map.dtype}, got {bank.radii.tolist()}")
     if not bank.holds(low, high):
         raise ValueError(
             f"{owner}: expected radii within the bank's [{bank.radii[0]:g}, {bank.radii[-1]:g}] px, got "
@@ -51,7 +51,7 @@ def _check_defocus_map(owner: str, defocus_map: Array, bank: PSFBank) -> None:
 
 
 class _Defocus(LinearOperator):
-    """What DefocusBlur and DualPixel share; a leaf supplies the fields and the views."""
+    """Base class of DefocusBlur and DualPixel, which define the fields and the views."""
 
     _maps: ClassVar[str] = "defocus_map"
 
@@ -59,7 +59,7 @@ class _Defocus(LinearOperator):
     bank: PSFBank
     channels: int
     boundary: BoundaryName
-    _design: Array | None  # the PSFs, where they are not learned
+    _design: Array | None  # the PSFs, unless they are learned
 
     @property
     def _views(self) -> tuple[str | float, ...]:
@@ -71,17 +71,16 @@ class _Defocus(LinearOperator):
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
         psfs = self.bank.stacked(self._views, self.like)
-        if psfs.shape[-3] not in (1, self.channels):
-            raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
-        check_extension(self.in_shape, *_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
+        check_colours(owner, psfs, self.channels)
+        check_extension(self.in_shape, *kernel_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         freeze(self, _design=psfs if self.bank.fixed else None)
 
     def _map_numbers(self) -> float:
-        return 6 * super()._map_numbers()  # the map and its clipped copy, the level (int64), its fraction, temporaries
+        return 6 * super()._map_numbers()  # the map, its clipped copy, levels (int64), fractions, temporaries
 
     @property
     def _psfs(self) -> Array:
-        """The bank where the map lives: (V, L, 1 or C, h, w)."""
+        """PSFs of the bank in the namespace, dtype and device of the map: (V, L, 1 or C, h, w)."""
         return self.bank.stacked(self._views, self.like) if self._design is None else self._design
 
     @property
@@ -104,21 +103,21 @@ class _Defocus(LinearOperator):
     def halo(self) -> int:
         return max(self._psfs.shape[-2:]) // 2
 
-    def _located(self) -> tuple[Array, Array]:
+    def _find_levels(self) -> tuple[Array, Array]:
         xp = array_namespace(self.defocus_map)
         clipped = xp.clip(self.defocus_map, self.bank.nodes[0], self.bank.nodes[-1])
         return interpolation_index(clipped, self.bank.nodes)
 
     def _forward(self, x: Array) -> Array:
-        return kernel("psf_interpolate", x)(x, self._psfs, *self._located(), self.boundary)
+        return kernel("psf_interpolate", x)(x, self._psfs, *self._find_levels(), self.boundary)
 
     def _adjoint(self, y: Array) -> Array:
-        return kernel("psf_interpolate_adjoint", y)(y, self._psfs, *self._located(), self.boundary)
+        return kernel("psf_interpolate_adjoint", y)(y, self._psfs, *self._find_levels(), self.boundary)
 
     def _psf_at(self, row: int, col: int) -> Array:
         xp = array_namespace(self.like)
-        pixel = self._with(defocus_map=take(self.defocus_map, (slice(row, row + 1),), (slice(col, col + 1),)))
-        index, fraction = pixel._located()
+        pixel = self._with(defocus_map=read_window(self.defocus_map, (slice(row, row + 1),), (slice(col, col + 1),)))
+        index, fraction = pixel._find_levels()
         i = xp.reshape(index, (-1,))
         f = xp.reshape(fraction, (-1, 1, 1, 1, 1))
         levels = xp.permute_dims(self._psfs, (1, 0, 2, 3, 4))
@@ -128,21 +127,21 @@ class _Defocus(LinearOperator):
 
     def validate(self) -> Self:
         """Check that every PSF of the bank is finite, non-negative and sums to one."""
-        _check_unit_sum(type(self).__name__, self._psfs)
+        check_unit_sum(type(self).__name__, self._psfs)
         return self
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class DefocusBlur(_Defocus):
-    """What a lens records: each output pixel has the PSF of its own defocus.
+    """Defocus blur of a lens: each output pixel has the PSF of its own defocus.
 
     Parameters
     ----------
     defocus_map : array of shape (*B, H, W)
         Signed CoC radius, px; positive farther than the plane of focus (`ThinLens.defocus_map`).
     bank : PSFBank
-        PSFs at increasing signed radii; a pixel interpolates its two neighbours linearly.
+        PSFs at increasing signed radii; each pixel interpolates linearly between two of them.
     channels : int
         C of the images.
     boundary : str
@@ -153,17 +152,17 @@ class DefocusBlur(_Defocus):
     ValueError
         Radii outside the bank, NaN or inf in the map, a missing axis, an extension beyond the limit.
     TypeError
-        A bank of tensors that does not live where the map lives.
+        A bank of tensors whose namespace, dtype or device is not that of the map.
 
     Notes
     -----
-    forward  ``y[p] = sum_l w_l(c[p]) (h_l * x)[p]`` with hat functions w_l; the gather form, weights after the filter.
+    forward  ``y[p] = sum_l w_l(c[p]) (h_l * x)[p]`` with hat functions w_l: the gather form.
     adjoint  ``x = E^T sum_l h_l^T (w_l(c) . y)``, E the extension.
 
-    A bank from a pupil, or of NumPy PSFs, is design data and is converted to the namespace and dtype of the map; a
-    bank of torch or CuPy tensors has to match. torch differentiates in the image, the map (piecewise linear) and the
-    PSFs. Cost: O(area of the pixel's own PSF) per pixel in the CPU engine; FFTs of tiles in the reference.
-    The gather form has no occlusion: see ``docs/notation.md``.
+    A bank from a pupil, or of NumPy PSFs, is fixed and is converted to the namespace and dtype of the map; a bank of
+    torch or CuPy tensors has to match. torch differentiates with respect to the image, the map (piecewise linear) and
+    the PSFs. Cost: O(area of the pixel's own PSF) per pixel in the CPU engine; FFTs of tiles in the reference.
+    The gather form does not model occlusion: see ``docs/notation.md``.
 
     Examples
     --------
@@ -197,7 +196,7 @@ class DefocusBlur(_Defocus):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class DualPixel(_Defocus):
-    """What a dual-pixel sensor records: the views of the left and right half-pixels, in one pass.
+    """Blur of a dual-pixel sensor: the views of the left and right half-pixels, in one pass.
 
     Parameters
     ----------
@@ -210,7 +209,7 @@ class DualPixel(_Defocus):
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     views : tuple of str
-        Any of "left", "right", "combined", in the order of the output; with a pupil's bank any view of `Pupil.seen`.
+        Any of "left", "right", "combined", in the order of the output; with a bank of a pupil any view of `Pupil.seen`.
 
     Raises
     ------
@@ -220,7 +219,7 @@ class DualPixel(_Defocus):
     Notes
     -----
     ``out_shape = (len(views) C, H, W)``: all colours of the first view, then of the second. Forward and adjoint as in
-    `DefocusBlur`, stacked over the views. Behind the plane of focus (positive radius) the left view leans to -x.
+    `DefocusBlur`, for each view. Behind the plane of focus (positive radius) the left view is shifted to -x.
     """
 
     defocus_map: Array
@@ -232,11 +231,7 @@ class DualPixel(_Defocus):
     _design: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if isinstance(self.views, str):
-            raise ValueError(f"DualPixel: expected a tuple of views, got the string {self.views!r}")
-        freeze(self, views=tuple(self.views))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ValueError(f"DualPixel: expected one or more different views, got {self.views}")
+        freeze(self, views=check_views("DualPixel", self.views))
         self._check_fields()
 
     @property

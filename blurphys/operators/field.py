@@ -1,4 +1,4 @@
-"""Defocus by a real lens, whose PSF depends on the place in the frame as well as on the defocus."""
+"""Defocus blur of a lens whose PSF depends on the position in the frame as well as on the defocus."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from array_api_compat import array_namespace, device
 
 from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
-from ..files.stored import Span, stand_in, take
-from ..frozen import freeze, plainly
-from ..inputs import require_float, require_same_kind, whole_numbers
+from ..files.stored import Span, read_window, stand_in
+from ..frozen import freeze, make_plain
+from ..inputs import require_choice, require_float, require_image_shape, require_integers, require_same_kind
 from ..linop.base import LinearOperator
 from ..maps import interpolation_index
 from ..optics.bank import PSFBank
+from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
 from .defocus import _check_defocus_map
-from .mixing import check_channels
-from .psf_stack import _check_unit_sum, _reach
+from .mixing import check_channels, check_colours, check_views
 
 __all__ = ["FieldDefocus"]
 
@@ -28,14 +28,14 @@ Placement = Literal["corners", "centres"]
 
 
 class _Axis(NamedTuple):
-    """Where the lines of the frame lie between the nodes of the grid along one axis."""
+    """Position of the rows or columns of the frame between the nodes of the grid along one axis."""
 
     nodes: int
-    lower: Array  # (n,) int64, node at or before the line, at most nodes - 2
+    lower: Array  # (n,) int64, node at or before the row or column, at most nodes - 2
     fraction: Array  # (n,) weight of the next node
 
-    def sides(self) -> Iterator[tuple[Array, Array | None]]:
-        """Yield node and weight of every line, for the lower and the upper node; no weight stands for one."""
+    def nodes_and_weights(self) -> Iterator[tuple[Array, Array | None]]:
+        """Yield node and weight of every row or column, for the lower and the upper node; None is the weight one."""
         if self.nodes == 1:
             yield self.lower, None
         else:
@@ -43,14 +43,16 @@ class _Axis(NamedTuple):
             yield self.lower + 1, self.fraction
 
     def cut(self, span: Span) -> _Axis:
-        lower, fraction = (take(line[None, :], (slice(0, 1),), span)[0, :] for line in (self.lower, self.fraction))
+        lower, fraction = (
+            read_window(line[None, :], (slice(0, 1),), span)[0, :] for line in (self.lower, self.fraction)
+        )
         return _Axis(self.nodes, lower, fraction)
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class FieldDefocus(LinearOperator):
-    """What a lens with field dependence records: PSFs by defocus and by the place in the frame.
+    """Defocus blur of a lens with field dependence: PSFs depend on the defocus and on the position in the frame.
 
     Parameters
     ----------
@@ -58,44 +60,46 @@ class FieldDefocus(LinearOperator):
         Signed CoC radius, px; positive farther than the plane of focus (`ThinLens.defocus_map`).
     banks : sequence of sequences of PSFBank
         A bank for each node of a grid over the frame, rows (top to bottom) of columns (left to right), all with the
-        same radii. One bank everywhere makes it `DualPixel`. Banks of one level are PSFs at one focus: see `from_psfs`.
+        same radii. With the same bank everywhere it equals `DualPixel`. For PSFs at one focus setting see `from_psfs`.
     channels : int
         C of the images.
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     views : tuple of str
-        Any of "left", "right", "combined", in the order of the output; with banks from pupils any view of `Pupil.seen`.
+        Any of "left", "right", "combined", in the order of the output; with banks of pupils, any view of `Pupil.seen`.
     nodes : {"corners", "centres"}
-        Where in the frame the places of `banks` lie; between four of them a pixel interpolates. "corners": evenly
-        spaced from border to border, the outermost on the border pixels, as banks computed for given field positions
-        are. "centres": at the centres of equal patches, as a chart of points cut into rows x cols patches gives them;
-        between an outer centre and the border the nearest bank holds.
+        Positions of the nodes in the frame; each pixel interpolates between the four around it. "corners": evenly
+        spaced with the outermost nodes on the border pixels, as for banks computed at given field positions.
+        "centres": at the centres of rows x cols equal patches, as for PSFs measured on a chart; between the outermost
+        centres and the border the nearest bank is used.
     frame : (int, int), optional
-        Rows and columns of the frame over which the nodes lie, where the map shows a window of it; by default the map
-        is the whole frame.
+        Rows and columns of the frame over which the nodes are spread, if the map covers a window of it; by default the
+        map covers the frame.
     origin : (int, int)
-        Row and column of the frame at which the map begins. `crop` sets both.
+        Row and column of the frame at which the map begins. `crop` sets `frame` and `origin`.
 
     Raises
     ------
     ValueError
-        Banks that are no grid or differ in their radii, radii outside the banks, NaN or inf in the map, an unknown,
-        repeated or missing view, an extension beyond the limit, a window outside of the frame.
+        Banks that do not form a grid or differ in their radii, radii outside the banks, NaN or inf in the map, an
+        unknown, repeated or missing view, an extension beyond the limit, a window outside the frame.
     TypeError
-        Something else than a PSFBank in the grid, or banks of tensors that do not live where the map lives.
+        An item of the grid that is not a PSFBank, or banks of tensors whose namespace, dtype or device is not that of
+        the map.
 
     Notes
     -----
-    forward  ``y[p] = sum_g w_g(p) sum_l w_l(c[p]) (h_gl * x)[p]``, g the nodes, w_g bilinear hats that sum to one.
+    forward  ``y[p] = sum_g w_g(p) sum_l w_l(c[p]) (h_gl * x)[p]``, g the nodes, w_g bilinear weights of unit sum.
     adjoint  ``x = E^T sum_gl h_gl^T (w_l(c) . w_g . y)``, E the extension.
 
-    Product-convolution: it is the operators of the nodes that are interpolated, so a constant stays constant, and
-    between two nodes whose PSFs lie apart both show. ``out_shape = (len(views) C, H, W)`` as in `DualPixel`.
+    Product-convolution: the operators of the nodes are interpolated rather than the shapes of their PSFs. A constant
+    stays constant, and between two nodes with PSFs in different positions both are visible.
+    ``out_shape = (len(views) C, H, W)`` as in `DualPixel`.
 
-    Cost: four passes of `DualPixel` (two for a grid of one row or one column), however many nodes there are, each up to
-    half as long again, for the larger bank; memory: all banks, padded to one size. torch differentiates in the image,
-    the map (piecewise linear) and the PSFs of learned banks. The gather form has no occlusion: see
-    ``docs/notation.md``.
+    Cost: four passes of `DualPixel` (two for a grid of one row or one column) for any number of nodes, each up to 1.5
+    times as long because the bank is larger; memory: all banks, padded to one size. torch differentiates with respect
+    to the image, the map (piecewise linear) and the PSFs of learned banks. The gather form does not model occlusion:
+    see ``docs/notation.md``.
 
     References
     ----------
@@ -125,36 +129,30 @@ class FieldDefocus(LinearOperator):
     nodes: Placement = "corners"
     frame: tuple[int, int] | None = None
     origin: tuple[int, int] = (0, 0)
-    _design: Array | None = field(init=False, default=None)  # the PSFs, where they are not learned
+    _design: Array | None = field(init=False, default=None)  # the PSFs, unless they are learned
     _axes: tuple[_Axis, _Axis] = field(init=False)
 
     def __post_init__(self) -> None:
         owner = "FieldDefocus"
-        freeze(self, banks=_grid(owner, self.banks))
-        if isinstance(self.views, str):
-            raise ValueError(f"{owner}: expected a tuple of views, got the string {self.views!r}")
-        freeze(self, views=tuple(self.views))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ValueError(f"{owner}: expected one or more different views, got {self.views}")
-        if self.nodes not in ("corners", "centres"):
-            raise ValueError(f"{owner}: expected nodes 'corners' or 'centres', got {self.nodes!r}")
+        freeze(self, banks=_check_grid(owner, self.banks))
+        freeze(self, views=check_views(owner, self.views))
+        require_choice(owner, "nodes", self.nodes, ("corners", "centres"))
         _check_defocus_map(owner, self.defocus_map, self._first)
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
         if all(bank.fixed for row in self.banks for bank in row):
-            freeze(self, _design=plainly(self._stacked))
+            freeze(self, _design=make_plain(self._stack_banks))
         psfs = self._psfs
-        if psfs.shape[-3] not in (1, self.channels):
-            raise ValueError(f"{owner}: expected banks for {self.channels} colours, got one for {psfs.shape[-3]}")
-        check_extension(self.in_shape, *_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
+        check_colours(owner, psfs, self.channels)
+        check_extension(self.in_shape, *kernel_reach((psfs.shape[-2], psfs.shape[-1])), self.boundary, owner)
         counts = (1, 1) if self._uniform else (len(self.banks), len(self.banks[0]))
-        freeze(self, _axes=plainly(lambda: self._placed(counts)))
+        freeze(self, _axes=make_plain(lambda: self._find_axes(counts)))
 
-    def _placed(self, counts: tuple[int, int]) -> tuple[_Axis, ...]:
-        """Check the place of the map in the frame, and find the nodes around its lines."""
+    def _find_axes(self, counts: tuple[int, int]) -> tuple[_Axis, ...]:
+        """Check the position of the map in the frame, and find the nodes around its rows and columns."""
         sizes = tuple(self.in_shape[-2:])
-        frame = sizes if self.frame is None else whole_numbers("FieldDefocus", "frame", self.frame)
-        origin = whole_numbers("FieldDefocus", "origin", self.origin)
+        frame = sizes if self.frame is None else require_integers("FieldDefocus", "frame", self.frame)
+        origin = require_integers("FieldDefocus", "origin", self.origin)
         if len(frame) != 2 or min(frame) < 1 or len(origin) != 2:
             raise ValueError(
                 f"FieldDefocus: expected frame and origin as (rows, columns), got frame {self.frame} and origin "
@@ -163,11 +161,11 @@ class FieldDefocus(LinearOperator):
         inside = all(o < whole and o + n > 0 for o, n, whole in zip(origin, sizes, frame, strict=True))
         if not inside or (self.frame is None and any(origin)):
             raise ValueError(
-                f"FieldDefocus: expected a map that lies in the frame, got {sizes[0]} x {sizes[1]} px from origin "
-                f"{origin} in frame {self.frame}; frame is the size of the whole picture"
+                f"FieldDefocus: expected a map inside the frame, got {sizes[0]} x {sizes[1]} px from origin "
+                f"{origin} in frame {self.frame}; frame is the size of the full image"
             )
-        places = zip(counts, sizes, frame, origin, strict=True)
-        return tuple(_axis(n, o + np.arange(size), whole, self.nodes, self.like) for n, size, whole, o in places)
+        axes = zip(counts, sizes, frame, origin, strict=True)
+        return tuple(_axis(n, o + np.arange(size), whole, self.nodes, self.like) for n, size, whole, o in axes)
 
     @classmethod
     def from_psfs(
@@ -178,7 +176,7 @@ class FieldDefocus(LinearOperator):
         boundary: BoundaryName = "reflect",
         nodes: Placement = "corners",
     ) -> FieldDefocus:
-        """Build the blur of a lens at one focus, from a grid of measured PSFs: no defocus, only the place counts.
+        """Build the blur of a lens at one focus setting from a grid of measured PSFs that depend on the position only.
 
         Parameters
         ----------
@@ -193,7 +191,7 @@ class FieldDefocus(LinearOperator):
         Raises
         ------
         ValueError
-            PSFs that are no grid, with NaN or inf, or far from unit sum; a shape that is none.
+            PSFs that do not form a grid, have NaN or inf or sums far from one; a wrong shape.
 
         Examples
         --------
@@ -204,9 +202,7 @@ class FieldDefocus(LinearOperator):
         """
         owner = "FieldDefocus.from_psfs"
         xp = require_float(owner, "psfs", psfs)
-        sizes = whole_numbers(owner, "shape", shape)
-        if len(sizes) != 3 or min(sizes) < 1:
-            raise ValueError(f"{owner}: expected shape (C, H, W) of positive sizes, got {sizes}")
+        sizes = require_image_shape(owner, shape)
         if psfs.ndim != 4 or 0 in tuple(psfs.shape):
             raise ValueError(f"{owner}: expected psfs of shape (rows, cols, h, w), got {tuple(psfs.shape)}")
         rows, cols = psfs.shape[:2]
@@ -223,14 +219,14 @@ class FieldDefocus(LinearOperator):
         return all(bank is self._first for row in self.banks for bank in row)
 
     def _map_numbers(self) -> float:
-        return 6 * super()._map_numbers() + 4  # as DefocusBlur; a node's weight and number, a copy of the level
+        return 6 * super()._map_numbers() + 4  # as DefocusBlur; weight and index of a node, a copy of the level
 
     @property
     def _psfs(self) -> Array:
-        """The levels of all nodes in one row, node by node: (V, nodes * L, 1 or C, h, w)."""
-        return self._stacked() if self._design is None else self._design
+        """The levels of all nodes, node by node: (V, nodes * L, 1 or C, h, w)."""
+        return self._stack_banks() if self._design is None else self._design
 
-    def _stacked(self) -> Array:
+    def _stack_banks(self) -> Array:
         if self._uniform:
             return self._first.stacked(self.views, self.like)
         parts = [bank.stacked(self.views, self.like) for row in self.banks for bank in row]
@@ -240,7 +236,7 @@ class FieldDefocus(LinearOperator):
         if len(colours - {1}) > 1:
             raise ValueError(f"FieldDefocus: expected banks for the same colours, got {sorted(colours)}")
         size = tuple(_common_length([int(part.shape[axis]) for part in parts]) for axis in (-2, -1))
-        return array_namespace(*parts).concat([_grown(part, max(colours), size) for part in parts], axis=1)
+        return array_namespace(*parts).concat([_pad_kernels(part, max(colours), size) for part in parts], axis=1)
 
     @property
     def in_shape(self) -> Shape:
@@ -265,32 +261,33 @@ class FieldDefocus(LinearOperator):
     def _cut(self, rows: Span, cols: Span, done: dict[int, LinearOperator]) -> LinearOperator:
         sizes, axes = self.in_shape[-2:], (self._axes[0].cut(rows), self._axes[1].cut(cols))
         frame = sizes if self.frame is None else self.frame
-        starts = (_start(span, size) for span, size in zip((rows, cols), sizes, strict=True))
+        starts = (_first_line(span, size) for span, size in zip((rows, cols), sizes, strict=True))
         origin = tuple(first + start for first, start in zip(self.origin, starts, strict=True))
-        return self._with(defocus_map=take(self.defocus_map, rows, cols), _axes=axes, frame=frame, origin=origin)
+        return self._with(defocus_map=read_window(self.defocus_map, rows, cols), _axes=axes, frame=frame, origin=origin)
 
-    def _located(self) -> tuple[Array, Array]:
-        """Level below each pixel's radius, and the weight of the next one."""
+    def _find_levels(self) -> tuple[Array, Array]:
+        """Return the level below the radius of each pixel, and the weight of the next level."""
         xp = array_namespace(self.defocus_map)
         levels = self._first.nodes
         return interpolation_index(xp.clip(self.defocus_map, levels[0], levels[-1]), levels)
 
-    def _shares(self) -> Iterator[tuple[Array, Array, Array | None]]:
-        """Yield index, fraction and the pixels' weight (None for one) for each of the nodes around a pixel in turn."""
-        index, fraction = self._located()
+    def _node_weights(self) -> Iterator[tuple[Array, Array, Array | None]]:
+        """Yield level index, fraction and weight (None for one) at all pixels, for each of the nodes around a pixel."""
+        index, fraction = self._find_levels()
         rows, cols = self._axes
-        for row, down in rows.sides():
-            for col, right in cols.sides():
+        # A pixel lies between up to 2 x 2 nodes; the weights along rows and columns multiply (bilinear interpolation).
+        for row, down in rows.nodes_and_weights():
+            for col, right in cols.nodes_and_weights():
                 node = row[:, None] * cols.nodes + col[None, :]
                 weight = None if down is None else down[:, None]
                 if right is not None:
                     weight = right[None, :] if weight is None else weight * right[None, :]
-                yield index + node * len(self._first.nodes), fraction, weight
+                yield index + node * len(self._first.nodes), fraction, weight  # `_psfs` holds the levels node by node
 
     def _forward(self, x: Array) -> Array:
         blur, psfs = kernel("psf_interpolate", x), self._psfs
         y = None
-        for index, fraction, weight in self._shares():
+        for index, fraction, weight in self._node_weights():
             part = blur(x, psfs, index, fraction, self.boundary)
             part = part if weight is None else weight * part
             y = part if y is None else y + part
@@ -299,7 +296,7 @@ class FieldDefocus(LinearOperator):
     def _adjoint(self, y: Array) -> Array:
         back, psfs = kernel("psf_interpolate_adjoint", y), self._psfs
         x = None
-        for index, fraction, weight in self._shares():
+        for index, fraction, weight in self._node_weights():
             part = back(y if weight is None else weight * y, psfs, index, fraction, self.boundary)
             x = part if x is None else x + part
         return x
@@ -309,7 +306,7 @@ class FieldDefocus(LinearOperator):
         pixel = cast(Self, self._cut((slice(row, row + 1),), (slice(col, col + 1),), {}))
         levels = xp.permute_dims(self._psfs, (1, 0, 2, 3, 4))
         total: Array = None
-        for index, fraction, weight in pixel._shares():
+        for index, fraction, weight in pixel._node_weights():
             i, f = xp.reshape(index, (-1,)), xp.reshape(fraction, (-1, 1, 1, 1, 1))
             psf = (1.0 - f) * xp.take(levels, i, axis=0) + f * xp.take(levels, i + 1, axis=0)
             psf = psf if weight is None else xp.reshape(weight, (1, 1, 1, 1, 1)) * psf
@@ -319,11 +316,11 @@ class FieldDefocus(LinearOperator):
 
     def validate(self) -> Self:
         """Check that every PSF of every bank is finite, non-negative and sums to one."""
-        _check_unit_sum("FieldDefocus", self._psfs)
+        check_unit_sum("FieldDefocus", self._psfs)
         return self
 
 
-def _grid(owner: str, banks: object) -> tuple[tuple[PSFBank, ...], ...]:
+def _check_grid(owner: str, banks: object) -> tuple[tuple[PSFBank, ...], ...]:
     if not isinstance(banks, Sequence) or not all(isinstance(row, Sequence) for row in banks):
         raise ValueError(
             f"{owner}: expected banks as rows of columns, [[top left, top right], [bottom left, bottom right]], got "
@@ -345,31 +342,33 @@ def _grid(owner: str, banks: object) -> tuple[tuple[PSFBank, ...], ...]:
     return grid
 
 
-def _start(span: Span, size: int) -> int:
-    """First line of a window on an axis of `size` lines; negative where the outermost lines go on beyond it.
+def _first_line(span: Span, size: int) -> int:
+    """Return the first row or column of a window; negative if the outermost ones are repeated beyond the frame.
 
-    A window that wraps around the frame has no place in it; only `tiled` cuts such, and keeps none.
+    `unknown_boundary` repeats them: a span of n slices of length one, the frame, and n more. A window that wraps around
+    the frame has no position in it, but only `tiled` makes such windows, and discards them.
     """
     return span[0].start - len(span) // 2 if len(span) > 2 else span[0].start
 
 
 def _axis(count: int, lines: np.ndarray, size: int, nodes: Placement, like: Array) -> _Axis:
-    place = lines * ((count - 1) / max(size - 1, 1)) if nodes == "corners" else (lines + 0.5) * (count / size) - 0.5
-    place = np.clip(place, 0, count - 1)
-    lower = np.clip(np.floor(place), 0, max(count - 2, 0)).astype(np.int64)
+    # Position of each row or column in units of the distance between nodes, 0 at the first node.
+    position = lines * ((count - 1) / max(size - 1, 1)) if nodes == "corners" else (lines + 0.5) * (count / size) - 0.5
+    position = np.clip(position, 0, count - 1)
+    lower = np.clip(np.floor(position), 0, max(count - 2, 0)).astype(np.int64)
     xp = array_namespace(like)
     where = device(like)
-    return _Axis(count, xp.asarray(lower, device=where), xp.asarray(place - lower, dtype=like.dtype, device=where))
+    return _Axis(count, xp.asarray(lower, device=where), xp.asarray(position - lower, dtype=like.dtype, device=where))
 
 
 def _common_length(lengths: list[int]) -> int:
-    """Shortest axis on which kernels of these lengths, with their centres at n // 2, can be laid over each other."""
+    """Return the smallest size to which kernels of these sizes can be padded with their centres kept at n // 2."""
     before, after = max(n // 2 for n in lengths), max(n - 1 - n // 2 for n in lengths)
     return max(2 * before, 2 * after + 1)
 
 
-def _grown(psfs: Array, colours: int, size: tuple[int, ...]) -> Array:
-    """Repeat shared PSFs for each colour, and surround them with zeros, the centre at n // 2 before and after."""
+def _pad_kernels(psfs: Array, colours: int, size: tuple[int, ...]) -> Array:
+    """Repeat PSFs of one colour for each colour, and pad them with zeros so that the centre stays at n // 2."""
     xp = array_namespace(psfs)
     if psfs.shape[2] != colours:
         psfs = xp.concat([psfs] * colours, axis=2)

@@ -12,8 +12,8 @@ from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy
 from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
 from ..files.stored import stand_in
-from ..frozen import freeze, plainly
-from ..inputs import detached, require_same_kind, tracing, whole_numbers
+from ..frozen import freeze, make_plain
+from ..inputs import detach, require_integer, require_integers, require_same_kind, tracing
 from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..types import Array, BoundaryName, Shape
@@ -21,8 +21,8 @@ from .mixing import check_channels, check_mix, flat_colours, symmetric_psf
 
 __all__ = ["GKM", "gkm_bank"]
 
-DIRAC = 0.02
-"""Up to this standard deviation (px) a sampled Gaussian is the Dirac: its next tap, exp(-1250), is zero in float64."""
+MAX_DIRAC_SIGMA = 0.02
+"""Standard deviation, px, up to which a sampled Gaussian is the Dirac: its next tap, exp(-1250), is zero in float64."""
 
 
 def gkm_bank(max_width: int = 21) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -38,7 +38,7 @@ def gkm_bank(max_width: int = 21) -> tuple[tuple[float, ...], tuple[int, ...]]:
     sigmas : tuple of M floats
         Standard deviations, px: 0, then (m-2)/4 and (m-1)/4 for m = 3, 5, ..., M.
     supports : tuple of M ints
-        Kernel widths m, px: the kernels are cut at about two sigma.
+        Kernel widths m, px: the kernels are truncated at about two sigma.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def gkm_bank(max_width: int = 21) -> tuple[tuple[float, ...], tuple[int, ...]]:
 
     Notes
     -----
-    The cut makes the widest kernels poor low-pass filters: at M = 21 the last 1-D frequency response goes down to
+    Truncation makes the widest kernels poor low-pass filters: at M = 21 the last 1-D frequency response has the minimum
     -0.0168, so ``I - B`` has an eigenvalue of 1.0168 and the plain fixed-point iteration cannot converge.
 
     Examples
@@ -56,15 +56,14 @@ def gkm_bank(max_width: int = 21) -> tuple[tuple[float, ...], tuple[int, ...]]:
     >>> sigmas, supports
     ((0.0, 0.25, 0.5, 0.75, 1.0), (1, 3, 3, 5, 5))
     """
-    if max_width < 1 or max_width % 2 == 0:
-        raise ValueError(f"gkm_bank: expected an odd max_width >= 1 px, got {max_width}")
+    require_integer("gkm_bank", "max_width", max_width, odd=True, unit="px")
     widths = range(3, max_width + 1, 2)
     sigmas = (0.0, *(s for m in widths for s in ((m - 2) / 4, (m - 1) / 4)))
     return sigmas, (1, *(m for m in widths for _ in range(2)))
 
 
 def _float_rows(sigmas: Any) -> tuple[Any, bool]:
-    """Return nested tuples of floats, and whether there is one row per colour."""
+    """Return `sigmas` as tuples of floats, and whether there is one row for each colour."""
     try:
         rows = sigmas.tolist() if hasattr(sigmas, "tolist") else list(sigmas)
         if any(hasattr(s, "requires_grad") for s in rows):
@@ -84,8 +83,8 @@ class GKM(LinearOperator):
     Parameters
     ----------
     beta : array of shape (*B, K, H, W)
-        Coefficient maps, shared by the colours. On the simplex over K they promise a PSF (see `validate`), but any
-        values are allowed.
+        Coefficient maps, the same for all colours. If they are on the simplex over K, every pixel has a PSF (see
+        `validate`), but any values are allowed.
     sigmas : sequence of K floats, array of shape (K,), or one row for each colour: (C, K)
         Standard deviations, px; 0 is the Dirac. An array of `beta`'s namespace is differentiated (torch) and needs
         explicit `supports`; floats keep the dtype of `beta`.
@@ -94,9 +93,9 @@ class GKM(LinearOperator):
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     supports : sequence of K odd ints, optional
-        Kernel widths, px; by default 2 ceil(3 sigma) + 1, see `widths`. Wider is harmless, narrower is a cut.
+        Kernel widths, px; by default 2 ceil(3 sigma) + 1, see `widths`. Smaller ones truncate the Gaussians.
     mix : array of shape (D, C, K), optional
-        Weights of a channel mix after each Gaussian; by default each colour stays with itself.
+        Weights of a channel mix after each Gaussian; by default the colours are not mixed.
 
     Raises
     ------
@@ -111,8 +110,8 @@ class GKM(LinearOperator):
     forward  ``y_d = sum_k beta_k . sum_c mix_dck (g_ck * x_c)``: weights after the blur, the PSF belongs to the
     output pixel.  adjoint  ``x_c = E^T sum_k g_ck^T sum_d mix_dck (beta_k . y_d)`` with E the extension.
 
-    ``g(sigma) = exp(-t^2 / 2 sigma^2)`` at integer t, cut to its support and divided by its sum, along rows and along
-    columns. Cost: O(sum of supports) per pixel; memory O(image).
+    ``g(sigma) = exp(-t^2 / 2 sigma^2)`` at integer t, truncated to its support and divided by its sum, along rows and
+    along columns. Cost: O(sum of supports) per pixel; memory O(image).
 
     References
     ----------
@@ -145,7 +144,7 @@ class GKM(LinearOperator):
         levels = self.beta.shape[-3]
         if self.tensor_sigmas:
             require_same_kind("GKM", "sigmas", self.sigmas, "beta", self.like)
-            xp, values = array_namespace(self.sigmas), detached(self.sigmas)
+            xp, values = array_namespace(self.sigmas), detach(self.sigmas)
             if not tracing() and not bool(xp.all(xp.isfinite(values) & (values >= 0))):
                 raise ValueError("GKM: expected finite sigmas >= 0 px, got a tensor with values that are not")
             shape = tuple(self.sigmas.shape)
@@ -166,12 +165,12 @@ class GKM(LinearOperator):
                 f"beta {tuple(self.beta.shape)}, got {shape}; is beta (*B, K, H, W)?"
             )
         if self.supports is not None:
-            freeze(self, supports=whole_numbers("GKM", "supports", self.supports))
+            freeze(self, supports=require_integers("GKM", "supports", self.supports))
         self._check_supports(levels)
         check_mix("GKM", self.mix, self.like, self.channels, levels)
         check_extension(self.in_shape, (self.halo,) * 2, (self.halo,) * 2, self.boundary, "GKM")
         if not self.tensor_sigmas:
-            freeze(self, _table=plainly(self._float_taps))
+            freeze(self, _table=make_plain(self._float_taps))
 
     def _check_supports(self, levels: int) -> None:
         supports = self.widths
@@ -248,8 +247,8 @@ class GKM(LinearOperator):
 
 
 def _taps(sigma: float, half: int, halo: int) -> tuple[float, ...]:
-    """One-sided taps up to `half`, then zeros up to `halo`."""
-    if sigma <= DIRAC or half == 0:
+    """Return one-sided taps up to `half`, then zeros up to `halo`."""
+    if sigma <= MAX_DIRAC_SIGMA or half == 0:
         return (1.0,) + (0.0,) * halo
     values = [exp(-0.5 * (t / sigma) * (t / sigma)) for t in range(half + 1)]
     total = values[0] + 2 * sum(values[1:])
@@ -257,14 +256,14 @@ def _taps(sigma: float, half: int, halo: int) -> tuple[float, ...]:
 
 
 def _tensor_taps(sigmas: Array, halves: tuple[int, ...]) -> Array:
-    """The same for sigmas (K,) or (C, K) of an array namespace: (1 or C, K, halo + 1), differentiable."""
+    """Return the taps for an array of sigmas, (K,) or (C, K), as a differentiable array (1 or C, K, halo + 1)."""
     xp = array_namespace(sigmas)
     where = {"dtype": sigmas.dtype, "device": device(sigmas)}
     t = xp.arange(max(halves) + 1, **where)
     inside = t[None, :] <= xp.asarray(halves, **where)[:, None]
     sigmas = (sigmas if sigmas.ndim == 2 else sigmas[None, :])[:, :, None]
-    wide = sigmas > DIRAC
-    safe = xp.where(wide, sigmas, xp.ones_like(sigmas))
+    wide = sigmas > MAX_DIRAC_SIGMA
+    safe = xp.where(wide, sigmas, xp.ones_like(sigmas))  # no division by zero, whose gradient would be NaN
     values = xp.where(wide & inside, xp.exp(-0.5 * (t / safe) ** 2), xp.zeros_like(safe * t))
     values = xp.where(t == 0, xp.ones_like(values), values)
     return values / (2 * xp.sum(values, axis=-1, keepdims=True) - 1)

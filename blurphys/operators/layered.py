@@ -1,4 +1,4 @@
-"""Defocus with occlusion: layers laid over each other, each blurred as light is, before it meets the next."""
+"""Defocus blur with occlusion: layers at different depths, each blurred and composited over the ones behind it."""
 
 from __future__ import annotations
 
@@ -13,47 +13,49 @@ from array_api_compat import array_namespace, device
 from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
 from ..engines.reference.layered import Extent, whole_frame
-from ..frozen import freeze, plainly, transformed, writes
-from ..inputs import detached, require_float, tracing
+from ..frozen import freeze, make_plain, transformed, write_count
+from ..inputs import detach, require_float, tracing
 from ..linop.base import LinearOperator
 from ..optics.bank import PSFBank
+from ..optics.psf_checks import check_unit_sum, kernel_reach
 from ..types import Array, BoundaryName, Shape
-from .mixing import check_channels
-from .psf_stack import _check_unit_sum, _reach
+from .layer_extents import dilate, span_of, to_host, trim_zeros
+from .mixing import check_channels, check_colours, check_views
 
 __all__ = ["LayeredDefocus"]
 
-CLOSED = 8.0
-"""Shares of a pixel below this many units of rounding count as nothing: neither is light looked for behind a layer that
-leaves no more, nor is a sum divided by a cover of no more."""
+OPAQUE = 8.0
+"""Transmittances and coverages below this many units of rounding count as zero: no light is gathered behind a layer
+that lets less through, and no sum is divided by a smaller coverage."""
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class LayeredDefocus(LinearOperator):
-    """What a lens records of surfaces that hide each other; linear in their colours.
+    """Defocus blur of surfaces that occlude each other; linear in their colours.
 
     Parameters
     ----------
     alphas : array of shape (K, H, W)
-        Share of each pixel that a layer covers, 0 to 1, nearest layer first. Layers go on behind nearer ones: what is
-        missing there is missing in the picture, as a dark rim (or, normalised, as what the others show).
+        Share of each pixel that a layer covers, 0 to 1, nearest layer first. Layers should continue behind nearer ones:
+        where they do not, the image has a dark rim (or, with `normalize`, the colours of the other layers).
     radii : sequence of K floats
         Signed circle-of-confusion radius of each layer, px; positive farther than the plane of focus.
     bank : PSFBank
-        PSFs at increasing signed radii; a layer interpolates its two neighbours linearly.
+        PSFs at increasing signed radii; each layer interpolates linearly between two of them.
     channels : int
         C of the images.
     boundary : str
-        How every layer goes on beyond the frame, see `blurphys.boundary`.
+        Extension of every layer beyond the frame, see `blurphys.boundary`.
     views : tuple of str
-        Any of "left", "right", "combined", in the order of the output; with a pupil's bank any view of `Pupil.seen`.
+        Any of "left", "right", "combined", in the order of the output; with the bank of a pupil, any view of
+        `Pupil.seen`.
     per_layer : bool
-        False: the operator takes one all-in-focus image (C, H, W), of which every layer shows its part, so nothing but
-        its own pixels is known of a hidden surface. True: it takes (K C, H, W), the colours of the first layer, then of
-        the second, not multiplied by alpha.
+        False: the input is one all-in-focus image (C, H, W), from which every layer takes its colours, so that the
+        hidden parts of a surface have the colours in front of them. True: the input is (K C, H, W), the colours of the
+        first layer, then of the second, not multiplied by alpha.
     normalize : bool
-        Divide by the cover of all layers together, so that a constant image stays constant where they leave a gap.
+        Divide by the coverage of all layers together, so that a constant image stays constant where they leave a gap.
 
     Raises
     ------
@@ -61,7 +63,7 @@ class LayeredDefocus(LinearOperator):
         Alphas outside [0, 1] or not finite, a number of radii other than K, radii outside the bank, an unknown or
         repeated view, an extension beyond the limit.
     TypeError
-        Alphas that are no floating array, or a bank of tensors that does not live where they live.
+        Alphas that are not a floating-point array, or a bank of tensors of another namespace, dtype or device.
 
     Notes
     -----
@@ -71,17 +73,17 @@ class LayeredDefocus(LinearOperator):
 
     adjoint  ``x_k = a_k . E^T h_k^T (T_k . y / (1 - T_(K+1)))``.
 
-    Light leaves a surface under its own PSF (scatter form), and T_k is the share that gets past the layers in front.
-    The product is exact where all but one of the overlapping layers are in focus. Otherwise a layer and its occluder
-    are taken as independent over the pupil, where in truth both are sharp shadows in it: 45 dB and better on
-    textured two-layer scenes, where the gather form `DefocusBlur` reaches 27 to 32 dB.
+    Light leaves a surface under its own PSF (scatter form), and T_k is the transmittance of the layers in front. The
+    product is exact if all but one of the overlapping layers are in focus. Otherwise the blurred masks of a layer and
+    of its occluders are treated as independent over the pupil, where in fact each casts a sharp shadow: 45 dB and
+    better on textured two-layer scenes, where the gather form `DefocusBlur` reaches 27 to 32 dB.
 
-    Cost: for each view and layer, the area of its PSF for each pixel it can be seen at, C + 1 times; memory: K masks,
-    and a few images; the adjoint K shares more. Where a layer can be seen is found when the operator is made (for
-    NumPy and CuPy in each call, and again after a tensor of alphas was written to). torch differentiates in the image,
-    the alphas and the PSFs of a learned bank, not in the radii. With gradients in the alphas, and in a compiled graph,
-    every layer is taken to be everywhere, because light may come to where it is not. Psfs of one sum to one; `validate`
-    checks the bank.
+    Cost: for each view and layer, the area of its PSF times the pixels where it is visible, C + 1 times; memory: K
+    masks and a few images, in the adjoint K transmittances more. The extents where layers are visible are computed when
+    the operator is made (for NumPy and CuPy in each call; again after a tensor of alphas was written to). torch
+    differentiates with respect to the image, the alphas and the PSFs of a learned bank, but not the radii. With
+    gradients in the alphas, and in a compiled graph, every layer is processed on the full frame, because alphas of zero
+    matter too. `validate` checks that the PSFs of the bank sum to one.
 
     Examples
     --------
@@ -106,60 +108,55 @@ class LayeredDefocus(LinearOperator):
     views: tuple[str | float, ...] = ("combined",)
     per_layer: bool = False
     normalize: bool = True
-    _design: tuple[Array, ...] | None = field(init=False, default=None)  # PSFs of each layer, where not learned
-    # How often the alphas had been written to, and where the layers were then; for tensors alone, which count that.
-    _found: tuple[int, tuple[Extent, ...]] | None = field(init=False, default=None)
+    _design: tuple[Array, ...] | None = field(init=False, default=None)  # PSFs of each layer, unless they are learned
+    # Where the layers are visible, and how often the alphas had been written to by then: only tensors count writes.
+    _known_extents: tuple[int, tuple[Extent, ...]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         owner = "LayeredDefocus"
         _check_alphas(owner, self.alphas)
-        if isinstance(self.views, str):
-            raise ValueError(f"{owner}: expected a tuple of views, got the string {self.views!r}")
-        freeze(self, views=tuple(self.views))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ValueError(f"{owner}: expected one or more different views, got {self.views}")
+        freeze(self, views=check_views(owner, self.views))
         if not isinstance(self.bank, PSFBank):
             raise TypeError(f"{owner}: expected bank to be a PSFBank, got {type(self.bank).__name__}")
         freeze(self, radii=_check_radii(owner, self.radii, int(self.alphas.shape[0]), self.bank))
         check_boundary(self.boundary, owner)
         check_channels(owner, self.channels)
         psfs = self._bank
-        if psfs.shape[-3] not in (1, self.channels):
-            raise ValueError(f"{owner}: expected a bank for {self.channels} colours, got one for {psfs.shape[-3]}")
+        check_colours(owner, psfs, self.channels)
         if self.bank.fixed:
-            freeze(self, _design=plainly(lambda: tuple(_trimmed(psf) for psf in self._interpolated())))
+            freeze(self, _design=make_plain(lambda: tuple(trim_zeros(psf) for psf in self._interpolate_bank())))
         for psf in self._psfs:
-            before, after = _reach((psf.shape[-2], psf.shape[-1]))
+            before, after = kernel_reach((psf.shape[-2], psf.shape[-1]))
             check_extension(self.in_shape, before, after, self.boundary, owner)
-        freeze(self, _found=self._find())
+        freeze(self, _known_extents=self._remember_extents())
 
-    def _find(self) -> tuple[int, tuple[Extent, ...]] | None:
-        """Where the layers are, for `_found`; None where that is not known yet, or could not be seen to change."""
-        version = None if tracing() or self._varied else writes(self.alphas)
-        return None if version is None else (version, plainly(self._places))
+    def _remember_extents(self) -> tuple[int, tuple[Extent, ...]] | None:
+        """Return the value of `_known_extents`; None if alphas have no values yet, or do not count writes."""
+        version = None if tracing() or self._differentiated else write_count(self.alphas)
+        return None if version is None else (version, make_plain(self._find_extents))
 
-    def _places(self) -> tuple[Extent, ...]:
-        found = (self._extent(k, *psf.shape[-2:]) for k, psf in enumerate(self._psfs))
+    def _find_extents(self) -> tuple[Extent, ...]:
+        found = (self._extent_of(k, *psf.shape[-2:]) for k, psf in enumerate(self._psfs))
         return tuple(extent for extent in found if extent is not None)
 
     @property
-    def _varied(self) -> bool:
-        """Whether the alphas may be differentiated, so that what they do where they are zero counts too."""
+    def _differentiated(self) -> bool:
+        """Whether the alphas may be differentiated: then pixels with an alpha of zero matter too."""
         return bool(getattr(self.alphas, "requires_grad", False)) or (not tracing() and transformed(self.alphas))
 
     @property
     def _extents(self) -> tuple[Extent, ...]:
-        """The layers that are anywhere, for the steps on arrays; the fused forward engine needs none of it."""
-        if not (tracing() or self._varied):
-            if self._found is not None and self._found[0] == writes(self.alphas):
-                return self._found[1]
-            return plainly(self._places)
+        """Extents of the layers that are not empty, for the array code; the fused CPU engine needs none."""
+        if not (tracing() or self._differentiated):
+            if self._known_extents is not None and self._known_extents[0] == write_count(self.alphas):
+                return self._known_extents[1]
+            return make_plain(self._find_extents)
         return whole_frame(self.alphas)
 
     @property
     def _psfs(self) -> tuple[Array, ...]:
-        """PSFs of each layer, (V, 1, 1 or C, h, w): design data as far as it is not zero, learned ones whole."""
-        return tuple(self._interpolated()) if self._design is None else self._design
+        """PSFs of each layer, (V, 1, 1 or C, h, w): without margins of zeros, unless they are learned."""
+        return tuple(self._interpolate_bank()) if self._design is None else self._design
 
     @property
     def _bank(self) -> Array:
@@ -179,36 +176,37 @@ class LayeredDefocus(LinearOperator):
 
     @property
     def halo(self) -> int:
-        # Twice the reach of the PSFs: the adjoint needs the open shares where it looks, and they look as far again.
+        # Twice the reach of the PSFs: the adjoint needs T_k within the reach, and T_k alphas within the reach again.
         return 2 * max(max(psf.shape[-2:]) // 2 for psf in self._psfs)
 
     def _with(self, **changes: Any) -> Self:
         new = super()._with(**changes)
-        freeze(new, _found=new._find())
+        freeze(new, _known_extents=new._remember_extents())
         return new
 
-    def _extent(self, k: int, h: int, w: int) -> Extent | None:
-        """Where layer k can be seen through a PSF of size (h, w); None for a layer that is nowhere."""
+    def _extent_of(self, k: int, h: int, w: int) -> Extent | None:
+        """Return where layer k is visible through a PSF of size (h, w); None for an empty layer."""
         xp, (rows, cols) = array_namespace(self.alphas), (slice(0, n) for n in self.alphas.shape[-2:])
-        used = _to_host(self.alphas[k, ...]) > 0
+        used = to_host(self.alphas[k, ...]) > 0
         if self.boundary == "circular":
             near = np.ones_like(used)
         elif not used.any():
             return None
         else:
-            near = _dilated(used, h // 2, w // 2)
-            # One more than the reach, so that no mirror image of the layer comes in at an edge not the frame's.
-            rows, cols = (_span(used.any(axis=1 - axis), (h, w)[axis] // 2 + 1) for axis in (0, 1))
+            near = dilate(used, h // 2, w // 2)
+            # The reach and one pixel more: the boundary rule also acts at edges of the extent inside the frame, and
+            # with this margin it mirrors or repeats only empty pixels there.
+            rows, cols = (span_of(used.any(axis=1 - axis), (h, w)[axis] // 2 + 1) for axis in (0, 1))
         mask = xp.asarray(near[None, rows, cols].copy(), device=device(self.alphas))
         return Extent(k, rows, cols, xp.astype(mask, self.alphas.dtype))
 
-    def _interpolated(self) -> Iterator[Array]:
+    def _interpolate_bank(self) -> Iterator[Array]:
         """Yield the PSFs at the radius of each layer: (V, 1, 1 or C, h, w)."""
         nodes, bank = self.bank.nodes, self._bank
         for radius in self.radii:
-            place = min(max(radius, nodes[0]), nodes[-1])
-            low = min(sum(node <= place for node in nodes) - 1, len(nodes) - 2)
-            f = (place - nodes[low]) / (nodes[low + 1] - nodes[low])
+            r = min(max(radius, nodes[0]), nodes[-1])
+            low = min(sum(node <= r for node in nodes) - 1, len(nodes) - 2)
+            f = (r - nodes[low]) / (nodes[low + 1] - nodes[low])
             lower, upper = bank[:, low : low + 1, ...], bank[:, low + 1 : low + 2, ...]
             yield lower if f == 0 else upper if f == 1 else (1 - f) * lower + f * upper
 
@@ -220,8 +218,8 @@ class LayeredDefocus(LinearOperator):
 
     @property
     def _arguments(self) -> tuple[Any, ...]:
-        """Those of the primitive after the image."""
-        closed = CLOSED * float(array_namespace(self.alphas).finfo(self.alphas.dtype).eps)
+        """Arguments of the primitive after the image."""
+        opaque = OPAQUE * float(array_namespace(self.alphas).finfo(self.alphas.dtype).eps)
         return (
             self.alphas,
             self._psfs,
@@ -230,12 +228,12 @@ class LayeredDefocus(LinearOperator):
             self.boundary,
             self.per_layer,
             self.normalize,
-            closed,
+            opaque,
         )
 
     def validate(self) -> Self:
         """Check that every PSF of the bank is finite, non-negative and sums to one."""
-        _check_unit_sum("LayeredDefocus", self._bank)
+        check_unit_sum("LayeredDefocus", self._bank)
         return self
 
 
@@ -245,7 +243,7 @@ def _check_alphas(owner: str, alphas: Array) -> None:
         raise ValueError(f"{owner}: expected alphas of shape (K, H, W), got {tuple(alphas.shape)}")
     if tracing():
         return
-    values = detached(alphas)
+    values = detach(alphas)
     if not bool(xp.all((values >= 0) & (values <= 1))):
         raise ValueError(
             f"{owner}: expected alphas from 0 to 1, got {float(xp.min(values)):g} to {float(xp.max(values)):g}"
@@ -266,48 +264,3 @@ def _check_radii(owner: str, radii: Any, count: int, bank: PSFBank) -> tuple[flo
                 f"is it a diameter?"
             )
     return values
-
-
-def _to_host(x: Array) -> np.ndarray[Any, Any]:
-    if hasattr(x, "get"):
-        return np.asarray(x.get())
-    x = detached(x)
-    return np.asarray(x.cpu() if hasattr(x, "cpu") else x if isinstance(x, np.ndarray) else np.from_dlpack(x))
-
-
-def _dilated(used: np.ndarray[Any, Any], rows: int, cols: int) -> np.ndarray[Any, Any]:
-    """Mark every pixel with a used one at most so far away."""
-    for axis, reach in ((0, rows), (1, cols)):
-        if reach:
-            pads = [(0, 0), (0, 0)]
-            pads[axis] = (reach + 1, reach)
-            sums = np.cumsum(np.pad(used, pads), axis=axis, dtype=np.int32)
-            n = used.shape[axis]
-            after = sums[2 * reach + 1 :] if axis == 0 else sums[:, 2 * reach + 1 :]
-            used = after > (sums[:n] if axis == 0 else sums[:, :n])
-    return used
-
-
-def _span(lines: Any, margin: int) -> slice:
-    """Lines from the first to the last that is used, widened by a margin within the frame."""
-    found = np.flatnonzero(lines)
-    if not found.size:
-        return slice(0, 1 if lines.size else 0)
-    return slice(max(0, int(found[0]) - margin), min(lines.size, int(found[-1]) + 1 + margin))
-
-
-def _trimmed(psfs: Array) -> Array:
-    """Cut equal margins of zeros off PSFs that are design data."""
-    if tracing():
-        return psfs
-    used = (_to_host(psfs) != 0).any(axis=(0, 1, 2))
-    h, w = used.shape
-    if not used.any():
-        return psfs
-    cuts = []
-    for lines, n in ((used.any(axis=1), h), (used.any(axis=0), w)):
-        found = np.flatnonzero(lines)
-        # Centres stay at n // 2: an even PSF reaches one further before the centre than after it.
-        cuts.append(max(0, min(int(found[0]), n - 1 - int(found[-1]))))
-    (a, b) = cuts
-    return psfs[..., a : h - a, b : w - b]

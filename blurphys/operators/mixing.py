@@ -1,25 +1,49 @@
-"""Checks and small pieces that the mixtures share: channels, kernels per colour, the channel mix."""
+"""Shared by the operators: checks of channels and views, kernels for each colour, the channel mix."""
 
 from __future__ import annotations
 
-from numbers import Integral
+from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from ..linop.base import require_same_kind
+from ..inputs import require_integer, require_same_kind
 from ..types import Array
 
-__all__ = ["check_channels", "check_mix", "flat_colours", "mixed_psf", "padded_psf", "symmetric_psf"]
+__all__ = [
+    "check_channels",
+    "check_colours",
+    "check_mix",
+    "check_views",
+    "flat_colours",
+    "mixed_psf",
+    "padded_psf",
+    "symmetric_psf",
+]
 
 
 def check_channels(owner: str, channels: int) -> None:
-    """Raise ValueError unless `channels` is a positive whole number."""
-    if isinstance(channels, bool) or not isinstance(channels, Integral) or channels < 1:
-        raise ValueError(f"{owner}: expected channels to be a whole number >= 1, got {channels!r}")
+    """Raise ValueError unless `channels` is a positive integer."""
+    require_integer(owner, "channels", channels)
+
+
+def check_views(owner: str, views: Any) -> tuple[str | float, ...]:
+    """Return `views` as a tuple; raise ValueError where it is a string or empty, or names a view twice."""
+    if isinstance(views, str):
+        raise ValueError(f"{owner}: expected a tuple of views, got the string {views!r}")
+    found = tuple(views)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"{owner}: expected one or more different views, got {found}")
+    return found
+
+
+def check_colours(owner: str, psfs: Array, channels: int) -> None:
+    """Raise ValueError unless the PSFs (..., C, h, w) of a bank are for one colour or for `channels` of them."""
+    if psfs.shape[-3] not in (1, channels):
+        raise ValueError(f"{owner}: expected a bank for {channels} colours, got one for {psfs.shape[-3]}")
 
 
 def check_mix(owner: str, mix: Array | None, maps: Array, channels: int, levels: int) -> None:
-    """Raise unless `mix` is None or an array (D, C, K) that lives where the maps live."""
+    """Raise unless `mix` is None or an array (D, C, K) of the namespace, dtype and device of the maps."""
     if mix is None:
         return
     require_same_kind(owner, "mix", mix, "the maps", maps)
@@ -30,12 +54,12 @@ def check_mix(owner: str, mix: Array | None, maps: Array, channels: int, levels:
 
 
 def flat_colours(psf: Array) -> Array:
-    """Drop the colour axis of a PSF (..., 1, h, w) that the colours share."""
+    """Remove the colour axis of a PSF (..., 1, h, w) that is the same for all colours."""
     return psf[..., 0, :, :] if psf.shape[-3] == 1 else psf
 
 
 def padded_psf(psf: Array, size: int) -> Array:
-    """Put kernels (C, n, n) of odd size into the middle of (C, size, size) zeros."""
+    """Pad kernels (C, n, n) of odd size with zeros to (C, size, size)."""
     xp = array_namespace(psf)
     pad = (size - psf.shape[-1]) // 2
     full = xp.zeros((psf.shape[0], size, size), dtype=psf.dtype, device=device(psf))
@@ -44,7 +68,7 @@ def padded_psf(psf: Array, size: int) -> Array:
 
 
 def mixed_psf(psf: Array, mix: Array | None, k: int) -> Array:
-    """Kernels (1 or C, h, w) under a channel mix, seen by a grey input: (1, C or D, h, w) summed over C."""
+    """Apply a channel mix to kernels (1 or C, h, w), as a grey input sees it: the sum over C, (D, h, w)."""
     if mix is None:
         return psf
     xp = array_namespace(psf)
@@ -53,9 +77,9 @@ def mixed_psf(psf: Array, mix: Array | None, k: int) -> Array:
 
 
 def symmetric_psf(taps: Array, weights: Array, mix: Array | None) -> Array:
-    """Sum symmetric separable kernels at one pixel.
+    """Return the PSF of a mixture of symmetric separable kernels at one pixel: (*B, 1 or C, n, n).
 
-    `taps`, (1 or C, K, h + 1), centre first; `weights`, (*B, K), the maps there; the result (*B, 1 or C, n, n).
+    `taps`, (1 or C, K, h + 1), are one-sided, centre first; `weights`, (*B, K), are the maps at the pixel.
     """
     xp = array_namespace(taps)
     lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)  # (1 or C, K, size)

@@ -1,91 +1,26 @@
-"""The unknown boundary: an observed window of a larger scene, and blurs that use no rule for what lies outside it.
+"""`unknown_boundary`: the image as a window of a larger blurred scene, without a boundary rule.
 
-Every boundary rule invents what the lens saw beyond the frame. A camera does not: light from outside the frame falls
-into it. `unknown_boundary` therefore takes the scene to be larger than the image by what the blur can see, and makes
-the operator from that scene to the image. Solvers then estimate the strip around the frame with everything else.
+Every boundary rule makes assumptions about the scene outside the frame, from where light falls into the image.
+`unknown_boundary` instead takes the scene to be larger than the image by the halo of the blur, and returns the operator
+from this scene to the image. Solvers then estimate the strip around the frame together with the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, final
 
 from array_api_compat import array_namespace
 
 from ..boundary import extend
 from ..files.stored import Span
-from ..frozen import freeze
-from ..linop.algebra import Adjoint, Composed, _Combination
-from ..linop.base import LinearOperator, require_float, whole_numbers
-from ..linop.windows import known_halo, leaves
-from ..types import Array, Shape
+from ..inputs import require_float
+from ..linop.algebra import Adjoint, Combination, Composed
+from ..linop.base import LinearOperator
+from ..linop.elementary import Window, margin_pair
+from ..linop.windows import known_halo, leaves, require_operator
+from ..types import Array
 
-__all__ = ["Window", "extended", "unknown_boundary"]
-
-
-@final
-@dataclass(frozen=True, eq=False, repr=False)
-class Window(LinearOperator):
-    """What is observed of a larger scene: the scene without a margin on all sides. It has no array, like `Identity`.
-
-    Parameters
-    ----------
-    shape : (int, int, int)
-        (C, H, W) of what is observed.
-    margin : int or (int, int)
-        Rows above and below, columns left and right that the scene has in addition, px.
-
-    Raises
-    ------
-    ValueError
-        A size that is not positive, a margin that is negative or not whole.
-
-    Notes
-    -----
-    forward crops, adjoint surrounds with zeros. ``Window(...) @ A`` observes a blur A of the larger scene, any form.
-
-    Examples
-    --------
-    >>> import numpy as np, blurphys as bp
-    >>> W = Window((1, 2, 3), margin=1)
-    >>> W.in_shape, W.H(np.ones((1, 2, 3)))[0].sum(axis=1).tolist()
-    ((1, 4, 5), [0.0, 3.0, 3.0, 0.0])
-    """
-
-    shape: Shape
-    margin: int | tuple[int, int] = 0
-
-    def __post_init__(self) -> None:
-        freeze(self, shape=whole_numbers("Window", "shape", self.shape), margin=_pair("Window", self.margin))
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"Window: expected shape (C, H, W) of positive sizes, got {self.shape}")
-
-    @property
-    def _sides(self) -> tuple[int, int]:
-        return _pair("Window", self.margin)
-
-    @property
-    def in_shape(self) -> Shape:
-        (channels, height, width), (rows, cols) = self.shape, self._sides
-        return (channels, height + 2 * rows, width + 2 * cols)
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.shape
-
-    @property
-    def halo(self) -> int:
-        """0: a pixel of the window is a pixel of the scene."""
-        return 0
-
-    def _forward(self, x: Array) -> Array:
-        (_, height, width), (rows, cols) = self.shape, self._sides
-        return x[..., rows : rows + height, cols : cols + width] + 0.0  # a copy
-
-    def _adjoint(self, y: Array) -> Array:
-        sides = self._sides
-        return extend(y, sides, sides, "zero") if any(sides) else y + 0.0
+__all__ = ["extended", "unknown_boundary"]
 
 
 def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = None) -> Composed:
@@ -94,34 +29,34 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
     Parameters
     ----------
     A : LinearOperator
-        On the observed frame, (C, H, W) -> (D, H, W), with its maps on output pixels: the gather form. Combinations
-        are served too.
+        From (C, H, W) to (D, H, W) of the observed frame, with its maps on output pixels: the gather form.
+        Combinations are allowed.
     margin : int or (int, int), optional
-        Rows above and below, columns left and right of the frame that the scene has in addition, px; at least the
-        halo of A, which is the default. What lies further out than the halo is seen by no pixel.
+        Additional rows above and below, columns left and right, of the scene, px; at least the halo of A, which is the
+        default. Pixels further out than the halo do not contribute to the image.
 
     Returns
     -------
     Composed
-        ``Window((D, H, W), margin) @ B`` from (C, H + 2 p, W + 2 q) to (D, H, W), B the blur of the larger scene.
+        ``Window((D, H, W), margin) @ B`` from (C, H + 2 p, W + 2 q) to (D, H, W), with B the blur of the larger scene.
 
     Raises
     ------
     ValueError
-        A owns its maps on input pixels (the scatter form, or the adjoint of a gather operator), so that the maps
-        outside the frame would be needed, which nobody has; A changes H or W; a margin smaller than the halo.
+        A has its maps on input pixels (the scatter form, or the adjoint of a gather operator), so that maps outside
+        the frame would be needed; A changes H or W; a margin smaller than the halo.
     TypeError
-        A, or an operator in it, is not of this package.
+        A, or an operator in it, has no windows.
 
     Notes
     -----
-    forward  ``y = crop(B x)``; adjoint  ``x = B^T (y surrounded by zeros)``. Each output pixel has the PSF that it has
-    in A, and no pixel of the frame sees the edge of the scene: exact. In a product ``A1 @ A2`` the PSFs of A2 are
-    needed up to the halo of A1 outside the frame too; there, those of the nearest pixel of the frame are taken.
-    The boundary of A does not matter any more (B has "zero"). Maps on disk are read into memory, `tiled` is undone.
+    forward  ``y = crop(B x)``; adjoint  ``x = B^T (zero-padded y)``. Each output pixel has the same PSF as in A, and no
+    pixel of the frame depends on the boundary of the scene, so the model is exact. In a product ``A1 @ A2`` the PSFs of
+    A2 are also needed up to the halo of A1 outside the frame; there, those of the nearest pixel of the frame are used.
+    The boundary of A has no effect (B has "zero"). Maps on disk are read into memory; `tiled` is removed.
 
-    Such an operator has more unknowns than data: take a solver for any A with an adjoint (`solvers.cgls`,
-    `solvers.hqs`), start it from `extended` (y, margin), and cut the result with `Window`.
+    Such an operator has more unknowns than data: use a solver for any A with an adjoint (`solvers.cgls`,
+    `solvers.hqs`), start it from ``extended(y, margin)``, and crop the result with `Window`.
     Cost: that of A on (H + 2 p) x (W + 2 q) pixels.
 
     References
@@ -139,41 +74,40 @@ def unknown_boundary(A: LinearOperator, margin: int | tuple[int, int] | None = N
     (3, (3, 26, 36), (3, 20, 30))
     """
     owner = "unknown_boundary"
-    if not isinstance(A, LinearOperator):
-        raise TypeError(f"{owner}: expected a LinearOperator, got {type(A).__name__}; is it A.forward instead of A?")
+    require_operator(owner, A)
     for leaf in leaves(A).values():
-        if leaf._maps is None and type(leaf)._cut is LinearOperator._cut:
+        if not leaf._has_windows:
             raise TypeError(
-                f"{owner}: expected an operator of blurphys that can be moved to a larger frame, or a combination of "
-                f"them, got {type(leaf).__name__}; build it for the larger scene and take bp.Window(shape, margin) @ A"
+                f"{owner}: expected an operator of blurphys with windows, or a combination of them, got "
+                f"{type(leaf).__name__}; build it for the larger scene and take bp.Window(shape, margin) @ A"
             )
     halo = known_halo(owner, A)
     _check_form(owner, A, transposed=False)
     height, width = A.out_shape[-2:]
     if tuple(A.in_shape[-2:]) != (height, width):
         raise ValueError(f"{owner}: expected an operator that keeps H, W, got {A.in_shape} -> {A.out_shape}")
-    rows, cols = _pair(owner, halo if margin is None else margin)
+    rows, cols = margin_pair(owner, halo if margin is None else margin)
     if min(rows, cols) < halo:
         raise ValueError(
-            f"{owner}: expected a margin of at least the halo, {halo} px, got ({rows}, {cols}): a pixel at the edge "
-            f"of the frame would see the edge of the scene"
+            f"{owner}: expected a margin of at least the halo, {halo} px, got ({rows}, {cols}): pixels at the edge "
+            f"of the frame would depend on the boundary of the scene"
         )
-    taller = A._window(_replicated(height, rows), (slice(0, width),), {})
-    larger = taller._window((slice(0, height + 2 * rows),), _replicated(width, cols), {})
-    return Composed(Window(A.out_shape, (rows, cols)), _without_rule(larger, {}))
+    taller = A._window(_replicate_edges(height, rows), (slice(0, width),), {})
+    larger = taller._window((slice(0, height + 2 * rows),), _replicate_edges(width, cols), {})
+    return Composed(Window(A.out_shape, (rows, cols)), _with_zero_boundary(larger, {}))
 
 
 def extended(y: Array, margin: int | tuple[int, int], *, channels: int | None = None) -> Array:
-    """Extend an image by its edge pixels: a start for solvers with `unknown_boundary`.
+    """Extend an image by its edge pixels: an initial guess for solvers with `unknown_boundary`.
 
     Parameters
     ----------
     y : array of shape (..., D, H, W)
         The observed image.
     margin : int or (int, int)
-        Rows above and below, columns left and right, px; ``A.halo`` where the operator was made without a margin.
+        Rows above and below, columns left and right, px; ``A.halo`` if the operator was made without a margin.
     channels : int, optional
-        Channels C of the scene, where they are not those of y: several views are averaged. D has to be a multiple.
+        Channels C of the scene, if y has several views, which are averaged. D has to be a multiple of C.
 
     Returns
     -------
@@ -182,9 +116,9 @@ def extended(y: Array, margin: int | tuple[int, int], *, channels: int | None = 
     Raises
     ------
     ValueError
-        A margin that is negative or not whole; y without the axes (..., D, H, W); D not a multiple of channels.
+        A margin that is negative or not an integer; y without the axes (..., D, H, W); D not a multiple of channels.
     TypeError
-        y not a floating-point array.
+        y is not a floating-point array.
 
     Examples
     --------
@@ -195,7 +129,7 @@ def extended(y: Array, margin: int | tuple[int, int], *, channels: int | None = 
     require_float("extended", "y", y)
     if y.ndim < 3:
         raise ValueError(f"extended: expected y of shape (..., D, H, W), got {tuple(y.shape)}")
-    sides = _pair("extended", margin)
+    sides = margin_pair("extended", margin)
     views = y.shape[-3]
     if channels is not None and channels != views:
         if channels < 1 or views % channels:
@@ -206,42 +140,33 @@ def extended(y: Array, margin: int | tuple[int, int], *, channels: int | None = 
     return extend(y, sides, sides, "replicate") if any(sides) else y + 0.0
 
 
-def _pair(owner: str, margin: Any) -> tuple[int, int]:
-    """Return a margin as (rows, columns)."""
-    values = tuple(margin) if isinstance(margin, (tuple, list)) else (margin, margin)
-    pair = whole_numbers(owner, "margin", values)
-    if len(pair) != 2 or min(pair) < 0:
-        raise ValueError(f"{owner}: expected a margin >= 0 px, or (rows, columns) of them, got {margin!r}")
-    return pair[0], pair[1]
-
-
-def _replicated(size: int, margin: int) -> Span:
-    """An axis with its first and last pixel repeated."""
+def _replicate_edges(size: int, margin: int) -> Span:
+    """Return the span of an axis whose first and last pixel are repeated."""
     return (slice(0, 1),) * margin + (slice(0, size),) + (slice(size - 1, size),) * margin
 
 
-def _without_rule(A: LinearOperator, done: dict[int, LinearOperator]) -> LinearOperator:
-    """Return the operator with zeros beyond its frame, whose transpose folds nothing back into the frame."""
+def _with_zero_boundary(A: LinearOperator, done: dict[int, LinearOperator]) -> LinearOperator:
+    """Return the operator with the boundary "zero"."""
 
-    def changed(value: object) -> object:
+    def replaced(value: object) -> object:
         if isinstance(value, tuple):
-            return tuple(changed(v) for v in value)
-        return _without_rule(value, done) if isinstance(value, LinearOperator) else value
+            return tuple(replaced(v) for v in value)
+        return _with_zero_boundary(value, done) if isinstance(value, LinearOperator) else value
 
     if id(A) not in done:
-        if isinstance(A, _Combination):
+        if isinstance(A, Combination):
             fields = dataclasses.fields(A)  # type: ignore[arg-type]
-            done[id(A)] = A._with(**{f.name: changed(getattr(A, f.name)) for f in fields})
+            done[id(A)] = A._with(**{f.name: replaced(getattr(A, f.name)) for f in fields})
         else:
             done[id(A)] = A._with(boundary="zero") if hasattr(A, "boundary") else A
     return done[id(A)]
 
 
 def _check_form(owner: str, A: LinearOperator, *, transposed: bool) -> None:
-    """Raise ValueError where maps belong to pixels of the scene rather than of the image."""
+    """Raise ValueError if maps belong to pixels of the scene rather than of the image."""
     if isinstance(A, Adjoint):
         transposed = not transposed
-    if isinstance(A, _Combination):
+    if isinstance(A, Combination):
         for part in A.parts:
             _check_form(owner, part, transposed=transposed)
         return
@@ -254,6 +179,6 @@ def _check_form(owner: str, A: LinearOperator, *, transposed: bool) -> None:
             else "build it for the larger scene and take bp.Window(shape, margin) @ A"
         )
         raise ValueError(
-            f"{owner}: expected maps on the pixels of the image, but {what} has them on those of the scene, and the "
-            f"ones outside the frame are not known; {hint}"
+            f"{owner}: expected maps on the pixels of the image, but {what} has them on those of the scene, and "
+            f"outside the frame they are unknown; {hint}"
         )

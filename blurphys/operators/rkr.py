@@ -11,7 +11,8 @@ from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
 from ..engines.reference.convolve import conv1d_adjoint
 from ..files.stored import stand_in
-from ..linop.base import LinearOperator, require_same_kind
+from ..inputs import require_same_kind
+from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..types import Array, BoundaryName, Shape
 from .mixing import check_channels, check_mix, flat_colours, mixed_psf, padded_psf
@@ -27,19 +28,19 @@ class RKR(LinearOperator):
     Parameters
     ----------
     gamma : array of shape (*B, J, H, W)
-        Coefficient maps, shared by the colours.
+        Coefficient maps, the same for all colours.
     atoms : array of shape (J-1, t) or (J-1, C, t)
-        1-D taps, t odd; the kernel of step j is the outer product ``a_j a_j^T``. With taps that sum to one and gamma
-        on the simplex the operator promises a PSF.
+        1-D taps, t odd; the kernel of step j is the outer product ``a_j a_j^T``. With taps of unit sum and gamma on the
+        simplex, every pixel has a PSF.
     channels : int
         C of the images.
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     stagewise : bool
-        False: extend once, filter on the extended plane (exact for the cascade). True: extend anew before each atom,
-        the habit of the authors' networks; equal for ``circular``.
+        False: extend once and filter the extended image (exact for the cascade). True: extend again before each atom,
+        as the authors' networks do; the same for ``circular``.
     mix : array of shape (D, C, J), optional
-        Weights of a channel mix after each kernel; by default each colour stays with itself.
+        Weights of a channel mix after each kernel; by default the colours are not mixed.
 
     Raises
     ------
@@ -52,7 +53,7 @@ class RKR(LinearOperator):
     -----
     forward  ``u_1 = x``, ``u_j = (a_j a_j^T) * u_(j-1)``, ``y = sum_j gamma_j . u_j``.
     adjoint  ``v = gamma_J . y``, then ``v = (a_j a_j^T)^T v + gamma_(j-1) . y`` for j = J..2, then the extension's
-    transpose: Horner's rule run backwards, nothing is stored.
+    transpose: Horner's rule in reverse, without storing intermediate images.
 
     Cost: O(J t) per pixel for supports up to (J-1)(t-1) + 1; memory O(image). A symmetric atom (a, 1-2a, a) has a
     non-negative frequency response only for a <= 1/4.

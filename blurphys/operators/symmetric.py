@@ -1,4 +1,4 @@
-"""SymmetricMixture: a mixture of free symmetric separable kernels."""
+"""SymmetricMixture: a mixture of arbitrary symmetric separable kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
 from ..files.stored import stand_in
 from ..frozen import freeze
-from ..linop.base import LinearOperator, detached, require_same_kind, whole_numbers
+from ..inputs import detach, require_integers, require_same_kind
+from ..linop.base import LinearOperator
 from ..maps import check_maps, check_simplex
 from ..types import Array, BoundaryName, Shape
 from .mixing import check_channels, check_mix, flat_colours, symmetric_psf
@@ -22,12 +23,12 @@ __all__ = ["SymmetricMixture"]
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class SymmetricMixture(LinearOperator):
-    """Mixture of symmetric separable kernels with free taps: `GKM` without the Gaussians.
+    """Mixture of symmetric separable kernels with arbitrary taps: a generalisation of `GKM`.
 
     Parameters
     ----------
     beta : array of shape (*B, K, H, W)
-        Coefficient maps, shared by the colours.
+        Coefficient maps, the same for all colours.
     taps : array of shape (K, h + 1) or (C, K, h + 1)
         One-sided taps of each kernel, centre first: kernel k is the outer product of
         ``(taps[h], ..., taps[1], taps[0], taps[1], ..., taps[h])`` with itself. Differentiated (torch).
@@ -36,9 +37,9 @@ class SymmetricMixture(LinearOperator):
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     supports : sequence of K odd ints, optional
-        Kernel widths, px, at most 2 h + 1, which is the default: taps beyond a width do not count, and get no gradient.
+        Kernel widths, px, at most 2 h + 1, which is the default. Taps beyond a width are ignored and get no gradient.
     mix : array of shape (D, C, K), optional
-        Weights of a channel mix after each kernel; by default each colour stays with itself.
+        Weights of a channel mix after each kernel; by default the colours are not mixed.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class SymmetricMixture(LinearOperator):
     Notes
     -----
     forward  ``y_d = sum_k beta_k . sum_c mix_dck (g_ck * x_c)``; the adjoint is its exact transpose. On the simplex
-    over K, and with two-sided taps that are not negative and sum to one, it promises a PSF (see `validate`).
+    over K, and with non-negative two-sided taps of unit sum, every pixel has a PSF (see `validate`).
     Cost: O(sum of the supports) per pixel; memory O(image).
 
     Examples
@@ -85,7 +86,7 @@ class SymmetricMixture(LinearOperator):
                 f"{levels} of beta {tuple(self.beta.shape)}, got {shape}; one-sided taps, centre first"
             )
         widest = 2 * shape[-1] - 1
-        given = (widest,) * levels if self.supports is None else whole_numbers(owner, "supports", self.supports)
+        given = (widest,) * levels if self.supports is None else require_integers(owner, "supports", self.supports)
         if len(given) != levels or any(n < 1 or n > widest or n % 2 == 0 for n in given):
             raise ValueError(
                 f"{owner}: expected {levels} odd supports from 1 to the {widest} px of the taps, got {given}"
@@ -142,7 +143,7 @@ class SymmetricMixture(LinearOperator):
     def validate(self) -> Self:
         """Check that beta lies on the simplex and the two-sided taps are finite, non-negative and sum to one."""
         check_simplex("SymmetricMixture", "beta", self.beta)
-        xp, taps = array_namespace(self.like), detached(self._used_taps())
+        xp, taps = array_namespace(self.like), detach(self._used_taps())
         lines = xp.concat([xp.flip(taps[:, :, 1:], axis=-1), taps], axis=-1)
         check_simplex("SymmetricMixture", "taps", xp.permute_dims(lines, (2, 0, 1)))
         return self

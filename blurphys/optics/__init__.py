@@ -1,1 +1,1 @@
-"""Where PSFs come from: pupil, bank of levels, thin lens, recordings of points."""
+"""PSFs: pupil, bank of levels, thin lens, measured PSFs."""

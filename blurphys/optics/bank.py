@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil, isfinite
+from math import ceil
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
 from ..frozen import Memo
-from ..linop.base import require_float, require_same_kind
-from ..operators.psf_stack import check_psfs
+from ..inputs import require_float, require_number, require_same_kind
 from ..types import Array
+from .psf_checks import check_psfs
 from .pupil import Pupil
 
-__all__ = ["PSFBank"]
+__all__ = ["PSFBank", "bank_radii"]
+
+
+def bank_radii(owner: str, max_radius: Any, step: Any) -> np.ndarray:
+    """Return evenly spaced radii from -max_radius to max_radius with 0 among them, at most `step` apart, px."""
+    for name, value in (("max_radius", max_radius), ("step", step)):
+        require_number(owner, name, value, above=0, unit="px")
+    n = ceil(max_radius / step - 1e-9)
+    return np.linspace(-max_radius, max_radius, 2 * n + 1)
 
 
 class PSFBank:
@@ -23,17 +32,17 @@ class PSFBank:
     Parameters
     ----------
     pupil : Pupil, optional
-        Makes every level; then `max_radius` is needed.
+        Source of the PSFs; needs `max_radius`.
     max_radius : float, optional
         Largest CoC radius, px; levels run from -max_radius to +max_radius.
     step : float
-        Largest distance of two levels, px. At 0.5 px contour lines are invisible.
+        Largest distance of two levels, px. At 0.5 px no contours are visible.
     psfs : array of shape (L, h, w) or (L, C, h, w), or mapping of view name to such arrays, optional
-        Measured or learned kernels instead of a pupil, ``psfs[l]`` the PSF at ``radii[l]``. A plain array is the
-        combined view. With "left" and "right" but no "combined", combined is their mean.
+        Measured or learned kernels instead of a pupil: ``psfs[l]`` is the PSF at ``radii[l]``. An array is the combined
+        view. With "left" and "right" but no "combined", the combined view is their mean.
     radii : sequence of L increasing floats, optional
-        Signed CoC radius at which each level of `psfs` was measured, px, negative in front of the plane of focus. May
-        be left out for L = 1: one PSF that every radius means, for a lens at one focus.
+        Signed CoC radius of each level of `psfs`, px, negative in front of the plane of focus. Optional for L = 1: then
+        the PSF is that of every radius, for a lens at one focus setting.
 
     Attributes
     ----------
@@ -44,15 +53,16 @@ class PSFBank:
     ------
     ValueError
         Neither or both sources given; max_radius or step not positive; radii that do not increase or do not match; PSFs
-        with NaN or inf or in counts (`blurphys.psf.normalize` makes unit sums); a `PSFWarning` for ones far from
-        unit sum, unless they are negative in part.
+        with NaN, inf, or sums above 1000 (camera counts: see `blurphys.psf.normalize`). A `PSFWarning` for sums far
+        from one, unless some values are negative.
 
     Notes
     -----
     Kernels are convolution kernels (impulse responses), centre ``h // 2, w // 2``, all of one size. Those of a pupil
-    are NumPy float64 and the operators convert them to the namespace and dtype of the map. Memory: L h w numbers for
-    each view. Made on first use and kept: a pupil's levels for each view, and what was converted for each place; both
-    are plain arrays, so threads may share a bank, and so may training and `torch.inference_mode`.
+    are NumPy float64, and the operators convert them to the namespace, dtype and device of the map. Memory: L h w
+    values for each view. The PSFs of a pupil are computed on first use and cached for each view, and so are conversions
+    for each namespace, dtype and device; both are plain arrays, so that threads may share a bank, and so may training
+    and `torch.inference_mode`.
 
     Examples
     --------
@@ -61,7 +71,7 @@ class PSFBank:
     >>> bank.radii.tolist(), bank.psfs("left").shape
     ([-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0], (9, 5, 5))
 
-    From pictures of a point in front of, on and behind the plane of focus:
+    From images of a point source in front of, in and behind the plane of focus:
 
     >>> recorded = [bp.psf.disk(r, 9) * 200 + 10 for r in (2.0, 0.0, 4.0)]
     >>> measured = bp.psf.normalize(bp.psf.clean(recorded))
@@ -79,9 +89,9 @@ class PSFBank:
         radii: Sequence[float] | None = None,
     ) -> None:
         self.pupil = pupil
-        self._psfs: dict[str | float, Array] = {}  # as they were given
+        self._psfs: dict[str | float, Array] = {}  # as given
         self._levels: Memo[Array] = Memo()  # of a pupil, by view
-        self._converted: Memo[Array] = Memo()  # design data by views, dtype and device
+        self._converted: Memo[Array] = Memo()  # fixed kernels by views, dtype and device
         if (pupil is None) == (psfs is None):
             raise ValueError("PSFBank: expected either a pupil with max_radius, or psfs with radii")
         if pupil is not None:
@@ -89,23 +99,18 @@ class PSFBank:
                 raise ValueError(f"PSFBank: expected a Pupil, got {type(pupil).__name__}; pass kernels as psfs=")
             if radii is not None:
                 raise ValueError("PSFBank: expected radii only together with psfs, got them with a pupil")
-            if max_radius is None or not (isfinite(max_radius) and max_radius > 0):
-                raise ValueError(f"PSFBank: expected max_radius > 0 px, got {max_radius}")
-            if not (isfinite(step) and step > 0):
-                raise ValueError(f"PSFBank: expected step > 0 px, got {step}")
-            n = ceil(max_radius / step - 1e-9)
-            self.radii = np.linspace(-max_radius, max_radius, 2 * n + 1)
+            self.radii = bank_radii("PSFBank", max_radius, step)
             self.views: tuple[str, ...] = ("left", "right", "combined")
         else:
             if max_radius is not None:
                 raise ValueError("PSFBank: expected max_radius only together with a pupil, got it with psfs")
-            self._take(psfs, radii)
+            self._set_psfs(psfs, radii)
         self.radii.setflags(write=False)
-        # One level stands for every radius: the operators see it twice and interpolate between equals.
-        places = self.radii if self.radii.size > 1 else (self.radii[0] - 1.0, self.radii[0] + 1.0)
-        self.nodes = tuple(float(r) for r in places)
+        # One level is valid for every radius: the operators get it twice and interpolate between equal PSFs.
+        nodes = self.radii if self.radii.size > 1 else (self.radii[0] - 1.0, self.radii[0] + 1.0)
+        self.nodes = tuple(float(r) for r in nodes)
 
-    def _take(self, psfs: Array | Mapping[str, Array], radii: Sequence[float] | None) -> None:
+    def _set_psfs(self, psfs: Array | Mapping[str, Array], radii: Sequence[float] | None) -> None:
         given = dict(psfs) if isinstance(psfs, Mapping) else {"combined": psfs}
         if not given:
             raise ValueError("PSFBank: expected at least one view in psfs, got none")
@@ -130,7 +135,7 @@ class PSFBank:
             )
         if not np.all(np.isfinite(self.radii)) or np.any(np.diff(self.radii) <= 0):
             raise ValueError("PSFBank: expected finite radii that increase; sort the psfs by signed radius")
-        if is_numpy_array(first):  # converted once, so what the caller does to its arrays later must not matter
+        if is_numpy_array(first):  # copies: conversions are cached, so the caller's writes must not change the kernels
             given = {name: np.array(array) for name, array in given.items()}
         self._psfs = given
         self.views = tuple(given)
@@ -143,22 +148,22 @@ class PSFBank:
         return float(np.max(np.abs(self.radii)))
 
     def holds(self, low: float, high: float) -> bool:
-        """Whether the bank has PSFs for radii from low to high, px, give or take rounding; one level has all."""
+        """Whether the bank has PSFs for radii from low to high, px, to rounding; a bank of one level has all."""
         slack = 1e-6 * self.max_radius
         return self.radii.size == 1 or bool(low >= self.radii[0] - slack and high <= self.radii[-1] + slack)
 
     @property
     def given(self) -> Mapping[str | float, Array]:
-        """The kernels that the bank was made from, by view; without those of a pupil."""
+        """The kernels that were passed to the constructor, by view; empty for a pupil."""
         return {} if self.pupil is not None else dict(self._psfs)
 
     @property
     def fixed(self) -> bool:
-        """Whether the kernels are design data, from a pupil or in NumPy arrays, rather than tensors to be learned."""
+        """Whether the kernels are fixed, from a pupil or NumPy arrays, rather than tensors that may be learned."""
         return self.pupil is not None or isinstance(next(iter(self._psfs.values())), np.ndarray)
 
     def psfs(self, view: str | float = "combined") -> Array:
-        """Return the kernels of one view, shape (L, h, w) or (L, C, h, w); a pupil has all views of `Pupil.seen`.
+        """Return the kernels of one view, shape (L, h, w) or (L, C, h, w); with a pupil, of any view of `Pupil.seen`.
 
         Raises
         ------
@@ -171,13 +176,13 @@ class PSFBank:
             pupil = self.pupil
             return self._levels.get(view, lambda: _levels(pupil, self.radii, view))
         if view not in self._psfs:
-            return 0.5 * (self._psfs["left"] + self._psfs["right"])  # anew each time: the two may be learned
+            return 0.5 * (self._psfs["left"] + self._psfs["right"])  # not cached: the two may be learned
         return self._psfs[view]
 
     def stacked(self, views: Sequence[str | float], like: Array) -> Array:
-        """Return the kernels of several views where `like` lives: (V, L, 1 or C, h, w).
+        """Return the kernels of several views, (V, L, 1 or C, h, w), in the namespace, dtype and device of `like`.
 
-        Design data is converted once for each place. Tensors may be learned, so they are stacked anew.
+        Fixed kernels are converted once and cached. Tensors may be learned, so they are stacked in each call.
         """
         if not self.fixed:
             return self._stack(views, like)
@@ -197,7 +202,7 @@ class PSFBank:
 
 
 def _levels(pupil: Pupil, radii: np.ndarray, view: str | float) -> np.ndarray:
-    """PSFs of one view at every radius, surrounded with zeros to the size of the largest: (L, h, w)."""
+    """Return the PSFs of one view at every radius, padded with zeros to the size of the largest: (L, h, w)."""
     levels = [pupil.psf(float(r), view) for r in radii]
     size = max(level.shape[0] for level in levels)
     pads = [(size - level.shape[0]) // 2 for level in levels]

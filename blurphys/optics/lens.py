@@ -1,21 +1,20 @@
-"""The thin lens, which turns depth into defocus."""
+"""ThinLens: from depth to the radius of the circle of confusion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal, final
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from ..linop.base import require_float
+from ..inputs import require_choice, require_float, require_number
 from ..types import Array
 
 __all__ = ["ThinLens"]
 
-NEAREST_M = 1e-9
-"""Depths up to a nanometre are taken as unknown, like zero: their inverse would overflow."""
+MIN_DEPTH_M = 1e-9
+"""Depths up to a nanometre count as unknown, like zero: their inverse would overflow."""
 
 
 @final
@@ -54,9 +53,7 @@ class ThinLens:
 
     def __post_init__(self) -> None:
         for name in ("focal_length_mm", "f_number", "focus_distance_m", "pixel_pitch_um"):
-            value = getattr(self, name)
-            if not (isfinite(value) and value > 0):
-                raise ValueError(f"ThinLens: expected {name} to be positive and finite, got {value}")
+            require_number("ThinLens", name, getattr(self, name), above=0)
         if self.focus_distance_m * 1e3 <= self.focal_length_mm:
             raise ValueError(
                 f"ThinLens: expected focus_distance_m beyond the focal length ({self.focal_length_mm:g} mm), got "
@@ -77,8 +74,8 @@ class ThinLens:
         depth_m : array of shape (..., H, W)
             Distance from the lens along the optical axis (not along the ray), m.
         invalid : {"error", "nearest", "far"}
-            What to do where depth is NaN, infinite, zero or negative: refuse, take the depth of the nearest valid
-            pixel, or take infinity.
+            Where depth is NaN, infinite, zero or negative: raise an error, use the depth of the nearest valid pixel, or
+            use infinity.
 
         Returns
         -------
@@ -98,13 +95,10 @@ class ThinLens:
                 f"convert it, for example depth / 1000.0 where it is in mm"
             )
         xp = require_float("ThinLens.defocus_map", "depth_m", depth_m)
-        if invalid not in ("error", "nearest", "far"):
-            raise ValueError(
-                f"ThinLens.defocus_map: expected invalid to be 'error', 'nearest' or 'far', got {invalid!r}"
-            )
+        require_choice("ThinLens.defocus_map", "invalid", invalid, ("error", "nearest", "far"))
         if depth_m.ndim < 2:
             raise ValueError(f"ThinLens.defocus_map: expected depth of shape (..., H, W), got {tuple(depth_m.shape)}")
-        valid = xp.isfinite(depth_m) & (depth_m > NEAREST_M)
+        valid = xp.isfinite(depth_m) & (depth_m > MIN_DEPTH_M)
         if not bool(xp.all(valid)):
             count = int(xp.count_nonzero(~valid))
             if invalid == "error":
@@ -121,7 +115,7 @@ class ThinLens:
 
 
 def _fill_nearest(values: Array, valid: Array) -> Array:
-    """Give each invalid pixel the value of the nearest valid one in the same image."""
+    """Set each invalid pixel to the value of the nearest valid one in the same image."""
     from scipy.ndimage import distance_transform_edt
 
     xp = array_namespace(values)

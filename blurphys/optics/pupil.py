@@ -1,37 +1,38 @@
-"""The pupil, which shapes every PSF."""
+"""Pupil: the intensity over the lens aperture and the views of a sensor, from which every PSF is computed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
-from math import ceil, cos, isfinite, radians, sin
+from math import ceil, cos, radians, sin
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..frozen import freeze
+from ..inputs import require_integer, require_number
 from ..psf import butterworth_ring, check_ring, disk_coverage
 
 __all__ = ["Pupil"]
 
 CELLS = 384
-"""Cells across a pupil made from a formula; at a radius of 20 px a cell is a tenth of a pixel."""
+"""Cells across a pupil that is given by a formula; at a radius of 20 px a cell is a tenth of a pixel wide."""
 
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pupil:
-    """The light's distribution over the lens pupil, and how a dual-pixel sensor divides it: the source of every PSF.
+    """The intensity over the lens pupil and how a dual-pixel sensor divides it: the source of every PSF.
 
     Made by `disk`, `butterworth`, `polygon` or `measured`. The defocus PSF is the pupil scaled by the signed CoC
-    radius c: ``k_v(x, y) ~ P(x / c, y / c) t_v(x / c)``, so the sign of c mirrors the views by itself.
+    radius c: ``k_v(x, y) ~ P(x / c, y / c) t_v(x / c)``, so that the sign of c mirrors the views.
 
     Attributes
     ----------
     intensity : ndarray of shape (n, n)
-        P on square cells of the pupil plane, rows along y (down), columns along x (right), as the PSF looks for c > 0.
+        P on square cells of the pupil plane, rows along y (down), columns along x (right); oriented as PSFs of c > 0.
     extent : float
         Half-width of the grid in units of the unit pupil's radius.
     split : float
@@ -42,9 +43,9 @@ class Pupil:
     angle : float
         Direction in which the sensor splits, degrees from +x towards +y: X becomes X cos + Y sin.
     parameters : dict
-        What it was made from, for metadata: ``kind`` and the arguments. It always describes this pupil: the sensor's
-        numbers follow the attributes, and a grid or extent that no formula gave (as after ``dataclasses.replace``) is
-        of kind "measured".
+        Metadata: ``kind`` and the arguments of the constructor. It always describes this pupil: the values of the
+        sensor follow the attributes, and with a grid or extent that no formula gave (as after ``dataclasses.replace``)
+        the kind is "measured".
     """
 
     intensity: NDArray[np.floating]
@@ -53,7 +54,7 @@ class Pupil:
     cross_talk: float = 0.0
     angle: float = 0.0
     parameters: dict[str, Any] = field(default_factory=dict)
-    _described: tuple[Any, ...] = field(default=(), repr=False)  # of what grid and extent the parameters speak
+    _described: tuple[Any, ...] = field(default=(), repr=False)  # key of the grid and extent of `parameters`
 
     def __post_init__(self) -> None:
         grid = np.array(self.intensity, dtype=np.float64)
@@ -61,16 +62,12 @@ class Pupil:
             raise ValueError(f"Pupil: expected a square grid of intensities (n, n), got shape {grid.shape}")
         if not np.all(np.isfinite(grid)) or grid.min() < 0 or grid.sum() <= 0:
             raise ValueError("Pupil: expected finite, non-negative intensities with a positive sum")
-        for name, low, high in (("split", 0.0, 0.5), ("cross_talk", 0.0, 0.5)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"Pupil: expected {name} between {low} and {high}, got {value}")
-        if not isfinite(self.angle):
-            raise ValueError(f"Pupil: expected a finite angle in degrees, got {self.angle}")
-        if not (isfinite(self.extent) and self.extent > 0):
-            raise ValueError(f"Pupil: expected extent > 0, got {self.extent}")
+        for name in ("split", "cross_talk"):
+            require_number("Pupil", name, getattr(self, name), least=0, most=0.5)
+        require_number("Pupil", "angle", self.angle, unit="of degrees")
+        require_number("Pupil", "extent", self.extent, above=0)
         total = grid.sum()
-        if abs(total - 1) > 1e-12:  # else it was divided before, and once more would change the last bits
+        if abs(total - 1) > 1e-12:  # already normalised otherwise: dividing again would change the last bits
             grid /= total
         grid.setflags(write=False)
         freeze(self, intensity=grid)
@@ -87,7 +84,7 @@ class Pupil:
         cat_eye: tuple[float, float] = (0.0, 0.0),
         angle: float = 0.0,
     ) -> Pupil:
-        """Return a uniformly lit round pupil.
+        """Return a uniformly illuminated circular pupil.
 
         Parameters
         ----------
@@ -112,7 +109,7 @@ class Pupil:
         cat_eye: tuple[float, float] = (0.0, 0.0),
         angle: float = 0.0,
     ) -> Pupil:
-        """Return a pupil that is brighter at the rim: the ring of the ICCV 2021 kernels, for any radius.
+        """Return a pupil that is brighter towards its edge: the ring of the ICCV 2021 kernels, for any radius.
 
         Parameters
         ----------
@@ -121,15 +118,15 @@ class Pupil:
         cutoff : float
             Radius of half intensity, pupil radii.
         floor : float
-            Intensity at the centre, with 1 at the corner of the square around the pupil.
+            Intensity at the centre, relative to the corner of the square around the pupil.
         smoothing : float
-            Standard deviation of a Gaussian smoothing, pupil radii; the PSF then reaches beyond the CoC radius.
+            Standard deviation of a Gaussian filter, pupil radii; the PSF then reaches beyond the CoC radius.
         split, cross_talk, cat_eye, angle
             See `disk`.
 
         Notes
         -----
-        The published arrays are `blurphys.psf.butterworth`; their smoothing / radius is 0.16 at r = 5 and 0.07 at 20.
+        `blurphys.psf.butterworth` has the published arrays; their smoothing is 0.16 radii at r = 5 and 0.07 at r = 20.
         """
         check_ring("Pupil.butterworth", order, cutoff, floor, smoothing)
         from scipy.ndimage import gaussian_filter
@@ -168,12 +165,12 @@ class Pupil:
         split, cross_talk, cat_eye, angle
             See `disk`.
         """
-        if n < 3:
-            raise ValueError(f"Pupil.polygon: expected at least 3 corners, got {n}")
+        require_integer("Pupil.polygon", "n, the number of corners,", n, 3)
         x, y = _centres(1.0)
         inside = np.full(x.shape, np.inf)
         for k in range(n):
             direction = radians(rotation) + np.pi * (2 * k + 1) / n
+            # Distance to the nearest side, positive inside; the edge is soft over one cell.
             inside = np.minimum(inside, cos(np.pi / n) - (x * cos(direction) + y * sin(direction)))
         grid = np.clip(0.5 + inside * CELLS / 2, 0.0, 1.0)
         made = {"n": n, "rotation": rotation}
@@ -196,7 +193,7 @@ class Pupil:
         ----------
         grid : array of shape (n, n)
             Non-negative intensities on square cells over [-extent, extent]^2; rows along y (down), columns along x,
-            as the PSF looks *behind* the plane of focus. Any scale.
+            oriented as the PSF *behind* the plane of focus. Any scale.
         extent : float
             Half-width of the grid in pupil radii.
         split, cross_talk, cat_eye, angle
@@ -208,7 +205,7 @@ class Pupil:
         return _make("measured", samples, extent, cat_eye, split=split, cross_talk=cross_talk, angle=angle)
 
     def seen(self, view: str | float = "combined") -> NDArray[np.floating]:
-        """Return what one view sees of the pupil.
+        """Return the intensity of the pupil as one view sees it.
 
         Parameters
         ----------
@@ -220,8 +217,8 @@ class Pupil:
         Returns
         -------
         ndarray of shape (n, n)
-            Intensity per cell, oriented as `intensity`, scaled so that opposite halves, and the four quarters, have
-            the mean `intensity`.
+            Intensity of each cell, oriented as `intensity`, scaled so that the mean of opposite halves, and of the four
+            quarters, is `intensity`.
 
         Raises
         ------
@@ -230,9 +227,9 @@ class Pupil:
 
         Notes
         -----
-        A half-pixel in direction theta weighs the pupil by 1 + 2 s (X cos + Y sin), s the split without cross-talk. The
-        mask is turned, not the PSF, so sums and centroids are exact. A quarter weighs it by the product of its two
-        halves. Source of the turned views: Abuolaim et al., NIMAT, WACV workshops 2022.
+        A half-pixel in direction theta weights the pupil by 1 + 2 s (X cos + Y sin), s the split without cross-talk.
+        The weights are rotated rather than the PSF, so that sums and centroids are exact. A quarter has the product of
+        the weights of its two halves. Source of the rotated views: Abuolaim et al., NIMAT, WACV workshops 2022.
         """
         if view == "combined":
             return self.intensity
@@ -242,13 +239,12 @@ class Pupil:
                 raise ValueError(f"Pupil: expected a view among {known}, or an angle in degrees, got {view!r}")
             directions = DIRECTIONS[view]
         else:
-            if not isfinite(view):
-                raise ValueError(f"Pupil: expected a finite angle in degrees, got {view}")
-            directions = (float(view),)
+            directions = (require_number("Pupil", "a view by its angle", view, unit="of degrees"),)
         x, y = _centres(self.extent, self.intensity.shape[0])
         light = self.intensity
         for direction in directions:
             turn = radians(self.angle + direction)
+            # Sensitivity of the half-pixel, 0 to 1, at every cell; cross-talk mixes it with that of the other half.
             share = np.clip(0.5 + self.split * (x * cos(turn) + y * sin(turn)), 0.0, 1.0)
             light = light * (2.0 * (self.cross_talk + (1 - 2 * self.cross_talk) * share))
         return light
@@ -259,15 +255,15 @@ class Pupil:
         Parameters
         ----------
         radius : float
-            Signed CoC radius, px, real-valued; positive behind the plane of focus, where the left view leans to -x.
+            Signed CoC radius, px; positive behind the plane of focus, where the left view is shifted to -x.
         view : str or float
             As for `seen`.
 
         Returns
         -------
         ndarray of shape (n, n), n odd
-            Convolution kernel, continuous in the radius. Scaled jointly: (left + right) / 2 = combined, which sums to
-            one; each view sums to one where the pupil is symmetric.
+            Convolution kernel, continuous in the radius. The views are scaled jointly: (left + right) / 2 = combined,
+            which sums to one; each view sums to one if the pupil is symmetric.
 
         Raises
         ------
@@ -276,13 +272,13 @@ class Pupil:
 
         Notes
         -----
-        The pupil's cells, scaled by the radius, are shared out to the pixels by exact overlap: two small matrix
-        products. Cost: O(n cells^2).
+        The cells of the pupil, scaled by the radius, are distributed over the pixels by their exact overlap, with two
+        small matrix products. Cost: O(n cells^2).
         """
-        if not isfinite(radius):
-            raise ValueError(f"Pupil.psf: expected a finite radius in px, got {radius}")
+        require_number("Pupil.psf", "radius", radius, unit="of px")
         cells = _light(self, view)
         if radius < 0:
+            # In front of the plane of focus the rays have not crossed yet: the pupil appears rotated by 180 degrees.
             cells = cells[::-1, ::-1]
         reach = self.extent * abs(radius)
         half = ceil(max(0.0, reach - 0.5))
@@ -294,7 +290,7 @@ class Pupil:
 
 @lru_cache(maxsize=8)
 def _light(pupil: Pupil, view: str | float) -> NDArray[np.floating]:
-    """What a view sees, kept while the PSFs of all radii are made from it."""
+    """Return `Pupil.seen`, cached for the PSFs of many radii."""
     cells = pupil.seen(view)
     cells.setflags(write=False)
     return cells
@@ -310,7 +306,7 @@ DIRECTIONS: dict[str, tuple[float, ...]] = {
     "top_left": (180.0, 270.0),
     "top_right": (0.0, 270.0),
 }
-"""Half-pixels on whose product each named view looks, degrees from +x towards +y."""
+"""Directions of the half-pixels whose weights each named view multiplies, degrees from +x towards +y."""
 
 
 def _edges(extent: float, n: int = CELLS) -> NDArray[np.floating]:
@@ -324,7 +320,7 @@ def _centres(extent: float, n: int = CELLS) -> tuple[NDArray[np.floating], NDArr
 
 
 def _overlap(reach: float, n: int, half: int) -> NDArray[np.floating]:
-    """Share of each of n cells over [-reach, reach] px that falls on each pixel of -half..half: (2 half + 1, n)."""
+    """Return the share of each of n cells over [-reach, reach] px in each pixel of -half..half: (2 half + 1, n)."""
     cells = _edges(reach, n)
     pixels = np.arange(-half, half + 1)[:, None]
     below = np.clip(cells[None, :], pixels - 0.5, pixels + 0.5)
@@ -343,10 +339,10 @@ def _make(
     dx, dy = (float(c) for c in cat_eye)
     if dx or dy:
         x, y = _centres(extent, grid.shape[0])
-        inside = 1.0 - np.hypot(x - dx, y - dy)
+        inside = 1.0 - np.hypot(x - dx, y - dy)  # distance to the edge of the second disk; soft over one cell
         grid = grid * np.clip(0.5 + inside * grid.shape[0] / (2 * extent), 0.0, 1.0)
         if grid.sum() <= 0:
-            raise ValueError(f"Pupil: expected a cat_eye offset that leaves some light, got {cat_eye}")
+            raise ValueError(f"Pupil: expected a cat_eye offset that does not block all light, got {cat_eye}")
     plain = Pupil(intensity=grid, extent=extent, **sensor)
     described = _identity(plain.intensity, extent)
     parameters = {"kind": kind, **(made or {}), "cat_eye": (dx, dy)}
@@ -354,5 +350,5 @@ def _make(
 
 
 def _identity(grid: NDArray[np.floating], extent: float) -> tuple[Any, ...]:
-    """Tell one grid from another; the digest costs far less than making one."""
+    """Return a key of a grid and extent: a digest, which costs far less than computing a grid."""
     return grid.shape, float(extent), blake2b(np.ascontiguousarray(grid).data).hexdigest()

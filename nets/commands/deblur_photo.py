@@ -13,12 +13,12 @@ import numpy as np
 
 from synth.io import Axes, Encoding
 
-from .errors import say_notes
+from .errors import print_notes
 
 if TYPE_CHECKING:
     from ..net import Net
 
-__all__ = ["Job", "check_views", "loaded", "restored"]
+__all__ = ["Job", "check_views", "load_network", "restore_photo"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Job:
     force: bool
 
 
-def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: Path) -> list[str]:
-    """Restore one photo, given with its views, into a file; return what there is to say about it."""
+def restore_photo(network: Net, job: Job, files: Mapping[str, Path | None], target: Path) -> list[str]:
+    """Restore one photo, given with its views, into a file; return lines to print about it."""
     from blurphys.colour import srgb_to_linear
     from synth.io import write_array, write_image
 
@@ -47,7 +47,7 @@ def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: P
         warnings.simplefilter("always")
         result = run(network, images, tile=job.tile, overlap=job.overlap)
     seconds = time.perf_counter() - started
-    say_notes(raised)
+    print_notes(raised)
     if not np.isfinite(result).all():
         raise ValueError(f"{network.name}: the result is not finite; was this network trained to the end?")
     is_png = target.suffix.lower() == ".png"
@@ -60,10 +60,11 @@ def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: P
     return [f"{network.name}: {result.shape[-2]} x {result.shape[-1]} px in {seconds:.1f} s{clipped}"]
 
 
-def loaded(path_or_name: str, device: str) -> Net:
-    """Load a network onto a device, or say in one sentence why not.
+def load_network(path_or_name: str, device: str) -> Net:
+    """Load a network onto a device, or raise with one sentence that says why not.
 
-    One's own is ``module:Class@FILE``, a file of `nets.save` for a class that this library does not have, or
+    A network of your own is ``module:Class@FILE``, a file of `nets.save` for a class that this library does not have,
+    or
     ``module:factory``, a function that returns a network with its weights.
     """
     import torch
@@ -79,8 +80,8 @@ def loaded(path_or_name: str, device: str) -> Net:
 
 
 def _own(name: str) -> Net | None:
-    """Return a network that is given as code, None where it is a file or a name."""
-    from blurphys.importing import code_and_file, described, imported
+    """Return a network given as ``module:...``, None where it is a file or a name."""
+    from blurphys.importing import code_and_file, describe_error, import_object
 
     from ..net import Net
     from ..weights.saving import load
@@ -88,7 +89,7 @@ def _own(name: str) -> Net | None:
     if (given := code_and_file(name)) is None:
         return None
     code, file = given
-    found = imported(code, "my_nets:MyNet@FILE or my_nets:factory")
+    found = import_object(code, "my_nets:MyNet@FILE or my_nets:factory")
     if isinstance(found, type) and issubclass(found, Net):
         if not file:
             raise ValueError(f"--net: {code} is a class without weights; expected {code}@FILE, a file of nets.save")
@@ -98,7 +99,7 @@ def _own(name: str) -> Net | None:
     try:
         network = found if isinstance(found, Net) or not callable(found) else found()
     except Exception as error:
-        raise ValueError(f"--net: {code} raised {described(error)}") from error
+        raise ValueError(f"--net: {code} raised {describe_error(error)}") from error
     if not isinstance(network, Net):
         raise ValueError(f"--net: {code}: expected a function that returns a nets.Net, got {type(network).__name__}")
     network.eval()
@@ -106,7 +107,7 @@ def _own(name: str) -> Net | None:
 
 
 def check_views(network: Net, given: Mapping[str, Path | None]) -> None:
-    """Refuse a network that is no deblurring network, or takes other views than those that are given."""
+    """Raise for a network that does not deblur, or takes other views than those given."""
     views = [key for key in network.inputs if key in ("left", "right")]
     others = [key for key in network.inputs if key not in views]
     if not network.restores or len(others) != 1 or others[0] not in ("image", "combined", "centre", "center"):

@@ -1,4 +1,4 @@
-"""Implicit differentiation with torch: the gradient of an equation instead of that of the iteration that solved it.
+"""Implicit differentiation with torch: the gradient of an equation instead of that of the iteration that solves it.
 
 The node that is recorded has a backward pass of its own, which solves the adjoint equation.
 """
@@ -35,7 +35,7 @@ def implicit(
     max_iterations: int = 200,
     adjoint_solve: Callable[[Callable[[Array], Array], Array], Any] | None = None,
 ) -> T:
-    """Iterate to the fixed point state* = step(state*) and differentiate that equation, not the way to it.
+    """Iterate to the fixed point state* = step(state*) and differentiate that equation, not the iterations.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def implicit(
     Notes
     -----
     With s = f(s, p):  ds/dp = (I - J)^-1 df/dp,  so a gradient g becomes  (df/dp)^T u  with  (I - J^T) u = g.
-    One step is recorded, at the fixed point; J^T v and (df/dp)^T u are its vector-Jacobian products. The states on the
-    way are never kept: memory is that of one step, whatever the number of iterations. An iteration backward costs a
-    backward pass through one step; where the equation is A x = b, `implicit_linear` with its ``A.H`` is cheaper.
-    Krylov methods have no fixed point in this sense (their directions vanish): take `implicit_linear`.
+    One step is recorded, at the fixed point; J^T v and (df/dp)^T u are its vector-Jacobian products. Intermediate
+    states are not kept: memory is that of one step, whatever the number of iterations. An iteration backward costs a
+    backward pass through one step; where the equation is A x = b, `implicit_linear` with its ``A.H`` is cheaper. Krylov
+    methods have no fixed point in this sense (their directions vanish): take `implicit_linear`.
 
     References
     ----------
@@ -252,7 +252,7 @@ def _attached() -> Any:
         def backward(ctx: Any, g: Array) -> tuple[Array | None, ...]:
             if torch.is_grad_enabled():  # a graph of the gradient is asked for, and it would lack what u depends on
                 raise RuntimeError(
-                    "implicit gradients are differentiable once, so create_graph=True cannot be served; take "
+                    "implicit gradients are differentiable once, so that create_graph=True is not possible; take "
                     "solvers.unrolled or solvers.checkpointed for second derivatives"
                 )
             saved = ctx.saved_tensors

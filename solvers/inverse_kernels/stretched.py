@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from blurphys.autocast import without_autocast
-from blurphys.linop.base import require_float
+from blurphys.inputs import require_float
 
 from ..core.checks import check_count, check_number
 from ..core.types import Array

@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 
 import blurphys as bp
-from blurphys.optics.psf_sampling import fitted
-
-from .radii import bank_radii
+from blurphys.optics.bank import bank_radii
+from blurphys.optics.psf_sampling import fit_to_size
 
 __all__ = ["cat_eye_banks", "chromatic_bank"]
 
@@ -85,7 +84,7 @@ def chromatic_bank(
 
     size = max(psf(views[0], float(r)).shape[0] for line in by_colour for r in line)
     psfs = {
-        view: np.stack([[fitted(psf(view, float(r)), size) for r in line] for line in by_colour], axis=1)
+        view: np.stack([[fit_to_size(psf(view, float(r)), size) for r in line] for line in by_colour], axis=1)
         for view in views
     }
     if not {"left", "right"} <= set(psfs):

@@ -8,9 +8,8 @@ from math import isfinite
 import numpy as np
 
 import blurphys as bp
-from blurphys.optics.psf_sampling import fitted, scaled, without_floor
-
-from .radii import bank_radii
+from blurphys.optics.bank import bank_radii
+from blurphys.optics.psf_sampling import fit_to_size, keep_brightest_region, scale_kernel
 
 __all__ = ["measured_banks", "stack_bank"]
 
@@ -84,10 +83,10 @@ def measured_banks(
     radii = bank_radii("measured_banks", max_radius, step)
 
     def bank(i: int, j: int) -> bp.PSFBank:
-        pair = _trimmed(np.stack([without_floor(view[i, j], cut) for view in (left, right)]))
-        made = [[scaled(psf, abs(float(r)) / float(nominal[i, j])) for psf in pair] for r in radii]
+        pair = _trimmed(np.stack([keep_brightest_region(view[i, j], cut) for view in (left, right)]))
+        made = [[scale_kernel(psf, abs(float(r)) / float(nominal[i, j])) for psf in pair] for r in radii]
         size = max(len(psf) for level in made for psf in level)
-        levels = bp.psf.normalize([[fitted(psf, size) for psf in level] for level in made])
+        levels = bp.psf.normalize([[fit_to_size(psf, size) for psf in level] for level in made])
         levels[radii < 0] = levels[radii < 0, :, ::-1, ::-1]
         return bp.PSFBank(psfs={"left": levels[:, 0], "right": levels[:, 1]}, radii=radii.tolist())
 

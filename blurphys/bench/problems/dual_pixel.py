@@ -78,7 +78,7 @@ def make(shape: tuple[int, int], device: str, fewer: bool) -> Problem:
         return differentiated(function, {"image": xt, "maps": c, "kernels": pt}, ut)
 
     def located(operator: DualPixel) -> tuple[Any, ...]:
-        return (operator._psfs, *operator._located(), "reflect")
+        return (operator._psfs, *operator._find_levels(), "reflect")
 
     def torch_ours() -> Contestant:
         return ours("ours: torch", operator(c, pt), xt, ut, stepped(lambda x, maps, psfs: operator(maps, psfs)(x)))

@@ -186,7 +186,7 @@ def test_a_wide_one_sided_blur_does_not_diverge_but_may_seem_to(width):
     """The radius is 0.8, but operators nearby have one above 1.05: no budget sees the end of the growth."""
     found = certificate(one_sided(width, 5, height=1))
     assert found.spectral_radius > 1 and found.interval[0] <= 0.8 and not found.diverges
-    assert found.transient_bound > 50 and "cannot be told" in found.verdict
+    assert found.transient_bound > 50 and "is unknown" in found.verdict
     assert "no damping" not in found.verdict
 
 

@@ -113,7 +113,7 @@ def test_a_damaged_cache_costs_a_compilation(tmp_path, full):
 def test_a_compiler_that_is_switched_off_is_found():
     said = doctor_elsewhere(NUMBA_DISABLE_JIT="1")
     (what,) = [what for what in problems(said) if "engine" in what]
-    assert "NUMBA_DISABLE_JIT" in what and "reference serves" in what
+    assert "NUMBA_DISABLE_JIT" in what and "reference is used" in what
     assert said["facts"]["engines"]["torch"] == ""
 
 

@@ -62,7 +62,7 @@ def test_operators_on_stored_maps_know_their_shapes_and_psfs(tmp_path):
 
 
 def test_values_of_stored_maps_are_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr(stored, "_BLOCK", 500)  # several blocks
+    monkeypatch.setattr(stored, "_BLOCK_BYTES", 500)  # several blocks
     bank = bp.PSFBank(bp.Pupil.disk(), max_radius=2.0)
     defocus = np.zeros((40, 9))
     for value, words in ((np.nan, "1 NaN"), (2.5, r"\[0, 2.5\]"), (-3.0, r"\[-3, 0\]")):
@@ -126,12 +126,12 @@ def test_private_pages_are_not_lost(tmp_path):
 def test_pages_are_given_back_and_writes_are_kept(tmp_path):
     mapped = kept(np.zeros((2, 64, 512)), tmp_path, "memmap", "a", "r+")
     mapped[1, 3] = 7.0
-    stored.release(mapped[1:])
-    stored.release(np.asarray(mapped)[0])
+    stored.release_pages(mapped[1:])
+    stored.release_pages(np.asarray(mapped)[0])
     assert mapped[1, 3].min() == 7.0
-    stored.settle(mapped)
+    stored.flush_file(mapped)
     assert np.load(tmp_path / "a.npy")[1, 3].min() == 7.0
-    stored.release(np.zeros(3))
+    stored.release_pages(np.zeros(3))
 
 
 def test_stored_arrays_where_they_cannot_be(tmp_path):
@@ -238,6 +238,10 @@ def test_aliases_of_one_file_overlap(tmp_path):
         f["other"] = np.zeros((3, 6, 7))
         f.flush()
         mapped = np.memmap(path, "f8", "r+", offset=f["x"].id.get_offset(), shape=(3, 6, 7))
-        assert stored.overlap(f["x"], f["v"]) and stored.overlap(f["x"], mapped) and stored.overlap(mapped, f["x"])
-        assert not stored.overlap(f["x"], f["other"]) and not stored.overlap(f["x"], np.zeros((3, 6, 7)))
+        assert (
+            stored.shares_memory(f["x"], f["v"])
+            and stored.shares_memory(f["x"], mapped)
+            and stored.shares_memory(mapped, f["x"])
+        )
+        assert not stored.shares_memory(f["x"], f["other"]) and not stored.shares_memory(f["x"], np.zeros((3, 6, 7)))
         del mapped

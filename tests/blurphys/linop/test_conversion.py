@@ -157,14 +157,14 @@ def test_lists_and_mappings_are_converted():
 @pytest.mark.parametrize(
     ("given", "options", "error", "words"),
     [
-        (("float16",), {}, TypeError, "float32 or float64, in which operators compute, got float16"),
+        (("float16",), {}, TypeError, "got float16"),
         ((torch.bfloat16,), {}, TypeError, "got bfloat16"),
         ((int,), {}, TypeError, "got int64"),
         (("complex128",), {}, TypeError, "got complex128"),
         (("float32",), {"dtype": "float64"}, TypeError, "one dtype, got 'float64' and 'float32'"),
         (("cpu", "cpu"), {}, TypeError, "one device"),
-        (("cuda",), {}, ValueError, "a device of numpy, whose arrays the operator has, got 'cuda'"),
-        ((), {"dtype": "cuda"}, TypeError, "expected float32 or float64, in which operators compute, got cuda"),
+        (("cuda",), {}, ValueError, "a device of numpy, the namespace of the operator, got 'cuda'"),
+        ((), {"dtype": "cuda"}, TypeError, "expected float32 or float64, the dtypes of operators, got cuda"),
     ],
 )
 def test_what_is_no_precision_and_no_device(given, options, error, words):

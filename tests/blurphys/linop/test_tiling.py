@@ -77,7 +77,7 @@ def test_images_beyond_the_batch_of_the_maps():
 
 
 def without_the_extra_pixel(monkeypatch, lost: int):
-    monkeypatch.setattr(tiling, "margin_of", lambda A: A.halo + 1 - lost)
+    monkeypatch.setattr(tiling, "window_margin", lambda A: A.halo + 1 - lost)
 
 
 @pytest.mark.parametrize("lost, method", [(1, "adjoint"), (2, "forward")])
@@ -192,7 +192,7 @@ def test_max_memory_is_kept_and_the_smallest_is_named(name, boundary, factor, le
         bp.tiled(A, max_memory=least - 1)
     T = bp.tiled(A, max_memory=factor * windows.smallest_memory(A, 8, lead))
     rows, cols = T.tile_for(lead)
-    assert windows.Plan.of(A, 8, lead).bytes((rows, cols)) <= T.max_memory
+    assert windows.TilePlan.of(A, 8, lead).bytes((rows, cols)) <= T.max_memory
     assert rows >= 8 and cols >= 8  # no less than 16, then shared out evenly
     x = s.image(A.in_shape, lead)
     assert agree(T(x), A(x), s.dtype)

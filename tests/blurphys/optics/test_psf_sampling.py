@@ -118,9 +118,9 @@ def test_cleaning_removes_background_and_hot_pixels():
     ("call", "words"),
     [
         (lambda p: bp.psf.resample(p), "either scale or oversampling"),
-        (lambda p: bp.psf.resample(p, 0.0), "scale > 0"),
-        (lambda p: bp.psf.resample(p, oversampling=-1), "oversampling > 0"),
-        (lambda p: bp.psf.resample(p, 1.0, size=4), "odd whole size"),
+        (lambda p: bp.psf.resample(p, 0.0), "> 0, got 0.0"),
+        (lambda p: bp.psf.resample(p, oversampling=-1), "oversampling to be a finite number > 0, got -1"),
+        (lambda p: bp.psf.resample(p, 1.0, size=4), "size to be an odd integer >= 1 px, got 4"),
         (lambda p: bp.psf.resample(p, 1.0, size=3), "holds the PSF"),
         (lambda p: bp.psf.resample(p * np.nan, 1.0), "25 NaN"),
         (lambda p: bp.psf.resample(p + 1j, 1.0), "complex"),
@@ -131,8 +131,8 @@ def test_cleaning_removes_background_and_hot_pixels():
         (lambda p: bp.psf.clean(p, background=2), "light above the background"),
         (lambda p: bp.psf.clean(p, cut=1), "cut from 0"),
         (lambda p: bp.psf.normalize(p * 1e308), "finite sum"),
-        (lambda p: bp.psf.resample(p, "2"), "scale > 0"),
-        (lambda p: bp.psf.resample(p, 1.0, size=float("nan")), "odd whole size"),
+        (lambda p: bp.psf.resample(p, "2"), "> 0, got '2'"),
+        (lambda p: bp.psf.resample(p, 1.0, size=float("nan")), "got nan"),
         (lambda p: bp.psf.center([[1, 2], [3]]), "no numbers"),
     ],
 )

@@ -164,7 +164,7 @@ def test_unknown_views_are_named(view):
 
 @pytest.mark.parametrize("view", [np.nan, np.inf, -np.inf])
 def test_angles_are_finite(view):
-    with pytest.raises(ValueError, match="finite angle in degrees"):
+    with pytest.raises(ValueError, match="finite number of degrees"):
         bp.Pupil.disk().seen(view)
 
 

@@ -1,4 +1,4 @@
-"""What is known in advance of the iteration x <- x + damping (y - A x): its figures, and the verdict in a sentence."""
+"""Certificate: what is known in advance about the iteration x <- x + damping (y - A x), with a verdict in words."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from math import inf, isfinite, isinf
 from typing import Any, NamedTuple, final
 
+from ..inputs import require_number
 from .decay import STEPS, Decay
 from .spectrum import RANK
 
 __all__ = ["Certificate", "EigenvalueInterval"]
 
-NEARLY_NORMAL = 10.0
-"""Largest condition of the dominating eigenvalue at which the eigenvalues found are called those of A."""
+MAX_NEARLY_NORMAL = 10.0
+"""Largest condition number of the dominant eigenvalue at which the values found are reported as eigenvalues of A."""
 
 
 class EigenvalueInterval(NamedTuple):
-    """Where the eigenvalues of A lie, as found: smallest and largest real part, largest imaginary part."""
+    """Estimated extent of the eigenvalues of A: smallest and largest real part, largest imaginary part."""
 
     lowest: float
     highest: float
@@ -27,54 +28,55 @@ class EigenvalueInterval(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Certificate:
-    """What `certificate` found out about M = I - damping A, which every step applies to the error.
+    """Result of `certificate` about M = I - damping A, the matrix that every step applies to the error.
 
     Attributes
     ----------
     operator : str
         Its description.
     damping : float
-        The step length that was looked at.
+        The step size.
     eigenvalue : complex
-        The eigenvalue of M of largest modulus, as found; its conjugate is one too.
+        The computed eigenvalue of M of largest modulus; its conjugate is one too.
     spectral_radius : float
         Its modulus.
     interval : (float, float)
-        Where the spectral radius lies. For a normal A the modulus, minus and plus the residual of the eigenvector (or
-        the change in the last cycle, if that is larger): an exact eigenvalue lies within it. Otherwise a residual r
-        says that an operator within r of M has that eigenvalue, and M itself has one within about condition * r. The
-        lower end is condition^2 * r below the modulus, to cover nearly defective eigenvalues too; it is 0, so nothing
-        is claimed, where that is more than the modulus. The upper end is no bound: that no eigenvalue lies further out
-        is likely, not proven.
+        Range of the spectral radius. For a normal A: the modulus, minus and plus the residual of the eigenvector (or
+        the change in the last cycle, if that is larger); an exact eigenvalue lies within it. Otherwise a residual r
+        means that an operator within r of M has that eigenvalue, and M itself has one within about condition * r. The
+        lower end is condition^2 * r below the modulus, to cover nearly defective eigenvalues too, but at least 0, which
+        claims nothing. The upper end is not a bound: that no eigenvalue lies further out is likely but not proven.
     residual : float
-        ||M v - eigenvalue v|| of the unit vector v found: an operator within that of M has exactly that eigenvalue.
+        ||M v - eigenvalue v|| for the computed unit vector v: an operator within that of M has exactly this eigenvalue.
     condition : float
-        Of the eigenvalue: 1 / |u . v| of its left and right unit vectors as found. 1 for a normal A; inf where the
-        budget did not bring both to residuals of tol. Where it is large, A is strongly non-normal: all the eigenvalues
-        reported here are those of operators near A (its pseudospectrum), and those of A may lie far inside.
+        Condition number of the eigenvalue: 1 / |u . v| of its computed left and right unit eigenvectors. 1 for a normal
+        A; inf if the limit on applications did not suffice for residuals of tol. If it is large, A is strongly
+        non-normal: the eigenvalues reported here are those of operators near A (its pseudospectrum), and those of A may
+        be much smaller.
     leftmost, leftmost_bound : float
-        Leftmost point of the numerical range of A, the smallest eigenvalue of (A + A^T) / 2; one lies within the bound.
-        A is positive (x^T A x > 0 for all x) where it is positive.
+        Leftmost point of the numerical range of A, the smallest eigenvalue of (A + A^T) / 2, and its error bound. A is
+        positive definite (x^T A x > 0 for all x) if it is positive.
     norm : float
-        ||M||, from below.
+        ||M||, a lower bound.
     safe_damping : float
-        The iteration converges for dampings between 0 and this; 0.0: for none, an eigenvalue of A has a real part that
-        is negative (or one that cannot be told from 0, with an imaginary part that can). From the eigenvalues found.
+        The iteration converges for dampings between 0 and this, according to the computed eigenvalues. 0.0: for none,
+        because an eigenvalue of A has a negative real part (or one that cannot be distinguished from 0, with an
+        imaginary part that can).
     transient_bound : float
-        Growth of an error on its way, sup_k ||M^k||: a bound on it, or where `transient_bounded` is False an estimate
-        from below. The bound is 1 where norm <= 1 and 2 where the numerical radius of M is <= 1 (Berger), up to the
-        accuracy of these figures; inf where the radius is above 1. The estimate is the largest of ||M||, ||M^2||,
-        ||M^4||, ... that the budget allows, of the growth of the residual in `decay`, and of (radius - 1) / residual
-        (Kreiss): too low by some per cent where the peak is early, many times where growth goes on for long.
+        Transient growth of an error, sup_k ||M^k||: an upper bound, or a lower estimate if `transient_bounded` is
+        False. The bound is 1 if norm <= 1 and 2 if the numerical radius of M is <= 1 (Berger), up to the accuracy of
+        these values; inf if the spectral radius is above 1. The estimate is the largest of ||M||, ||M^2||, ||M^4||,
+        ... within the limit on applications, of the growth of the residual in `decay`, and of (radius - 1) / residual
+        (Kreiss): too low by some per cent if the peak is early, by large factors if growth lasts long.
     transient_bounded : bool
-        Whether errors grow no further than `transient_bound`; False: they grow at least that far.
+        Whether errors grow by at most `transient_bound`; False: they grow by at least that.
     eigenvalue_interval : EigenvalueInterval
         Of A: smallest and largest real part (the latter with its bound) and largest imaginary part, for
         Chebyshev acceleration.
     applications : int
-        Applications of A and of A^T that it cost.
-    decay : blurphys.decay.Decay
-        What `predicted_iterations` reads.
+        Number of applications of A and of A^T.
+    decay : blurphys.analysis.decay.Decay
+        Measured and predicted residuals, for `predicted_iterations`.
     """
 
     operator: str
@@ -95,14 +97,14 @@ class Certificate:
 
     @property
     def spectral_radius(self) -> float:
-        """Modulus of the dominating eigenvalue of I - damping A."""
+        """Modulus of the dominant eigenvalue of I - damping A."""
         return abs(self.eigenvalue)
 
     @property
     def converges(self) -> bool:
         """Whether the upper end of `interval` is below 1: then the iteration converges for every y.
 
-        With a large `transient_bound` the residual grows first: give `solvers.fixed_point` this certificate.
+        With a large `transient_bound` the residual grows first: pass this certificate to `solvers.fixed_point`.
         """
         return self.interval[1] < 1
 
@@ -122,28 +124,27 @@ class Certificate:
         Returns
         -------
         float
-            A whole number; `math.inf` if the residual never gets there. With a radius above 1 it may still be finite,
-            for a y in which the growing components are small: the iteration passes the tolerance before it diverges.
-            It is the number for the y that the certificate was made with; without one, for white noise, which is the
-            slowest. Measured up to 64, extrapolated beyond: by some per cent for a nearly normal A, a rough figure
-            where `condition` is large.
+            An integer; `math.inf` if the tolerance is never reached. It may be finite with a spectral radius above 1,
+            for a y with small growing components: the iteration reaches the tolerance before it diverges. It is valid
+            for the y of the certificate; by default white noise, the slowest case. Measured up to 64 iterations,
+            extrapolated beyond: accurate to some per cent for a nearly normal A, a rough estimate if `condition` is
+            large.
 
         Raises
         ------
         ValueError
             If tol is not a positive number.
         """
-        if isinstance(tol, bool) or not (isinstance(tol, int | float) and 0 < tol < inf):
-            raise ValueError(f"predicted_iterations: expected tol > 0, got {tol!r}")
+        require_number("predicted_iterations", "tol", tol, above=0)
         return self.decay.iterations(tol)
 
     @property
     def verdict(self) -> str:
-        """One sentence: what happens, and which solver to use."""
+        """One sentence: whether the iteration converges, and which solver to use."""
         radius = f"spectral radius {self.spectral_radius:.6g} of {_iteration(self.damping)}"
         if self.converges:
             steps = self.predicted_iterations(1e-3)
-            if self.condition > NEARLY_NORMAL:
+            if self.condition > MAX_NEARLY_NORMAL:
                 radius = f"spectral radius of {_iteration(self.damping)}, at most about {self.interval[1]:.4g},"
             about = "very roughly" if self._is_rough(steps) else "about"
             count = (
@@ -165,15 +166,15 @@ class Certificate:
             pace = self.spectral_radius**100
             return f"fixed_point diverges: {radius} is above 1 ({pace:.3g}-fold in 100 steps), {other}; {advice}."
         low, high = self.interval
-        if self.condition > NEARLY_NORMAL:
+        if self.condition > MAX_NEARLY_NORMAL:
             return (
                 f"fixed_point may diverge: A is far from normal, {_iteration(self.damping)} is within "
                 f"{self.residual:.1e} of an operator of spectral radius {self.spectral_radius:.6g}, and errors may "
-                f"grow {self._growth}; whether they vanish afterwards cannot be told; {advice}."
+                f"grow {self._growth}; whether they vanish afterwards is unknown; {advice}."
             )
         return (
-            f"fixed_point is marginal: {radius} cannot be told from 1 ({low:.6g} to {high:.6g}), some components "
-            f"hardly change, {other}; stop it early, or {advice}."
+            f"fixed_point is marginal: {radius} cannot be distinguished from 1 ({low:.6g} to {high:.6g}), some "
+            f"components hardly change, {other}; stop it early, or {advice}."
         )
 
     @property
@@ -181,11 +182,11 @@ class Certificate:
         return f"{self.transient_bound:.3g}-fold" + ("" if self.transient_bounded else " or more")
 
     def _is_rough(self, steps: float) -> bool:
-        """Whether this prediction lies beyond what was measured or follows from it, for an A far from normal."""
-        return STEPS + RANK < steps < inf and self.condition > NEARLY_NORMAL
+        """Whether this prediction is an extrapolation for an A that is far from normal."""
+        return STEPS + RANK < steps < inf and self.condition > MAX_NEARLY_NORMAL
 
     def to_json(self) -> str:
-        """Return the figures as a JSON object; infinite ones as null."""
+        """Return the values as a JSON object, infinite ones as null."""
 
         def plain(value: Any) -> Any:
             return None if isinstance(value, float) and isinf(value) else value
@@ -225,7 +226,7 @@ class Certificate:
         imaginary = f" +- {abs(value.imag):.6g} i" if value.imag else ""
         radius, bracket, near = "spectral radius of M", f"between {low:.6g} and {high:.6g}", "eigenvalues of A"
         safe = "converges below it" if self.safe_damping else ""
-        if self.condition > NEARLY_NORMAL:
+        if self.condition > MAX_NEARLY_NORMAL:
             bracket = f"of an operator within {self.residual:.1e} of M; that of M is likely {bracket}"
             radius, near, safe = "spectral radius", "eigenvalues near A's", "for these eigenvalues"
         most = "at most" if self.transient_bounded else "at least"

@@ -1,4 +1,4 @@
-"""An operator taken apart into a plan and its arrays, and put together again with other arrays in their places."""
+"""Flatten an operator into its structure and its arrays, and rebuild it from the structure and other arrays."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..optics.bank import PSFBank
 from ..types import Array
 from .base import LinearOperator
 
-__all__ = ["Plan", "put_together", "take_apart"]
+__all__ = ["Structure", "unflatten", "flatten"]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How an operator is made, without its arrays: small, and picklable.
+class Structure:
+    """An operator without its arrays: small and picklable.
 
     Attributes
     ----------
     root : object
-        The operator, records in the places of its operators, banks and arrays.
+        The operator as a tree of records for operators, banks and arrays.
     names : mapping of str to str
-        Place of an array to its name.
+        Path of an array in the tree to its name.
     closed : bool
-        Whether an operator in it has no named fields, so that its arrays stay inside.
+        Whether an operator in it is not a dataclass, so that its arrays stay inside.
     """
 
     root: Any
@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Slot:
     path: str
 
 
@@ -51,57 +51,57 @@ class _Operator:
 @dataclass(frozen=True, eq=False)
 class _Bank:
     radii: tuple[float, ...]
-    psfs: tuple[tuple[str | float, _Place], ...]
+    psfs: tuple[tuple[str | float, _Slot], ...]
 
 
-def take_apart(A: LinearOperator) -> tuple[Plan, dict[str, Array]]:
-    """Return the plan of an operator and its arrays by name.
+def flatten(A: LinearOperator) -> tuple[Structure, dict[str, Array]]:
+    """Return the structure of an operator and its arrays by name.
 
     Parameters
     ----------
     A : LinearOperator
-        Of any kind that is a dataclass, as all of this package are; one that is not stays whole in the plan.
+        A dataclass, as all of this package are; one that is not is kept as it is, with its arrays.
 
     Returns
     -------
-    plan : Plan
+    structure : Structure
     arrays : dict of str to array
-        The very arrays of A, each once, however often it occurs. They are called like the fields (``beta``,
-        ``weights``) and the kernels of a `PSFBank` ``psfs``, or ``psfs_left`` and so on where it has several views;
-        with the way there in front where a name occurs twice (``left_weights`` in a product). The design data of a
-        bank is brought to where A lives, the views in use only.
+        The arrays of A themselves, each once even if it occurs several times, under the names of their fields
+        (``beta``, ``weights``). The kernels of a `PSFBank` are ``psfs``, or ``psfs_left`` and so on if it has several
+        views. A name that occurs twice is prefixed with its path (``left_weights`` in a product). Fixed kernels of a
+        bank are converted to the namespace, dtype and device of A, only for the views in use.
     """
     walk = _Walk()
     root = walk.operator(A, "")
     short = Counter(name for name, _ in walk.found.values())
     names = {path: name if short[name] == 1 else path for path, (name, _) in walk.found.items()}
-    return Plan(root, names, walk.closed), {names[path]: array for path, (_, array) in walk.found.items()}
+    return Structure(root, names, walk.closed), {names[path]: array for path, (_, array) in walk.found.items()}
 
 
-def put_together(plan: Plan, arrays: Mapping[str, Array]) -> LinearOperator:
-    """Make the operator of a plan with these arrays in their places; the constructors check that they fit."""
-    made: dict[int, Any] = {}  # what was one object becomes one
+def unflatten(structure: Structure, arrays: Mapping[str, Array]) -> LinearOperator:
+    """Build the operator of a structure from other arrays; the constructors check that they fit."""
+    made: dict[int, Any] = {}  # by id, so that an object that was shared is shared again
 
     def make(node: Any) -> Any:
         if isinstance(node, tuple):
             return tuple(make(item) for item in node)
-        if isinstance(node, _Place):
-            return arrays[plan.names[node.path]]
+        if isinstance(node, _Slot):
+            return arrays[structure.names[node.path]]
         if id(node) in made:
             return made[id(node)]
         if isinstance(node, _Operator):
             made[id(node)] = node.kind(**{name: make(value) for name, value in node.fields})
         elif isinstance(node, _Bank):
-            psfs: dict[Any, Array] = {view: make(place) for view, place in node.psfs}
+            psfs: dict[Any, Array] = {view: make(slot) for view, slot in node.psfs}
             made[id(node)] = PSFBank(psfs=psfs, radii=node.radii)
         return made.get(id(node), node)
 
-    found: LinearOperator = make(plan.root)
+    found: LinearOperator = make(structure.root)
     return found
 
 
 class _Walk:
-    """A way through an operator that meets every object once."""
+    """A traversal of an operator that visits every object once."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[str, Array]] = {}  # path to name and array
@@ -131,13 +131,13 @@ class _Walk:
             return self.bank(value, path if name == "bank" else f"{path}{name}_", owner)
         return self.array(value, name, path) if is_array_api_obj(value) else value
 
-    def array(self, array: Array, name: str, path: str) -> _Place:
-        def add() -> _Place:
+    def array(self, array: Array, name: str, path: str) -> _Slot:
+        def add() -> _Slot:
             self.found[path + name] = name, array
-            return _Place(path + name)
+            return _Slot(path + name)
 
-        place: _Place = self.once(id(array), add)
-        return place
+        slot: _Slot = self.once(id(array), add)
+        return slot
 
     def bank(self, bank: PSFBank, path: str, owner: LinearOperator) -> Any:
         like = owner.like
