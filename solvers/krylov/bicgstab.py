@@ -53,7 +53,7 @@ def bicgstab_init(A: Operator, b: Array, *, x0: Array | None = None) -> BiCGSTAB
 def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Preconditioner | None = None) -> BiCGSTABState:
     """Take one step. Cost: two applications of A; differentiable, no transfer to the host.
 
-    An image whose shadow residual has become orthogonal to its residual starts anew from where it is.
+    An image whose shadow residual has become orthogonal to its residual restarts from the current iterate.
 
     Parameters
     ----------

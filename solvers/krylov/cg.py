@@ -73,8 +73,8 @@ def cg_step(
     preconditioner : callable, optional
         The one given to `cg_init`.
     overwrite : bool
-        Work in the images of `state`, which then no longer hold where the step started: three separate arrays, NumPy or
-        CuPy, that nobody else uses. Saves three images of memory.
+        Work in the images of `state`, which then no longer hold the state before the step: three separate arrays, NumPy
+        or CuPy, to which there is no other reference. Saves three images of memory.
 
     Returns
     -------

@@ -126,8 +126,8 @@ def cgls(
     The residual never grows, so no operator makes it diverge. With noise in y the early iterates are the better images
     (the noise comes in last): stop by `noise_level` or `max_iterations`, or use `hqs`.
     Cost: one application of A and two of its adjoint before the first step; one of each per step, and one of each for
-    the true residual at the end and at a claim of convergence. A gradient that is small enough is proved by two
-    applications of A, a small residual needs no proof; nothing is kept from one call to the next. Memory: 8 images.
+    the true residual at the end and when the tolerance is met. A small gradient is checked by two applications of A, a
+    small residual needs no check. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------

@@ -150,9 +150,9 @@ def lsqr(
     triangularised by rotations as it grows. In exact arithmetic the iterates are those of `cgls`; in floating point
     they stay accurate longer on ill-conditioned problems, at the price of scaling two more vectors in each step.
     Cost: one application of A and two of its adjoint before the first step; one of each per step. With ``damp = 0`` one
-    of each for the true residual at the end and at a claim of convergence. The proof of a claim costs one of each, and
-    two of A to hold the adjoint against it unless the residual itself is small enough; with damping, one that is
-    refused is proved anew in every later step that claims. Nothing is kept from one call to the next. Memory: 8 images.
+    of each for the true residual at the end and when the tolerance is met. A check of convergence costs one of each,
+    and two of A to check the adjoint unless the residual itself is small enough; with damping, a check that fails is
+    repeated in every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------

@@ -159,9 +159,9 @@ def fista(
     The objective approaches its minimum like 1 / k^2. `hqs` and `admm` need fewer, costlier steps; here no system is
     solved inside, and the limit is the minimiser itself.
     Cost: one application of A before the first step, and 40 more (of A and of its adjoint in turn) for the norm if
-    `step` is omitted; one of A and of its adjoint and one prox per step. A claim of convergence costs two of each and a
-    prox for its proof, which holds A^T (y - A x) and A^T y against A; one that is refused is proved anew in every later
-    step that claims. Nothing is kept from one call to the next. Memory: 8 images and what prox needs.
+    `step` is omitted; one of A and of its adjoint and one prox per step. A check of convergence costs two more of each
+    and a prox, to compare A^T (y - A x) and A^T y with A itself; where it fails, it is repeated in every later step
+    that meets the tolerance. Nothing is cached between calls. Memory: 8 images and what prox needs.
 
     References
     ----------
