@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, norm, relative
 from ..core.checks import check_number, prox_of
 from ..core.iterate import Measure, Proof
 from ..core.norms import estimate_squared_norm
@@ -85,7 +85,7 @@ def fista_step(
         uphill = inner(state.ahead - x, x - state.x) > 0
         push = xp.where(uphill, xp.zeros_like(push), push)
         momentum = xp.where(uphill, xp.ones_like(momentum), momentum)
-    push = scaled_to(push, x)
+    push = cast_to(push, x)
     return FISTAState(
         x, add_scaled(x, push, x - state.x), residual, add_scaled(residual, push, residual - state.residual), momentum
     )
