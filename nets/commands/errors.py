@@ -38,9 +38,9 @@ def without_owner() -> Iterator[None]:
 
 def print_notes(raised: Sequence[WarningMessage]) -> None:
     """Print warnings as lines ``note: ...``: each `NoteWarning`, and of other kinds, which each tile may raise, one."""
-    told: dict[object, str] = {}
+    lines: dict[object, str] = {}
     for warning in raised:
         text = " ".join(str(warning.message).split())
-        told.setdefault(text if issubclass(warning.category, NoteWarning) else warning.category, text)
-    for text in told.values():
+        lines.setdefault(text if issubclass(warning.category, NoteWarning) else warning.category, text)
+    for text in lines.values():
         say_note(text)

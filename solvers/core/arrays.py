@@ -11,7 +11,7 @@ from blurphys.autocast import without_autocast
 
 from .types import Array
 
-__all__ = ["add_scaled", "choose", "combine_into", "inner", "norm", "relative", "safe_divide", "scaled_to", "to_host"]
+__all__ = ["add_scaled", "cast_to", "choose", "combine_into", "inner", "norm", "relative", "safe_divide", "to_host"]
 
 BAND = 1 << 15  # numbers processed at once, so that a product is still in the cache when it is added
 
@@ -83,7 +83,7 @@ def relative(size: Array, reference: Array) -> Array:
     return size / xp.where(reference > 0, reference, xp.ones_like(reference))
 
 
-def scaled_to(coefficient: Array, x: Array) -> Array:
+def cast_to(coefficient: Array, x: Array) -> Array:
     """Return the float64 coefficient in the dtype of the image that it will multiply."""
     return array_namespace(x).astype(coefficient, x.dtype)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .arrays import norm, safe_divide, scaled_to, to_host
+from .arrays import cast_to, norm, safe_divide, to_host
 from .types import AdjointOperator, Array
 
 __all__ = ["estimate_squared_norm"]
@@ -48,7 +48,7 @@ def estimate_squared_norm(
     estimate = norm(v)
     with np.errstate(all="ignore"):
         for _ in range(steps):
-            v = scaled_to(safe_divide(xp.ones_like(estimate), norm(v)), v) * v
+            v = cast_to(safe_divide(xp.ones_like(estimate), norm(v)), v) * v
             v = A.adjoint(A(v))
             estimate = norm(v)
     largest = float(np.max(to_host(estimate)))

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace, device
 from .arrays import inner, norm
 from .types import AdjointOperator, Array
 
-__all__ = ["Gradient", "AdjointCheck", "check_adjoint", "gradient_at", "is_unseen"]
+__all__ = ["AdjointCheck", "Gradient", "check_adjoint", "gradient_at", "is_unseen"]
 
 PROBES = 2
 ROUNDING = 0.6

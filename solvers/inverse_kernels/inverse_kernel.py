@@ -21,7 +21,7 @@ from blurphys.inputs import detach, require_same_kind
 from ..core.arrays import to_host
 from ..core.checks import check_count, check_image, check_number
 from ..core.types import Array
-from .stretched import check_kernel, check_scale, dilated_inverse, padded, upsampled_inverse
+from .stretched import check_kernel, check_scale, dilated_inverse, pad_to_largest, upsampled_inverse
 
 __all__ = ["dilated_inverse", "inverse_kernel", "nnls_weights", "scaled_inverse", "upsampled_inverse"]
 
@@ -183,7 +183,7 @@ def scaled_inverse(
     else:
         kernels = [upsampled_inverse(inverse, s, interpolation=method) for s in factors]
     maps = _maps(name, xp, weights, len(factors), y)
-    bank = padded(kernels)
+    bank = pad_to_largest(kernels)
     if maps is not None:
         filters = xp.stack(bank, axis=0)
         return _of_any_sum(lambda: PSFStack(filters, weights=maps, channels=channels, boundary=boundary))(y)
@@ -251,7 +251,7 @@ def nnls_weights(parts: Sequence[Array], target: Array) -> np.ndarray[Any, Any]:
                 f"{name}: parts and target must have one shape (images) or be square and odd (kernels), got "
                 f"{[a.shape for a in arrays]}."
             )
-        arrays = padded(arrays)
+        arrays = pad_to_largest(arrays)
     columns = np.stack([a.ravel() for a in arrays], axis=1)
     triangle = np.asarray(np.linalg.qr(columns, mode="r"))
     return np.asarray(nnls(triangle[..., :-1], triangle[..., -1])[0])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
-from ..core.arrays import add_scaled, inner, norm, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, norm
 from ..core.types import Array, Operator
 
 __all__ = ["AndersonState", "anderson_init", "anderson_step"]
@@ -91,7 +91,7 @@ def anderson_step(A: Operator, y: Array, state: AndersonState, *, damping: Any =
         return _remember(state, x, y - A(x), damping, memory)
     weights = _weights(xp, state)
     for i, step in enumerate(state.steps):
-        x = add_scaled(x, -scaled_to(weights[..., i : i + 1, :], x), step)
+        x = add_scaled(x, -cast_to(weights[..., i : i + 1, :], x), step)
     residual = y - A(x)
     combined = xp.any(weights != 0, axis=-2, keepdims=True)
     refused = combined & ~(norm(residual) <= MAX_GROWTH * norm(state.residual))

@@ -99,7 +99,7 @@ def chebyshev_interval(name: str, interval: Any, certificate: Any) -> tuple[floa
     name : str
         The solver, for messages.
     interval : (low, high) or (low, high, imaginary), or None
-        What the caller says; it counts more than the certificate.
+        From the caller; takes precedence over the certificate.
     certificate : blurphys.Certificate or None
         Its `eigenvalue_interval` is read.
 

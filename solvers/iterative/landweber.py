@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, norm
 from ..core.checks import check_number
 from ..core.least_squares import LeastSquares
 from ..core.norms import estimate_squared_norm
@@ -144,7 +144,7 @@ def nesterov_step(
     """
     xp = array_namespace(state.x)
     momentum = (1 + xp.sqrt(1 + 4 * state.momentum**2)) / 2
-    share = scaled_to((state.momentum - 1) / momentum, state.x)
+    share = cast_to((state.momentum - 1) / momentum, state.x)
     ahead = add_scaled(state.x, share, state.moved)
     x = add_scaled(ahead, damping, add_scaled(state.gradient, share, state.turned))
     if nonnegative:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, safe_divide, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, safe_divide
 from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator, Preconditioner
@@ -53,7 +53,7 @@ def bicgstab_init(A: Operator, b: Array, *, x0: Array | None = None) -> BiCGSTAB
 def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Preconditioner | None = None) -> BiCGSTABState:
     """Take one step. Cost: two applications of A; differentiable, no transfer to the host.
 
-    An image whose shadow residual has become orthogonal to its residual starts anew from where it is.
+    An image whose shadow residual has become orthogonal to its residual restarts from the current iterate.
 
     Parameters
     ----------
@@ -72,16 +72,16 @@ def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Precondi
     ahead = state.direction if preconditioner is None else preconditioner(state.direction)
     image = A(ahead)
     alpha = _ratio(state.energy, inner(state.shadow, image))
-    half = add_scaled(state.residual, -scaled_to(alpha, image), image)
+    half = add_scaled(state.residual, -cast_to(alpha, image), image)
     aside = half if preconditioner is None else preconditioner(half)
     image_aside = A(aside)
     omega = safe_divide(inner(image_aside, half), inner(image_aside, image_aside))
-    alpha_x, omega_x = scaled_to(alpha, state.x), scaled_to(omega, state.x)
+    alpha_x, omega_x = cast_to(alpha, state.x), cast_to(omega, state.x)
     x = add_scaled(add_scaled(state.x, alpha_x, ahead), omega_x, aside)
     residual = add_scaled(half, -omega_x, image_aside)
     energy = inner(state.shadow, residual)
     beta = _ratio(energy, state.energy) * _ratio(alpha, omega)
-    direction = add_scaled(residual, scaled_to(beta, x), add_scaled(state.direction, -omega_x, image))
+    direction = add_scaled(residual, cast_to(beta, x), add_scaled(state.direction, -omega_x, image))
     size = inner(residual, residual)
     lost = (xp.abs(energy) <= BREAKDOWN * xp.sqrt(size * inner(state.shadow, state.shadow))) | (omega == 0)
     return BiCGSTABState(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, combine_into, inner, safe_divide, scaled_to
+from ..core.arrays import add_scaled, cast_to, combine_into, inner, safe_divide
 from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator, Preconditioner
@@ -73,8 +73,8 @@ def cg_step(
     preconditioner : callable, optional
         The one given to `cg_init`.
     overwrite : bool
-        Work in the images of `state`, which then no longer hold where the step started: three separate arrays, NumPy or
-        CuPy, that nobody else uses. Saves three images of memory.
+        Work in the images of `state`, which then no longer hold the state before the step: three separate arrays, NumPy
+        or CuPy, to which there is no other reference. Saves three images of memory.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def cg_step(
     """
     image = A(state.direction)
     curvature = inner(state.direction, image)
-    alpha = scaled_to(safe_divide(state.energy, curvature), state.x)
+    alpha = cast_to(safe_divide(state.energy, curvature), state.x)
     if overwrite:
         x, residual = state.x, state.residual
         combine_into(x, state.direction, add=alpha)
@@ -93,7 +93,7 @@ def cg_step(
         residual = add_scaled(state.residual, -alpha, image)
     correction = residual if preconditioner is None else preconditioner(residual)
     energy = inner(residual, correction)
-    beta = scaled_to(safe_divide(energy, state.energy), state.x)
+    beta = cast_to(safe_divide(energy, state.energy), state.x)
     if overwrite:
         direction = state.direction
         combine_into(direction, correction, keep=beta)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, safe_divide, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, norm, safe_divide
 from ..core.least_squares import LeastSquares
 from ..core.problem import problem
 from ..core.solution import Solution
@@ -62,12 +62,12 @@ def cgls_step(A: AdjointOperator, state: CGLSState) -> CGLSState:
     CGLSState
     """
     image = A(state.direction)
-    alpha = scaled_to(safe_divide(state.energy, inner(image, image)), state.x)
+    alpha = cast_to(safe_divide(state.energy, inner(image, image)), state.x)
     x = add_scaled(state.x, alpha, state.direction)
     residual = add_scaled(state.residual, -alpha, image)
     gradient = A.adjoint(residual)
     energy = inner(gradient, gradient)
-    beta = scaled_to(safe_divide(energy, state.energy), state.x)
+    beta = cast_to(safe_divide(energy, state.energy), state.x)
     return CGLSState(x, residual, gradient, add_scaled(gradient, beta, state.direction), energy)
 
 
@@ -126,8 +126,8 @@ def cgls(
     The residual never grows, so no operator makes it diverge. With noise in y the early iterates are the better images
     (the noise comes in last): stop by `noise_level` or `max_iterations`, or use `hqs`.
     Cost: one application of A and two of its adjoint before the first step; one of each per step, and one of each for
-    the true residual at the end and at a claim of convergence. A gradient that is small enough is proved by two
-    applications of A, a small residual needs no proof; nothing is kept from one call to the next. Memory: 8 images.
+    the true residual at the end and when the tolerance is met. A small gradient is checked by two applications of A, a
+    small residual needs no check. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------

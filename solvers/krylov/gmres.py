@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, safe_divide, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, norm, relative, safe_divide
 from ..core.checks import check_count
 from ..core.iterate import Measure
 from ..core.problem import problem
@@ -57,12 +57,12 @@ def gmres_init(A: Operator, b: Array, *, x0: Array | None = None) -> GMRESState:
 
 def _cycle(x: Array, residual: Array) -> GMRESState:
     size = norm(residual)
-    return GMRESState(x, residual, x, _scaled(residual, size), size)
+    return GMRESState(x, residual, x, _normalise(residual, size), size)
 
 
-def _scaled(x: Array, size: Array) -> Array:
+def _normalise(x: Array, size: Array) -> Array:
     """Return x / size, or zero where size is."""
-    return scaled_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x
+    return cast_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x
 
 
 def gmres_step(
@@ -97,11 +97,11 @@ def gmres_step(
         for i, old in enumerate(images):
             share = inner(old, image)
             column[i] = column[i] + share
-            image = add_scaled(image, -scaled_to(share, image), old)
+            image = add_scaled(image, -cast_to(share, image), old)
     length = norm(image)
     # below this the image lies in the span of the others, up to rounding
     length = xp.where(length > 1e2 * float(xp.finfo(state.x.dtype).eps) * before, length, 0 * length)
-    ahead = _scaled(image, length)
+    ahead = _normalise(image, length)
     for i, (cosine, sine) in enumerate(state.rotations):
         upper, lower = column[i], column[i + 1]
         column[i], column[i + 1] = cosine * upper + sine * lower, cosine * lower - sine * upper
@@ -115,15 +115,15 @@ def gmres_step(
     columns = (*state.columns, tuple(column))
     weights = (*state.weights, cosine * state.size)
     x = state.base
-    for share, old in zip(_solved(columns, weights), directions, strict=True):
-        x = add_scaled(x, scaled_to(share, x), old)
-    turned = scaled_to(cosine * size, ahead) * ahead
-    residual = add_scaled(turned, scaled_to(sine * sine, ahead), state.residual)
+    for share, old in zip(_back_substitute(columns, weights), directions, strict=True):
+        x = add_scaled(x, cast_to(share, x), old)
+    turned = cast_to(cosine * size, ahead) * ahead
+    residual = add_scaled(turned, cast_to(sine * sine, ahead), state.residual)
     rotations = (*state.rotations, (cosine, sine))
     return GMRESState(x, residual, state.base, ahead, size, images, directions, columns, rotations, weights)
 
 
-def _solved(columns: tuple[tuple[Array, ...], ...], weights: tuple[Array, ...]) -> list[Array]:
+def _back_substitute(columns: tuple[tuple[Array, ...], ...], weights: tuple[Array, ...]) -> list[Array]:
     """Solve R t = weights for the upper triangular R with these columns; 0 where its diagonal is."""
     left, found = list(weights), list(weights)
     for k in range(len(columns) - 1, -1, -1):

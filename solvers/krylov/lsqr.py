@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, norm, safe_divide, scaled_to
+from ..core.arrays import add_scaled, cast_to, norm, safe_divide
 from ..core.checks import check_number
 from ..core.iterate import Measure, Proof
 from ..core.least_squares import LeastSquares
@@ -35,7 +35,7 @@ class LSQRState(NamedTuple):
 def _unit(x: Array) -> tuple[Array, Array]:
     """Return x / ||x|| (zero where x is) and ||x||."""
     size = norm(x)
-    return scaled_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x, size
+    return cast_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x, size
 
 
 def lsqr_init(A: AdjointOperator, y: Array, *, x0: Array) -> LSQRState:
@@ -76,8 +76,8 @@ def lsqr_step(A: AdjointOperator, state: LSQRState, *, damp: float = 0.0) -> LSQ
     LSQRState
     """
     xp = array_namespace(state.alpha)
-    left, beta = _unit(add_scaled(A(state.right), -scaled_to(state.alpha, state.left), state.left))
-    right, alpha = _unit(add_scaled(A.adjoint(left), -scaled_to(beta, state.right), state.right))
+    left, beta = _unit(add_scaled(A(state.right), -cast_to(state.alpha, state.left), state.left))
+    right, alpha = _unit(add_scaled(A.adjoint(left), -cast_to(beta, state.right), state.right))
     kept = xp.sqrt(state.rho * state.rho + damp * damp)  # first rotation: the damping
     lost = safe_divide(damp * state.phi, kept)
     phi_bar = safe_divide(state.rho * state.phi, kept)
@@ -85,8 +85,8 @@ def lsqr_step(A: AdjointOperator, state: LSQRState, *, damp: float = 0.0) -> LSQ
     cosine, sine = safe_divide(kept, rho), safe_divide(beta, rho)
     phi, phi_next = cosine * phi_bar, sine * phi_bar
     theta, rho_next = sine * alpha, -cosine * alpha
-    x = add_scaled(state.x, scaled_to(safe_divide(phi, rho), state.x), state.direction)
-    direction = add_scaled(right, -scaled_to(safe_divide(theta, rho), right), state.direction)
+    x = add_scaled(state.x, cast_to(safe_divide(phi, rho), state.x), state.direction)
+    direction = add_scaled(right, -cast_to(safe_divide(theta, rho), right), state.direction)
     gradient = xp.abs(phi_next * alpha * cosine)
     return LSQRState(x, left, right, direction, alpha, phi_next, rho_next, gradient, state.lost + lost * lost)
 
@@ -150,9 +150,9 @@ def lsqr(
     triangularised by rotations as it grows. In exact arithmetic the iterates are those of `cgls`; in floating point
     they stay accurate longer on ill-conditioned problems, at the price of scaling two more vectors in each step.
     Cost: one application of A and two of its adjoint before the first step; one of each per step. With ``damp = 0`` one
-    of each for the true residual at the end and at a claim of convergence. The proof of a claim costs one of each, and
-    two of A to hold the adjoint against it unless the residual itself is small enough; with damping, one that is
-    refused is proved anew in every later step that claims. Nothing is kept from one call to the next. Memory: 8 images.
+    of each for the true residual at the end and when the tolerance is met. A check of convergence costs one of each,
+    and two of A to check the adjoint unless the residual itself is small enough; with damping, a check that fails is
+    repeated in every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------

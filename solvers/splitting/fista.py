@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, norm, relative
 from ..core.checks import check_number, prox_of
 from ..core.iterate import Measure, Proof
 from ..core.norms import estimate_squared_norm
@@ -85,7 +85,7 @@ def fista_step(
         uphill = inner(state.ahead - x, x - state.x) > 0
         push = xp.where(uphill, xp.zeros_like(push), push)
         momentum = xp.where(uphill, xp.ones_like(momentum), momentum)
-    push = scaled_to(push, x)
+    push = cast_to(push, x)
     return FISTAState(
         x, add_scaled(x, push, x - state.x), residual, add_scaled(residual, push, residual - state.residual), momentum
     )
@@ -159,9 +159,9 @@ def fista(
     The objective approaches its minimum like 1 / k^2. `hqs` and `admm` need fewer, costlier steps; here no system is
     solved inside, and the limit is the minimiser itself.
     Cost: one application of A before the first step, and 40 more (of A and of its adjoint in turn) for the norm if
-    `step` is omitted; one of A and of its adjoint and one prox per step. A claim of convergence costs two of each and a
-    prox for its proof, which holds A^T (y - A x) and A^T y against A; one that is refused is proved anew in every later
-    step that claims. Nothing is kept from one call to the next. Memory: 8 images and what prox needs.
+    `step` is omitted; one of A and of its adjoint and one prox per step. A check of convergence costs two more of each
+    and a prox, to compare A^T (y - A x) and A^T y with A itself; where it fails, it is repeated in every later step
+    that meets the tolerance. Nothing is cached between calls. Memory: 8 images and what prox needs.
 
     References
     ----------

@@ -137,7 +137,7 @@ def hqs(
         or after this many conjugate gradient steps.
     tol : float
         Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value, and
-        ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, which is what a minimiser makes zero.
+        ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, whose left side is zero at a minimiser.
     max_iterations : int, optional
         Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted. A run through a sequence, the
         default one too, takes a single step with its last value and so ends with MAX_ITERATIONS, not CONVERGED, unless

@@ -20,10 +20,10 @@ __all__ = [
     "check_map",
     "double_conv",
     "layer_name",
-    "on_meta",
+    "meta_state",
     "restorer_from_official",
     "restorer_name",
-    "reversed_colours",
+    "reverse_colours",
 ]
 
 REDUCTION = 16
@@ -222,13 +222,13 @@ def layer_name(key: str) -> str:
     return f"layer{int(layer) + 1}.{branch}.0.{rest}"
 
 
-def reversed_colours(weight: Tensor, axis: int) -> Tensor:
+def reverse_colours(weight: Tensor, axis: int) -> Tensor:
     """Exchange red and blue in every triple along an axis."""
     triples = weight.unflatten(axis, (-1, 3))
     return triples.flip(axis + 1).flatten(axis, axis + 1)
 
 
-def on_meta(network: type[nn.Module]) -> dict[str, Tensor]:
+def meta_state(network: type[nn.Module]) -> dict[str, Tensor]:
     """Return the state of a network with its default arguments, shapes only."""
     with torch.device("meta"):
         state: dict[str, Tensor] = network().state_dict()
@@ -247,7 +247,7 @@ def restorer_from_official(
     kind: type[nn.Module], state: Mapping[str, Tensor], table: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """Convert the authors' state of the generator or the map network into ours: our names, colours in RGB order."""
-    own = {key: state[restorer_name(key, table)] for key in on_meta(kind)}
+    own = {key: state[restorer_name(key, table)] for key in meta_state(kind)}
     for key, axis in (("head.weight", 1), ("tail.weight", 0), ("tail.bias", 0)):
-        own[key] = reversed_colours(own[key], axis)
+        own[key] = reverse_colours(own[key], axis)
     return own

@@ -16,7 +16,7 @@ import blurphys as bp
 from ...layers.checks import check_choice, check_count
 from ...layers.precision import exact
 from ...net import Net, check_images
-from .blocks import check_map, on_meta
+from .blocks import check_map, meta_state
 
 __all__ = [
     "OFFICIAL",
@@ -270,9 +270,9 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): (1, 1, *value.shape) for key, value in on_meta(LearnableBlurKernel).items()}
+    return {official_name(key): (1, 1, *value.shape) for key, value in meta_state(LearnableBlurKernel).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the authors' state, arrays for a correlation, into the convolution kernels of a `LearnableBlurKernel`."""
-    return {key: state[official_name(key)][0, 0].flip(0, 1) for key in on_meta(LearnableBlurKernel)}
+    return {key: state[official_name(key)][0, 0].flip(0, 1) for key in meta_state(LearnableBlurKernel)}

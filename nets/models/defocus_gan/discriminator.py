@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ...layers.checks import check_count
 from ...net import Net, check_images
-from .blocks import on_meta, reversed_colours
+from .blocks import meta_state, reverse_colours
 
 __all__ = ["OFFICIAL", "PatchDiscriminator", "from_official", "official_name", "official_shapes"]
 
@@ -82,11 +82,11 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): tuple(value.shape) for key, value in on_meta(PatchDiscriminator).items()}
+    return {official_name(key): tuple(value.shape) for key, value in meta_state(PatchDiscriminator).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the authors' state into that of a `PatchDiscriminator`: our names, colours in RGB order."""
-    own = {key: state[official_name(key)] for key in on_meta(PatchDiscriminator)}
-    own["convs.0.weight"] = reversed_colours(own["convs.0.weight"], 1)
+    own = {key: state[official_name(key)] for key in meta_state(PatchDiscriminator)}
+    own["convs.0.weight"] = reverse_colours(own["convs.0.weight"], 1)
     return own

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...net import Net, check_images, crop_to_size, pad_to_multiple
-from .blocks import BranchLayers, check_branches, check_map, double_conv, on_meta, restorer_from_official, restorer_name
+from .blocks import (
+    BranchLayers,
+    check_branches,
+    check_map,
+    double_conv,
+    meta_state,
+    restorer_from_official,
+    restorer_name,
+)
 
 __all__ = [
     "BOUNDS",
@@ -261,7 +269,7 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): tuple(value.shape) for key, value in on_meta(DefocusGenerator).items()}
+    return {official_name(key): tuple(value.shape) for key, value in meta_state(DefocusGenerator).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

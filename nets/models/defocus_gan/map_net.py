@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...net import Net, check_images, crop_to_size, pad_to_multiple
-from .blocks import BranchLayers, check_branches, on_meta, restorer_from_official, restorer_name
+from .blocks import BranchLayers, check_branches, meta_state, restorer_from_official, restorer_name
 
 __all__ = ["OFFICIAL", "DefocusMapNet", "from_official", "official_name", "official_shapes"]
 
@@ -92,7 +92,7 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): tuple(value.shape) for key, value in on_meta(DefocusMapNet).items()}
+    return {official_name(key): tuple(value.shape) for key, value in meta_state(DefocusMapNet).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -149,7 +149,7 @@ class GaussianBank(nn.Module):
         return [[(self.count * c + j) // COLOURS for j in range(self.count)] for c in range(COLOURS)]
 
     def taps(self, like: Tensor) -> Tensor:
-        """One-sided taps of fixed kernels for each colour and map, centre first: (3, count, 11), where `like` lives."""
+        """One-sided taps of fixed kernels for each colour and map, centre first: (3, count, 11), as `like`."""
         rows = [[_one_sided(self.sigmas[k], self.supports[k]) for k in row] for row in self._order()]
         return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
