@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..scenes import Scene
 from .fitting import fitted_to_scene, fitted_to_scenes
 from .imperfections import Imperfections
 from .presets import PRESETS
-from .psfs import bank_of, field_banks_of, reach_of
+from .psf_models import PSFModel, psf_model_of
 from .pupils import pupil_from_dict, pupil_to_dict
 from .sensor import Sensor
 from .tone import ToneCurve
@@ -104,19 +105,12 @@ class Camera:
             freeze(self, **{field: (float(low), float(high))})
         if self.focus_range_m is not None:
             replace(self.lens, focus_distance_m=self.focus_range_m[0])
-        if self.published is not None:
-            self._check_published(*self.published)
+        freeze(self, psf_model=psf_model_of(self))
 
-    def _check_published(self, order: int, cutoff: float, floor: float) -> None:
-        """Refuse a pupil that would be stored beside kernels that are not made from it."""
-        made = self.pupil.parameters
-        ring = (made["kind"], made.get("order"), made.get("cutoff"), made.get("floor"), made.get("cat_eye"))
-        sensor = (self.pupil.split, self.pupil.cross_talk, self.pupil.angle)
-        if ring != ("butterworth", order, cutoff, floor, (0.0, 0.0)) or sensor != (0.5, 0.0, 0.0):
-            raise ValueError(
-                f"Camera: the published kernels of camera {self.name} come with a pupil, split and angle of their own; "
-                "choose another camera, or set published to None, to change them"
-            )
+    @cached_property
+    def psf_model(self) -> PSFModel:
+        """Where the PSFs come from: the pupil, the published kernels, or PSFs that differ over the frame."""
+        return psf_model_of(self)
 
     def draw(self, rng: np.random.Generator) -> Camera:
         """Draw the settings of one sample.
@@ -148,12 +142,12 @@ class Camera:
         `views` (see `synth.render`) are what coloured or softened PSFs are made for; their mean is "combined".
         ValueError for views that published kernels do not have.
         """
-        return bank_of(self, views)
+        return self.psf_model.bank(views)
 
     @property
     def reach(self) -> int:
-        """How far from its middle a PSF of this camera goes at most, px."""
-        return reach_of(self)
+        """Distance of the outermost pixel of any PSF from its centre, px."""
+        return self.psf_model.reach
 
     def field_banks(
         self, aspect: float, views: Sequence[str] = ("left", "right")
@@ -162,7 +156,7 @@ class Camera:
 
         `views` as for `bank`. Cost: fifteen banks, some seconds for radii of 20 px; make them once for many samples.
         """
-        return field_banks_of(self, aspect, views)
+        return self.psf_model.field_banks(aspect, views)
 
     @property
     def sensor(self) -> Sensor:
@@ -179,10 +173,7 @@ class Camera:
 
     def settled_map(self, defocus_map: np.ndarray) -> np.ndarray:
         """Return the radii that are rendered: as they are, or rounded where the published kernels are used."""
-        if self.published is None:
-            return defocus_map
-        whole: np.ndarray = np.rint(defocus_map)
-        return np.where(whole == 0, whole.dtype.type(1), whole)
+        return self.psf_model.available_radii(defocus_map)
 
     @property
     def parameters(self) -> dict[str, float]:

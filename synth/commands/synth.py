@@ -140,9 +140,10 @@ def generate(
             shot = replace(shot, lens=replace(shot.lens, pixel_pitch_um=pixel_pitch))
         if angle is not None:
             shot = replace(shot, pupil=replace(shot.pupil, angle=angle))
-    if shot.published is not None and model == "layered":
-        model = "gather"
-        typer.echo(f"{shot.name}: published kernels, rendered by model gather")
+    psfs = shot.psf_model
+    if model == "layered" != psfs.default_rendering:
+        model = psfs.default_rendering
+        typer.echo(f"{shot.name}: {psfs.gather_only}, rendered by model {model}")
     # What is no such word is refused by the generator, in its own sentence.
     part, kind, number = cast(Split, split), cast(Model, model), cast(Number, dtype)
     chosen = tuple(view.strip() for view in views.split(","))

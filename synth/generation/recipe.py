@@ -140,13 +140,11 @@ def _check_reach(recipe: Recipe) -> None:
             f"generate: blur of max_radius {camera.max_radius:g} px reaches beyond the smallest image, whose shorter "
             f"side is {least} px; lower max_radius or give larger images"
         )
-    flaws = camera.imperfections
-    banks = (15 if flaws.cat_eye else 1) * (1 if flaws.chromatic == (1.0, 1.0, 1.0) else 3) * len(recipe.views)
-    step = camera.step if camera.published is None else 1.0
-    size = 8 * banks * (2 * camera.max_radius / step + 1) * (2 * camera.reach + 1) ** 2
+    model = camera.psf_model
+    size = model.nbytes(len(recipe.views))
     if size > MOST_PSFS:
         raise ValueError(
-            f"generate: the PSFs of max_radius {camera.max_radius:g} px in steps of {step:g} px would take "
+            f"generate: the PSFs of max_radius {camera.max_radius:g} px in steps of {model.step:g} px would take "
             f"{size / 2**30:.0f} GiB, more than {MOST_PSFS / 2**30:.0f}; lower max_radius or make the steps larger"
         )
 

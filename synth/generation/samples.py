@@ -97,9 +97,8 @@ def foreseen_clamping(recipe: Recipe, *, most: int = 32) -> tuple[int, int]:
         scene, drawn, place, _ = _settled(recipe, int(index), background=kept)
         depth = scene.window(*place, *recipe.size).depth_m
         radii = drawn.defocus_map(depth, invalid=recipe.invalid)
-        limit = drawn.max_radius if drawn.published is None else math.floor(drawn.max_radius)
         known += int((~np.isnan(depth)).sum())
-        clamped += int((~np.isnan(depth) & (np.abs(radii) > limit)).sum())
+        clamped += int((~np.isnan(depth) & (np.abs(radii) > drawn.psf_model.max_radius)).sum())
     return known, clamped
 
 

@@ -304,8 +304,7 @@ def _layered(
     invalid: Literal["error", "nearest", "far"],
     limit: float,
 ) -> np.ndarray:
-    if camera.published is not None or camera.imperfections.cat_eye:
-        what = "published kernels" if camera.published is not None else "cat eyes"
+    if what := camera.psf_model.gather_only:
         raise ValueError(f"render: the {what} of camera {camera.name} are for model='gather', got {model!r}")
     flaws = camera.imperfections
     if model == "aperture" and (flaws.chromatic != (1.0, 1.0, 1.0) or flaws.diffraction_nm is not None):
