@@ -17,11 +17,12 @@ import blurphys as bp
 from blurphys.bench import opponents
 
 from .camera.camera import Camera
-from .generation import shards
+from .camera.noise import ShotReadNoise
+from .generation import samples as rendered
 from .generation.generate import generate
-from .noise import ShotReadNoise
 from .rendering.layering import layers_of
-from .rendering.render import Model, check_model, render
+from .rendering.models import Model, check_model
+from .rendering.render import render
 from .scenes import Scene, with_background
 
 __all__ = ["STEPS", "Finding", "Results", "made_up_scene", "measure"]
@@ -167,7 +168,7 @@ def _loops(radii: np.ndarray, kernels: list[np.ndarray], image: np.ndarray) -> l
 
 def _storing(results: Results, scene: Scene, camera: Camera) -> None:
     """Make a shard with a clock around each sample: the machine's other work then weighs on both parts alike."""
-    names = vars(shards)
+    names = vars(rendered)
     spent, original = 0.0, names["sample_of"]
 
     def timed(*arguments: Any, **options: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
 from blurphys.colour import linear_to_srgb
-from synth.dataset.reader import FIELDS as STORED
+from synth.dataset.schema import FIELDS as STORED
 from synth.datasets import FolderDataset
 
 from ..inference.deblurring import deblur

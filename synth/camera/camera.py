@@ -14,10 +14,10 @@ import blurphys as bp
 from blurphys.frozen import freeze
 
 from .. import optics
-from ..noise import ShotReadNoise
 from ..scenes import Scene
 from .fitting import fitted_to_scene, fitted_to_scenes
 from .imperfections import Imperfections
+from .noise import ShotReadNoise
 from .presets import PRESETS
 from .psf_models import PSFModel, psf_model_of
 from .pupils import pupil_from_dict, pupil_to_dict

@@ -14,10 +14,10 @@ from typing import Any
 import blurphys as bp
 from blurphys.files.publishing import PathLike, existing_file
 
-from ..noise import ShotReadNoise
 from .camera import Camera
 from .distortion import RadialDistortion
 from .imperfections import Imperfections
+from .noise import ShotReadNoise
 from .pupils import pupil_from_dict, pupil_to_dict
 from .sensor import Sensor
 from .tone import ToneCurve

@@ -11,7 +11,7 @@ import numpy as np
 
 import blurphys as bp
 
-from ..noise import ShotReadNoise
+from .noise import ShotReadNoise
 
 __all__ = ["PRESETS"]
 

@@ -6,11 +6,12 @@ frame. A camera holds one of them (`Camera.psf_model`) and asks it.
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 
@@ -21,12 +22,14 @@ from .. import optics
 if TYPE_CHECKING:
     from .camera import Camera
 
-__all__ = ["FieldPSFs", "Grid", "PSFModel", "PublishedKernels", "PupilPSFs", "psf_model_of"]
+__all__ = ["Banks", "FieldPSFs", "Grid", "PSFModel", "PublishedKernels", "PupilPSFs", "banks_of", "psf_model_of"]
 
 Grid: TypeAlias = tuple[tuple[bp.PSFBank, ...], ...]
 """Banks at the nodes of a grid over the frame, rows of columns."""
 View: TypeAlias = Literal["combined", "left", "right"]
 ROWS, COLUMNS = 3, 5
+MAX_BYTES = 4 << 30
+"""Memory that the PSFs of a camera may take."""
 
 
 class PSFModel(ABC):
@@ -80,6 +83,19 @@ class PSFModel(ABC):
         """Estimate the memory that the PSFs of so many views take, bytes."""
         levels = 2 * self.max_radius / self.step + 1
         return 8 * self.nodes * self.colours * views * levels * (2 * self.reach + 1) ** 2
+
+    def check_size(self, side: int, views: int) -> None:
+        """Refuse PSFs that reach beyond an image whose shorter side is `side` px, or take more than `MAX_BYTES`."""
+        if self.max_radius > 2 * side or self.reach >= side:
+            raise ValueError(
+                f"generate: blur of max_radius {self.max_radius:g} px reaches beyond the smallest image, whose shorter "
+                f"side is {side} px; lower max_radius or give larger images"
+            )
+        if (size := self.nbytes(views)) > MAX_BYTES:
+            raise ValueError(
+                f"generate: the PSFs of max_radius {self.max_radius:g} px in steps of {self.step:g} px would take "
+                f"{size / 2**30:.0f} GiB, more than {MAX_BYTES / 2**30:.0f}; lower max_radius or make the steps larger"
+            )
 
 
 @final
@@ -245,3 +261,24 @@ def _clipped(pupil: bp.Pupil, *, cat_eye: tuple[float, float]) -> bp.Pupil:
         pupil.intensity, extent=pupil.extent, split=pupil.split, cross_talk=pupil.cross_talk, angle=pupil.angle,
         cat_eye=cat_eye,
     )  # fmt: skip
+
+
+class Banks(NamedTuple):
+    """The PSFs of a camera: one bank, and where they differ over the frame a grid of banks."""
+
+    bank: bp.PSFBank
+    grid: Grid | None
+
+
+def banks_of(camera: Camera, views: Sequence[str], size: tuple[int, int]) -> Banks:
+    """Make the PSFs of a camera for frames of height and width `size`; those of the last camera are kept."""
+    key = json.dumps([camera.to_dict(), views, size], sort_keys=True)
+    kept = _BANKS.get(key)
+    if kept is None:
+        kept = Banks(camera.bank(views), camera.field_banks(size[1] / size[0], views))
+        _BANKS.clear()
+        _BANKS[key] = kept
+    return kept
+
+
+_BANKS: dict[str, Banks] = {}

@@ -10,9 +10,9 @@ import numpy as np
 
 from blurphys.frozen import freeze
 
-from ..noise import ShotReadNoise
 from .checks import check_image, check_one_of, finite_number, known_keys, whole_bits
 from .mosaic import Demosaic, Mosaic, bayer_demosaic, bayer_mosaic
+from .noise import ShotReadNoise
 
 __all__ = ["Sensor"]
 

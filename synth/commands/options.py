@@ -14,9 +14,9 @@ import blurphys as bp
 from .. import scenes
 from ..camera.camera import Camera
 from ..camera.file import camera_named, is_camera_file
+from ..camera.noise import ShotReadNoise
 from ..io import Axes, Encoding
 from ..io.depth import Stereo
-from ..noise import ShotReadNoise
 from ..scenes import Scene
 
 __all__ = [

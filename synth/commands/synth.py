@@ -14,10 +14,11 @@ import typer
 
 from ..camera.camera import Camera
 from ..camera.file import camera_named
+from ..camera.views import VIEWS
 from ..generation.generate import MAX_CLAMPED
 from ..generation.recipe import MIN_VALID
 from ..io import Encoding
-from ..rendering.render import VIEWS, Model
+from ..rendering.models import Model
 from . import options as o
 
 __all__ = ["app"]
@@ -189,8 +190,8 @@ def resume(
 
     Example: blurphys synth resume data --workers 4
     """
-    from ..dataset.reader import read_config
-    from ..generation.shards import resume as run
+    from ..dataset.config import read_config
+    from ..generation.run import resume as run
 
     total = sum(read_config(folder)["shards"])
     limit: Any = "stored" if max_clamped is None else max_clamped
@@ -209,7 +210,7 @@ def verify(
 
     Example: blurphys synth verify data
     """
-    from ..dataset.reader import read_config
+    from ..dataset.config import read_config
     from ..generation.verify import verify as run
 
     shards = 1 if folder.is_file() else len(read_config(folder)["shards"])
@@ -231,7 +232,7 @@ def repair(folder: _FOLDER, workers: _WORKERS = 1) -> None:
 
     Example: blurphys synth repair data
     """
-    from ..generation.manifest import rebuild
+    from ..dataset.manifest import rebuild
 
     resume(folder, workers)
     typer.echo(f"{folder}: manifest of {rebuild(folder)} shards")
@@ -246,7 +247,7 @@ def merge(
 
     Example: blurphys synth merge photos leaves --out both
     """
-    from ..generation.merging import merge as run
+    from ..dataset.merging import merge as run
 
     total = run(list(folders), out)
     typer.echo(f"wrote {out}: {total} samples of {len(folders)} datasets")
@@ -260,7 +261,7 @@ def diff(
 
     Example: blurphys synth diff data copy
     """
-    from ..generation.merging import difference
+    from ..dataset.merging import difference
 
     found = difference(one, other)
     for line in found:
@@ -320,7 +321,7 @@ def _as_options() -> Iterator[None]:
 @contextmanager
 def _goes_on(out: Path) -> Iterator[None]:
     """Say after Ctrl-C what to do next."""
-    from ..dataset.reader import CONFIG
+    from ..dataset.schema import CONFIG
 
     try:
         yield

@@ -12,8 +12,10 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike
 
+from .config import read_config
 from .index import row_of
-from .reader import CONFIG, VIRTUAL, Reader, read_config, shard_name
+from .reader import Reader
+from .schema import CONFIG, VIRTUAL, shard_name
 
 if TYPE_CHECKING:
     from ..camera.camera import Camera

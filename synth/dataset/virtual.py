@@ -8,7 +8,7 @@ from typing import Any
 
 from blurphys.files.publishing import publish
 
-from .reader import CHECKSUMS, FIELDS, VIRTUAL, shard_name
+from .schema import CHECKSUMS, FIELDS, VIRTUAL, shard_name
 from .writer import put_text
 
 __all__ = ["make_virtual"]

@@ -1,4 +1,4 @@
-"""Writing a dataset file: the schema of `synth.dataset.reader`, filled sample by sample."""
+"""Writing a dataset file: the schema of `synth.dataset.schema`, filled sample by sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,9 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike, publish, uninterrupted
 
-from .reader import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
+from .reader import CACHE
+from .schema import CHECKSUMS, FIELDS, FORMAT, VERSION, Row, digest_of
+from .statistics import Statistics
 
 __all__ = ["Writer", "library_version", "put_text", "writing"]
 
@@ -222,10 +224,8 @@ class Writer:
         for name in FIELDS:
             if name not in names:
                 continue
-            axes, units, description = FIELDS[name]
-            inner = (3, *shape) if "channel" in axes else (layers, *shape) if "layer" in axes else shape
-            coarse = name in ("valid", "alpha")
-            kind = np.dtype("u1" if coarse else dtype if "channel" in axes else "float32")
+            field = FIELDS[name]
+            inner, kind = field.shape(shape, layers), field.dtype(images=dtype)
             whole = int(np.prod(inner)) * kind.itemsize <= _WHOLE_BYTES
             tile = shape if whole else (min(_CHUNK_SIDE, shape[0]), min(_CHUNK_SIDE, shape[1]))
             dataset = file.create_dataset(
@@ -239,7 +239,7 @@ class Writer:
                 fletcher32=True,
                 track_times=False,
             )
-            for key, text in (("axes", axes), ("units", units), ("description", description)):
+            for key, text in field._asdict().items():
                 put_text(dataset, key, text)
             self._datasets[name] = dataset
             self._sums[name] = np.zeros(samples, np.uint32)
@@ -261,6 +261,14 @@ class Writer:
                 column[index] = self._values[name][index] = parameters[name]
         self._written[index] = True
         self._stream.check()
+
+    def write_all(self, rows: Iterable[Row]) -> Statistics:
+        """Store samples from the first on, and count them; see `write`."""
+        statistics = Statistics()
+        for index, row in enumerate(rows):
+            self.write(index, row.arrays, row.parameters)
+            statistics.add(row.arrays["defocus_map"], row.parameters)
+        return statistics
 
     def _store(self, name: str, index: int, array: np.ndarray | None) -> None:
         dataset = self._datasets[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,16 +11,16 @@ from typing import Any, Literal
 from blurphys.files.publishing import PathLike, refuse_existing
 
 from ..camera.camera import Camera
+from ..camera.views import VIEWS
+from ..dataset.config import Storage
 from ..dataset.folder import open as open_dataset
-from ..dataset.writer import writing
 from ..io import Encoding
-from ..rendering.render import VIEWS, Sample
+from ..rendering.render import Sample
 from ..scenes import Scene
-from .config import Storage
 from .recipe import MIN_VALID, SPLITS, Recipe, make_recipe
-from .report import Report, Tally, check_foreseen
-from .samples import Stage, optics_of, prepared, sample_of, shoot, stream
-from .shards import fill
+from .report import Report
+from .run import make_file, make_folder
+from .samples import Stage, prepared, shoot, stream
 from .sources import sources_of
 
 __all__ = [
@@ -75,7 +74,7 @@ def generate(
         `synth.generation.sources.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
         of different splits apart: no scene may be in two.
     out : path
-        A name ending in .h5 or .hdf5: one file, see `synth.dataset.reader`. Any other: a folder of shards, see Notes
+        A name ending in .h5 or .hdf5: one file, see `synth.dataset.schema`. Any other: a folder of shards, see Notes
         and ``docs/dataset.md``.
     camera : Camera
         Each sample draws its settings from the camera's ranges.
@@ -155,7 +154,7 @@ def generate(
     -----
     A sample has images (3, H, W) in units of white, linear light unless the camera has a tone curve: `all_in_focus` and
     the `views`; ``defocus_map`` (H, W), signed radius in px; ``depth_m`` (H, W), metres; ``valid`` (H, W); with layers
-    ``alpha`` (L, H, W). `synth.dataset.reader` has all of it.
+    ``alpha`` (L, H, W). `synth.dataset.schema` has all of it.
 
     A folder holds ``config.json`` (what it is to hold; written first), ``shard-00000.h5`` and so on, each a file of
     `shard_size` samples that can be read alone, ``manifest.jsonl`` (a line for each shard), ``dataset.h5`` (all of them
@@ -190,14 +189,13 @@ def generate(
         compression = 1 if single else None
     if not single:
         storage = Storage(dtype=dtype, compression=compression, shard_size=shard_size, max_clamped=max_clamped)
-        report: Report = fill(
+        return make_folder(
             out, recipe, storage, workers=workers, executor=executor, resume=resume, on_sample=on_sample,
             on_progress=on_progress,
         )  # fmt: skip
-        return report
     if workers != 1 or executor is not None:
         raise ValueError(f"generate: one file is made by one process; name a folder, not {out}, to use several")
-    return _one_file(
+    return make_file(
         out, recipe, dtype=dtype, compression=compression, overwrite=overwrite, max_clamped=max_clamped,
         on_sample=on_sample, on_progress=on_progress,
     )  # fmt: skip
@@ -206,37 +204,6 @@ def generate(
 def _warn(sentence: str, warning: bool) -> None:
     if warning:
         warnings.warn(sentence, stacklevel=4)
-
-
-def _one_file(
-    out: PathLike,
-    recipe: Recipe,
-    *,
-    dtype: str,
-    compression: int | None,
-    overwrite: bool,
-    max_clamped: float | None,
-    on_sample: Callable[[int, Sample], None] | None,
-    on_progress: Callable[[int, int, int], None] | None,
-) -> Report:
-    started, tally = time.perf_counter(), Tally()
-    check_foreseen(recipe, max_clamped)
-    optics = optics_of(recipe)
-    with writing(
-        out, samples=recipe.samples, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
-        seed=recipe.seed, dtype=dtype, compression=compression, overwrite=overwrite, model=recipe.model,
-        transfer=recipe.camera.tone.name, layers=recipe.layers,
-    ) as writer:  # fmt: skip
-        for index in range(recipe.samples):
-            sample, parameters = sample_of(recipe, index, optics=optics)
-            writer.write(index, sample.arrays, parameters)
-            tally.add(sample)
-            if on_sample is not None:
-                on_sample(index, sample)
-            if on_progress is not None:
-                on_progress(index + 1, recipe.samples, tally.clamped)
-        tally.check(max_clamped)
-    return tally.report(out, time.perf_counter() - started, recipe.samples)
 
 
 def replay(path: PathLike, index: int, scene: Scene) -> Sample:

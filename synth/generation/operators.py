@@ -12,12 +12,14 @@ import numpy as np
 import blurphys as bp
 
 from ..camera.camera import Camera
+from ..camera.noise import ShotReadNoise
+from ..camera.psf_models import Banks, banks_of
+from ..camera.recording import gains_of
+from ..camera.views import QUARTERS, parts_of
 from ..dataset.folder import FolderReader
 from ..dataset.reader import Reader
-from ..noise import ShotReadNoise
-from ..rendering.render import QUARTERS, gains_of, gathered, parts_of
+from ..rendering.render import gather_operator
 from .recipe import Recipe
-from .samples import Optics, optics_of
 
 __all__ = ["OperatorWarning", "noise_of", "operator_of"]
 
@@ -83,10 +85,10 @@ def operator_of(
     if shortcoming := _shortcoming(recipe):
         warnings.warn(shortcoming, OperatorWarning, stacklevel=2)
     defocus_map = reader.read(index, names=("defocus_map",))["defocus_map"]
-    optics = optics_of(recipe)
+    banks = banks_of(recipe.camera, recipe.views, recipe.size)
     if recipe.camera.imperfections.distortion is not None:  # its radii may exceed what was rendered
-        defocus_map = np.clip(defocus_map, float(optics.bank.radii[0]), float(optics.bank.radii[-1]))
-    frame = _Frame(defocus_map, camera, recipe, optics, _margins(recipe, optics, parameters))
+        defocus_map = np.clip(defocus_map, float(banks.bank.radii[0]), float(banks.bank.radii[-1]))
+    frame = _Frame(defocus_map, camera, recipe, banks, _margins(recipe, banks, parameters))
     gains, seen = gains_of(recipe.size, camera), parts_of(recipe.views)
     if len({id(gains[view]) for view in seen or chosen}) > 1:
         return bp.stack([_one_view(frame, view, gains, seen) for view in chosen])
@@ -128,10 +130,10 @@ def _shortcoming(recipe: Recipe) -> str:
     return "; ".join(found)
 
 
-def _margins(recipe: Recipe, optics: Optics, parameters: dict[str, float | int]) -> tuple[tuple[int, int], ...]:
+def _margins(recipe: Recipe, banks: Banks, parameters: dict[str, float | int]) -> tuple[tuple[int, int], ...]:
     """How much more was rendered than stored: rows above and below, columns left and right."""
     source = recipe.sources[int(parameters["scene"])]
-    reach = optics.bank.psfs(recipe.views[0]).shape[-1] // 2
+    reach = banks.bank.psfs(recipe.views[0]).shape[-1] // 2
     return tuple(
         (min(reach, start), min(reach, whole - start - size))
         for start, whole, size in zip(
@@ -144,18 +146,18 @@ class _Frame:
     """The blur of one sample for any of its views."""
 
     def __init__(
-        self, defocus_map: np.ndarray, camera: Camera, recipe: Recipe, optics: Optics, margins: Sequence[Sequence[int]]
+        self, defocus_map: np.ndarray, camera: Camera, recipe: Recipe, banks: Banks, margins: Sequence[Sequence[int]]
     ) -> None:
-        self.map, self.camera, self.size, self.optics, self.margins = defocus_map, camera, recipe.size, optics, margins
+        self.map, self.camera, self.size, self.banks, self.margins = defocus_map, camera, recipe.size, banks, margins
 
     def blur(self, views: tuple[str, ...]) -> bp.LinearOperator:
-        bank, banks = self.optics
-        if banks is None:
-            return gathered(self.map, self.camera, views, bank, None)
+        bank, grid = self.banks
+        if grid is None:
+            return gather_operator(self.map, self.camera, views, bank, None)
         # Cat eyes lie on the frame that was rendered, of which the stored image is a window.
         (above, below), (before, after) = self.margins
         canvas = np.pad(self.map, ((above, below), (before, after)), mode="edge")
-        A = gathered(canvas, self.camera, views, bank, banks)
+        A = gather_operator(canvas, self.camera, views, bank, grid)
         return A.crop(slice(above, above + self.size[0]), slice(before, before + self.size[1]))
 
 

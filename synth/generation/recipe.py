@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..camera.camera import Camera
-from ..rendering.render import VIEWS, Model, check_model, check_views
+from ..camera.views import VIEWS, check_views
+from ..dataset.schema import Header
+from ..rendering.models import Model, check_model
 from .arguments import height_and_width, whole_number
 from .sources import Source
 
@@ -16,8 +18,6 @@ __all__ = ["MIN_VALID", "Recipe", "SPLITS", "make_recipe"]
 SPLITS = ("train", "val", "test")
 
 Invalid = Literal["error", "nearest", "far"]
-MOST_PSFS = 4 << 30
-"""Bytes that the PSFs of a camera may take."""
 MIN_VALID = 0.005
 """Least share of a sample's pixels whose depth is known; low enough for the sparse depth of a laser scanner."""
 
@@ -46,6 +46,14 @@ class Recipe:
     def names(self) -> tuple[str, ...]:
         """The arrays each sample has."""
         return ("all_in_focus", *self.views, "defocus_map", "depth_m", "valid", *(("alpha",) if self.layers else ()))
+
+    @property
+    def header(self) -> Header:
+        """What all samples have in common, for the files that hold them."""
+        return Header(
+            shape=self.size, names=self.names, layers=self.layers, model=self.model, transfer=self.camera.tone.name,
+            seed=self.seed, configuration=self.to_dict(),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Give it ready for JSON; scenes in memory by name and digest."""
@@ -128,25 +136,8 @@ def make_recipe(
         slabs=slabs, min_valid=float(min_valid),
         layers=max(source.layers for source in sources) if alpha else 0,
     )  # fmt: skip
-    _check_reach(made)
+    camera.psf_model.check_size(min(min(source.shape) for source in sources), views=len(made.views))
     return made
-
-
-def _check_reach(recipe: Recipe) -> None:
-    """Refuse PSFs that are larger than a scene, which cannot be mirrored at its border that far."""
-    camera, least = recipe.camera, min(min(source.shape) for source in recipe.sources)
-    if camera.max_radius > 2 * least or camera.reach >= least:
-        raise ValueError(
-            f"generate: blur of max_radius {camera.max_radius:g} px reaches beyond the smallest image, whose shorter "
-            f"side is {least} px; lower max_radius or give larger images"
-        )
-    model = camera.psf_model
-    size = model.nbytes(len(recipe.views))
-    if size > MOST_PSFS:
-        raise ValueError(
-            f"generate: the PSFs of max_radius {camera.max_radius:g} px in steps of {model.step:g} px would take "
-            f"{size / 2**30:.0f} GiB, more than {MOST_PSFS / 2**30:.0f}; lower max_radius or make the steps larger"
-        )
 
 
 def _size(sources: Sequence[Source], size: tuple[int, int] | None) -> tuple[int, int]:

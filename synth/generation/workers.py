@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import Storage
+    from ..dataset.config import Storage
     from .recipe import Recipe
 
 __all__ = ["begin_worker", "elsewhere"]
 
 
 def elsewhere(
-    make_shard: Callable[..., dict[str, Any]],
+    render_shard: Callable[..., dict[str, Any]],
     root: Path,
     missing: Sequence[int],
     recipe: Recipe,
@@ -29,7 +29,7 @@ def elsewhere(
 ) -> Iterator[dict[str, Any]]:
     """Yield the lines of shards that other processes make, as they finish; few are under way at a time."""
     if executor is not None:
-        yield from _collected(make_shard, executor, root, missing, recipe, storage, max(2 * workers, 8))
+        yield from _collected(render_shard, executor, root, missing, recipe, storage, max(2 * workers, 8))
         return
     from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
     from multiprocessing import get_context
@@ -42,7 +42,7 @@ def elsewhere(
         initargs=(max(1, cores // workers), os.getpid()),
     ) as pool:
         try:
-            yield from _collected(make_shard, pool, root, missing, recipe, storage, 2 * workers)
+            yield from _collected(render_shard, pool, root, missing, recipe, storage, 2 * workers)
         except BrokenExecutor:
             raise ChildProcessError(
                 f"a worker process was killed while it made a shard of {root}, perhaps for want of memory; the shards "
@@ -67,7 +67,7 @@ def begin_worker(threads: int, parent: int) -> None:
 
 
 def _collected(
-    make_shard: Callable[..., dict[str, Any]],
+    render_shard: Callable[..., dict[str, Any]],
     executor: Any,
     root: Path,
     missing: Sequence[int],
@@ -81,7 +81,7 @@ def _collected(
     while waiting or under_way:
         while waiting and len(under_way) < ahead:
             with _said_who_died(executor, root):
-                future = executor.submit(make_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
+                future = executor.submit(render_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
             under_way.append(future)
         ready = [future for future in under_way if future.done()]
         under_way = [future for future in under_way if future not in ready]

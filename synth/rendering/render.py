@@ -4,45 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 import blurphys as bp
 
-from .. import optics
 from .._window import inside
 from ..camera.camera import Camera
+from ..camera.psf_models import Banks
+from ..camera.recording import record
+from ..camera.views import PARTS, VIEWS, check_views, parts_of
 from ..scenes import Scene
+from ..scenes.windows import widen
 from .aperture import by_aperture
 from .layering import layers_of
+from .models import Model, check_model
 
 __all__ = [
-    "HALVES",
-    "MODELS",
-    "PARTS",
-    "QUARTERS",
-    "VIEWS",
-    "Model",
     "Sample",
-    "blurred",
-    "check_model",
-    "check_views",
-    "exposed",
-    "gains_of",
-    "gathered",
-    "parts_of",
+    "apply_blur",
+    "expose",
+    "gather_operator",
     "render",
+    "render_window",
 ]
-
-VIEWS = ("left", "right", "combined")
-HALVES = (("left", "right"), ("top", "bottom"))
-QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
-PARTS = (*HALVES, QUARTERS)
-"""Sets of views whose mean is the combined image."""
-Model = Literal["gather", "layered", "aperture"]
-MODELS: tuple[Model, ...] = get_args(Model)
-
 
 _PLANES = ("defocus_map", "depth_m", "valid", "alpha")
 
@@ -172,11 +158,12 @@ def render(
 
     Cost: the blur's, O(H W r^2) at most.
     """
-    sample = blurred(scene, camera, views=views, invalid=invalid, model=model, slabs=slabs, bank=bank)
-    return exposed(sample, rng)
+    chosen, model = check_views(views), check_model(model)
+    sample = apply_blur(scene, camera, views=chosen, invalid=invalid, model=model, slabs=slabs, bank=bank)
+    return expose(sample, rng)
 
 
-def blurred(
+def apply_blur(
     scene: Scene,
     camera: Camera,
     *,
@@ -192,22 +179,20 @@ def blurred(
     Arguments, errors and cost as for `render`; `banks` is `Camera.field_banks` if it is at hand already. `combined`
     stands there for an ordinary camera only, or without noise between the views.
     """
-    chosen = check_views(views)
-    bank = camera.bank(chosen) if bank is None else bank
+    bank = camera.bank(views) if bank is None else bank
     image = scene.all_in_focus
     exact = camera.defocus_map(scene.depth_m, invalid=invalid)
     limit = min(camera.max_radius, bank.max_radius)
     defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
     valid = scene.valid & (np.abs(exact) <= limit)
-    seen = parts_of(chosen) or chosen
-    model = check_model(model)
+    seen = parts_of(views) or tuple(views)
     if model == "gather":
         defocus_map = camera.settled_map(defocus_map)
-        light = _light(gathered(defocus_map, camera, seen, bank, banks)(image))
+        light = _light(gather_operator(defocus_map, camera, seen, bank, banks)(image))
     else:
         light = _light(_layered(scene, camera, seen, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
     recorded: dict[str, Any] = {view: light[3 * i : 3 * i + 3] for i, view in enumerate(seen)}
-    if "combined" in chosen and len(seen) > 1:
+    if "combined" in views and len(seen) > 1:
         recorded["combined"] = _mean([recorded[view] for view in seen])
     return Sample(
         all_in_focus=image,
@@ -222,8 +207,8 @@ def blurred(
     )
 
 
-def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
-    """Take what `blurred` gives through the rest of the camera: distortion, shading, sensor and tone curve.
+def expose(sample: Sample, rng: np.random.Generator | int) -> Sample:
+    """Take what `apply_blur` returns through the rest of the camera: distortion, shading, sensor and tone curve.
 
     Parameters
     ----------
@@ -238,47 +223,37 @@ def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
         As recorded.
     """
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
-    camera, flaws = sample.camera, sample.camera.imperfections
-    arrays = sample.arrays
-    if flaws.distortion is not None:
-        kinds: dict[str, Any] = {"depth_m": "depth", "defocus_map": "radius", "valid": "mask"}  # the rest are images
-        arrays = flaws.distortion.apply_all(arrays, {name: kinds.get(name, "image") for name in arrays})
-    gains = gains_of(arrays["valid"].shape, camera)
-    light = {name: arrays[name] for name in gains if name in arrays}
-    light = {name: np.maximum(array * gains[name], 0).astype(array.dtype) for name, array in light.items()}
-    if parts := parts_of(tuple(light)):
-        # A quarter collects half of what a half does, and is scaled up to the same exposure.
-        sensor = replace(camera.sensor, noise=camera.noise.scaled(2)) if parts == QUARTERS else camera.sensor
-        recorded = sensor.views({name: light[name] for name in parts}, generator)
-        recorded = {name: array for name, array in recorded.items() if name in light}
-    else:
-        sensor = replace(camera.sensor, noise=camera.noise.combined)
-        recorded = {"combined": sensor.expose(light["combined"], generator)}
-    arrays = {**arrays, **recorded}
-    if camera.tone.name != "linear":
-        for name in ("all_in_focus", *recorded):
-            arrays[name] = camera.tone.apply(arrays[name])
-    counts = _counts(arrays["depth_m"], arrays["valid"]) if flaws.distortion is not None else {}
+    arrays = record(sample.arrays, sample.camera, generator)
+    distorted = sample.camera.imperfections.distortion is not None
+    counts = _counts(arrays["depth_m"], arrays["valid"]) if distorted else {}
     changes: dict[str, Any] = {**arrays, "parameters": {**sample.parameters, **counts}}
     return replace(sample, **changes)
 
 
-def gains_of(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | float]:
-    """What the lens and the microlenses let through, for each view."""
-    flaws, frame = camera.imperfections, (shape[0], shape[1])
-    fall: np.ndarray | float = 1.0 if flaws.vignetting == 1 else optics.vignetting(frame, corner=flaws.vignetting)
-    gains = dict.fromkeys(("combined", *(view for part in PARTS for view in part)), fall)
-    if flaws.shading == (1.0, 1.0):
-        return gains
-    split = optics.view_shading(frame, ratio_left=flaws.shading[0], ratio_right=flaws.shading[1])
-    for name in gains:
-        side = name.rpartition("_")[2]
-        if side in split:
-            gains[name] = fall * split[side]
-    return gains
+def render_window(
+    scene: Scene,
+    camera: Camera,
+    window: tuple[int, int, int, int],
+    banks: Banks,
+    *,
+    rng: np.random.Generator,
+    views: Sequence[str],
+    invalid: Literal["error", "nearest", "far"],
+    model: Model,
+    slabs: int,
+) -> Sample:
+    """Render a window (top, left, height, width) of a scene, on a canvas that is larger by the reach of the blur.
+
+    Where the scene goes on beyond the window its true content blurs across the border. Arguments as for `render`.
+    """
+    canvas, (above, before) = widen(scene, window, margin=banks.bank.psfs(views[0]).shape[-1] // 2)
+    sample = apply_blur(
+        canvas, camera, views=views, invalid=invalid, model=model, slabs=slabs, bank=banks.bank, banks=banks.grid
+    )
+    return expose(sample.window(above, before, *window[2:]), rng)
 
 
-def gathered(
+def gather_operator(
     defocus_map: np.ndarray,
     camera: Camera,
     views: Sequence[str],
@@ -319,28 +294,6 @@ def _layered(
     A = bp.LayeredDefocus(alphas, radii=radii, bank=bank, views=tuple(views), per_layer=True)
     y: np.ndarray = A(colours.reshape(-1, *colours.shape[-2:]))
     return y
-
-
-def check_model(model: str) -> Model:
-    """Return the model; ValueError unless it is one of `MODELS`."""
-    if model not in MODELS:
-        raise ValueError(f"render: expected model among {', '.join(MODELS)}, got {model!r}")
-    return model
-
-
-def check_views(views: Sequence[str]) -> tuple[str, ...]:
-    """Return the views as a tuple; ValueError unless they are one of the sets that `render` knows."""
-    chosen = () if isinstance(views, str) else tuple(views)
-    if len(set(chosen)) != len(chosen) or (chosen != ("combined",) and not parts_of(chosen)):
-        known = ", ".join("+".join(part) for part in PARTS)
-        raise ValueError(f"render: expected views combined, or {known}, each with or without combined, got {views!r}")
-    return chosen
-
-
-def parts_of(views: Sequence[str]) -> tuple[str, ...]:
-    """The set of `PARTS` among these views; empty where there is none."""
-    apart = set(views) - {"combined"}
-    return next((part for part in PARTS if apart == set(part)), ())
 
 
 def _mean(views: Sequence[np.ndarray]) -> np.ndarray:

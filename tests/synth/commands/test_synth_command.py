@@ -14,8 +14,8 @@ import blurphys as bp
 import synth
 from blurphys import cli
 from synth import Camera
-from synth.dataset.reader import CONFIG
-from synth.generation.manifest import MANIFEST, read_manifest
+from synth.dataset.manifest import MANIFEST, read_manifest
+from synth.dataset.schema import CONFIG
 from synth.noise import ShotReadNoise
 
 SHARDS = ["shard-00000.h5", "shard-00001.h5"]
@@ -328,7 +328,7 @@ def test_views_and_angle(photos, tmp_path):
 
 
 def test_two_at_once_and_the_folders_that_were_taken(copy, photos, tmp_path):
-    from synth.generation.beginning import claimed
+    from synth.dataset.beginning import claimed
 
     with claimed(copy):
         assert "another process is making this dataset; wait for it" in refused(*generate_arguments(photos, copy))
@@ -348,9 +348,9 @@ def test_repair_rebuilds_the_manifest(copy, made):
 
 
 def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
-    from synth.generation import shards
+    from synth.generation import run as making
 
-    whole = shards.make_shard
+    whole = making.render_shard
 
     def stopped(folder, number, *arguments):
         if number == 1:
@@ -358,7 +358,7 @@ def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
         return whole(folder, number, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "make_shard", stopped)
+        patch.setattr(making, "render_shard", stopped)
         result = run(*generate_arguments(photos, tmp_path / "a"))
     assert result.exit_code == 130
     goes_on = f"`blurphys synth resume {tmp_path / 'a'}` goes on with it"

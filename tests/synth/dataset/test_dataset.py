@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 import synth
 from synth.dataset import writer as _writing
-from synth.dataset.reader import FORMAT, VERSION
+from synth.dataset.schema import FORMAT, VERSION
 from synth.dataset.writer import writing
 
 N, H, W = 5, 20, 28

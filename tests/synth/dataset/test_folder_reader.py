@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 
 import synth
 from synth.dataset import folder as module
+from synth.dataset.config import read_config
 from synth.dataset.folder import FolderReader
-from synth.dataset.reader import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, Reader, read_config, shard_name
+from synth.dataset.reader import Reader
+from synth.dataset.schema import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, shard_name
 from synth.dataset.writer import writing
 
 COUNTS, H, W = [2, 1, 3, 2], 24, 30

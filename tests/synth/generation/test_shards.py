@@ -23,15 +23,16 @@ import blurphys as bp
 import synth
 from blurphys.files.locking import BusyError, locked
 from synth import Camera, Scene
+from synth.dataset import shards
 from synth.dataset import writer as _writing
-from synth.dataset.reader import CONFIG, FIELDS, VIRTUAL
-from synth.generation import shards
-from synth.generation.beginning import LOCK
-from synth.generation.config import Storage
-from synth.generation.manifest import MANIFEST, read_manifest, rebuild
-from synth.generation.merging import difference, merge
-from synth.generation.shards import resume
-from synth.generation.verify import check_shard, verify
+from synth.dataset.beginning import LOCK
+from synth.dataset.config import Storage
+from synth.dataset.manifest import MANIFEST, read_manifest, rebuild
+from synth.dataset.merging import difference, merge
+from synth.dataset.schema import CONFIG, FIELDS, VIRTUAL
+from synth.dataset.verify import check_shard
+from synth.generation.run import resume
+from synth.generation.verify import verify
 from synth.noise import ShotReadNoise
 
 SAMPLES, SHARD, H, W = 5, 2, 24, 30
@@ -551,7 +552,7 @@ def test_too_much_clamping_stops_and_less_goes_on(tmp_path):
         make(tmp_path / "a", max_clamped=0.01)
     assert not (tmp_path / "a").exists()
     with pytest.MonkeyPatch.context() as patch:  # where it shows only while rendering
-        patch.setattr("synth.generation.shards.check_foreseen", lambda recipe, limit: None)
+        patch.setattr("synth.generation.run.check_foreseen", lambda recipe, limit: None)
         with pytest.raises(ValueError, match=r"% of the pixels of known depth were clamped"):
             make(tmp_path / "a", max_clamped=0.01)
     assert len(list((tmp_path / "a").glob("shard*"))) < len(SHARDS)

@@ -13,15 +13,16 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike, refusal
 
-from ..dataset.folder import FolderReader
-from ..dataset.folder import open as open_dataset
-from ..dataset.reader import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, Reader, read_config, shard_name
-from ..dataset.virtual import make_virtual
-from ..dataset.writer import library_version
 from .beginning import sync
-from .config import config_text, difference_of
+from .config import config_text, difference_of, read_config
+from .folder import FolderReader
+from .folder import open as open_dataset
 from .manifest import rebuild
-from .verify import verify
+from .reader import Reader
+from .schema import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, shard_name
+from .verify import check_dataset
+from .virtual import make_virtual
+from .writer import library_version
 
 __all__ = ["difference", "merge"]
 
@@ -93,7 +94,7 @@ def merge(folders: Iterable[PathLike], out: PathLike) -> int:
     _refuse_one_folder_twice(folders)
     _refuse_other_forms(folders)
     for folder in folders:
-        for verdict in verify(folder):
+        for verdict in check_dataset(folder):
             if verdict.problem == "missing":
                 raise ValueError(f"merge: {folder}: {verdict.name} is missing; resume it first")
             if verdict.problem:

@@ -6,13 +6,14 @@ import json
 import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-from ..dataset.reader import FOLDER_FORMAT, FOLDER_VERSION, config_sum
-from ..dataset.writer import library_version
-from .recipe import Recipe
+from .schema import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, MAX_SAMPLES
+from .writer import library_version
 
-__all__ = ["Storage", "config_of", "config_text", "difference_of", "without_limit"]
+__all__ = ["Storage", "config_of", "config_sum", "config_text", "difference_of", "read_config", "without_limit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +40,62 @@ class Storage:
         return [min(self.shard_size, samples - first) for first in range(0, samples, self.shard_size)]
 
 
-def config_of(recipe: Recipe, storage: Storage) -> dict[str, Any]:
+def config_of(recipe: Mapping[str, Any], samples: int, storage: Storage) -> dict[str, Any]:
     """Describe a folder that is to be made: its recipe, its storage, and what each shard will hold."""
     return {
         "format": FOLDER_FORMAT,
         "version": FOLDER_VERSION,
         "generator": f"blurphys {library_version()}",
-        "recipe": recipe.to_dict(),
+        "recipe": recipe,
         "storage": asdict(storage),
-        "shards": storage.counts(recipe.samples),
+        "shards": storage.counts(samples),
     }
 
 
 def config_text(config: Mapping[str, Any]) -> str:
     """Return what stands in a folder's `config.json`, its checksum included."""
     return json.dumps({**config, "sha256": config_sum(config)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def config_sum(config: Mapping[str, Any]) -> str:
+    """Hash a configuration, so that a change is noticed."""
+    return sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read what a folder of shards says of itself.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder, or it has no configuration.
+    ValueError
+        `folder` is a file; the configuration is damaged, or of another version.
+    """
+    path = folder / CONFIG
+    if folder.is_file():
+        raise ValueError(f"expected a folder of shards, got the file {folder}")
+    if not path.is_file():
+        what = "there is no folder" if not folder.exists() else "expected a dataset, but there is no config.json in"
+        raise FileNotFoundError(f"{what} {folder}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config["format"] != FOLDER_FORMAT:
+            raise ValueError(f"expected format {FOLDER_FORMAT}, got {config['format']!r}")
+        if config["version"] != FOLDER_VERSION:
+            raise ValueError(f"expected version {FOLDER_VERSION} of the format, got {config['version']!r}")
+        shards = config["shards"]
+        if not (type(shards) is list and shards and all(type(n) is int and 0 < n < MAX_SAMPLES for n in shards)):
+            raise ValueError("it does not say how many samples each shard holds")
+        told = config.pop("sha256", None)
+        if told is not None and told != config_sum(config):
+            raise ValueError("its checksum is wrong; was it edited?")
+        if not {"recipe", "storage"} <= set(config):
+            raise ValueError("it lacks the recipe or the storage")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a readable configuration ({error})") from None
+    checked: dict[str, Any] = config
+    return checked
 
 
 def difference_of(ours: Any, theirs: Any, name: str = "") -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from blurphys.files.locking import BusyError, locked
 from blurphys.files.publishing import RefusedError, publish, refusal, refused, uninterrupted
 
-from ..dataset.reader import CONFIG, read_config
-from .config import config_text, difference_of, without_limit
+from .config import config_text, difference_of, read_config, without_limit
 from .manifest import MANIFEST
+from .schema import CONFIG
 
-__all__ = ["KEPT", "LOCK", "begin", "claimed", "sync", "undone"]
+__all__ = ["KEPT", "LOCK", "begin", "claimed", "is_begun", "sync", "undone"]
 
 LOCK = ".lock"
 KEPT, NOTHING = "the shards published before are whole", "nothing was left behind"
@@ -33,17 +33,23 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], None]) -> bool:
+def is_begun(root: Path) -> bool:
+    """Whether a folder is a dataset already; FileExistsError or FileNotFoundError where it can be none."""
+    if (root / CONFIG).exists():
+        return True
+    if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
+        raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
+    if not root.parent.is_dir():
+        raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
+    return False
+
+
+def begin(root: Path, config: dict[str, Any], resume: bool) -> bool:
     """Make the folder with its configuration, or see that the one that is there was begun with the same.
 
-    `look` is called before a new one is made. Returns whether it is new.
+    Returns whether it is new.
     """
-    if not (root / CONFIG).exists():
-        if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
-            raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
-        if not root.parent.is_dir():
-            raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
-        look()
+    if not is_begun(root):
         fresh = not root.exists()
         try:
             root.mkdir(exist_ok=True)
