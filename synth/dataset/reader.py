@@ -147,8 +147,7 @@ class Reader:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} cannot be read ({reason})") from None
             if window is None and name in self._sums and zlib.crc32(values) != self._sums[name][row]:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} is not what was written")
-            values = values.astype(bool if name == "valid" else np.float32, copy=False)
-            result[name] = values / np.float32(255) if name == "alpha" else values
+            result[name] = FIELDS[name].decode(values)
         return result
 
     @property

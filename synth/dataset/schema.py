@@ -77,7 +77,7 @@ class Field(NamedTuple):
 
     @property
     def is_mask(self) -> bool:
-        """Whether it is stored in bytes, 255 for all of a pixel or 1 for yes."""
+        """Whether it is stored in bytes: 1 for yes, or 255 for all of a pixel."""
         return self.units in ("1", "1/255")
 
     def shape(self, size: tuple[int, int], layers: int = 0) -> tuple[int, ...]:
@@ -87,6 +87,15 @@ class Field(NamedTuple):
     def dtype(self, images: str) -> np.dtype[Any]:
         """Return the type that it is stored in, where images are stored in the type `images`."""
         return np.dtype("u1" if self.is_mask else images if self.is_image else "float32")
+
+    def encode(self, array: np.ndarray) -> np.ndarray:
+        """Return the numbers that are stored, before they are cast."""
+        return np.rint(array * 255) if self.units == "1/255" else array
+
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        """Return what was stored: bool, or float32."""
+        values = stored.astype(bool if self.units == "1" else np.float32, copy=False)
+        return values / np.float32(255) if self.units == "1/255" else values
 
 
 class Row(NamedTuple):

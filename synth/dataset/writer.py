@@ -276,7 +276,7 @@ class Writer:
             came = "none" if array is None else f"one of shape {array.shape}"
             raise ValueError(f"dataset: expected an array {name} of shape {dataset.shape[1:]}, got {came}")
         with np.errstate(over="ignore"):
-            stored = (np.rint(array * 255) if name == "alpha" else array).astype(dataset.dtype)
+            stored = FIELDS[name].encode(array).astype(dataset.dtype)
         if dataset.dtype == np.float16 and np.isinf(stored).any():
             raise ValueError(
                 f"dataset: {name} reaches {np.abs(array).max():g}, more than float16 holds; use dtype='float32'"

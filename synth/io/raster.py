@@ -13,7 +13,7 @@ import numpy as np
 
 from . import colour
 from .colour import Colour
-from .orientation import TAG, Layout, from_exif, upright
+from .orientation import TAG, Layout, from_exif
 
 __all__ = ["MAX_BYTES", "Stored", "decode_jpeg", "decode_tiff", "decode_webp", "is_tiff", "is_webp", "layout_of"]
 
@@ -27,6 +27,9 @@ _UNUSUAL = {
     32803: "a colour filter array (raw)", 34892: "linear raw",
 }  # fmt: skip
 _DNG_VERSION = 50706
+_JPEG = (6, 7)
+_LOSSLESS = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)
+"""Compressions of TIFF that keep every bit: none, CCITT, LZW, Deflate (twice), PackBits, LZMA, Zstandard."""
 
 
 class Stored(NamedTuple):
@@ -169,7 +172,7 @@ def decode_tiff(data: bytes) -> Stored:
     Raises
     ------
     ValueError
-        The file is damaged, holds several pictures, or one of another kind; its compression needs imagecodecs.
+        The file is damaged, holds several pictures, or one of another kind or compression.
     """
     import tifffile
 
@@ -179,7 +182,7 @@ def decode_tiff(data: bytes) -> Stored:
             _check_kind(page)
             orientation = from_exif({TAG: page.tags.valueof(TAG)})
             profile = page.tags.valueof(34675)
-            values = _tiff_values(page, data)
+            values = _tiff_values(page)
     except _TiffError:
         raise
     except Exception as error:  # as above
@@ -187,7 +190,7 @@ def decode_tiff(data: bytes) -> Stored:
         raise ValueError(f"TIFF file is damaged or cut short ({reason})") from None
     channels = 1 if values.ndim == 2 or values.shape[-1] == 2 else 3
     said = colour.from_icc(bytes(profile), channels) if profile else None
-    return Stored(values, orientation, said, exact=page.compression not in (6, 7))
+    return Stored(values, orientation, said, exact=int(page.compression) in _LOSSLESS)
 
 
 class _TiffError(ValueError):
@@ -207,6 +210,8 @@ def _only_page(file: Any) -> Any:
 
 
 def _check_kind(page: Any) -> None:
+    import tifffile
+
     kind, bits, form = int(page.photometric), page.bitspersample, int(page.sampleformat)
     if kind in _UNUSUAL:
         raise _TiffError(f"TIFF: expected a grey or RGB picture, got {_UNUSUAL[kind]}; convert it first")
@@ -223,19 +228,20 @@ def _check_kind(page: Any) -> None:
             f"TIFF: expected {colours} channel{'s' if colours > 1 else ''}, perhaps with alpha, got "
             f"{page.samplesperpixel}; is it a stack or a multispectral image?"
         )
+    if kind == 6 and int(page.compression) not in _JPEG:
+        raise _TiffError("TIFF: expected a grey or RGB picture, got YCbCr without JPEG; convert it first")
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        name = getattr(page.compression, "name", page.compression)
+        raise _TiffError(
+            f"TIFF: no decoder for the compression {name}; save the picture without, or with ZIP (deflate)"
+        )
     if page.samplesperpixel * page.imagelength * page.imagewidth * max(1, bits // 8) > MAX_BYTES:
         raise _TiffError("TIFF says it has more than 1 GiB of pixels; this reader takes less")
 
 
-def _tiff_values(page: Any, data: bytes) -> np.ndarray:
+def _tiff_values(page: Any) -> np.ndarray:
     kind, bits = int(page.photometric), page.bitspersample
-    try:
-        values = np.asarray(page.asarray())
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        return _without_codecs(page, data)
-    values = values.reshape(page.shape)
+    values = np.asarray(page.asarray()).reshape(page.shape)
     if kind == 3:
         return _looked_up(values, np.asarray(page.colormap))
     if values.ndim == 3 and page.planarconfig == 2:
@@ -260,24 +266,3 @@ def _looked_up(index: np.ndarray, table: np.ndarray) -> np.ndarray:
     colours = (table >> 8).astype(np.uint8) if narrow else table.astype(np.uint16)
     found: np.ndarray = np.ascontiguousarray(colours.T)[index]
     return found
-
-
-def _without_codecs(page: Any, data: bytes) -> np.ndarray:
-    """Decode by Pillow what tifffile alone cannot (LZW, JPEG), as far as Pillow keeps every bit."""
-    from PIL import Image
-
-    method = getattr(page.compression, "name", page.compression)
-    with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
-        kept = {"1": (1,), "L": (1, 2, 4, 8), "RGB": (8,), "RGBA": (8,), "I;16": (16,), "I;16B": (16,), "F": (32,)}
-        kind, bits = int(page.photometric), page.bitspersample
-        if bits in kept.get(image.mode, ()) and kind != 3 and not (kind == 0 and bits == 16):
-            image.load()
-            values = np.array(image.convert("L") if image.mode == "1" else image)
-            told = from_exif({TAG: page.tags.valueof(TAG)})
-            if from_exif(image.getexif()) is None and told is not None:  # newer releases turn what they load
-                values = upright(values, {6: 8, 8: 6}.get(told, told))
-            return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    raise _TiffError(
-        f"TIFF: {page.bitspersample}-bit pixels packed by {method} need the package imagecodecs; install it, or save "
-        "the picture without compression or with ZIP (deflate)"
-    )
