@@ -1,4 +1,4 @@
-"""The cameras that have a name, as the arguments of `Camera`."""
+"""The preset cameras, as the arguments of `Camera`."""
 
 from __future__ import annotations
 

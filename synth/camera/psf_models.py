@@ -134,7 +134,7 @@ class PupilPSFs(PSFModel):
         if self.colours > 1:
             raise ValueError("Camera: expected cat eyes without chromatic defocus, got both; set one of them to none")
         banks = optics.cat_eye_banks(
-            partial(_clipped, self.pupil), rows=ROWS, cols=COLUMNS, strength=strength, max_radius=self.max_radius,
+            partial(_clip_pupil, self.pupil), rows=ROWS, cols=COLUMNS, strength=strength, max_radius=self.max_radius,
             step=self.step, aspect=aspect,
         )  # fmt: skip
         return tuple(tuple(self._soften(bank, views) for bank in row) for row in banks)
@@ -256,7 +256,7 @@ def _parts(views: Sequence[str]) -> tuple[str, ...]:
     return tuple(view for view in views if view != "combined") or ("left", "right")
 
 
-def _clipped(pupil: bp.Pupil, *, cat_eye: tuple[float, float]) -> bp.Pupil:
+def _clip_pupil(pupil: bp.Pupil, *, cat_eye: tuple[float, float]) -> bp.Pupil:
     return bp.Pupil.measured(
         pupil.intensity, extent=pupil.extent, split=pupil.split, cross_talk=pupil.cross_talk, angle=pupil.angle,
         cat_eye=cat_eye,

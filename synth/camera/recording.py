@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import optics
 from .camera import Camera
-from .views import PARTS, QUARTERS, parts_of
+from .views import QUAD_PIXEL, SUB_APERTURES, sub_apertures_of
 
-__all__ = ["gains_of", "record"]
+__all__ = ["compute_gains", "record"]
 
 
 def record(arrays: Mapping[str, np.ndarray], camera: Camera, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -36,12 +36,12 @@ def record(arrays: Mapping[str, np.ndarray], camera: Camera, rng: np.random.Gene
     if flaws.distortion is not None:
         kinds: dict[str, Any] = {"depth_m": "depth", "defocus_map": "radius", "valid": "mask"}  # the rest are images
         planes = flaws.distortion.apply_all(planes, {name: kinds.get(name, "image") for name in planes})
-    gains = gains_of(planes["valid"].shape, camera)
+    gains = compute_gains(planes["valid"].shape, camera)
     light = {name: planes[name] for name in gains if name in planes}
     light = {name: np.maximum(array * gains[name], 0).astype(array.dtype) for name, array in light.items()}
-    if parts := parts_of(tuple(light)):
+    if parts := sub_apertures_of(tuple(light)):
         # A quarter collects half of what a half does, and is scaled up to the same exposure.
-        sensor = replace(camera.sensor, noise=camera.noise.scaled(2)) if parts == QUARTERS else camera.sensor
+        sensor = replace(camera.sensor, noise=camera.noise.scaled(2)) if parts == QUAD_PIXEL else camera.sensor
         recorded = sensor.views({name: light[name] for name in parts}, rng)
         recorded = {name: array for name, array in recorded.items() if name in light}
     else:
@@ -54,11 +54,11 @@ def record(arrays: Mapping[str, np.ndarray], camera: Camera, rng: np.random.Gene
     return planes
 
 
-def gains_of(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | float]:
+def compute_gains(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | float]:
     """Return what lens and microlenses let through, for each view: a number, or an array (H, W)."""
     flaws, frame = camera.imperfections, (shape[0], shape[1])
     fall: np.ndarray | float = 1.0 if flaws.vignetting == 1 else optics.vignetting(frame, corner=flaws.vignetting)
-    gains = dict.fromkeys(("combined", *(view for part in PARTS for view in part)), fall)
+    gains = dict.fromkeys(("combined", *(view for part in SUB_APERTURES for view in part)), fall)
     if flaws.shading == (1.0, 1.0):
         return gains
     split = optics.view_shading(frame, ratio_left=flaws.shading[0], ratio_right=flaws.shading[1])

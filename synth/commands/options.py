@@ -241,7 +241,7 @@ def camera_from(
     camera : Camera
         Without ranges.
     pitch : str
-        Where the pixel pitch came from, for people.
+        Origin of the pixel pitch, for messages.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def exposure(
 ) -> tuple[Scene, Camera]:
     """Return the scene that the options name, the motorcycle where they name none, and what `camera_from` makes of it.
 
-    Prints what a person wants to know about both. ValueError for an image with fewer than `least` rows or columns.
+    Prints a summary of both. ValueError for an image with fewer than `least` rows or columns.
     """
     scene = scene_from(
         image,
@@ -338,7 +338,7 @@ def exposure(
 
 
 def describe(scene: Scene, camera: Camera, pitch: str) -> list[tuple[str, str]]:
-    """Return what a person wants to know about the exposure, as (name, value) rows."""
+    """Return a summary of the exposure, as (name, value) rows."""
     lens = camera.lens
     depth = scene.depth_m[scene.valid]
     return [

@@ -145,7 +145,7 @@ def generate(
     if model == "layered" != psfs.default_rendering:
         model = psfs.default_rendering
         typer.echo(f"{shot.name}: {psfs.gather_only}, rendered by model {model}")
-    # What is no such word is refused by the generator, in its own sentence.
+    # The generator refuses other words.
     part, kind, number = cast(Split, split), cast(Model, model), cast(Number, dtype)
     chosen = tuple(view.strip() for view in views.split(","))
     with _as_options(), _goes_on(out), _progress("synth", samples) as on_progress, _client(scheduler) as executor:
@@ -186,7 +186,7 @@ def resume(
         float | None, typer.Option("--max-clamped", help="Another limit on clamping from now on; 1: any [as begun].")
     ] = None,
 ) -> None:
-    """Go on with a dataset that was interrupted: whole shards stay, missing and damaged ones are made.
+    """Continue an interrupted dataset: intact shards stay, missing and damaged ones are made.
 
     Example: blurphys synth resume data --workers 4
     """
@@ -243,7 +243,7 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders of two or more datasets.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
 ) -> None:
-    """Put datasets behind each other in a new folder.
+    """Concatenate datasets in a new folder.
 
     Example: blurphys synth merge photos leaves --out both
     """
@@ -306,7 +306,7 @@ _OPTIONS = {
 
 @contextmanager
 def _as_options() -> Iterator[None]:
-    """Say in errors what the options are called, rather than the arguments of `synth.generate`."""
+    """Replace the names of arguments of `synth.generate` by those of options in errors."""
     try:
         yield
     except ValueError as error:
@@ -320,7 +320,7 @@ def _as_options() -> Iterator[None]:
 
 @contextmanager
 def _goes_on(out: Path) -> Iterator[None]:
-    """Say after Ctrl-C what to do next."""
+    """After Ctrl-C, print how to continue."""
     from ..dataset.schema import CONFIG
 
     try:
@@ -350,7 +350,7 @@ def _counted(title: str, total: int) -> Iterator[Any]:
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[int, int, int], None]]:
-    """Count samples, and say how fast they come, how long it will take and how many pixels were clamped."""
+    """Show progress: samples per second, remaining time, and the number of clamped pixels."""
     started, first, before = time.monotonic(), -1, 0
     said = started - 10
     with _counted(title, total) as advance:
@@ -390,7 +390,7 @@ def _client(scheduler: str | None) -> Iterator[Any]:
         client = Client(scheduler, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"--scheduler: no dask scheduler answers at {scheduler} ({error})") from None
-    for name in ("distributed", "distributed.client"):  # where it dies, one sentence of ours is enough
+    for name in ("distributed", "distributed.client"):  # a lost cluster is reported in one sentence
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with client:
         yield client

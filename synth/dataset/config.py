@@ -1,4 +1,4 @@
-"""What a folder's `config.json` says: how its samples are kept, and whether two descriptions agree."""
+"""The `config.json` of a folder: recipe, storage and shards; reading, checking and comparing it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from .schema import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, MAX_SAMPLES
 from .writer import library_version
 
-__all__ = ["Storage", "config_of", "config_sum", "config_text", "difference_of", "read_config", "without_limit"]
+__all__ = ["Storage", "config_of", "config_sum", "config_text", "find_difference", "read_config", "without_limit"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """How a folder keeps its samples: arguments of `synth.generate`."""
+    """How the samples of a folder are stored; the arguments are those of `synth.generate`."""
 
     dtype: str = "float32"
     compression: int | None = None
@@ -41,7 +41,7 @@ class Storage:
 
 
 def config_of(recipe: Mapping[str, Any], samples: int, storage: Storage) -> dict[str, Any]:
-    """Describe a folder that is to be made: its recipe, its storage, and what each shard will hold."""
+    """Return the configuration of a new folder: recipe, storage, and the number of samples in each shard."""
     return {
         "format": FOLDER_FORMAT,
         "version": FOLDER_VERSION,
@@ -53,17 +53,17 @@ def config_of(recipe: Mapping[str, Any], samples: int, storage: Storage) -> dict
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """Return what stands in a folder's `config.json`, its checksum included."""
+    """Return the text of `config.json`, with its checksum."""
     return json.dumps({**config, "sha256": config_sum(config)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def config_sum(config: Mapping[str, Any]) -> str:
-    """Hash a configuration, so that a change is noticed."""
+    """Return the checksum of a configuration."""
     return sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read what a folder of shards says of itself.
+    """Read the configuration of a folder of shards.
 
     Raises
     ------
@@ -98,25 +98,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     return checked
 
 
-def difference_of(ours: Any, theirs: Any, name: str = "") -> str:
-    """Name the first field in which two descriptions differ; empty if they agree."""
+def find_difference(ours: Any, theirs: Any, name: str = "") -> str:
+    """Return the name of the first field in which two configurations differ; empty if they are equal."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for key in sorted({*ours, *theirs}):
             inner = f"{name}.{key}" if name else str(key)
             if key not in ours or key not in theirs:
                 return inner
-            if found := difference_of(ours[key], theirs[key], inner):
+            if found := find_difference(ours[key], theirs[key], inner):
                 return found
         return ""
     if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
         for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            if found := difference_of(one, other, f"{name}[{i}]"):
+            if found := find_difference(one, other, f"{name}[{i}]"):
                 return found
         return ""
     return "" if ours == theirs else f"{name} ({theirs!r} there, {ours!r} now)"
 
 
 def without_limit(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what does not change the data: the limit on clamping."""
+    """Return the configuration without the limit on clamping, which does not affect the data."""
     storage = {name: value for name, value in (config["storage"] or {}).items() if name != "max_clamped"}
     return {**config, "storage": storage}

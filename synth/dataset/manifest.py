@@ -1,4 +1,4 @@
-"""The manifest of a folder: one line for each published shard, appended as it comes, rebuilt where it is lost."""
+"""The manifest of a folder: one line for each published shard, appended when it is published, rebuilt on demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINE = {"shard", "name", "bytes", "digest", *(field.name for field in fields(St
 
 
 def read_manifest(folder: PathLike) -> list[dict[str, Any]]:
-    """Return the lines of the manifest, the last for each shard; lines that are cut short or damaged are left out."""
+    """Return the lines of the manifest, the last one for each shard; damaged and truncated lines are skipped."""
     lines: dict[int, dict[str, Any]] = {}
     try:
         text = (Path(folder) / MANIFEST).read_text(encoding="utf-8", errors="replace")
@@ -37,7 +37,7 @@ def read_manifest(folder: PathLike) -> list[dict[str, Any]]:
             line = json.loads(entry)
             if isinstance(line, dict) and line.pop("crc32") == _line_sum(line) and set(line) >= _LINE:
                 statistics = Statistics.of_line(line)
-                _ = statistics.clamped_share, statistics.unknown_share  # raises for what is no number
+                _ = statistics.clamped_share, statistics.unknown_share  # raises for anything but numbers
                 lines[int(line["shard"])] = line
     return [lines[number] for number in sorted(lines)]
 
@@ -47,7 +47,7 @@ def _line_sum(line: Mapping[str, Any]) -> int:
 
 
 def append_line(root: Path, line: Mapping[str, Any]) -> None:
-    """Add the line of a shard to the manifest and bring it to the disk."""
+    """Append the line of a shard to the manifest and flush it to the disk."""
     text = json.dumps({**line, "crc32": _line_sum(line)}, sort_keys=True)
     path = root / MANIFEST
     with uninterrupted(), path.open("ab+") as file:
@@ -65,13 +65,13 @@ def _ends_a_line(path: Path) -> bool:
 
 
 def line_of(path: Path, number: int, digest: str, statistics: Statistics) -> dict[str, Any]:
-    """Return the line of a shard."""
+    """Return the line of a shard for the manifest."""
     size = path.stat().st_size
     return {"shard": number, "name": path.name, "bytes": size, "digest": digest, **asdict(statistics)}
 
 
 def scan(path: Path) -> Statistics:
-    """Count the statistics of a shard from what is stored in it."""
+    """Return the statistics of a shard, from its stored arrays."""
     statistics = Statistics()
     with Reader(path) as data:
         for row in range(len(data)):
@@ -80,7 +80,7 @@ def scan(path: Path) -> Statistics:
 
 
 def rebuild(folder: PathLike) -> int:
-    """Write the manifest anew from the shards that are whole; returns how many there are."""
+    """Rewrite the manifest from the intact shards; returns their number."""
     root = Path(folder)
     counts = read_config(root)["shards"]
     lines = []

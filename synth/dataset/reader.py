@@ -181,7 +181,7 @@ class Reader:
         return kind
 
     def parameters(self, index: int) -> dict[str, float | int]:
-        """Parameters of one sample: what was drawn for it and what was counted."""
+        """Return the parameters of one sample: the settings drawn for it, and counts of its pixels."""
         row = self._row(index)
         return {name: column[row].item() for name, column in self._columns.items()}
 

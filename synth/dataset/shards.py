@@ -1,16 +1,15 @@
-"""A dataset as a folder of shards: what was published stays, whatever happens, and the rest can be made again.
+"""A dataset as a folder of shards: published shards stay, whatever happens, and missing ones can be made again.
 
 ::
 
     DIR/config.json        the first file written: the recipe, the storage, and how many samples each shard holds
-    DIR/manifest.jsonl     one line for each published shard, appended; rebuilt from the shards where it is lost
+    DIR/manifest.jsonl     one line for each published shard, appended; can be rebuilt from the shards
     DIR/shard-00000.h5     a dataset file of its own (`synth.dataset.schema`); `*.h5.part` while it is being written
-    DIR/dataset.h5         the whole as one virtual HDF5 file, made when the last shard is there
+    DIR/dataset.h5         all shards as one virtual HDF5 file, made after the last shard
     DIR/.lock              held by the process that makes shards
 
-A shard is written as ``.part``, closed, read back and compared with the checksums of what was rendered, brought to the
-disk (fsync) and renamed. A name ``shard-*.h5`` therefore stands for a whole shard, unless the disk changed it later,
-which its checksums tell.
+A shard is written as ``.part``, closed, read back and compared with the checksums of what was rendered, flushed to the
+disk (fsync) and renamed. A file ``shard-*.h5`` is therefore complete; its checksums reveal later damage.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import Any
 
 from blurphys.files.publishing import PathLike, refusal, refused, uninterrupted
 
-from .beginning import KEPT, begin, claimed, sync, undone
+from .beginning import KEPT, begin, claim, sync, undo_on_error
 from .config import Storage
 from .manifest import append_line, line_of, read_manifest, scan
 from .reader import VersionError
@@ -37,7 +36,7 @@ from .writer import writing
 __all__ = ["fill", "write_file", "write_shard"]
 
 Make = Callable[[Sequence[int], Statistics], Generator[Mapping[str, Any], None, None]]
-"""Makes the shards of these numbers, given the statistics of those that are there, and yields their lines."""
+"""Makes the shards of these numbers, given the statistics of the existing ones, and yields their manifest lines."""
 
 
 def write_file(
@@ -93,10 +92,10 @@ def write_shard(
     OSError
         The disk is full or refuses; nothing is published.
     ValueError
-        Data that came back from the disk other than they went, and whatever `rows` raises.
+        What is read back differs from what was written; or an error of `rows`.
     """
     target = Path(folder) / shard_name(number)
-    # A name of its own: a worker that outlives a killed parent must not write where the next one does.
+    # A unique name: a worker that outlives a killed parent must not write to the file of its successor.
     part = target.with_name(f"{target.stem}.{secrets.token_hex(4)}.h5.part")
     first, count = number * storage.shard_size, storage.counts(samples)[number]
     try:
@@ -131,27 +130,27 @@ def fill(
     alone: bool,
     on_damage: Callable[[str], None] | None = None,
 ) -> tuple[Statistics, int]:
-    """Make what is missing of a folder.
+    """Make the missing shards of a folder.
 
     Parameters
     ----------
     root : Path
-        The folder, which is made where it is not there.
+        The folder, which is created if necessary.
     config : dict
-        What is to be in it, see `config_of`.
+        Its configuration, see `config_of`.
     make : callable
-        Makes shards; one that is yielded lies in the folder.
+        Makes shards, and yields a line after each is published.
     resume : bool
         Whether to go on with a folder that was begun with the same configuration.
     alone : bool
         Whether no other process can still be writing after an error.
     on_damage : callable, optional
-        Called with a sentence for every shard that was there, but not whole, and is made again.
+        Called with a sentence for every damaged shard, which is made again.
 
     Returns
     -------
     Statistics, int
-        Of all samples; how many were there already.
+        Of all samples; the number of samples that existed already.
 
     Raises
     ------
@@ -160,7 +159,7 @@ def fill(
     """
     new = begin(root, config, resume)
     counts, limit = config["shards"], config["storage"]["max_clamped"]
-    with undone(root, new, alone=alone), claimed(root) as writable:
+    with undo_on_error(root, new, alone=alone), claim(root) as writable:
         _remove_parts(root, writable)
         statistics, missing = _whole_shards(root, config, writable, on_damage)
         kept = statistics.samples
@@ -178,9 +177,9 @@ def fill(
                     # No shard to come can undo it, so that their order does not decide whether this ends early.
                     if limit is not None and statistics.clamped > limit * pixels:
                         statistics.check(limit)
-            alone = True  # none of the other processes is needed any more
+            alone = True  # the other processes have finished
         finally:
-            # What a killed worker has left; those of an executor may still be at work after an error.
+            # Left behind by killed workers; after an error those of an executor may still be writing.
             _remove_parts(root, writable and alone)
         if writable:
             _finish(root, counts)
@@ -191,7 +190,7 @@ def fill(
 def _whole_shards(
     root: Path, config: Mapping[str, Any], writable: bool, on_damage: Callable[[str], None] | None
 ) -> tuple[Statistics, list[int]]:
-    """Check every shard that is there: the statistics of those that are whole, and the numbers of the others."""
+    """Check every existing shard: the statistics of the intact ones, and the numbers of the others."""
     known, statistics, missing, first = {line["shard"]: line for line in read_manifest(root)}, Statistics(), [], 0
     for number, count in enumerate(config["shards"]):
         path = root / shard_name(number)

@@ -1,4 +1,4 @@
-"""Shards read back and held against their checksums: which of a dataset are whole."""
+"""Reading shards back and comparing them with their checksums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from blurphys.files.publishing import PathLike
 
-from .config import difference_of, read_config
+from .config import find_difference, read_config
 from .reader import Reader
 from .schema import CONFIG, VIRTUAL, shard_name
 
@@ -17,12 +17,12 @@ __all__ = ["ForeignError", "Verdict", "check_dataset", "check_shard"]
 
 
 class ForeignError(ValueError):
-    """A shard that is whole, but of another recipe: nothing to be overwritten."""
+    """An intact shard of another recipe, which must not be overwritten."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What `synth.verify` found out about one shard: `problem` is None where it is whole."""
+    """What `synth.verify` found for one shard; `problem` is None for an intact one."""
 
     shard: int
     name: str
@@ -31,7 +31,7 @@ class Verdict:
 
     @property
     def whole(self) -> bool:
-        """Whether every sample can be read and is what was written."""
+        """Whether every sample is intact."""
         return self.problem is None
 
 
@@ -56,7 +56,7 @@ def check_shard(
     with Reader(path) as data:
         if samples is not None and len(data) != samples:
             raise ValueError(f"{path}: expected {samples} samples, got {len(data)}")
-        if recipe is not None and (field := difference_of(recipe, data.configuration)):
+        if recipe is not None and (field := find_difference(recipe, data.configuration)):
             raise ForeignError(f"{path}: it was made with another {field} than the folder's")
         for row in range(len(data)):
             data.read(row)
@@ -67,7 +67,7 @@ def check_shard(
 
 
 def check_dataset(folder: PathLike, on_progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
-    """Do what `synth.verify` does, without a look at what the recipe says."""
+    """Do what `synth.verify` does, without checking the recipe itself."""
     root = Path(folder)
     if root.is_file():
         if root.name != VIRTUAL or not (root.parent / CONFIG).is_file():
@@ -92,7 +92,7 @@ def check_dataset(folder: PathLike, on_progress: Callable[[int, int], None] | No
 
 
 def _verdict_of(file: Path, on_progress: Callable[[int, int], None] | None) -> Verdict:
-    """Judge a file that is a dataset of its own."""
+    """Verify a single file."""
     samples, problem = 0, None
     try:
         with Reader(file) as data:

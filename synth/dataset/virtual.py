@@ -15,7 +15,7 @@ __all__ = ["make_virtual"]
 
 
 def make_virtual(root: Path, counts: Sequence[int]) -> None:
-    """Make the one file in which all shards appear as one; only readers other than ours need it.
+    """Make a virtual file that shows all shards as one, for plain HDF5 readers.
 
     Attributes in which the shards of a merged folder differ are left out: they would be wrong for some samples.
     """
@@ -40,7 +40,8 @@ def make_virtual(root: Path, counts: Sequence[int]) -> None:
             shape, start = (sum(counts), *inner), 0
             kept = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             kept.set_layout(h5py.h5d.VIRTUAL)
-            kept.set_obj_track_times(False)  # equal data, equal bytes; the high-level interface has no word for it
+            # Equal data then have equal bytes; h5py's high-level interface cannot set this.
+            kept.set_obj_track_times(False)
             for number, count in enumerate(counts):
                 place, source = h5py.h5s.create_simple(shape), h5py.h5s.create_simple((count, *inner))
                 place.select_hyperslab((start, *(0 for _ in inner)), (count, *inner))

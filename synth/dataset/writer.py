@@ -1,4 +1,4 @@
-"""Writing a dataset file: the schema of `synth.dataset.schema`, filled sample by sample."""
+"""Writing a dataset file sample by sample."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ATTRIBUTES = {
     "defocus_convention": "signed radius in px of the stored image, positive behind the plane of focus",
     "view_normalisation": "each view has the exposure of the combined image; combined = (left + right) / 2 in light",
 }
-_WHOLE_BYTES = 1 << 20  # a sample's array up to this size is one chunk
+_MAX_CHUNK_BYTES = 1 << 20  # a sample's array up to this size is one chunk
 _CHUNK_SIDE = 256
 
 
@@ -41,8 +41,8 @@ def library_version() -> str:
 def put_text(target: Any, key: str, text: str) -> None:
     """Write a text attribute of fixed length.
 
-    HDF5 keeps texts of variable length in a heap without checksums, where a changed bit is not noticed, and some make
-    it read for ever.
+    HDF5 keeps strings of variable length in a heap without checksums, where flipped bits go unnoticed or make the
+    library read forever.
     """
     import h5py
 
@@ -94,7 +94,7 @@ def writing(
     transfer : str
         Tone curve of the images.
     part : Path, optional
-        An existing empty file to write to, which the caller publishes; `path` is for messages then.
+        An existing empty file to write to, which the caller publishes; `path` is then only used in messages.
     layers : int
         Of ``alpha``, where that is among the names.
 
@@ -108,7 +108,7 @@ def writing(
     FileExistsError, FileNotFoundError, OSError
         The file exists, its folder does not, or the disk is full; in each case nothing is left behind.
     ValueError
-        An argument is outside what is written above, or a sample was left out.
+        An argument is out of range, or a sample was not written.
     """
     import h5py
 
@@ -146,11 +146,11 @@ def writing(
 
 
 class _Stream(io.RawIOBase):
-    """The file under HDF5, which never fails while HDF5 writes: it keeps the first error for `check`.
+    """The file under HDF5, which never reports a failure to HDF5: it keeps the first error for `check`.
 
-    HDF5 cannot close a file whose disk is full: it holds on to what it could not write, complains at every object and
-    again at the end of the program. And what a signal's handler raises in a callback, h5py may drop. So HDF5 is told
-    that all went well, after an error nothing more is written, and the error is raised in its place afterwards.
+    HDF5 cannot close a file on a full disk: it keeps the unwritten data and prints errors for every object and again at
+    exit. h5py may also drop an exception that a signal handler raises in a callback. So every call succeeds as far as
+    HDF5 can see, nothing is written after the first error, and `check` raises that error afterwards.
     """
 
     def __init__(self, path: Path):
@@ -183,7 +183,7 @@ class _Stream(io.RawIOBase):
         return self._keep(self._file.tell) or 0
 
     def _keep(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Call; return None in place of an error, which `check` raises if it is the first."""
+        """Call a function; after an error return None, and keep the error for `check` if it is the first."""
         try:
             return call(*arguments)
         except BaseException as error:
@@ -195,13 +195,13 @@ class _Stream(io.RawIOBase):
         super().close()
 
     def check(self) -> None:
-        """Raise the error that a callback met, if there was one."""
+        """Raise the first error of a callback, if there was one."""
         if self._error is not None:
             raise self._error
 
 
 class Writer:
-    """Takes samples one by one into an open file; made by `writing`."""
+    """Writes samples into an open file; made by `writing`."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class Writer:
                 continue
             field = FIELDS[name]
             inner, kind = field.shape(shape, layers), field.dtype(images=dtype)
-            whole = int(np.prod(inner)) * kind.itemsize <= _WHOLE_BYTES
+            whole = int(np.prod(inner)) * kind.itemsize <= _MAX_CHUNK_BYTES
             tile = shape if whole else (min(_CHUNK_SIDE, shape[0]), min(_CHUNK_SIDE, shape[1]))
             dataset = file.create_dataset(
                 name,

@@ -1,4 +1,4 @@
-"""Scenes and a camera to samples in HDF5: one file, or a folder of shards that survives whatever stops it."""
+"""`synth.generate`: from scenes and a camera to samples in HDF5, one file or a folder of shards; and `replay`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..scenes import Scene
 from .recipe import MIN_VALID, SPLITS, Recipe, make_recipe
 from .report import Report
 from .run import make_file, make_folder
-from .samples import Stage, prepared, shoot, stream
+from .samples import Stage, prepare_scene, shoot, stream
 from .sources import sources_of
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MAX_CLAMPED = 0.25
-"""Share of the pixels of known depth that may be clamped: beyond it the clamping shapes the blur more than the lens."""
+"""Largest share of the pixels of known depth that may be clamped by default."""
 
 
 def generate(
@@ -70,9 +70,9 @@ def generate(
     Parameters
     ----------
     scenes : Scene, str, path, or a sequence of them
-        Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such; names are those of
-        `synth.generation.sources.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
-        of different splits apart: no scene may be in two.
+        Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such folders; names are "motorcycle" and the
+        procedural scenes in `synth.generation.sources.DRAWN`. Sample i shows scene i modulo their number. No scene
+        should be in two splits (`synth.split_scenes`).
     out : path
         A name ending in .h5 or .hdf5: one file, see `synth.dataset.schema`. Any other: a folder of shards, see Notes
         and ``docs/dataset.md``.
@@ -85,9 +85,9 @@ def generate(
     split : {"train", "val", "test"}
         Part of the key of the random numbers.
     size : (int, int), optional
-        Height and width of the samples, px, cut at a random place out of a larger rendering, so that true content
-        rather than a mirror image blurs across the border wherever the photograph goes on. The whole scenes without
-        it, which then must be of one size.
+        Height and width of the samples, px: a random window, rendered with a margin, so that true content rather than
+        its mirror image blurs across the border wherever the photograph goes on. Without it whole scenes, which must
+        then be of one size.
     views, invalid, model, slabs
         As for `synth.render`; photographs get a background (`synth.scenes.with_background`) where the model needs it.
     dtype : {"float32", "float16"}
@@ -103,8 +103,8 @@ def generate(
         Least share, 0 to 1, of the pixels of a sample whose depth is known; samples are cut at places that have it, and
         a scene without one is refused. At least one pixel in any case.
     alpha : bool
-        Whether to store the coverage of each layer where scenes have exact layers, as drawn ones do. Photographs have
-        none: data sets of them alone are the same either way.
+        Whether to store the coverage of each layer of scenes with exact layers, such as procedural ones. It makes no
+        difference for photographs, which have none.
     depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
         Of all folders, overriding what their layout implies, see `synth.io.depth.to_metres`.
     encoding : {"srgb", "linear"}, optional
@@ -115,10 +115,10 @@ def generate(
         Processes that make the shards of a folder, each with its share of the threads. They are spawned, so a script
         needs its ``if __name__ == "__main__":``.
     executor : concurrent.futures.Executor or dask.distributed.Client, optional
-        Who makes the shards instead, on one machine or several; all of them must see `out` under the same path.
+        Makes the shards instead, on one machine or several; all of them must see `out` under the same path.
     resume : bool
-        Go on with a folder that was begun with the same arguments: shards that are whole are kept, damaged and missing
-        ones are made. False refuses any folder that is there.
+        Continue a folder that was begun with the same arguments: intact shards are kept, damaged and missing ones are
+        made. False refuses any existing folder.
     overwrite : bool
         Whether an existing file may be replaced. A folder never is.
     on_sample : callable, optional
@@ -126,8 +126,7 @@ def generate(
     on_progress : callable, optional
         Called with the number of samples that are done, of all samples, and of pixels clamped so far.
     on_note : callable, optional
-        Called with what is worth knowing about the scenes, and whether it is a warning; those become Python warnings
-        without it.
+        Called with a sentence about the scenes, and whether it is a warning; without it those are Python warnings.
 
     Returns
     -------
@@ -141,14 +140,14 @@ def generate(
     FileNotFoundError
         The folder of `out`, or a scene, does not exist.
     OSError
-        The disk is full; what was published before stays, nothing else does.
+        The disk is full; shards that were published before remain, nothing else does.
     ValueError
-        No scenes, two scenes of one name, sizes that do not fit, a folder that was begun with other arguments (which
-        one is said) or that another process is making, a shard of another version of the format, too much clamping, too
-        little known depth, or an argument outside what is written above. Where that ends a new folder before its first
-        shard, nothing is left.
+        No scenes, two scenes of one name, sizes that do not fit, a folder that was begun with other arguments (the
+        message names one) or that another process is making, a shard of another version of the format, too much
+        clamping, too little known depth, or an argument out of range. A new folder is removed if this happens before
+        its first shard.
     ChildProcessError, ConnectionError
-        A worker was killed, or the cluster is gone; the folder stays, to be resumed.
+        A worker was killed, or the cluster is gone; the folder can be resumed.
 
     Notes
     -----
@@ -156,22 +155,21 @@ def generate(
     the `views`; ``defocus_map`` (H, W), signed radius in px; ``depth_m`` (H, W), metres; ``valid`` (H, W); with layers
     ``alpha`` (L, H, W). `synth.dataset.schema` has all of it.
 
-    A folder holds ``config.json`` (what it is to hold; written first), ``shard-00000.h5`` and so on, each a file of
+    A folder holds ``config.json`` (its configuration; written first), ``shard-00000.h5`` and so on, each a file of
     `shard_size` samples that can be read alone, ``manifest.jsonl`` (a line for each shard), ``dataset.h5`` (all of them
     as one virtual file, made last) and ``.lock``.
 
-    One process at a time fills a folder; a second one is refused while it lives, where the file system has locks.
-    Several nodes share one `out` as workers of that process: pass an `executor` that reaches them, such as
-    ``dask.distributed.Client("tcp://HOST:8786")``, and a folder on a disk that all of them see. Without a cluster, give
-    each node its own folder and its own `seed`, and `synth.merge` them.
+    One process at a time fills a folder; a second one is refused, where the file system has locks. To use several
+    nodes, pass an `executor` that reaches them, such as ``dask.distributed.Client("tcp://HOST:8786")``, and a folder on
+    a shared disk. Without a cluster, give each node its own folder and its own `seed`, and merge them (`synth.merge`).
 
-    The numbers of a sample depend on (seed, split, scene, sample) and its arguments, not on how many samples are
-    made, where, by how many processes or in which order. All that was drawn is stored, so that `replay` renders a
-    sample again without drawing.
+    A sample depends on (seed, split, scene, sample) and the arguments, not on the number of samples, the machine, the
+    number of processes or their order. All random settings are stored, so that `replay` renders a sample again without
+    drawing them.
 
     Cost: for each sample that of `synth.render`, at most O(H W r^2) for radius r, for each slab or layer where models
-    have them; every shard is written, read back and brought to the disk before it counts. Memory: one sample, one chunk
-    cache and up to eight scenes for each process.
+    have them; every shard is written, read back and flushed to the disk before it is published. Memory: one sample, one
+    chunk cache and up to eight scenes for each process.
     """
     if max_clamped is not None and not 0 <= max_clamped <= 1:
         raise ValueError(f"generate: expected max_clamped from 0 to 1, got {max_clamped}")
@@ -207,7 +205,7 @@ def _warn(sentence: str, warning: bool) -> None:
 
 
 def replay(path: PathLike, index: int, scene: Scene) -> Sample:
-    """Render a stored sample again from its stored parameters, drawing nothing but the noise, whose stream is known.
+    """Render a stored sample again from its stored parameters; only the noise is drawn, from the same stream.
 
     Parameters
     ----------
@@ -216,7 +214,7 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     index : int
         Which sample.
     scene : Scene
-        The scene it shows; the file knows its name and size but does not hold it.
+        The scene it shows; the file holds only its name and size.
 
     Returns
     -------
@@ -228,7 +226,7 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     FileNotFoundError, IndexError
         No such file or sample.
     ValueError
-        The file is no dataset, or `scene` has another name or size than the sample's.
+        The file is not a dataset, or `scene` has another name or size than the sample's.
     """
     with open_dataset(path) as data:
         made, stored = data.configuration_of(index), data.parameters(index)
@@ -243,5 +241,5 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     recipe = Recipe.from_dict(made)
     window = (int(stored["top"]), int(stored["left"]), *recipe.size)
     rng = stream(recipe.seed, recipe.split, number, row, Stage.NOISE)
-    ready = prepared(scene, recipe.model, recipe.camera)
+    ready = prepare_scene(scene, recipe.model, recipe.camera)
     return shoot(ready, camera, window, recipe, rng=rng)

@@ -1,4 +1,4 @@
-"""What a dataset is made from, so that any sample of it can be made anywhere: scenes by name, camera, arguments."""
+"""A recipe: everything a dataset depends on, as plain data, so that any process can make any of its samples."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..rendering.models import Model, check_model
 from .arguments import height_and_width, whole_number
 from .sources import Source
 
-__all__ = ["MIN_VALID", "Recipe", "SPLITS", "make_recipe"]
+__all__ = ["MIN_VALID", "SPLITS", "Recipe", "make_recipe"]
 
 SPLITS = ("train", "val", "test")
 
 Invalid = Literal["error", "nearest", "far"]
 MIN_VALID = 0.005
-"""Least share of a sample's pixels whose depth is known; low enough for the sparse depth of a laser scanner."""
+"""Smallest share of known depths in a sample by default; low enough for the sparse depth of a laser scanner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class Recipe:
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it ready for JSON; scenes in memory by name and digest."""
-        # What was added later is left out where it is off, so that what was begun before can be resumed.
+        """Return the recipe ready for JSON; scenes in memory by name and digest."""
+        # Later fields are left out at their defaults, so that older folders can be resumed.
         later = {"min_valid": self.min_valid, "layers": self.layers}
         return {name: value for name, value in later.items() if value} | {
             "camera": self.camera.to_dict(),
@@ -74,7 +74,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
-        """Undo `to_dict`; ValueError if the description is not one."""
+        """Undo `to_dict`; ValueError for anything else."""
         try:
             if fields["split"] not in SPLITS or not fields["scenes"] or int(fields["samples"]) < 1:
                 raise ValueError("expected the description of a dataset, got one without scenes, samples or split")
@@ -113,7 +113,7 @@ def make_recipe(
     min_valid: float = MIN_VALID,
     alpha: bool = True,
 ) -> Recipe:
-    """Check the arguments of `synth.generate` and put them together; ValueError or TypeError for one that is wrong."""
+    """Check the arguments of `synth.generate` and make a recipe; ValueError or TypeError for a wrong one."""
     if not isinstance(camera, Camera):
         hint = "; synth.Camera.preset makes one by its name" if isinstance(camera, str) else ""
         raise TypeError(f"generate: expected a synth.Camera, got {camera!r}{hint}")

@@ -1,4 +1,4 @@
-"""What `generate` and `resume` return, for people to read."""
+"""The report that `generate` and `resume` return."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Report:
     seconds : float
         Time it took.
     made : int
-        How many of the samples were made now; the others were there already.
+        How many of the samples were made by this call; the others existed already.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Datasets made from a recipe: one file, a folder of shards, and the rest of a folder that was begun."""
+"""Making a dataset from a recipe: one file, a folder of shards, or the missing shards of a folder (`resume`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..rendering.render import Sample
 from .recipe import Recipe
 from .report import Report
 from .samples import count_clamped, rows_of
-from .workers import elsewhere
+from .workers import run_elsewhere
 
 __all__ = ["make_file", "make_folder", "render_shard", "resume"]
 
@@ -60,9 +60,9 @@ def make_folder(
     on_progress: OnProgress | None = None,
     on_damage: Callable[[str], None] | None = None,
 ) -> Report:
-    """Make what is missing of a folder; arguments and errors as for `synth.generate`.
+    """Make the missing shards of a folder; arguments and errors as for `synth.generate`.
 
-    `on_damage` is called with a sentence for every shard that was there, but not whole, and is made again.
+    `on_damage` is called with a sentence for every damaged shard, which is made again.
     """
     if workers < 1:
         raise ValueError(f"generate: expected at least one worker, got {workers}")
@@ -77,7 +77,7 @@ def make_folder(
             for number in missing:
                 yield render_shard(root, number, recipe, storage, progress.add_sample)
         elif missing:
-            for line in elsewhere(render_shard, root, missing, recipe, storage, workers, executor):
+            for line in run_elsewhere(render_shard, root, missing, recipe, storage, workers, executor):
                 yield line
                 progress.add(line["samples"], line["clamped"])
 
@@ -89,20 +89,20 @@ def make_folder(
 def render_shard(
     folder: PathLike, number: int, recipe: Recipe, storage: Storage, on_sample: OnSample | None = None
 ) -> dict[str, Any]:
-    """Render the samples of one shard and publish it; what every worker does. Returns its line of the manifest."""
+    """Render the samples of one shard and publish it, the task of a worker; returns its line of the manifest."""
     first, count = number * storage.shard_size, storage.counts(recipe.samples)[number]
     rows = rows_of(recipe, range(first, first + count), on_sample)
     return write_shard(folder, number, rows, header=recipe.header, samples=recipe.samples, storage=storage)
 
 
 def check_foreseen(recipe: Recipe, limit: float | None) -> None:
-    """Look at some samples before anything is written; ValueError where they cannot be made, or clamp too much."""
+    """Check some samples before anything is written; ValueError if they cannot be made, or clamp too much."""
     known, clamped = count_clamped(recipe)
     check_clamping(clamped, known, limit, ahead=True)
 
 
 class _Progress:
-    """Counts samples and clamped pixels for those who watch."""
+    """Counts samples and clamped pixels, and calls the callbacks."""
 
     def __init__(self, total: int, on_sample: OnSample | None, on_progress: OnProgress | None) -> None:
         self.total, self.done, self.clamped = total, 0, 0
@@ -129,7 +129,7 @@ def resume(
     on_damage: Callable[[str], None] | None = None,
     max_clamped: float | None | Literal["stored"] = "stored",
 ) -> Report:
-    """Go on with a folder from what its configuration says; a finished one is checked and left as it is.
+    """Continue a folder from its configuration; a complete one is verified and left unchanged.
 
     Parameters
     ----------
@@ -138,9 +138,9 @@ def resume(
     workers, executor, on_progress
         As for `synth.generate`.
     on_damage : callable, optional
-        Called with a sentence for every shard that was not whole and is made again.
+        Called with a sentence for every damaged shard, which is made again.
     max_clamped : float, None or "stored"
-        Another limit on clamping than the stored one, which it then replaces; see `synth.generate`.
+        Replaces the stored limit on clamping; see `synth.generate`.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def resume(
     FileNotFoundError
         There is no such dataset.
     ValueError
-        Its scenes were in memory, or have changed; another process is at it; a shard is of another version of the
+        Its scenes were in memory, or have changed; another process is filling it; a shard is of another version of the
         format.
     """
     config = read_config(Path(folder))

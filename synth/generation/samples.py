@@ -1,4 +1,4 @@
-"""Any sample of a dataset, made from its recipe and its number alone: what is drawn for it, and its rendering."""
+"""Sample i of a recipe: its random settings and its rendering, a function of (seed, i) alone."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..scenes.windows import draw_window
 from .recipe import SPLITS, Recipe
 from .sources import Source, digest_of
 
-__all__ = ["Stage", "count_clamped", "prepared", "rows_of", "sample_of", "shoot", "stream"]
+__all__ = ["Stage", "count_clamped", "prepare_scene", "rows_of", "sample_of", "shoot", "stream"]
 
 MAX_SCENES = 8
 """Scenes that a process keeps in memory."""
 
 
 class Stage(IntEnum):
-    """What a stream of random numbers is for; the numbers are part of the data's identity and never change."""
+    """The purposes of random streams; the values are part of the key of the random numbers and must never change."""
 
     CAMERA = 0
     WINDOW = 1
@@ -34,7 +34,7 @@ class Stage(IntEnum):
 
 
 def stream(seed: int, split: str, scene: int, sample: int, stage: Stage) -> np.random.Generator:
-    """Return the random stream of one stage of one sample: Philox, keyed by all five and by nothing else."""
+    """Return the random stream of one stage of one sample: Philox, keyed by the five arguments."""
     key = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), scene, sample, int(stage)))
     return np.random.Generator(np.random.Philox(key))
 
@@ -42,7 +42,7 @@ def stream(seed: int, split: str, scene: int, sample: int, stage: Stage) -> np.r
 def rows_of(
     recipe: Recipe, indices: Iterable[int], on_sample: Callable[[int, Sample], None] | None = None
 ) -> Iterator[Row]:
-    """Render samples one by one; `on_sample` is called with each when the next one is asked for, so after its storing.
+    """Render samples one by one; `on_sample` is called after each was consumed, that is stored.
 
     ValueError as for `sample_of`.
     """
@@ -59,19 +59,19 @@ def sample_of(recipe: Recipe, index: int, banks: Banks | None = None) -> tuple[S
 
     ValueError for a scene without a window where enough depth is known.
     """
-    scene, drawn, window, noise = _drawn(recipe, index)
+    scene, drawn, window, noise = _draw_settings(recipe, index)
     sample = shoot(scene, drawn, window, recipe, rng=noise, banks=banks)
     number, (top, left, *_) = index % len(recipe.sources), window
     return sample, {"sample": index, "scene": number, "top": top, "left": left, **sample.parameters}
 
 
-def _drawn(
+def _draw_settings(
     recipe: Recipe, index: int, *, background: bool | None = None
 ) -> tuple[Scene, Camera, tuple[int, int, int, int], np.random.Generator]:
-    """Everything that is drawn before a sample is rendered: scene, camera, window, and the stream of the noise."""
+    """Draw the settings of a sample: scene, camera, window, and the stream of its noise."""
     number = index % len(recipe.sources)
     background = recipe.model != "gather" if background is None else background
-    scene = _loaded(recipe.sources[number], background, _reach(recipe.camera))
+    scene = _load_scene(recipe.sources[number], background, _reach(recipe.camera))
     streams = {stage: stream(recipe.seed, recipe.split, number, index, stage) for stage in Stage}
     camera = recipe.camera.draw(streams[Stage.CAMERA])
     window = draw_window(scene, recipe.size, streams[Stage.WINDOW], recipe.min_valid)
@@ -84,10 +84,10 @@ def count_clamped(recipe: Recipe, *, max_samples: int = 32) -> tuple[int, int]:
     At most `max_samples`, spread evenly. ValueError as for `sample_of`, and for unknown depths that the recipe refuses.
     """
     known = clamped = 0
-    # Backgrounds are made only where the scenes will be kept for the rendering.
+    # Backgrounds are made only where the scenes stay cached for the rendering.
     kept = recipe.model != "gather" and len(recipe.sources) <= MAX_SCENES
     for index in np.unique(np.linspace(0, recipe.samples - 1, min(max_samples, recipe.samples)).astype(int)):
-        scene, camera, window, _ = _drawn(recipe, int(index), background=kept)
+        scene, camera, window, _ = _draw_settings(recipe, int(index), background=kept)
         depth = scene.window(*window).depth_m
         radii = camera.defocus_map(depth, invalid=recipe.invalid)
         known += int((~np.isnan(depth)).sum())
@@ -99,13 +99,13 @@ def _reach(camera: Camera) -> int:
     return max(1, int(np.ceil(2 * camera.max_radius)))
 
 
-def prepared(scene: Scene, model: Model, camera: Camera) -> Scene:
-    """Return the scene as a model wants it: with a background for those that know occlusion."""
+def prepare_scene(scene: Scene, model: Model, camera: Camera) -> Scene:
+    """Return the scene for a rendering model: with a background for models with occlusion."""
     return scene if model == "gather" else with_background(scene, reach=_reach(camera))
 
 
 @lru_cache(maxsize=MAX_SCENES)
-def _loaded(source: Source, background: bool, reach: int) -> Scene:
+def _load_scene(source: Source, background: bool, reach: int) -> Scene:
     scene = source.load()
     if source.kind != "drawn" and digest_of(scene) != source.digest:
         raise ValueError(f"scene {source.name}: its files ({source.place}) changed since the dataset was begun")
@@ -121,7 +121,7 @@ def shoot(
     rng: np.random.Generator,
     banks: Banks | None = None,
 ) -> Sample:
-    """Render a window of a scene as a recipe wants it, with as many alpha masks as all its samples have."""
+    """Render a window of a scene by a recipe, with the number of alpha masks that all its samples have."""
     banks = banks_of(recipe.camera, recipe.views, recipe.size) if banks is None else banks
     sample = render_window(
         scene, camera, window, banks, rng=rng, views=recipe.views, invalid=recipe.invalid, model=recipe.model,

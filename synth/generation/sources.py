@@ -1,4 +1,4 @@
-"""Where the scenes of a dataset come from, each by a name from which it can be read or drawn again anywhere."""
+"""Sources: where the scenes of a dataset come from, as plain data from which any process can load them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .arguments import height_and_width
 __all__ = ["DRAWN", "Source", "digest_of", "sources_of"]
 
 DRAWN = ("dead-leaves", "slanted-planes", "thin-occluders", "highlights", "text-chart")
-"""Scenes that are drawn by rule; `NAME:N` stands for N of them, with the seeds 0 to N - 1."""
+"""Procedural scenes; `NAME:N` stands for N of them, with the seeds 0 to N - 1."""
 _LAYERS = {"dead-leaves": 6, "slanted-planes": 4, "thin-occluders": 4, "highlights": 5, "text-chart": 2}
 
 
@@ -38,23 +38,23 @@ class Source:
     name : str
         Different for every scene of a dataset.
     kind : {"folder", "drawn", "motorcycle", "memory"}
-        What `place` means: a folder, the name of a drawn scene, nothing.
+        What `place` is: a folder, the name of a procedural scene, empty.
     place : str
-        The folder, absolute, or what is drawn.
+        Absolute path of the folder, or name of the procedural scene.
     arguments : tuple of (str, value)
-        Of the reader or of the drawing.
+        Of the function that reads or draws the scene.
     shape : (int, int)
         Height and width, px.
     source : str
-        What the scene says of its origin.
+        `Scene.source`.
     digest : str
-        Hash of what the scene shows, so that another one under the same name is noticed.
+        Hash of the scene, which detects another scene of the same name.
     scene : Scene, optional
-        With kind "memory": the scene itself, which no file knows.
+        With kind "memory": the scene itself.
     layers : int
         How many exact layers it has; 0 for a photograph.
     sharp : bool
-        Whether it is in focus everywhere, see `Scene`.
+        `Scene.sharp`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Source:
         Raises
         ------
         FileNotFoundError, ValueError
-            The folder is gone or cannot be read; the scene was in memory and is not given.
+            The folder is missing or cannot be read; the scene was in memory and is not given.
         """
         options = dict(self.arguments)
         if self.kind == "memory":
@@ -95,7 +95,7 @@ class Source:
         return replace(scene, name=self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the scene itself, ready for JSON."""
+        """Return everything but the scene itself, ready for JSON."""
         told = {
             "name": self.name, "kind": self.kind, "place": self.place,
             "arguments": {key: dict(value) if key == "stereo" else value for key, value in self.arguments},
@@ -118,7 +118,7 @@ class Source:
 
 
 def digest_of(scene: Scene) -> str:
-    """Return a hash of all that a scene shows."""
+    """Return a hash of the arrays of a scene."""
     seen = hashlib.sha256()
     planes = [scene.all_in_focus, scene.depth_m]
     for layer in scene.layers:
@@ -138,7 +138,7 @@ def sources_of(
     size: tuple[int, int] | None = None,
     on_note: Callable[[str, bool], None] | None = None,
 ) -> tuple[Source, ...]:
-    """Find out what a list of scenes stands for.
+    """Resolve a list of scenes, paths and names to sources.
 
     Parameters
     ----------
@@ -150,20 +150,20 @@ def sources_of(
     size : (int, int), optional
         Height and width of drawn scenes; 720 x 1280 without it.
     on_note : callable, optional
-        Called with a sentence, and whether it is a warning: which folders inside a folder were taken and which were
-        not, which photographs are not in focus everywhere.
+        Called with a sentence, and whether it is a warning: which subfolders were taken and which were skipped, and
+        which photographs are partly out of focus.
 
     Returns
     -------
     tuple of Source
-        Of different names: of two folders called alike the second is called NAME-2.
+        Of different names: the second of two folders of one name is called NAME-2.
 
     Raises
     ------
     FileNotFoundError
         There is no such folder.
     ValueError
-        No scene, one of them twice, a folder that cannot be read, or a depth unit that is none.
+        No scene, a scene given twice, a folder that cannot be read, or an invalid depth unit.
     """
     if depth_unit is not None:
         metres_per_unit(depth_unit)
@@ -185,25 +185,25 @@ def sources_of(
                 )
             )  # fmt: skip
         else:
-            found += _named(str(item), depth_unit, stereo, encoding, drawn_size, say)
+            found += _sources_named(str(item), depth_unit, stereo, encoding, drawn_size, say)
     if not found:
         raise ValueError("generate: expected at least one scene, got none")
-    found = _numbered(found)
+    found = _number_duplicates(found)
     names = [source.name for source in found]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"generate: expected scenes of different names, got {', '.join(twice)} more than once")
     if blurred_before := [source.name for source in found if not source.sharp]:
         say(
-            f"{_listed(blurred_before)}: the photograph is out of focus in places itself, so its all_in_focus is not, "
-            "and what is rendered from it is blurred twice",
+            f"{_list_names(blurred_before)}: parts of the photograph are out of focus already, so its all_in_focus is "
+            "not, and what is rendered from it is blurred twice",
             True,
         )
     return tuple(found)
 
 
-def _numbered(found: Sequence[Source]) -> list[Source]:
-    """Tell folders of one name apart by a number; the same folder twice stays what it is."""
+def _number_duplicates(found: Sequence[Source]) -> list[Source]:
+    """Append numbers to the names of different folders that are called alike."""
     taken, places = {source.name for source in found}, dict[str, set[str]]()
     named = []
     for source in found:
@@ -217,12 +217,12 @@ def _numbered(found: Sequence[Source]) -> list[Source]:
     return named
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
+def _list_names(names: Sequence[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def _named(
+def _sources_named(
     text: str,
     depth_unit: str | float | None,
     stereo: Stereo | None,
@@ -274,9 +274,9 @@ def _named(
         if inner and not any(path.is_file() and path.suffix.lower() in _IMAGES for path in folder.iterdir()):
             places = [path for path in inner if holds_pair(path)] or inner
             skipped = [path.name for path in inner if path not in places]
-            told = f"{folder}: took {_listed([path.name for path in places])}"
+            told = f"{folder}: took {_list_names([path.name for path in places])}"
             if skipped:
-                told += f"; skipped {_listed(skipped)}, in which no colour and depth pair was found"
+                told += f"; skipped {_list_names(skipped)}, in which no colour and depth pair was found"
             if holds_pair(places[0]):
                 say(told, bool(skipped))
     sources = []

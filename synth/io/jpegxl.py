@@ -1,4 +1,4 @@
-"""JPEG XL: the header is read here, the pixels by libjxl (through imagecodecs).
+"""JPEG XL: the header is parsed here, the pixels are decoded by libjxl (through imagecodecs).
 
 Reference: ISO/IEC 18181-1 (the image header of a codestream) and 18181-2 (the boxes around it).
 """
@@ -33,7 +33,7 @@ class _Header(NamedTuple):
 
 
 def is_jpegxl(data: bytes) -> bool:
-    """Whether the file begins as JPEG XL does, with or without boxes."""
+    """Return whether the file has the signature of JPEG XL, with or without boxes."""
     return data.startswith((_CODESTREAM, _CONTAINER))
 
 
@@ -63,7 +63,7 @@ def decode_jpegxl(data: bytes) -> Stored:
         )
     try:
         values = np.asarray(imagecodecs.jpegxl_decode(data, keeporientation=True))
-    except Exception as error:  # a foreign decoder on bytes of unknown origin: whatever it stumbles over is damage
+    except Exception as error:  # decoders of untrusted bytes fail in many ways
         raise ValueError(f"JPEG XL file is damaged or cut short ({error})") from None
     if values.shape[:2] != (header.height, header.width) or values.ndim > 3:
         raise ValueError(f"JPEG XL file is damaged: {header.width} x {header.height} px became shape {values.shape}")
@@ -134,7 +134,7 @@ def _parse(bits: _Bits) -> _Header:
         extra = bits.choose(((0, 0), (0, 1), (4, 2), (12, 1)))
         known = all(_is_plain_alpha(bits) for _ in range(extra))
         channels += extra
-        colour = _colour(bits) if known else unknown("channels that this reader does not know")
+        colour = _colour(bits) if known else unknown("channels other than alpha")
     return _Header(height, width, orientation, animated, channels, sample, colour)
 
 
@@ -158,7 +158,7 @@ def _sample_bytes(bits: _Bits) -> int:
 
 
 def _is_plain_alpha(bits: _Bits) -> bool:
-    """Read the description of an extra channel; False where it is longer than this reader follows."""
+    """Parse the description of an extra channel; False where it is not a plain alpha channel."""
     if bits.take(1):
         return True
     kind = bits.choose(_ENUM)

@@ -14,18 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["SIGNATURE", "ancillary", "decode", "encode", "inflated", "size"]
+__all__ = ["SIGNATURE", "ancillary", "decode", "encode", "inflate_chunk", "size"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_BYTES = 1 << 30
-"""Largest decoded image, in bytes: a header that promises more is refused before anything is allocated."""
+"""Largest decoded image, in bytes; a header with a larger size is refused before anything is allocated."""
 MAX_SIDE = 1_000_000
 """Largest height and width, px: libpng takes no more."""
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-_DEFLATE_LIMIT = 1040  # no deflate stream expands by more than 1032 to 1
+_MAX_DEFLATE_RATIO = 1040  # no deflate stream expands by more than 1032 to 1
 
 
 class _Header(NamedTuple):
@@ -138,7 +138,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def ancillary(data: bytes | mmap.mmap) -> dict[bytes, bytes]:
-    """Bodies of the chunks that may be left out, by name, the first of each; for a file that `decode` takes."""
+    """Return the bodies of the ancillary chunks by name, the first of each; for a file that `decode` accepts."""
     found: dict[bytes, bytes] = {}
     position = 8
     while position + 12 <= len(data):
@@ -149,8 +149,8 @@ def ancillary(data: bytes | mmap.mmap) -> dict[bytes, bytes]:
     return found
 
 
-def inflated(body: bytes, limit: int = 1 << 24) -> bytes:
-    """Unpack what a chunk holds; ValueError where it is damaged or larger than `limit` bytes."""
+def inflate_chunk(body: bytes, limit: int = 1 << 24) -> bytes:
+    """Decompress the body of a chunk; ValueError where it is damaged or larger than `limit` bytes."""
     stream = zlib.decompressobj()
     try:
         text = stream.decompress(body, limit)
@@ -222,8 +222,8 @@ def _header(body: bytes) -> _Header:
 
 
 def _inflate(stream: bytes, expected: int) -> bytes:
-    """Decompress to exactly `expected` bytes, never allocating more than the stream can honestly fill."""
-    if expected > _DEFLATE_LIMIT * len(stream) + 64:
+    """Decompress to exactly `expected` bytes, without allocating more than the stream can fill."""
+    if expected > _MAX_DEFLATE_RATIO * len(stream) + 64:
         raise ValueError(
             f"PNG file is cut short: {len(stream)} compressed bytes cannot hold the {expected} its header promises"
         )
@@ -290,5 +290,5 @@ def encode(array: np.ndarray, *, level: int = 6) -> bytes:
         raise ValueError(f"PNG: expected shape (H, W) or (H, W, C) with C of 1 to 4, got {array.shape}")
     if max(array.shape[:2]) > MAX_SIDE:
         raise ValueError(f"PNG: expected at most {MAX_SIDE} pixels a side, got shape {array.shape}")
-    filtered = array.nbytes + array.shape[0]  # the encoder reckons with long rows; these may be short
+    filtered = array.nbytes + array.shape[0]  # imagecodecs underestimates the size for short rows
     return bytes(png_encode(array.copy(), level=level, out=filtered + filtered // 50 + 1024))

@@ -1,4 +1,4 @@
-"""Banks from PSFs that were measured, at one defocus all over the frame or at many."""
+"""Banks of measured PSFs: at one defocus over the frame, or at several."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def measured_banks(
 
 
 def stack_bank(psfs: np.ndarray, *, radii: Sequence[float], background: float = 0.0) -> bp.PSFBank:
-    """Return a bank from PSFs that were measured at many defoci, a focal stack of a point.
+    """Return a bank from PSFs measured at several defoci, a focal stack of a point source.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scene and camera to sample: what the lens and the dual-pixel sensor record."""
+"""Rendering: from a scene and a camera to a sample."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .._window import inside
 from ..camera.camera import Camera
 from ..camera.psf_models import Banks
 from ..camera.recording import record
-from ..camera.views import PARTS, VIEWS, check_views, parts_of
+from ..camera.views import SUB_APERTURES, VIEWS, check_views, sub_apertures_of
 from ..scenes import Scene
 from ..scenes.windows import widen
-from .aperture import by_aperture
+from .aperture import render_by_aperture
 from .layering import layers_of
 from .models import Model, check_model
 
@@ -35,7 +35,7 @@ _PLANES = ("defocus_map", "depth_m", "valid", "alpha")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sample:
-    """One rendered exposure with everything it was made from.
+    """One rendered exposure, with its ground truth.
 
     Attributes
     ----------
@@ -50,16 +50,16 @@ class Sample:
     valid : ndarray of bool of shape (H, W)
         Where the depth is known and its radius was not clamped.
     alpha : ndarray of shape (L, H, W), or None
-        Share of each pixel that each surface covers, also where nearer ones hide it, nearest first; for a scene of
+        Share of each pixel that each surface covers, also where nearer surfaces hide it, nearest first; for a scene of
         exact layers.
     camera : Camera
-        What took it.
+        The camera, with its settings.
     model : str
-        How it was rendered, see `render`.
+        The rendering model, see `render`.
     parameters : dict
-        The camera's settings and the counts: ``unknown_pixels``, ``clamped_pixels`` (known, but beyond the limit), and
-        ``mirrored_top``, ``_bottom``, ``_left``, ``_right``: width in px of the rim that light from outside the
-        photograph would have reached, where the mirrored photograph stands in for it.
+        Settings of the camera, and counts: ``unknown_pixels``, ``clamped_pixels`` (known depth, radius beyond the
+        limit), and ``mirrored_top``, ``_bottom``, ``_left``, ``_right``: width in px of the rim into which the mirrored
+        photograph is blurred, in place of light from outside the photograph.
     """
 
     all_in_focus: np.ndarray
@@ -82,12 +82,12 @@ class Sample:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays by name, those that are there."""
-        names = ("all_in_focus", "combined", *(view for part in PARTS for view in part), *_PLANES)
+        """The arrays that are not None, by name."""
+        names = ("all_in_focus", "combined", *(view for part in SUB_APERTURES for view in part), *_PLANES)
         return {name: array for name in names if (array := getattr(self, name)) is not None}
 
     def window(self, top: int, left: int, height: int, width: int) -> Sample:
-        """Cut out a rectangle of whole pixels and count again inside it; ValueError if it leaves the image."""
+        """Cut out a window of whole pixels and update the counts; ValueError if it leaves the image."""
         H, W = self.valid.shape
         rows, columns = inside("Sample", (top, left, height, width), (H, W))
         cut = {name: array[..., rows, columns] for name, array in self.arrays.items()}
@@ -118,25 +118,25 @@ def render(
     scene : Scene
         Sharp image in linear light and depth.
     camera : Camera
-        Used with its present settings; its ranges are not drawn from (`Camera.draw` does that).
+        Used with its present settings; its ranges are ignored (`Camera.draw` draws from them).
     rng : numpy.random.Generator or int
         Source of the noise, or a seed for one.
     views : sequence of str
-        ``("combined",)`` for an ordinary camera, or one of `PARTS`: left and right, top and bottom, or the four
-        quarters of a quad pixel, with or without combined, their mean. Directions are turned by the pupil's `angle`.
+        ``("combined",)`` for an ordinary camera, or a set of sub-aperture views: left and right, top and bottom, or the
+        four views of a quad pixel, with or without combined, their mean. The pupil's `angle` rotates the directions.
     invalid : {"error", "nearest", "far"}
-        How the unknown depths are filled before blurring: refused, from the nearest known pixel, or as infinitely far.
-        They stay NaN in `depth_m` and False in `valid`.
+        Unknown depths are an error, or filled before blurring: from the nearest known pixel, or as infinitely far. They
+        stay NaN in `depth_m` and False in `valid`.
     model : {"gather", "layered", "aperture"}
         ``"gather"``: each output pixel averages the sharp image under its own PSF (`blurphys.DualPixel`), as published
         generators do; no occlusion, so a blurred foreground has a hard silhouette. ``"layered"``: the scene is cut into
-        slabs, light spreads from each and is stopped by nearer ones (`blurphys.LayeredDefocus`); a photograph should
-        have gone through `synth.scenes.with_background` before. ``"aperture"``: the same slabs, seen from 600 points of
-        the pupil in turn; exact for them, and hundreds of times slower.
+        slabs, each is blurred and occluded by nearer ones (`blurphys.LayeredDefocus`); a photograph should have a
+        background (`synth.scenes.with_background`). ``"aperture"``: the same slabs, as seen from 600 points of the
+        pupil; exact for them, and hundreds of times slower.
     slabs : int
-        At most as many for each surface.
+        Largest number of slabs for each surface.
     bank : blurphys.PSFBank, optional
-        ``camera.bank(views)`` if it is at hand already.
+        ``camera.bank(views)``, to avoid making it again.
 
     Returns
     -------
@@ -174,10 +174,10 @@ def apply_blur(
     bank: bp.PSFBank | None = None,
     banks: Sequence[Sequence[bp.PSFBank]] | None = None,
 ) -> Sample:
-    """Do what `render` does up to the sensor: light, without noise, distortion or shading.
+    """Render up to the sensor: linear light without noise, distortion or shading.
 
-    Arguments, errors and cost as for `render`; `banks` is `Camera.field_banks` if it is at hand already. `combined`
-    stands there for an ordinary camera only, or without noise between the views.
+    Arguments, errors and cost as for `render`; `banks` is `Camera.field_banks`, to avoid making it again. With
+    sub-aperture views, `combined` is their noise-free mean.
     """
     bank = camera.bank(views) if bank is None else bank
     image = scene.all_in_focus
@@ -185,7 +185,7 @@ def apply_blur(
     limit = min(camera.max_radius, bank.max_radius)
     defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
     valid = scene.valid & (np.abs(exact) <= limit)
-    seen = parts_of(views) or tuple(views)
+    seen = sub_apertures_of(views) or tuple(views)
     if model == "gather":
         defocus_map = camera.settled_map(defocus_map)
         light = _light(gather_operator(defocus_map, camera, seen, bank, banks)(image))
@@ -208,7 +208,7 @@ def apply_blur(
 
 
 def expose(sample: Sample, rng: np.random.Generator | int) -> Sample:
-    """Take what `apply_blur` returns through the rest of the camera: distortion, shading, sensor and tone curve.
+    """Record the light that `apply_blur` returns: distortion, shading, sensor and tone curve.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def gather_operator(
     bank: bp.PSFBank,
     banks: Sequence[Sequence[bp.PSFBank]] | None,
 ) -> bp.LinearOperator:
-    """Return the blur of model "gather": one bank for the frame, or with cat eyes one for each of its nodes."""
+    """Return the blur of model "gather": one bank for the frame, or one for each node where PSFs differ over it."""
     if banks is None:
         banks = camera.field_banks(defocus_map.shape[1] / defocus_map.shape[0], views)
     if banks is None:
@@ -289,7 +289,7 @@ def _layered(
         )
     colours, alphas, radii = layers_of(scene, camera, slabs=slabs, invalid=invalid, limit=limit)
     if model == "aperture":
-        pictures = [by_aperture(colours, alphas, radii, camera.pupil, view=view, samples=600) for view in views]
+        pictures = [render_by_aperture(colours, alphas, radii, camera.pupil, view=view, samples=600) for view in views]
         return np.concatenate(pictures).astype(colours.dtype)
     A = bp.LayeredDefocus(alphas, radii=radii, bank=bank, views=tuple(views), per_layer=True)
     y: np.ndarray = A(colours.reshape(-1, *colours.shape[-2:]))
@@ -305,7 +305,7 @@ def _mean(views: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _light(y: np.ndarray) -> np.ndarray:
-    """Lift to zero what rounding in the blur pushed below: light is never negative."""
+    """Clip negative values, which rounding in the blur can cause."""
     light: np.ndarray = np.maximum(y, 0)
     return light
 
@@ -316,9 +316,9 @@ def _counts(depth_m: np.ndarray, valid: np.ndarray) -> dict[str, int]:
 
 
 def _mirrored(defocus_map: np.ndarray, bank: bp.PSFBank) -> dict[str, int]:
-    """How far the blur reaches in from each side of the photograph, px."""
-    # A pixel mixes the two levels around its radius, so the wider of them counts. The pupil's extent says by how much a
-    # PSF is wider than its radius; measured kernels are taken at full width.
+    """Return the width of the rim on each side that the blur of the mirrored photograph reaches, px."""
+    # A pixel interpolates the two levels around its radius, so the wider one counts. A PSF is wider than its radius by
+    # the extent of the pupil; measured kernels count at full width.
     if bank.pupil is None:
         reach = np.full(defocus_map.shape, bank.psfs("combined").shape[-1] // 2)
     else:
@@ -334,6 +334,6 @@ def _mirrored(defocus_map: np.ndarray, bank: bp.PSFBank) -> dict[str, int]:
 
 
 def _depth_of_rim(reach: np.ndarray) -> int:
-    """Last line, counted from the border, whose PSF reaches beyond it."""
+    """Return the last row or column, counted from the border, whose PSF reaches beyond it."""
     touched = np.flatnonzero(reach > np.arange(reach.size))
     return int(touched[-1]) + 1 if touched.size else 0

@@ -91,7 +91,7 @@ def main() -> None:
             damaged = bytearray(whole)
             damaged[bit // 8] ^= 1 << bit % 8
             victim.write_bytes(damaged)
-            where = "in an array" if taken[bit // 8] else "elsewhere"
+            where = "in an array" if taken[bit // 8] else "run_elsewhere"
             try:
                 found = contents(folder)
             except ValueError:

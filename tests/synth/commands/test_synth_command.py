@@ -328,9 +328,9 @@ def test_views_and_angle(photos, tmp_path):
 
 
 def test_two_at_once_and_the_folders_that_were_taken(copy, photos, tmp_path):
-    from synth.dataset.beginning import claimed
+    from synth.dataset.beginning import claim
 
-    with claimed(copy):
+    with claim(copy):
         assert "another process is making this dataset; wait for it" in refused(*generate_arguments(photos, copy))
     (photos / "notes").mkdir()
     try:
@@ -380,9 +380,9 @@ def test_a_scene_that_went_away_or_changed(photos, tmp_path):
         else:
             shutil.rmtree(root / "first")
             write_scene(root / "first", seed=9)
-        from synth.generation.samples import _loaded
+        from synth.generation.samples import _load_scene
 
-        _loaded.cache_clear()
+        _load_scene.cache_clear()
         sentence = refused("resume", tmp_path / name)
         assert "first" in sentence
         if name == "changed":

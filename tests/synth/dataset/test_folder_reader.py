@@ -112,7 +112,7 @@ def test_a_closed_reader_opens_again(folder):
 
 
 def test_few_shards_are_open_at_a_time(folder, monkeypatch):
-    monkeypatch.setattr(module, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(module, "MAX_OPEN_SHARDS", 2)
     with synth.open(folder) as data:
         for index in (0, 7, 2, 3, 0, 5, 7, 1):
             assert equal(data[index], index)

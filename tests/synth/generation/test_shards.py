@@ -764,7 +764,7 @@ def test_the_virtual_file_shows_the_same_to_plain_hdf5(whole):
 
 
 def test_the_virtual_file_moves_with_its_folder(copy, whole, tmp_path):
-    moved = copy.rename(tmp_path / "elsewhere")
+    moved = copy.rename(tmp_path / "run_elsewhere")
     with h5py.File(moved / VIRTUAL) as raw:
         assert np.array_equal(raw["left"][4], samples_of(whole)[4]["left"])
 
