@@ -307,8 +307,8 @@ class RadialDistortion:
         """ValueError if R stops increasing before the corners; its slope is smallest at an end or a turning point."""
         a, b, c, _ = self.coefficients
         corner = _corner(shape)
-        places = [0.0, corner, *(r for r in _roots(6 * a, 3 * b, c) if 0 < r < corner)]
-        if not min(float(self._slope(place)) for place in places) > 0:
+        radii = [0.0, corner, *(r for r in _roots(6 * a, 3 * b, c) if 0 < r < corner)]
+        if not min(float(self._slope(r)) for r in radii) > 0:
             raise ValueError(
                 f"RadialDistortion: coefficients {self.coefficients} fold an image of {shape[0]} x {shape[1]} px over "
                 "itself before its corners; expected a source radius that increases with the radius"

@@ -104,8 +104,8 @@ def camera_named(text: str) -> Camera:
 def _table(file: Path) -> Mapping[str, Any]:
     text = file.read_text(encoding="utf-8")
     if file.suffix.lower() == ".json":
-        told = json.loads(text)
-        recipe = told.get("recipe", told) if isinstance(told, dict) else None
+        content = json.loads(text)
+        recipe = content.get("recipe", content) if isinstance(content, dict) else None
         if not isinstance(recipe, dict) or "camera" not in recipe:
             raise ValueError("expected the config.json of a dataset that was not merged, with its camera")
         return {key: value for key, value in recipe["camera"].items() if value is not None}

@@ -327,7 +327,7 @@ def _goes_on(out: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if (out / CONFIG).is_file():
-            _say(f"`blurphys synth resume {out}` goes on with it")
+            _say(f"`blurphys synth resume {out}` continues it")
         raise
 
 

@@ -19,7 +19,7 @@ from .schema import CONFIG
 __all__ = ["KEPT", "LOCK", "begin", "claim", "is_begun", "sync", "undo_on_error"]
 
 LOCK = ".lock"
-KEPT, NOTHING = "the shards published before are whole", "nothing was left behind"
+KEPT, NOTHING = "the shards published before are intact", "nothing was left behind"
 
 
 def sync(path: Path) -> None:
@@ -38,7 +38,7 @@ def is_begun(root: Path) -> bool:
     if (root / CONFIG).exists():
         return True
     if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
-        raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
+        raise FileExistsError(f"{root} exists and is not a dataset; choose a new or an empty folder")
     if not root.parent.is_dir():
         raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
     return False
@@ -72,7 +72,7 @@ def begin(root: Path, config: dict[str, Any], resume: bool) -> bool:
                 f"{root}: another process is making this dataset; wait for it, or name another folder"
             )
         raise FileExistsError(
-            f"{root} is a dataset already; `blurphys synth resume {root}` goes on with it, another name begins anew"
+            f"{root} is a dataset already; `blurphys synth resume {root}` continues it, another name starts a new one"
         )
     there = read_config(root)
     if field := find_difference(without_limit(config), without_limit(there)):
@@ -104,7 +104,7 @@ def undo_on_error(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
                 root.rmdir()
         if not isinstance(error, OSError) or (reason := _reason_of(error)) is None:
             raise
-        left = f"{KEPT} ({shards} of them), `blurphys synth resume {root}` goes on"
+        left = f"{KEPT} ({shards} of them), `blurphys synth resume {root}` continues it"
         raise OSError(f"{reason}; {left if root.exists() else NOTHING}") from error
 
 

@@ -87,8 +87,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         shards = config["shards"]
         if not (type(shards) is list and shards and all(type(n) is int and 0 < n < MAX_SAMPLES for n in shards)):
             raise ValueError("it does not say how many samples each shard holds")
-        told = config.pop("sha256", None)
-        if told is not None and told != config_sum(config):
+        checksum = config.pop("sha256", None)
+        if checksum is not None and checksum != config_sum(config):
             raise ValueError("its checksum is wrong; was it edited?")
         if not {"recipe", "storage"} <= set(config):
             raise ValueError("it lacks the recipe or the storage")

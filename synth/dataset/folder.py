@@ -60,7 +60,7 @@ class FolderReader:
         self.names, self.shape = first.names, first.shape
 
     def _any(self) -> Reader:
-        problem: Exception = ValueError(f"{self.path}: no shard is there yet; `blurphys synth resume` goes on")
+        problem: Exception = ValueError(f"{self.path}: there is no shard yet; `blurphys synth resume` continues it")
         for number in range(len(self._ends)):
             try:
                 return self._shard(number)
@@ -186,8 +186,8 @@ class FolderReader:
 class _Common(Mapping[str, Any]):
     """Several mappings as one; ValueError for a key whose values differ, or that only some have."""
 
-    def __init__(self, place: str, kind: str, several: Sequence[Mapping[str, Any]]):
-        self._place, self._kind, self._several = place, kind, several
+    def __init__(self, owner: str, kind: str, several: Sequence[Mapping[str, Any]]):
+        self._owner, self._kind, self._several = owner, kind, several
 
     def __getitem__(self, key: str) -> Any:
         found = [one[key] for one in self._several if key in one]
@@ -195,7 +195,7 @@ class _Common(Mapping[str, Any]):
             raise KeyError(key)
         if len(found) < len(self._several) or any(value != found[0] for value in found[1:]):
             raise ValueError(
-                f"{self._place}: its parts were merged and differ in {key!r}, so that there is no one value for all; "
+                f"{self._owner}: its parts were merged and differ in {key!r}, so that there is no common value; "
                 f"ask for that of a sample, {self._kind}_of(index)[{key!r}]"
             )
         return found[0]
@@ -210,8 +210,8 @@ class _Common(Mapping[str, Any]):
         return len(list(iter(self)))
 
 
-def _common(place: str, kind: str, several: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
-    return several[0] if len(several) == 1 else _Common(place, kind, several)
+def _common(owner: str, kind: str, several: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
+    return several[0] if len(several) == 1 else _Common(owner, kind, several)
 
 
 def open(path: PathLike) -> Reader | FolderReader:

@@ -127,21 +127,21 @@ def merge(folders: Iterable[PathLike], out: PathLike) -> int:
 
 
 def _refuse_one_folder_twice(folders: Sequence[PathLike]) -> None:
-    seen: dict[tuple[int, int], PathLike] = {}
+    known: dict[tuple[int, int], PathLike] = {}
     for folder in folders:
         status = os.stat(folder)
-        place = status.st_dev, status.st_ino
-        if place in seen:
-            also = "is given twice" if str(seen[place]) == str(folder) else f"and {seen[place]} are one folder"
+        identity = status.st_dev, status.st_ino
+        if identity in known:
+            also = "is given twice" if str(known[identity]) == str(folder) else f"and {known[identity]} are one folder"
             raise ValueError(f"merge: {folder} {also}, so that each of its samples would count twice; give it once")
-        seen[place] = folder
+        known[identity] = folder
 
 
 def _refuse_other_forms(folders: Sequence[PathLike]) -> None:
     forms = [_form_of(folder) for folder in folders]
     for folder, form in zip(folders[1:], forms[1:], strict=True):
-        if told := _form_difference(form, forms[0]):
-            raise ValueError(f"merge: {folder} does not fit {folders[0]}: {told}")
+        if reason := _form_difference(form, forms[0]):
+            raise ValueError(f"merge: {folder} does not fit {folders[0]}: {reason}")
 
 
 def _form_of(folder: PathLike) -> _Form:
@@ -174,22 +174,22 @@ def _form_difference(one: _Form, first: _Form) -> str:
 
 def _refuse_shared_samples(folders: Sequence[PathLike], configs: Sequence[Mapping[str, Any]]) -> None:
     """Refuse samples that two folders share, by their checksums; repetitions within one folder are allowed."""
-    seen: dict[bytes, tuple[PathLike, int]] = {}
+    known: dict[bytes, tuple[PathLike, int]] = {}
     for folder, config in zip(folders, configs, strict=True):
         first, own = 0, dict[bytes, int]()
         for number in range(len(config["shards"])):
             with Reader(Path(folder) / shard_name(number)) as data:
                 own |= {key: first + row for row, key in enumerate(data.fingerprints())}
                 first += len(data)
-        if shared := sorted((own[key], key) for key in own if key in seen):
+        if shared := sorted((own[key], key) for key in own if key in known):
             row, key = shared[0]
-            other, there = seen[key]
+            other, there = known[key]
             raise ValueError(
                 f"merge: {len(shared)} of the {first} samples of {folder} are in {other} too (sample {row} is sample "
                 f"{there} there), so that they would count twice; was one copied from the other, or made with the same "
                 "seed? Leave it out, or make it with another --seed"
             )
-        seen |= {key: (folder, row) for key, row in own.items()}
+        known |= {key: (folder, row) for key, row in own.items()}
 
 
 def difference(one: PathLike, other: PathLike, *, limit: int = 20) -> list[str]:
@@ -200,11 +200,11 @@ def difference(one: PathLike, other: PathLike, *, limit: int = 20) -> list[str]:
             found.append(f"{len(a)} samples in {one}, {len(b)} in {other}")
         if a.names != b.names or a.shape != b.shape:
             return [*found, f"arrays {a.names} of {a.shape} px in {one}, {b.names} of {b.shape} px in {other}"]
-        told = ""
+        reported = ""
         for index in range(min(len(a), len(b))):
-            if (field := find_difference(a.configuration_of(index), b.configuration_of(index))) and field != told:
+            if (field := find_difference(a.configuration_of(index), b.configuration_of(index))) and field != reported:
                 found.append(f"configuration: {field}")
-                told = field
+                reported = field
             left, right = a.read(index), b.read(index)
             for name in a.names:
                 if left[name].shape != right[name].shape:

@@ -27,7 +27,7 @@ CACHE = {"rdcc_nbytes": 16 << 20, "rdcc_nslots": 2003}
 
 
 class VersionError(ValueError):
-    """A file of another version of the format: whole for all we know, and nothing to be written over."""
+    """A file of another version of the format, which must not be overwritten."""
 
 
 class Reader:
@@ -67,8 +67,8 @@ class Reader:
             if int(self.attrs["version"]) != VERSION:
                 raise VersionError(f"expected version {VERSION} of the format, got {self.attrs['version']}")
             text = self.attrs["configuration"]
-            told = self.attrs.get("configuration_sha256")
-            if told is not None and sha256(text.encode()).hexdigest() != told:
+            checksum = self.attrs.get("configuration_sha256")
+            if checksum is not None and sha256(text.encode()).hexdigest() != checksum:
                 raise ValueError("its configuration is not the one that was written")
             self.configuration: dict[str, Any] = json.loads(text)
             self.names = tuple(name for name in FIELDS if name in self._file)
@@ -127,7 +127,7 @@ class Reader:
         Raises
         ------
         IndexError, TypeError
-            No such sample; `index` no whole number.
+            No such sample; `index` not a whole number.
         ValueError
             Unknown name, window outside the image, or stored data whose checksum fails.
         """
@@ -152,12 +152,12 @@ class Reader:
 
     @property
     def digest(self) -> str:
-        """A hash of all arrays, by their checksums, and of all parameters."""
+        """Hash of all arrays, by their checksums, and of all parameters."""
         return digest_of(self._sums, self._columns)
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """The first sample of each part that was made alike; a file is one part."""
+        """The first sample of each part; a file is one part."""
         return (0,)
 
     def attrs_of(self, index: int) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Reader:
         return self.attrs
 
     def fingerprints(self) -> list[bytes]:
-        """For each sample the checksums of all its arrays; two samples with equal ones hold the same."""
+        """Return the checksums of all arrays of each sample; equal ones mean equal samples."""
         columns = [self._sums[name] for name in self.names if name in self._sums]
         return [b"".join(column[row].tobytes() for column in columns) for row in range(len(self))] if columns else []
 

@@ -173,8 +173,8 @@ def shard_name(number: int) -> str:
 
 def digest_of(sums: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]) -> str:
     """Hash the checksums of all arrays and all parameters of a file."""
-    seen = sha256()
+    hasher = sha256()
     for kind in (sums, columns):
         for name in sorted(kind):
-            seen.update(name.encode() + b"\0" + np.ascontiguousarray(kind[name]).tobytes())
-    return seen.hexdigest()
+            hasher.update(name.encode() + b"\0" + np.ascontiguousarray(kind[name]).tobytes())
+    return hasher.hexdigest()

@@ -165,7 +165,7 @@ def fill(
         kept = statistics.samples
         if missing and not writable:
             raise OSError(
-                f"cannot write to {root}: this folder is read-only for us, and {len(missing)} of its {len(counts)} "
+                f"cannot write to {root}: the folder is read-only, and {len(missing)} of its {len(counts)} "
                 f"shards are missing or damaged (the first is {shard_name(missing[0])})"
             )
         try:
@@ -227,7 +227,7 @@ def _finish(root: Path, counts: Sequence[int]) -> None:
     except OSError as error:
         if reason := refusal(error):
             raise OSError(
-                f"could not write {root / VIRTUAL}: {reason}; all {len(counts)} shards are whole and can be read, "
+                f"could not write {root / VIRTUAL}: {reason}; all {len(counts)} shards are intact and can be read, "
                 f"`blurphys synth resume {root}` makes this last file"
             ) from error
         raise

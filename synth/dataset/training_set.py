@@ -56,9 +56,9 @@ class Dataset:
     IndexError
         On reading: no such sample.
     TypeError
-        A crop that is no whole number and no two of them; on reading: no whole number.
+        A crop that is neither a whole number nor two; on reading: not a whole number.
     ValueError
-        The file is no dataset, the crop is larger than its samples, or a negative seed.
+        The file is not a dataset, the crop is larger than its samples, or a negative seed.
 
     Notes
     -----
@@ -243,10 +243,10 @@ def _mirrored(names: tuple[str, ...], angle: float, axis: int) -> dict[str, str]
         if name in DIRECTIONS
     }
     known = {directions: name for name, directions in turned.items()}
-    seen = {
+    flipped = {
         name: frozenset(round(((180 if axis == -1 else 0) - direction) % 360, 6) % 360 for direction in directions)
         for name, directions in turned.items()
     }
-    if not set(seen.values()) <= set(known):
+    if not set(flipped.values()) <= set(known):
         return None
-    return {name: known[directions] for name, directions in seen.items()}
+    return {name: known[directions] for name, directions in flipped.items()}

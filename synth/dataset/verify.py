@@ -50,8 +50,8 @@ def check_shard(
     FileNotFoundError
         There is no such file.
     ValueError
-        It is no dataset, damaged, holds another number of samples than `samples`, another recipe's, or others than
-        those from number `first` on.
+        It is not a dataset, is damaged, or holds another number of samples than `samples`, samples of another recipe,
+        or others than those from number `first` on.
     """
     with Reader(path) as data:
         if samples is not None and len(data) != samples:

@@ -1,4 +1,4 @@
-"""All shards of a folder as one virtual HDF5 file, for readers other than ours."""
+"""All shards of a folder as one virtual HDF5 file, for plain HDF5 readers."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def make_virtual(root: Path, counts: Sequence[int]) -> None:
             # Equal data then have equal bytes; h5py's high-level interface cannot set this.
             kept.set_obj_track_times(False)
             for number, count in enumerate(counts):
-                place, source = h5py.h5s.create_simple(shape), h5py.h5s.create_simple((count, *inner))
-                place.select_hyperslab((start, *(0 for _ in inner)), (count, *inner))
-                kept.set_virtual(place, shard_name(number).encode(), name.encode(), source)
+                target, source = h5py.h5s.create_simple(shape), h5py.h5s.create_simple((count, *inner))
+                target.select_hyperslab((start, *(0 for _ in inner)), (count, *inner))
+                kept.set_virtual(target, shard_name(number).encode(), name.encode(), source)
                 start += count
             made = h5py.h5d.create(
                 whole.id, name.encode(), h5py.h5t.py_create(dtype, logical=1), h5py.h5s.create_simple(shape), dcpl=kept

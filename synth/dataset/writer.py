@@ -128,10 +128,10 @@ def writing(
                 generator = f"blurphys {library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
                 file.attrs["version"], file.attrs["seed"] = VERSION, np.uint64(seed)
                 text = json.dumps(configuration, sort_keys=True, allow_nan=False)
-                told = {"format": FORMAT, "generator": generator, **_ATTRIBUTES, "model": model}
-                told |= {"transfer_function": transfer, "configuration": text}
-                told["configuration_sha256"] = sha256(text.encode()).hexdigest()
-                for key, value in told.items():
+                attributes = {"format": FORMAT, "generator": generator, **_ATTRIBUTES, "model": model}
+                attributes |= {"transfer_function": transfer, "configuration": text}
+                attributes["configuration_sha256"] = sha256(text.encode()).hexdigest()
+                for key, value in attributes.items():
                     put_text(file, key, value)
             yield writer
             writer.finish()

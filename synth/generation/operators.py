@@ -79,8 +79,8 @@ def operator_of(
     ...     A = synth.operator_of(data, 0, ("left", "right"))
     ...     x = solvers.cgls(A, np.concatenate([data[0]["left"], data[0]["right"]])).x
     """
-    told = reader.configuration_of(index)
-    recipe, parameters, camera = Recipe.from_dict(told), reader.parameters(index), reader.camera(index)
+    configuration = reader.configuration_of(index)
+    recipe, parameters, camera = Recipe.from_dict(configuration), reader.parameters(index), reader.camera(index)
     chosen = _choose_views(recipe.views, views)
     if shortcoming := _shortcoming(recipe):
         warnings.warn(shortcoming, OperatorWarning, stacklevel=2)
@@ -89,9 +89,9 @@ def operator_of(
     if recipe.camera.imperfections.distortion is not None:  # its radii may exceed what was rendered
         defocus_map = np.clip(defocus_map, float(banks.bank.radii[0]), float(banks.bank.radii[-1]))
     frame = _Frame(defocus_map, camera, recipe, banks, _margins(recipe, banks, parameters))
-    gains, seen = compute_gains(recipe.size, camera), sub_apertures_of(recipe.views)
-    if len({id(gains[view]) for view in seen or chosen}) > 1:
-        return bp.stack([_one_view(frame, view, gains, seen) for view in chosen])
+    gains, apertures = compute_gains(recipe.size, camera), sub_apertures_of(recipe.views)
+    if len({id(gains[view]) for view in apertures or chosen}) > 1:
+        return bp.stack([_one_view(frame, view, gains, apertures) for view in chosen])
     return _apply_gain(frame.blur(chosen), gains["combined"])
 
 

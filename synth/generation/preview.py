@@ -83,8 +83,8 @@ def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
     sharp.set_ylabel(f"{index}: {scene}", fontsize=8)
     first, second = _sides(data.names)
     both = [_side(sample, side) for side in (first, second)]
-    seen = sample["combined"] if "combined" in sample else sum(both) / 2
-    recorded.imshow(_shown(seen, linear))
+    image = sample["combined"] if "combined" in sample else sum(both) / 2
+    recorded.imshow(_shown(image, linear))
     recorded.set_xlabel(f"focus {parameters['focus_distance_m']:.2f} m, f/{parameters['f_number']:.1f}", fontsize=8)
     if both[0] is not None:
         signed = (both[0] - both[1]).mean(axis=0)

@@ -53,7 +53,7 @@ class Report:
 
     def __str__(self) -> str:
         low, high = self.radius_range
-        there = f" ({self.samples - self.made} of them were there already)" if self.made < self.samples else ""
+        there = f" ({self.samples - self.made} of them existed already)" if self.made < self.samples else ""
         return (
             f"{self.path}: {self.samples} samples{there} in {self.seconds:.1f} s, CoC radius {low:+.1f} to "
             f"{high:+.1f} px, {self.clamped_share:.2%} of the pixels clamped, {self.unknown_share:.2%} of unknown depth"

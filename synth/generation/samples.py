@@ -108,7 +108,7 @@ def prepare_scene(scene: Scene, model: Model, camera: Camera) -> Scene:
 def _load_scene(source: Source, background: bool, reach: int) -> Scene:
     scene = source.load()
     if source.kind != "drawn" and digest_of(scene) != source.digest:
-        raise ValueError(f"scene {source.name}: its files ({source.place}) changed since the dataset was begun")
+        raise ValueError(f"scene {source.name}: its files ({source.location}) changed since the dataset was begun")
     return with_background(scene, reach=reach) if background else scene
 
 

@@ -38,8 +38,8 @@ class Source:
     name : str
         Different for every scene of a dataset.
     kind : {"folder", "drawn", "motorcycle", "memory"}
-        What `place` is: a folder, the name of a procedural scene, empty.
-    place : str
+        What `location` is: a folder, the name of a procedural scene, empty.
+    location : str
         Absolute path of the folder, or name of the procedural scene.
     arguments : tuple of (str, value)
         Of the function that reads or draws the scene.
@@ -59,7 +59,7 @@ class Source:
 
     name: str
     kind: str
-    place: str = ""
+    location: str = ""
     arguments: tuple[tuple[str, Any], ...] = ()
     shape: tuple[int, int] = (0, 0)
     source: str = ""
@@ -87,27 +87,27 @@ class Source:
         if self.kind == "motorcycle":
             return scene_readers.stereo_motorcycle()
         if self.kind == "drawn":
-            draw = getattr(scene_readers, self.place.replace("-", "_"))
+            draw = getattr(scene_readers, self.location.replace("-", "_"))
             return replace(cast(Scene, draw(**options)), name=self.name)
         stereo = options.pop("stereo", None)
         rig = None if stereo is None else Stereo(**dict(stereo))
-        scene = scene_readers.read_folder(self.place, stereo=rig, **options)
+        scene = scene_readers.read_folder(self.location, stereo=rig, **options)
         return replace(scene, name=self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the scene itself, ready for JSON."""
-        told = {
-            "name": self.name, "kind": self.kind, "place": self.place,
+        fields = {
+            "name": self.name, "kind": self.kind, "place": self.location,
             "arguments": {key: dict(value) if key == "stereo" else value for key, value in self.arguments},
             "source": self.source, "height": self.shape[0], "width": self.shape[1], "digest": self.digest,
         }  # fmt: skip
-        return told if self.sharp else {**told, "sharp": False}
+        return fields if self.sharp else {**fields, "sharp": False}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Source:
         """Undo `to_dict`; a scene in memory is then missing."""
         return cls(
-            name=fields["name"], kind=fields["kind"], place=fields["place"],
+            name=fields["name"], kind=fields["kind"], location=fields["place"],
             arguments=tuple(
                 (key, tuple(sorted(value.items())) if key == "stereo" else value)
                 for key, value in sorted(fields["arguments"].items())
@@ -119,14 +119,14 @@ class Source:
 
 def digest_of(scene: Scene) -> str:
     """Return a hash of the arrays of a scene."""
-    seen = hashlib.sha256()
+    hasher = hashlib.sha256()
     planes = [scene.all_in_focus, scene.depth_m]
     for layer in scene.layers:
         planes += [layer.colour, layer.alpha, layer.depth_m]
     for plane in planes:
-        seen.update(repr((plane.shape, plane.dtype.str)).encode())
-        seen.update(np.ascontiguousarray(plane).tobytes())
-    return seen.hexdigest()[:32]
+        hasher.update(repr((plane.shape, plane.dtype.str)).encode())
+        hasher.update(np.ascontiguousarray(plane).tobytes())
+    return hasher.hexdigest()[:32]
 
 
 def sources_of(
@@ -207,12 +207,12 @@ def _number_duplicates(found: Sequence[Source]) -> list[Source]:
     taken, places = {source.name for source in found}, dict[str, set[str]]()
     named = []
     for source in found:
-        name, seen = source.name, places.setdefault(source.name, set())
-        if source.kind == "folder" and seen and source.place not in seen:
+        name, known = source.name, places.setdefault(source.name, set())
+        if source.kind == "folder" and known and source.location not in known:
             number = next(n for n in itertools.count(2) if f"{name}-{n}" not in taken)
             taken.add(f"{name}-{number}")
             source = replace(source, name=f"{name}-{number}")
-        seen.add(source.place)
+        known.add(source.location)
         named.append(source)
     return named
 
@@ -244,7 +244,7 @@ def _sources_named(
                 Source(
                     name=name,
                     kind="drawn",
-                    place=word,
+                    location=word,
                     arguments=tuple(sorted(options.items())),
                     shape=size,
                     digest=digest,
@@ -268,21 +268,22 @@ def _sources_named(
     if stereo is not None:
         rig = {key: value for key, value in asdict(stereo).items() if value is not None}
         options["stereo"] = tuple(sorted(rig.items()))  # hashable, as the rest of a source
-    places = [folder]
+    locations = [folder]
     if folder.is_dir():
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
         if inner and not any(path.is_file() and path.suffix.lower() in _IMAGES for path in folder.iterdir()):
-            places = [path for path in inner if holds_pair(path)] or inner
-            skipped = [path.name for path in inner if path not in places]
-            told = f"{folder}: took {_list_names([path.name for path in places])}"
+            locations = [path for path in inner if holds_pair(path)] or inner
+            skipped = [path.name for path in inner if path not in locations]
+            sentence = f"{folder}: took {_list_names([path.name for path in locations])}"
             if skipped:
-                told += f"; skipped {_list_names(skipped)}, in which no colour and depth pair was found"
-            if holds_pair(places[0]):
-                say(told, bool(skipped))
+                sentence += f"; skipped {_list_names(skipped)}, in which no colour and depth pair was found"
+            if holds_pair(locations[0]):
+                say(sentence, bool(skipped))
     sources = []
-    for place in places:
+    for location in locations:
         made = Source(
-            name=place.name, kind="folder", place=str(place.absolute()), arguments=tuple(sorted(options.items()))
+            name=location.name, kind="folder", location=str(location.absolute()),
+            arguments=tuple(sorted(options.items())),
         )  # fmt: skip
         scene = made.load()
         sources.append(

@@ -15,7 +15,7 @@ __all__ = ["verify"]
 
 
 def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
-    """Read every shard of a folder, or a single file, and say which are whole.
+    """Read every shard of a folder, or a single file, and report which are intact.
 
     Parameters
     ----------

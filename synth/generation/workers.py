@@ -45,9 +45,9 @@ def run_elsewhere(
             yield from _collect(render_shard, pool, root, missing, recipe, storage, 2 * workers)
         except BrokenExecutor:
             raise ChildProcessError(
-                f"a worker process was killed while it made a shard of {root}, perhaps for want of memory; the shards "
-                f"published before are whole, `blurphys synth resume {root}` goes on (with fewer --workers it takes "
-                "less memory)"
+                f"a worker process was killed while it made a shard of {root}, perhaps for lack of memory; the "
+                f"shards published before are intact, `blurphys synth resume {root}` continues it (fewer --workers "
+                "take less memory)"
             ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -109,11 +109,13 @@ def _name_dead_workers(executor: Any, root: Path) -> Iterator[None]:
         who = f"the dask scheduler at {scheduler}" if scheduler else "the dask scheduler"
         what = f"{who} does not answer any more"
         if type(error).__name__ == "KilledWorker":
-            place = getattr(getattr(error, "last_worker", None), "address", "")
-            what = f"a dask worker{f' at {place}' if place else ''} was killed, and so were the others given its shard"
+            address = getattr(getattr(error, "last_worker", None), "address", "")
+            what = (
+                f"a dask worker{f' at {address}' if address else ''} was killed, and so were the others given its shard"
+            )
         raise ConnectionError(
-            f"{what} ({type(error).__name__}); the shards published before are whole, `blurphys synth resume {root} "
-            f"--scheduler {scheduler or 'ADDRESS'}` goes on"
+            f"{what} ({type(error).__name__}); the shards published before are intact, `blurphys synth resume {root} "
+            f"--scheduler {scheduler or 'ADDRESS'}` continues it"
         ) from error
 
 

@@ -222,7 +222,7 @@ def read_mask(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarr
     FileNotFoundError
         There is no such file.
     ValueError
-        The file cannot be read, is no grey or colour image, has transparent pixels or values that are not finite.
+        The file cannot be read, is neither grey nor in colour, has transparent pixels or values that are not finite.
 
     Notes
     -----

@@ -160,10 +160,10 @@ def from_png(chunks: Mapping[bytes, bytes], channels: int) -> Colour | None:
     if not exponent and not points:
         return None
     try:
-        told = struct.unpack(">I", exponent)[0] if exponent else 45455
-        if not 1000 <= told <= 1000000:
-            return unknown(f"a gamma (gAMA) of {told / 1e5:g}")
-        curve = srgb_to_linear if abs(told - 45455) <= 100 else gamma(1e5 / told)
+        value = struct.unpack(">I", exponent)[0] if exponent else 45455
+        if not 1000 <= value <= 1000000:
+            return unknown(f"a gamma (gAMA) of {value / 1e5:g}")
+        curve = srgb_to_linear if abs(value - 45455) <= 100 else gamma(1e5 / value)
         numbers = tuple(n / 1e5 for n in struct.unpack(">8I", points)) if points else _SRGB_PRIMARIES
         primaries = numbers if channels == 3 else _SRGB_PRIMARIES
         said = " and ".join(name for name, body in (("gAMA", exponent), ("cHRM", points)) if body)

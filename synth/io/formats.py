@@ -129,8 +129,8 @@ def layout(path: PathLike) -> Layout:
         try:
             if head.startswith(png.SIGNATURE):
                 return Layout(png.size(data[:33]), _png_orientation(png.ancillary(data)))
-            for told, kind in ((head.startswith(_JPEG_SIGNATURE), "JPEG"), (is_webp(head), "WEBP")):
-                if told:
+            for matches, kind in ((head.startswith(_JPEG_SIGNATURE), "JPEG"), (is_webp(head), "WEBP")):
+                if matches:
                     return layout_of(stream, kind)
             if is_tiff(head):
                 return layout_of(stream, "TIFF")

@@ -101,13 +101,13 @@ class _Bits:
     """Numbers of a codestream, the lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.place = data, 0
+        self.data, self.position = data, 0
 
     def take(self, count: int) -> int:
         value = 0
         for i in range(count):
-            value |= (self.data[self.place >> 3] >> (self.place & 7) & 1) << i
-            self.place += 1
+            value |= (self.data[self.position >> 3] >> (self.position & 7) & 1) << i
+            self.position += 1
         return value
 
     def choose(self, choices: tuple[tuple[int, int], ...]) -> int:

@@ -48,7 +48,7 @@ def measured_banks(
     Raises
     ------
     ValueError
-        Shapes that are no grid or differ, values that are negative, not finite or all zero, a radius, max_radius or
+        Shapes that are not grids, or differ, values that are negative, not finite or all zero, a radius, max_radius or
         step that is not positive, a cut out of range.
 
     Notes

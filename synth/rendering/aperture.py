@@ -124,9 +124,9 @@ def sample_psf(radius: float, pupil: bp.Pupil, *, view: str | float = "combined"
     points, weights = pupil_points(pupil, view, samples)
     half = math.ceil(abs(radius) * float(np.abs(points).max(initial=0.0))) + 1
     psf = np.zeros((2 * half + 1, 2 * half + 1))
-    place = half + radius * points[:, ::-1]
-    corner = np.floor(place).astype(int)
-    fraction = place - corner
+    position = half + radius * points[:, ::-1]
+    corner = np.floor(position).astype(int)
+    fraction = position - corner
     for down in (0, 1):
         for right in (0, 1):
             share = np.abs(1 - down - fraction[:, 0]) * np.abs(1 - right - fraction[:, 1])

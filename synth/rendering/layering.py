@@ -65,21 +65,21 @@ def layers_of(
         raise ValueError(f"layers: expected at least one slab, got {slabs}")
     limit = camera.max_radius if limit is None else limit
     if scene.layers:
-        seen_here = [layer for layer in scene.layers if layer.alpha.any()]  # a window may lack some
-        parts = [_cut([layer], [_radii(layer.depth_m, layer.alpha > 0, camera, limit)], slabs) for layer in seen_here]
+        present = [layer for layer in scene.layers if layer.alpha.any()]  # a window may lack some
+        parts = [_cut([layer], [_radii(layer.depth_m, layer.alpha > 0, camera, limit)], slabs) for layer in present]
         return Layers(
             np.concatenate([part.colours for part in parts]),
             np.concatenate([part.alphas for part in parts]),
             tuple(radius for part in parts for radius in part.radii),
         )
     exact = np.clip(camera.defocus_map(scene.depth_m, invalid=invalid), -limit, limit)
-    seen = Layer(
+    visible = Layer(
         colour=scene.all_in_focus, alpha=np.ones_like(scene.all_in_focus[0]), depth_m=np.ones_like(scene.depth_m)
     )
     if scene.hidden is None:
-        return _cut([seen], [exact], slabs)
+        return _cut([visible], [exact], slabs)
     behind = _radii(scene.hidden.depth_m, scene.hidden.alpha > 0, camera, limit)
-    return _cut([seen, scene.hidden], [exact, np.maximum(behind, exact)], slabs)
+    return _cut([visible, scene.hidden], [exact, np.maximum(behind, exact)], slabs)
 
 
 def _radii(depth: np.ndarray, known: np.ndarray, camera: Camera, limit: float) -> np.ndarray:

@@ -185,15 +185,15 @@ def apply_blur(
     limit = min(camera.max_radius, bank.max_radius)
     defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
     valid = scene.valid & (np.abs(exact) <= limit)
-    seen = sub_apertures_of(views) or tuple(views)
+    apertures = sub_apertures_of(views) or tuple(views)
     if model == "gather":
         defocus_map = camera.settled_map(defocus_map)
-        light = _light(gather_operator(defocus_map, camera, seen, bank, banks)(image))
+        light = _light(gather_operator(defocus_map, camera, apertures, bank, banks)(image))
     else:
-        light = _light(_layered(scene, camera, seen, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
-    recorded: dict[str, Any] = {view: light[3 * i : 3 * i + 3] for i, view in enumerate(seen)}
-    if "combined" in views and len(seen) > 1:
-        recorded["combined"] = _mean([recorded[view] for view in seen])
+        light = _light(_layered(scene, camera, apertures, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
+    recorded: dict[str, Any] = {view: light[3 * i : 3 * i + 3] for i, view in enumerate(apertures)}
+    if "combined" in views and len(apertures) > 1:
+        recorded["combined"] = _mean([recorded[view] for view in apertures])
     return Sample(
         all_in_focus=image,
         **{"combined": None, "left": None, "right": None, **recorded},

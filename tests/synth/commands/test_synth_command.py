@@ -217,11 +217,11 @@ def test_usage_errors_end_with_2(tmp_path):
 def test_what_is_there_is_not_touched(copy, photos, tmp_path):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     sentence = refused(*generate_arguments(photos, copy))
-    assert f"{copy} is a dataset already; `blurphys synth resume {copy}` goes on with it" in sentence
+    assert f"{copy} is a dataset already; `blurphys synth resume {copy}` continues it" in sentence
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "precious").write_text("x")
-    assert "exists and is no dataset" in refused(*generate_arguments(photos, tmp_path / "used"))
+    assert "exists and is not a dataset" in refused(*generate_arguments(photos, tmp_path / "used"))
     (tmp_path / "file").write_text("x")
     assert "exists" in refused(*generate_arguments(photos, tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "x"
@@ -276,7 +276,7 @@ def test_a_whole_dataset_verifies_and_has_nothing_to_resume(copy):
     result = good("verify", copy)
     assert f"{copy}: 2 of 2 shards whole, 3 samples" in result.stdout
     result = good("resume", copy)
-    assert "3 samples (3 of them were there already)" in result.stdout
+    assert "3 samples (3 of them existed already)" in result.stdout
     assert json.loads((copy / CONFIG).read_text())["storage"]["max_clamped"] == 1
     for arguments in (("--max-clamped", 0.01), ()):  # the second time it is the stored one
         sentence = refused("resume", copy, *arguments)
@@ -361,11 +361,11 @@ def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
         patch.setattr(making, "render_shard", stopped)
         result = run(*generate_arguments(photos, tmp_path / "a"))
     assert result.exit_code == 130
-    goes_on = f"`blurphys synth resume {tmp_path / 'a'}` goes on with it"
+    goes_on = f"`blurphys synth resume {tmp_path / 'a'}` continues it"
     assert result.stderr.endswith(f"{goes_on}\nblurphys synth: interrupted\n")
     assert (tmp_path / "a" / SHARDS[0]).exists()
     assert run("verify", tmp_path / "a").exit_code == 1
-    assert "(2 of them were there already)" in good("resume", tmp_path / "a").stdout
+    assert "(2 of them existed already)" in good("resume", tmp_path / "a").stdout
     for name in SHARDS:
         assert (tmp_path / "a" / name).read_bytes() == (made / name).read_bytes()
 

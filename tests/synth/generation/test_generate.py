@@ -229,7 +229,7 @@ def test_existing_and_impossible_targets_are_refused_before_any_work(tmp_path):
     (tmp_path / "b.h5").mkdir()
     with pytest.raises(ValueError, match="it is a folder"):
         make(tmp_path / "b.h5", on_sample=never)
-    with pytest.raises(FileExistsError, match="no dataset"):
+    with pytest.raises(FileExistsError, match="not a dataset"):
         make(tmp_path, on_sample=never)
     make(tmp_path / "a.h5", overwrite=True)
     assert len(samples_of(tmp_path / "a.h5")) == 3

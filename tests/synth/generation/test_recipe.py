@@ -94,7 +94,7 @@ def test_a_folder_and_a_folder_of_folders(tmp_path, monkeypatch):
     several = sources_of(tmp_path / "photos")
     assert [source.name for source in several] == ["a", "b", "c"]
     assert several[0] == one
-    assert (one.kind, one.place, one.shape) == ("folder", str(tmp_path / "photos" / "a"), (H, W))
+    assert (one.kind, one.location, one.shape) == ("folder", str(tmp_path / "photos" / "a"), (H, W))
     monkeypatch.chdir(tmp_path)
     assert sources_of("photos") == sources_of(["photos/a", tmp_path / "photos" / "b", "photos/c"]) == several
     assert one.load().name == "a"
