@@ -20,6 +20,7 @@ from blurphys import cli
 from blurphys.commands.doctor import Facts, diagnose
 from blurphys.commands.trials import try_engines
 from blurphys.engines import cpu_cache, reference, registry
+from tests.profiles import NIGHTLY
 
 ALL = {name: "1.0" for name in ("numpy", "scipy", "torch", "numba", "h5py")}
 
@@ -90,7 +91,7 @@ def test_a_folder_that_takes_no_kernels_is_found(tmp_path, monkeypatch):
     assert "NUMBA_CACHE_DIR" in doctor()
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["damaged", "damaged on a full disk"])
+@pytest.mark.parametrize("full", [True, False] if NIGHTLY else [True])
 def test_a_damaged_cache_costs_a_compilation(tmp_path, full):
     try_engines()
     source, _ = cpu_cache.kept_in()

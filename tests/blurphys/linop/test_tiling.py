@@ -18,6 +18,7 @@ from blurphys.bench import large
 from blurphys.linop import memory, tiling, windows
 from tests.cases import CASES, FAMILIES, OFF_FRAME, build
 from tests.oracles import BOUNDARIES
+from tests.profiles import NIGHTLY
 from tests.storage import agree, maps_on_disk
 from tests.strategies import Setup, setups
 
@@ -313,7 +314,7 @@ def test_example_runs(tmp_path, capsys):
     assert not list(tmp_path.iterdir()), "the maps are removed"
 
 
-@pytest.mark.parametrize("storage", ("memmap", "hdf5"))
+@pytest.mark.parametrize("storage", ("memmap", "hdf5") if NIGHTLY else ("hdf5",))
 def test_large_blur_in_bounded_memory(tmp_path, storage):
     found = large.run(3.0, tmp_path, levels=20, storage=storage, max_memory=4e7)
     assert found["difference"] <= 1e-6

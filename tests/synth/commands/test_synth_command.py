@@ -195,7 +195,6 @@ def test_sizes_are_height_x_width(size, photos, tmp_path):
         (("--max-clamped", "1.5"), "--max-clamped from 0 to 1"),
         (("--pixel-pitch", "0"), "pixel"),
         (("--depth-unit", "inch"), "inch"),
-        (("--scheduler", "tcp://127.0.0.1:1"), "--scheduler"),
     ],
 )
 def test_bad_arguments_are_one_sentence(arguments, message, photos, tmp_path):
@@ -205,6 +204,15 @@ def test_bad_arguments_are_one_sentence(arguments, message, photos, tmp_path):
     assert message in sentence
     left = [path.name for path in (tmp_path / "a").iterdir()] if (tmp_path / "a").exists() else []
     assert not [name for name in left if name.startswith("shard")]
+
+
+def test_a_scheduler_that_does_not_answer_is_named(photos, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("dask.distributed")
+    connect = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: connect(address, timeout=timeout / 20))
+    sentence = refused(*generate_arguments(photos, tmp_path / "a"), "--scheduler", "tcp://127.0.0.1:1")
+    assert "--scheduler" in sentence and "tcp://127.0.0.1:1" in sentence
+    assert not list((tmp_path / "a").glob("shard*"))
 
 
 def test_usage_errors_end_with_2(tmp_path):
