@@ -235,7 +235,7 @@ class RadialDistortion:
         Raises
         ------
         ValueError
-            Planes of different sizes, a plane whose kind cannot be told, an unknown kind or name in `kinds`, or what
+            Planes of different sizes, a plane of unknown kind, an unknown kind or name in `kinds`, or what
             `apply` refuses.
 
         Notes

@@ -98,7 +98,7 @@ def camera_named(text: str) -> Camera:
     try:
         return Camera.preset(text)
     except ValueError as error:
-        raise ValueError(f"{error}; one's own camera is a file, my.toml") from None
+        raise ValueError(f"{error}; a camera of your own is a file such as my.toml") from None
 
 
 def _table(file: Path) -> Mapping[str, Any]:

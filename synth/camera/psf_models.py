@@ -48,7 +48,7 @@ class PSFModel(ABC):
     gather_only : str
         The reason why only ``model="gather"`` of `synth.render` can use them; empty where every model can.
     default_rendering : {"gather", "layered"}
-        What the command line renders them with unless told otherwise.
+        The rendering model that the command line uses by default.
     """
 
     max_radius: float

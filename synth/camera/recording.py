@@ -40,7 +40,7 @@ def record(arrays: Mapping[str, np.ndarray], camera: Camera, rng: np.random.Gene
     light = {name: planes[name] for name in gains if name in planes}
     light = {name: np.maximum(array * gains[name], 0).astype(array.dtype) for name, array in light.items()}
     if parts := sub_apertures_of(tuple(light)):
-        # A quarter collects half of what a half does, and is scaled up to the same exposure.
+        # A quad-pixel view collects half the light of a dual-pixel view, and is scaled to the same exposure.
         sensor = replace(camera.sensor, noise=camera.noise.scaled(2)) if parts == QUAD_PIXEL else camera.sensor
         recorded = sensor.views({name: light[name] for name in parts}, rng)
         recorded = {name: array for name, array in recorded.items() if name in light}

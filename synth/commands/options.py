@@ -81,7 +81,7 @@ EncodingOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--encoding",
-        help="What the numbers of pictures mean, whatever the files say: srgb or linear. [default: what the file says; "
+        help="Encoding of pictures, overriding the files: srgb or linear. [default: that of the file; "
         "else srgb for integers, linear for floats]",
     ),
 ]
@@ -100,8 +100,8 @@ PresetOption: TypeAlias = Annotated[
     str,
     typer.Option(
         "--camera",
-        help="Camera to start from, canon-r6ii or pixel4; or one's own, my.toml (keys as in a dataset's config.json), "
-        "taken as it is but for the options beside it.",
+        help="Camera to start from, canon-r6ii or pixel4; or a file, my.toml (keys as in a dataset's config.json), "
+        "used as it is except for the other options.",
         rich_help_panel=_LENS,
     ),
 ]
@@ -188,7 +188,7 @@ def scene_from(
     Raises
     ------
     ValueError
-        An image without depth or the reverse, a folder beside them, or a stereo rig given by half.
+        An image without depth or the reverse, both and a folder, or an incomplete stereo rig.
     FileNotFoundError
         A file or folder is missing.
     """
@@ -232,7 +232,7 @@ def camera_from(
 ) -> tuple[Camera, str]:
     """Make the camera that the options name.
 
-    A camera from a file (`synth.read_camera`) is taken as it is, with the options in place of its own numbers. Of a
+    A camera from a file (`synth.read_camera`) is used as it is, with the options instead of its own numbers. For a
     preset: with a focal length, f-number or pixel pitch the camera is taken literally (full-frame sensor width unless
     the pitch is given); without, the pitch is fitted so that the most blurred pixel has the wanted radius.
 

@@ -61,7 +61,7 @@ def generate(
         str,
         typer.Option(
             "--camera",
-            help=f"One of {', '.join(Camera.presets())}; or one's own, my.toml (keys as in a dataset's config.json).",
+            help=f"One of {', '.join(Camera.presets())}; or a file, my.toml (keys as in a dataset's config.json).",
         ),
     ] = "canon-r6ii",
     seed: Annotated[int, typer.Option("--seed", help="Root of all random numbers.")] = 0,
@@ -74,7 +74,7 @@ def generate(
         str,
         typer.Option(
             "--views",
-            help="What is stored, separated by commas: combined, or left,right or top,bottom or the quarters "
+            help="What is stored, separated by commas: combined, or left,right or top,bottom or the quad-pixel views "
             "top_left,top_right,bottom_left,bottom_right, each with or without combined.",
         ),
     ] = ",".join(VIEWS),
@@ -117,8 +117,8 @@ def generate(
 ) -> None:
     """Render samples of scenes through a camera and store them.
 
-    Each sample draws focus, aperture and gain from the camera's ranges, and its place. The same arguments give the same
-    bytes, whatever the number of workers, and a folder that was interrupted goes on with `blurphys synth resume`.
+    Each sample draws focus, aperture and gain from the camera's ranges, and its window. The same arguments give the
+    same bytes, whatever the number of workers, and `blurphys synth resume` continues an interrupted folder.
 
     Example: blurphys synth generate --scenes photos/ --camera canon-r6ii --samples 1000 --seed 7 --workers 4
     --shard-size 100 --size 512x512 --out data
@@ -221,7 +221,7 @@ def verify(
         typer.echo(f"{verdict.name}: {verdict.problem}")
     good = len(verdicts) - len(bad)
     files = "shards" if folder.is_dir() else "files"
-    typer.echo(f"{folder}: {good} of {len(verdicts)} {files} whole, {sum(v.samples for v in verdicts)} samples")
+    typer.echo(f"{folder}: {good} of {len(verdicts)} {files} intact, {sum(v.samples for v in verdicts)} samples")
     if bad:
         raise typer.Exit(1)
 

@@ -233,7 +233,7 @@ def open(path: PathLike) -> Reader | FolderReader:
     FileNotFoundError
         There is no such file or folder.
     ValueError
-        Not HDF5, not a dataset of ours, damaged, of another version, or a folder without a readable shard.
+        Not HDF5, not a dataset of `synth`, damaged, of another version, or a folder without a readable shard.
     """
     path = Path(path)
     if path.is_dir():

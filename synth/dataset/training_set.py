@@ -41,7 +41,7 @@ class Dataset:
     path : path
         A file or folder that `synth.generate` wrote.
     crop : int or (int, int), optional
-        Height and width of the part to return, px. The middle without `augment`, a random place with it.
+        Height and width of the part to return, px. The centre without `augment`, a random position with it.
     augment : bool
         Random position of the crop, random flips left-right and up-down. A left-right flip exchanges the left and right
         views, an up-down flip top and bottom; with a pupil rotated by a multiple of 90 degrees, the views that lie

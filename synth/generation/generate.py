@@ -100,8 +100,8 @@ def generate(
         ``max_radius``; a quarter by default, None for any. Looked at on up to 32 samples before anything is written,
         counted while rendering, reported at the end.
     min_valid : float
-        Least share, 0 to 1, of the pixels of a sample whose depth is known; samples are cut at places that have it, and
-        a scene without one is refused. At least one pixel in any case.
+        Least share, 0 to 1, of the pixels of a sample whose depth is known; samples are windows that have it, and a
+        scene without one is refused. At least one pixel in any case.
     alpha : bool
         Whether to store the coverage of each layer of scenes with exact layers, such as procedural ones. It makes no
         difference for photographs, which have none.
@@ -232,10 +232,11 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
         made, stored = data.configuration_of(index), data.parameters(index)
         camera, row = data.camera(index), int(stored.get("sample", range(len(data))[index]))
     number = int(stored["scene"])
-    told = made["scenes"][number]
-    if (scene.name, *scene.shape) != (told["name"], told["height"], told["width"]):
+    stored_scene = made["scenes"][number]
+    name, size = stored_scene["name"], (stored_scene["height"], stored_scene["width"])
+    if (scene.name, scene.shape) != (name, size):
         raise ValueError(
-            f"replay: expected the scene {told['name']} of {told['height']} x {told['width']} px, got {scene.name} of "
+            f"replay: expected the scene {name} of {size[0]} x {size[1]} px, got {scene.name} of "
             f"{scene.shape[0]} x {scene.shape[1]} px"
         )
     recipe = Recipe.from_dict(made)

@@ -367,7 +367,7 @@ def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -
     FileExistsError, FileNotFoundError, OSError
         As for `write_image`.
     TypeError
-        The format cannot hold this dtype exactly, or it is none of numbers.
+        The format cannot hold this dtype exactly, or the dtype is not numeric.
     ValueError
         Unknown suffix, or a shape the format cannot hold.
     """

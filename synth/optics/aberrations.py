@@ -40,7 +40,7 @@ def chromatic_bank(
     scale, shift_px : sequence of C floats
         Colour c of a pixel with radius r has the PSF of radius ``scale[c] r + shift_px[c]``, clipped to max_radius.
     views : sequence of str
-        Opposite halves or the four quarters, see `Pupil.seen`.
+        Dual-pixel views, or the four views of a quad pixel, see `Pupil.seen`.
 
     Returns
     -------

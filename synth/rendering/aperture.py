@@ -27,7 +27,7 @@ def pupil_points(pupil: bp.Pupil, view: str | float, samples: int) -> tuple[np.n
     view : str or float
         As for `Pupil.seen`.
     samples : int
-        Points, rounded up to an even number; those outside the pupil or seen by nobody are left out.
+        Points, rounded up to an even number; those outside the pupil or without any view are left out.
 
     Returns
     -------

@@ -152,9 +152,9 @@ def render(
     -----
     Signed CoC radius c from the depth by the lens, clamped to ``camera.max_radius``; the blur; the lens's distortion,
     vignetting and shading; shot and read noise, drawn for each view independently, and the rest of the sensor. The
-    camera's noise is that of a half pixel; a quarter gets half its light, hence twice the shot and four times the read
-    variance. Combined is the mean of the noisy views; alone it is drawn with the noise that (left + right) / 2 has.
-    Nothing is clipped unless the sensor has a converter.
+    camera's noise is that of a dual-pixel view; a quad-pixel view gets half its light, hence twice the shot and four
+    times the read variance. Combined is the mean of the noisy views; alone it is drawn with the noise that
+    (left + right) / 2 has. Nothing is clipped unless the sensor has a converter.
 
     Cost: the blur's, O(H W r^2) at most.
     """

@@ -227,7 +227,7 @@ def synthia(image: PathLike, depth: PathLike, *, farthest_m: float = 250.0) -> S
     Notes
     -----
     ``d = 1000 (R + 256 G + 65536 B) / (2^24 - 1)`` metres, clipped, as the published dual-pixel generator reads it.
-    The largest code, 1000 m, is taken for sky and not for an unknown depth. Depth is assumed to run along the axis, not
+    The largest code, 1000 m, counts as sky rather than as an unknown depth. Depth is assumed to run along the axis, not
     along the ray, as that generator does.
 
     References
@@ -287,7 +287,7 @@ def hypersim(colour: PathLike, depth: PathLike, *, focal_px: float = 886.81, exp
     Notes
     -----
     With x and y in px from the centre of the image, ``z = distance f / sqrt(f^2 + x^2 + y^2)``. At the corners of the
-    default camera the distance is 23 % more than z; taken for depth it bends every wall.
+    default camera the distance is 23 % more than z; used as depth it would bend every wall.
 
     References
     ----------

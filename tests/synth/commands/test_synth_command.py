@@ -282,7 +282,7 @@ def test_published_kernels_choose_gather_by_themselves(photos, tmp_path, monkeyp
 
 def test_a_whole_dataset_verifies_and_has_nothing_to_resume(copy):
     result = good("verify", copy)
-    assert f"{copy}: 2 of 2 shards whole, 3 samples" in result.stdout
+    assert f"{copy}: 2 of 2 shards intact, 3 samples" in result.stdout
     result = good("resume", copy)
     assert "3 samples (3 of them existed already)" in result.stdout
     assert json.loads((copy / CONFIG).read_text())["storage"]["max_clamped"] == 1
@@ -300,7 +300,7 @@ def test_damage_is_found_named_and_made_good(command, copy, made):
     first, second, total = result.stdout.strip().splitlines()
     assert first.startswith(f"{SHARDS[0]}: ") and SHARDS[0] in first
     assert second == f"{SHARDS[1]}: missing"
-    assert total == f"{copy}: 0 of 2 shards whole, 3 samples"
+    assert total == f"{copy}: 0 of 2 shards intact, 3 samples"
     result = good(command, copy)
     assert f"{SHARDS[0]}" in result.stderr and "it is made again" in result.stderr
     assert f"{copy}: 3 samples in" in result.stdout
@@ -311,13 +311,13 @@ def test_damage_is_found_named_and_made_good(command, copy, made):
 
 def test_a_single_file_is_verified_too(copy):
     file = copy / SHARDS[0]
-    assert f"{file}: 1 of 1 files whole, 2 samples" in good("verify", file).stdout
+    assert f"{file}: 1 of 1 files intact, 2 samples" in good("verify", file).stdout
     assert "2 of 2" in good("verify", copy / "dataset.h5").stdout
     damage(file)
     result = run("verify", file)
     assert result.exit_code == 1
     assert result.stdout.startswith(f"{SHARDS[0]}: ")
-    assert "0 of 1 files whole" in result.stdout
+    assert "0 of 1 files intact" in result.stdout
 
 
 def test_views_and_angle(photos, tmp_path):
