@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import blurphys as bp
 from blurphys.colour import linear_to_srgb
-from blurphys.optics.pupil import DIRECTIONS
+from synth.dataset.schema import RECORDED, TRUTH
 from synth.io import Axes, Encoding, read_image
 
 __all__ = ["Problem", "Image", "from_array", "from_dataset", "from_image", "load_blur"]
@@ -137,13 +137,13 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Pr
 
     views = ("left", "right") if view == "dual" else (view,)
     with synth.open(path) as data:
-        stored = [name for name in data.names if name in ("combined", *DIRECTIONS)]
+        stored = [name for name in data.names if name in RECORDED]
         if not set(views) <= set(stored):
             dual = " or dual" if {"left", "right"} <= set(stored) else ""
             raise ValueError(f"--view: expected {', '.join(stored)}{dual}, which {path} has, got {view!r}")
         if not -len(data) <= sample < len(data):
             raise ValueError(f"--sample: expected one of the {len(data)} samples of {path}, got {sample}")
-        fields = data.read(sample, names=("all_in_focus", *views))
+        fields = data.read(sample, names=(TRUTH, *views))
         camera, curve = data.camera(sample), data.attrs_of(sample)["transfer_function"]
         noises = [noise_of(data, sample, name) for name in views]
         with warnings.catch_warnings(record=True) as raised:
@@ -156,7 +156,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Pr
     _check_fits(A, y, source)
     variances = [noise.variance(np.maximum(light[name], 0.0)).mean() for noise, name in zip(noises, views, strict=True)]
     level = float(np.sqrt(np.mean(variances)))
-    truth = light["all_in_focus"].astype(y.dtype)
+    truth = light[TRUTH].astype(y.dtype)
     source += f", decoded from the curve {curve!r}" if curve != "linear" else ""
     notes = tuple(str(warning.message) for warning in raised)
     source += f" ({'; '.join(notes)})" if notes else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from synth.dataset.schema import field_of
 from synth.io import Axes, Encoding
 
 from .errors import print_notes
@@ -110,7 +111,7 @@ def check_views(network: Net, given: Mapping[str, Path | None]) -> None:
     """Raise for a network that does not deblur, or takes other views than those given."""
     views = [key for key in network.inputs if key in ("left", "right")]
     others = [key for key in network.inputs if key not in views]
-    if not network.restores or len(others) != 1 or others[0] not in ("image", "combined", "centre", "center"):
+    if not network.restores or len(others) != 1 or field_of(others[0]) != "combined":
         raise ValueError(f"--net: {network.name} does not deblur a photo, it takes {', '.join(network.inputs)}")
     for key in ("left", "right"):
         if key in views and given.get(key) is None:

@@ -150,7 +150,7 @@ def evaluate(
 
 def _protocol_of(path: Path) -> str:
     """The protocol for data that are not a published set."""
-    from synth.dataset.reader import CONFIG
+    from synth.dataset.schema import CONFIG
     from synth.datasets import Pairs
 
     from ..evaluation.protocols import EVALUATION_PROTOCOLS

@@ -133,7 +133,7 @@ _VALIDATION = frozenset({"validation", *(f"validation.data{name}" for name in ("
 
 def _places(data: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Settings for the data of a folder, and for those of its own val/ where it has one beside train/."""
-    from synth.dataset.reader import CONFIG
+    from synth.dataset.schema import CONFIG
     from synth.datasets import Pairs
 
     train, val = data / "train", data / "val"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
 from blurphys.colour import linear_to_srgb
-from synth.dataset.reader import FIELDS as STORED
+from synth.dataset.schema import FIELDS, TRUTH, field_of
 from synth.datasets import FolderDataset
 
 from ..inference.deblurring import deblur
@@ -22,13 +22,8 @@ from .protocols import EVALUATION_PROTOCOLS, EvaluationProtocol, Report, Score
 
 __all__ = ["Sample", "evaluate"]
 
-MAPS = {name for name, (axes, *_) in STORED.items() if "channel" not in axes}
-FIELDS: Mapping[str, str] = {"image": "combined", "centre": "combined", "center": "combined"}
-"""Inputs of networks and their names in datasets, where they differ."""
-
 MAX_VALUE = 2.0
 """Larger values mean that an encoded image is not in [0, 1]; smaller ones are overshoot."""
-TRUTH = "all_in_focus"
 INPUT = "input"
 """Name of the row of the blurred image itself."""
 
@@ -126,7 +121,8 @@ def evaluate(
         arrays = dict(dataset[index])
         if index == 0:
             _check_fields(method, wanted, arrays)
-        linear, images = _is_linear(dataset, index), {TRUTH, *wanted} - MAPS
+        linear = _is_linear(dataset, index)
+        images = {key for key in (TRUTH, *wanted) if key not in FIELDS or FIELDS[key].is_image}
         sample, truth = _prepare(index, _image_name(dataset, index), arrays, rules, linear, images)
         result = _result(net, sample, wanted, rules, tile=tile, overlap=overlap)
         result = _in_range(sample.name, f"what {method} returned", result, overshoot=True)
@@ -177,7 +173,7 @@ def _image_name(dataset: Any, index: int) -> str:
 def _wanted(net: Any) -> tuple[str, ...]:
     """Arrays of a sample that a method is called with."""
     inputs = getattr(net, "inputs", ("image",)) if isinstance(net, nn.Module) else ("image",)
-    return tuple(FIELDS.get(key, key) for key in inputs)
+    return tuple(field_of(key) for key in inputs)
 
 
 def _check_fields(method: str, wanted: Sequence[str], arrays: Mapping[str, Any]) -> None:

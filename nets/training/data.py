@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synth.dataset.schema import field_of
+
 from .settings.reading import generation_commands
 from .settings.records import DataConfig
 from .stopping import leave_interrupts
@@ -19,9 +21,6 @@ from .stopping import leave_interrupts
 __all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]
 
 ORDER, DRAW = 0, 1
-VIEWS = {"image": "", "centre": "combined", "sharp": "all_in_focus"}
-"""Names in a dataset of the roles of images; "image" is the chosen view."""
-
 PARTNER = {"left": "right", "right": "left"}
 
 
@@ -118,7 +117,7 @@ class Samples:
 
     def __init__(self, config: DataConfig, fields: Sequence[str], owners: Mapping[str, str] | None = None) -> None:
         self.config, self.fields = config, tuple(dict.fromkeys(fields))
-        self._stored = {field: (VIEWS.get(field, field) or config.view) for field in self.fields}
+        self._stored = {field: field_of(field, view=config.view) for field in self.fields}
         views = [stored for stored in self._stored.values() if stored in PARTNER]
         # A left-right flip exchanges the views, so that one needs the other.
         both = set(PARTNER) if views and config.augment != "none" else set()

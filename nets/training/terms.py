@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from synth.dataset.schema import field_of
+
 from ..net import Outputs
 from .optimisers import Moment
 from .settings.records import LossConfig
@@ -16,7 +18,7 @@ from .settings.records import LossConfig
 __all__ = ["Terms"]
 
 
-NAMES = {"all_in_focus": "sharp", "combined": "image"}
+NAMES = {field_of(role): role for role in ("sharp", "image")}
 """Names that losses have for the two images of every batch."""
 
 

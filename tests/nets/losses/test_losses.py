@@ -13,7 +13,7 @@ from nets.layers.resampling import pyramid
 from nets.losses.classifiers import VGG19_LAYERS, vgg19
 from nets.losses.scales import resample_to_scales
 from nets.net import Outputs
-from synth.dataset.reader import FIELDS
+from synth.dataset.schema import FIELDS
 
 
 def image(*shape, seed=0, dtype=torch.float64):
