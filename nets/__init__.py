@@ -1,16 +1,17 @@
-"""The roof of the house: learned networks that unroll the solvers' steps on the operators of `blurphys`.
+"""Learned networks that unroll the solvers' steps on the operators of `blurphys`.
 
 | question | name |
 |---|---|
 | the networks | `GKMNet`, `NRKNet`, `KPACNet`, `HQSNet`, `DefocusGenerator`, `DefocusMapNet`, `LearnableBlurKernel`, `PatchDiscriminator` |
-| make one by name; keep it; get it back | `create`, `save`, `load` |
+| create one by name; save it; load it | `create`, `save`, `load` |
 | weights of the papers' authors | `load_official` |
-| sharpen a photo of any size | `deblur` |
+| deblur a photo of any size | `deblur` |
 | parameters and multiply-accumulates | `summary` |
 | train from a recipe; measure by a named protocol | `train`, `evaluate` |
-| parts of both | `losses`, `metrics` |
+| their losses and metrics | `losses`, `metrics` |
 
-Images are RGB tensors (B, 3, H, W) in [0, 1]. Importing this package does not import torch; the first use of a name does.
+Images are RGB tensors (B, 3, H, W) in [0, 1]. Importing this package does not import torch; the first use of a name
+does.
 """  # noqa: E501
 
 from __future__ import annotations

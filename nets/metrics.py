@@ -1,4 +1,4 @@
-"""How good an image is, by the conventions of the papers, which are not comparable with each other."""
+"""Image metrics (PSNR, SSIM, MAE, LPIPS) by the conventions of the papers, whose figures cannot be compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from .layers.blocks import check_choice
+from .layers.checks import check_choice
 from .layers.precision import exact
 from .losses.classifiers import Weights, alexnet, load_strictly, read_weights, squeezenet
 from .losses.pointwise import check_pair
@@ -63,7 +63,7 @@ def mae(image: Tensor, target: Tensor) -> Tensor:
 
 
 class LPIPS(nn.Module):
-    """Learned perceptual image patch similarity, version 0.1, with weights that you have. Smaller is more alike.
+    """Learned perceptual image patch similarity, version 0.1, with weights that you supply. Smaller is more similar.
 
     Parameters
     ----------
@@ -76,10 +76,10 @@ class LPIPS(nn.Module):
         Of the layers, the same kinds; keys as in the files of LPIPS, ``lin0.model.1.weight`` of shape (1, channels, 1,
         1) and so on.
     range : {"symmetric", "unit"}
-        "symmetric": images in [0, 1] are mapped to [-1, 1], as the measure is meant. "unit": they are fed as they are,
-        as in GKMNet's code; such values are comparable with nothing else.
+        "symmetric": images in [0, 1] are mapped to [-1, 1], as the metric is defined. "unit": they are passed as they
+        are, as in GKMNet's code; such values cannot be compared with any others.
     bgr : bool
-        Feed the colours in reversed order, as NRKNet's and DefocusGAN's code do.
+        Pass the colours in reversed order, as NRKNet's and DefocusGAN's code do.
 
     Raises
     ------
@@ -143,7 +143,7 @@ class LPIPS(nn.Module):
         return found
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """Return the measure of every image of a batch, (B,); images RGB in [0, 1], at least 64 px to be sensible."""
+        """Return the LPIPS of every image of a batch, (B,); images RGB in [0, 1], of at least 64 px."""
         check_pair("LPIPS", image, target)
         with exact(image, target) as (x, y):
             pair = torch.cat([x, y]).to(self.shift.dtype)
@@ -161,7 +161,7 @@ class LPIPS(nn.Module):
 def lpips(
     net: LPIPSNet = "alex", range: LPIPSRange = "symmetric", *, features: Weights, linear: Weights, bgr: bool = False
 ) -> LPIPS:
-    """Return the measure `LPIPS`, ready for evaluation: ``lpips("alex", features=..., linear=...)(image, target)``."""
+    """Return an `LPIPS` in evaluation mode: ``lpips("alex", features=..., linear=...)(image, target)``."""
     made = LPIPS(net, features=features, linear=linear, range=range, bgr=bgr)
     made.eval()
     return made
@@ -169,7 +169,7 @@ def lpips(
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A convention: what happens to an image in [0, 1] before it is measured, and how.
+    """A convention: how an image in [0, 1] is prepared and measured.
 
     Attributes
     ----------
@@ -187,7 +187,8 @@ class Protocol:
 
     Notes
     -----
-    Values of a peak of 255 are those of a peak of 1. Metrics are per image; average them over images, not over pixels.
+    Images in [0, 255] with a peak of 255 have the same values. Metrics are per image; average them over images, not
+    over pixels.
     """
 
     name: str
@@ -201,7 +202,7 @@ class Protocol:
     lpips_bgr: bool = False
 
     def prepared(self, image: Tensor, *, clamp: bool) -> Tensor:
-        """Return an image in float64 as this convention sees it."""
+        """Return an image in float64, rounded and clamped by this convention."""
         image = image.double()
         image = torch.round(255 * image) / 255 if self.rounded else image
         return image.clamp(0, 1) if clamp else image
@@ -220,7 +221,7 @@ class Protocol:
         return mae(self.prepared(image, clamp=self.clamp_psnr), self.prepared(target, clamp=self.clamp_psnr))
 
     def lpips(self, *, features: Weights, linear: Weights) -> LPIPS:
-        """Return the measure `LPIPS` as this convention takes it."""
+        """Return `LPIPS` with the options of this convention."""
         return lpips(self.lpips_net, self.lpips_range, features=features, linear=linear, bgr=self.lpips_bgr)
 
     def __call__(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What all networks share: their configuration, what they take, and sizes that do not divide."""
+"""The base class of networks, checks of their inputs, and padding to sizes that they can process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Net", "Outputs", "RangeWarning", "check_images", "cropped", "padded"]
+__all__ = ["Net", "Outputs", "RangeWarning", "check_images", "crop_to_size", "pad_to_multiple"]
 
-FAR = 0.5
-"""How far outside [0, 1] values may lie before a network warns."""
+MAX_OVERSHOOT = 0.5
+"""Values further outside [0, 1] than this raise a `RangeWarning`."""
 
 
 class RangeWarning(UserWarning):
@@ -21,7 +21,7 @@ class RangeWarning(UserWarning):
 
 
 class Outputs(NamedTuple):
-    """All that a loss may need of one forward pass.
+    """The results of one forward pass that losses use.
 
     Attributes
     ----------
@@ -43,20 +43,20 @@ class Outputs(NamedTuple):
 class Net(nn.Module):
     """A network that can be rebuilt from its name and its configuration.
 
-    A leaf calls ``super().__init__(option=value, ...)`` with what its own constructor was given, after checking it.
+    A subclass calls ``super().__init__(option=value, ...)`` with the checked arguments of its constructor.
 
     Attributes
     ----------
     name : str
-        What `nets.create`, `nets.save` and `nets.load` call it.
+        Its name in `nets.create`, `nets.save` and `nets.load`.
     multiple : int
-        Sizes it works on inside divide by this; others are extended by reflection and cropped.
+        Heights and widths are padded by reflection to multiples of this, and results cropped.
     inputs : tuple of str
         The images it is called with, in order.
     restores : bool
-        Whether what it returns is a sharper image of the same size.
+        Whether it returns a sharper image of the same size.
     global_statistics : bool
-        Whether far pixels matter everywhere, so that tiles change the result.
+        Whether every output pixel depends on the whole image, so that tiling changes the result.
     """
 
     name: ClassVar[str]
@@ -76,11 +76,11 @@ class Net(nn.Module):
 
     @property
     def reach(self) -> int | None:
-        """How many pixels around one pixel matter to it, at most; None if all do or nobody has worked it out."""
+        """Radius of the receptive field, px, at most; None if it is the whole image or not known."""
         return None
 
     def outputs(self, image: Tensor, sharp: Tensor | None = None) -> Outputs:
-        """Return all that a loss may need, see `Outputs`; one forward pass."""
+        """Run one forward pass and return the results that losses use, see `Outputs`."""
         return Outputs(self(image))
 
     def extra_repr(self) -> str:
@@ -90,12 +90,12 @@ class Net(nn.Module):
 def check_images(
     owner: str, *images: Tensor, channels: int = 3, least: int = 1, low: float = 0.0, net: nn.Module | None = None
 ) -> None:
-    """Check what a network is called with.
+    """Check the input images of a network.
 
     Parameters
     ----------
     owner : str
-        Who asks; it opens the message.
+        The caller, for messages.
     *images : Tensor of shape (B, channels, H, W)
         Of equal shapes.
     channels : int
@@ -105,19 +105,19 @@ def check_images(
     low : float
         Least value expected; the largest is 1.
     net : Module, optional
-        Whose parameters the images have to be like: another precision is refused, unless autocast is on.
+        The images must have the precision of its parameters, unless autocast is on.
 
     Raises
     ------
     TypeError
-        Something else than a tensor of floats, or of another precision than the network.
+        Not a tensor of floats, or of another precision than the network.
     ValueError
         Another number of axes or channels, an image that is too small, no image at all, or images of different shapes.
 
     Warns
     -----
     RangeWarning
-        Values more than 0.5 outside the range. Not asked under `torch.compile` or export, which cannot.
+        Values more than 0.5 outside the range. Not checked under `torch.compile` and export.
     """
     for image in images:
         if not isinstance(image, Tensor):
@@ -152,7 +152,7 @@ def check_images(
             )
     bounds = [torch.aminmax(image.detach()) for image in images]
     smallest, largest = min(float(b.min) for b in bounds), max(float(b.max) for b in bounds)
-    if smallest < low - FAR or largest > 1 + FAR:
+    if smallest < low - MAX_OVERSHOOT or largest > 1 + MAX_OVERSHOOT:
         warnings.warn(
             f"{owner}: made for values in [{low:g}, 1], got {smallest:.3g} to {largest:.3g}; was the image divided by "
             "its white level?",
@@ -161,8 +161,8 @@ def check_images(
         )
 
 
-def padded(image: Tensor, multiple: int) -> Tensor:
-    """Extend an image on the right and below until its sides divide by `multiple`: by reflection, in steps if need be.
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pad an image on the right and below, by reflection, until its sides are multiples of `multiple`.
 
     Parameters
     ----------
@@ -173,19 +173,19 @@ def padded(image: Tensor, multiple: int) -> Tensor:
     Returns
     -------
     Tensor
-        The image itself where it divides already.
+        The image itself where no padding is needed.
     """
     while True:
         height, width = image.shape[-2:]
         below, right = -height % multiple, -width % multiple
         if not below and not right:
             return image
-        # A reflection reaches one pixel less than the image; a single row or column is repeated.
+        # Reflection can add at most size - 1 pixels at a time; a single row or column is repeated.
         mode = "reflect" if min(height, width) > 1 else "replicate"
         most_below, most_right = (below, right) if mode == "replicate" else (height - 1, width - 1)
         image = functional.pad(image, (0, min(right, most_right), 0, min(below, most_below)), mode=mode)
 
 
-def cropped(image: Tensor, size: tuple[int, int]) -> Tensor:
+def crop_to_size(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the upper left part of an image, (..., H, W)."""
     return image[..., : size[0], : size[1]]

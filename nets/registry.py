@@ -1,4 +1,4 @@
-"""Networks by their names: what `nets.create`, files of weights and the command line call them."""
+"""The names of networks, in `nets.create`, files of weights and on the command line."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NETS: dict[str, str] = {
     "defocusgan_blur": "nets.models.defocus_gan.blur_kernel:LearnableBlurKernel",
     "defocusgan_discriminator": "nets.models.defocus_gan.discriminator:PatchDiscriminator",
 }
-"""Name to ``module:Class``; a module is imported when one of its networks is asked for. Your own networks may join:
+"""Name to ``module:Class``; a module is imported when one of its networks is created. Your own networks can be added:
 ``NETS["mine"] = "my_package.my_module:MyNet"``."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known words there are, the nearest one first where there is one.
+    """Return a hint with the nearest known word, if any, and the list of known words.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def net_class(name: str) -> type[Net]:
     ValueError
         There is no such network; the message has the nearest name and the list.
     TypeError
-        What the entry of `NETS` points to is no `Net` of that name, or what ``module:Class`` is no `Net`.
+        The entry of `NETS` is not a `Net` of that name, or ``module:Class`` is not a `Net`.
     """
     if isinstance(name, str) and name not in NETS and names_code(name):
         own = import_object(name, "my_nets:MyNet")

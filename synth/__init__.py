@@ -17,12 +17,12 @@ from .camera.imperfections import Imperfections
 from .camera.sensor import Sensor
 from .camera.tone import ToneCurve
 from .dataset.folder import open
+from .dataset.merging import merge
 from .dataset.training_set import Dataset
 from .generation.generate import generate, replay
-from .generation.merging import merge
 from .generation.operators import OperatorWarning, operator_of
 from .generation.report import Report
-from .generation.shards import resume
+from .generation.run import resume
 from .generation.splitting import split_scenes
 from .generation.verify import verify
 from .rendering.render import Sample, render

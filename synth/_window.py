@@ -1,4 +1,4 @@
-"""Rectangles of whole pixels."""
+"""Windows of whole pixels."""
 
 from __future__ import annotations
 

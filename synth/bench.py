@@ -1,4 +1,4 @@
-"""The generator against the published one: a dual-pixel sample with and without occlusion, and the cost of storing."""
+"""Benchmark: a dual-pixel sample with and without occlusion, against the published generator, and storing it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ import blurphys as bp
 from blurphys.bench.problems import opponents
 
 from .camera.camera import Camera
-from .generation import shards
+from .camera.noise import ShotReadNoise
+from .generation import samples as rendered
 from .generation.generate import generate
-from .noise import ShotReadNoise
 from .rendering.layering import layers_of
-from .rendering.render import Model, check_model, render
+from .rendering.models import Model, check_model
+from .rendering.render import render
 from .scenes import Scene, with_background
 
 __all__ = ["STEPS", "Finding", "Results", "made_up_scene", "measure"]
@@ -33,7 +34,7 @@ VIEWS = ("left", "right", "combined")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A target, and what was measured."""
+    """A target and its measurement."""
 
     what: str
     target: str
@@ -43,7 +44,7 @@ class Finding:
 
 @dataclass(kw_only=True)
 class Results:
-    """All times in seconds, and what follows from them."""
+    """Times in seconds, and findings."""
 
     shape: tuple[int, int]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -147,7 +148,7 @@ def _best(run: Callable[[], object], rounds: int) -> float:
 
 
 def _loops(radii: np.ndarray, kernels: list[np.ndarray], image: np.ndarray) -> list[tuple[str, Callable[[], object]]]:
-    """The published generator's way, one filter for each radius and view: those whose library is there."""
+    """Return the published generator's filter loops, one filter per radius and view, for the installed libraries."""
     loops: list[tuple[str, Callable[[], object]]] = []
     try:
         run = opponents.filter_loop_opencv(radii + RADIUS, kernels)
@@ -166,8 +167,8 @@ def _loops(radii: np.ndarray, kernels: list[np.ndarray], image: np.ndarray) -> l
 
 
 def _storing(results: Results, scene: Scene, camera: Camera) -> None:
-    """Make a shard with a clock around each sample: the machine's other work then weighs on both parts alike."""
-    names = vars(shards)
+    """Time a shard and each of its samples in one run, so that other load affects both alike."""
+    names = vars(rendered)
     spent, original = 0.0, names["sample_of"]
 
     def timed(*arguments: Any, **options: Any) -> Any:

@@ -54,24 +54,34 @@ def rng():
 
 
 @pytest.fixture(scope="session")
-def deepinv():
-    """deepinv, also beside a torch for which its own requirement torchvision was not built.
+def torchvision_names():
+    """Names of operators, with which torchvision can be imported also beside a torch for which it was not built.
 
-    Such a torchvision stops at its import, because two operators of its compiled half are unknown; deepinv calls
-    neither, so that their names are enough, as long as this fixture lives.
+    Such a torchvision stops at its import, because two operators of its compiled half are unknown; deepinv and
+    torchmetrics, which import it, call neither, so that their names are enough, as long as this fixture lives.
     """
-    import importlib.util
-
     import torch
 
-    if importlib.util.find_spec("deepinv") is None:
-        pytest.skip("deepinv is not installed")
     names = torch.library.Library("torchvision", "FRAGMENT")
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
         for name in ("nms", "qnms"):
             names.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import deepinv
+    except ImportError:
+        pass
+    yield names
 
-    yield deepinv
+
+@pytest.fixture(scope="session")
+def deepinv(torchvision_names):
+    """deepinv, or a skip that says that it is missing."""
+    return pytest.importorskip("deepinv", reason="deepinv is not installed")
+
+
+@pytest.fixture(scope="session")
+def torchmetrics(torchvision_names):
+    """torchmetrics, which is in the development tools: metrics of images by other authors."""
+    import torchmetrics
+
+    return torchmetrics

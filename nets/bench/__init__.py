@@ -1,1 +1,1 @@
-"""`blurphys bench-nets`: the networks' physics beside its straightforward formulations."""
+"""`blurphys bench-nets`: the networks' physics compared with its straightforward formulation in torch."""

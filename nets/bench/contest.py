@@ -1,4 +1,4 @@
-"""The networks beside the straightforward formulations of their physics: seconds, peak memory, what a gradient keeps.
+"""The networks compared with plain torch formulations of their physics: seconds, peak memory, memory of gradients.
 
 Everything runs in one process on the same photo and weights, in turn; peak memory is measured in a process of its own,
 ``python -m nets.bench.contest``.
@@ -28,7 +28,7 @@ from solvers.bench.contest import Finding, photo
 from ..models.gkmnet.gkmnet import GKMNet
 from ..models.hqsnet.hqsnet import HQSNet
 from ..models.nrknet.nrknet import NRKNet
-from .opponents import PlainStep, recursive_products
+from .baselines import PlainStep, recursive_products
 
 __all__ = ["STEPS", "Results", "measure"]
 
@@ -39,7 +39,7 @@ TRAINING = (64, 96)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One contestant."""
+    """One method."""
 
     name: str
     seconds: float
@@ -95,8 +95,8 @@ def _recursive(shape: tuple[int, int]) -> tuple[Callable[[], Tensor], Callable[[
     return partial(blur(maps), image), partial(recursive_products, image, maps, net.atoms(), weight, blur.bias)
 
 
-def _contestants(shape: tuple[int, int]) -> Mapping[str, Callable[[], Tensor]]:
-    """Everyone who is timed, ready to run."""
+def _methods(shape: tuple[int, int]) -> Mapping[str, Callable[[], Tensor]]:
+    """All methods that are timed, ready to run."""
     torch.manual_seed(0)
     gkmnet, hqsnet = GKMNet().eval(), HQSNet(iterations=10).eval()
     image, plain_net = _image(shape), _plain(gkmnet)
@@ -114,7 +114,9 @@ def _spread(images: Tensor, others: Tensor) -> float:
     return float((images - others).abs().max() / others.abs().max())
 
 
-def measure(shape: tuple[int, int], *, rounds: int = 3, memory: bool = True, say: Callable[[str], object]) -> Results:
+def measure(
+    shape: tuple[int, int], *, rounds: int = 3, memory: bool = True, on_start: Callable[[str], object]
+) -> Results:
     """Run every comparison.
 
     Parameters
@@ -122,10 +124,10 @@ def measure(shape: tuple[int, int], *, rounds: int = 3, memory: bool = True, say
     shape : (int, int)
         Height and width, px.
     rounds : int
-        How often everyone runs; medians count.
+        Runs of every method; medians are reported.
     memory : bool
         Whether peak memory is measured, in a process of its own.
-    say : callable
+    on_start : callable
         Called with the name of what starts; `STEPS` times.
 
     Returns
@@ -135,16 +137,16 @@ def measure(shape: tuple[int, int], *, rounds: int = 3, memory: bool = True, say
     results = Results(shape=shape, threads=torch.get_num_threads())
     seconds: dict[str, list[float]] = {}
     with torch.no_grad():
-        say("first calls")
-        images = {name: run() for name, run in _contestants(shape).items()}
-        runs = _contestants(shape)
+        on_start("first calls")
+        images = {name: run() for name, run in _methods(shape).items()}
+        runs = _methods(shape)
         for name, run in runs.items():
-            say(name)
+            on_start(name)
             for _ in range(rounds):
                 started = time.perf_counter()
                 run()
                 seconds.setdefault(name, []).append(time.perf_counter() - started)
-    say("peak memory")
+    on_start("peak memory")
     peaks = _peaks(shape) if memory else {}
     for name, spent in seconds.items():
         found = peaks.get(name)
@@ -152,7 +154,7 @@ def measure(shape: tuple[int, int], *, rounds: int = 3, memory: bool = True, say
         results.rows.append(row)
     rows = {row.name: row for row in results.rows}
     results.findings += _speed(rows, images)
-    say("what a gradient keeps")
+    on_start("what a gradient keeps")
     results.findings += _training()
     return results
 
@@ -244,9 +246,9 @@ def _peaks(shape: tuple[int, int]) -> dict[str, int | None]:
 def _main(text: str) -> None:
     height, width = json.loads(text)
     with torch.no_grad():
-        for run in _contestants((64, 64)).values():  # loads and compiles what will be needed
+        for run in _methods((64, 64)).values():  # loads and compiles what will be needed
             run()
-        found = {name: peak(run) for name, run in _contestants((height, width)).items()}
+        found = {name: peak(run) for name, run in _methods((height, width)).items()}
     print(json.dumps(found))
 
 

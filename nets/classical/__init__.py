@@ -1,1 +1,1 @@
-"""Solvers at the work of the networks: the demo, and an image whose blur is known."""
+"""Deblurring with a known operator: `blurphys demo` and `blurphys solve`."""

@@ -1,11 +1,10 @@
-"""The main job end to end: a photo with depth, what a lens records of it, and how well it can be deblurred."""
+"""`blurphys demo` end to end: a photo with depth is blurred by a lens and deblurred by three methods."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,27 @@ from numpy.typing import NDArray
 
 import blurphys as bp
 import solvers
-from blurphys.colour import linear_to_srgb
 
-from .solve import RHO, strength_for
+from .quality import encode, psnr, ssim
+from .solve import PRIORS, RHO, TERMS, strength_for
 
-__all__ = ["SMALLEST", "Restoration", "figure", "quality", "restore"]
+__all__ = ["MIN_SIZE", "Restoration", "figure", "restore"]
 
 Image = NDArray[np.floating]
 
-SMALLEST = 7
+MIN_SIZE = 7
 """Least height and width of an image, px: the window of SSIM."""
 
+SCREEN: Mapping[str, Any] = {"encoding": "srgb", "clip": True}
+"""How images are compared and drawn: as a screen shows them."""
+
 LIMIT = {"fixed point": "step limit", "Neumann": "all its terms", "HQS + TV": "all its steps"}
-"""What the last step is to each method: a series and a schedule are complete with it."""
+"""What reaching the last step means: a series and a schedule are complete with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restoration:
-    """One restored image and how it came about.
+    """One restored image, its quality, and the iteration behind it.
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class Restoration:
     applications : tuple of int
         Applications of A and of its adjoint up to each residual.
     status : str
-        What the solver says; for a series or a schedule that was carried out, so much.
+        Status of the solver, or that the series or schedule was completed.
     seconds : float
         Wall time.
     """
@@ -60,20 +62,6 @@ class Restoration:
     applications: tuple[int, ...]
     status: str
     seconds: float
-
-
-def _shown(image: Image) -> Image:
-    return np.asarray(linear_to_srgb(np.clip(image, 0.0, 1.0)))
-
-
-def quality(image: Image, truth: Image) -> tuple[float, float]:
-    """Return PSNR (dB) and SSIM of two linear images (3, H, W) after sRGB encoding and clipping to [0, 1]."""
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-
-    a, b = _shown(image), _shown(truth)
-    with np.errstate(divide="ignore"):  # equal images: infinite
-        psnr = float(peak_signal_noise_ratio(b, a, data_range=1.0))
-    return psnr, float(structural_similarity(b, a, channel_axis=0, data_range=1.0))
 
 
 class _Counted:
@@ -122,15 +110,11 @@ def restore(
     strength = strength_for(noise_variance)
     methods: Mapping[str, Callable[..., solvers.Solution]] = {
         "fixed point": lambda B, watch: solvers.fixed_point(B, y, max_iterations=10, tol=1e-3, on_step=watch),
-        "Neumann": lambda B, watch: solvers.neumann(B, y, terms=3, on_step=watch),
-        "HQS + TV": lambda B, watch: solvers.hqs(
-            B, y, prox=partial(solvers.tv, joint=True, iterations=20), rho=RHO, strength=strength, on_step=watch
-        ),
+        "Neumann": lambda B, watch: solvers.neumann(B, y, terms=TERMS, on_step=watch),
+        "HQS + TV": lambda B, watch: solvers.hqs(B, y, prox=PRIORS["tv"], rho=RHO, strength=strength, on_step=watch),
     }
-    psnr, ssim = quality(y, truth)
-    results = [
-        Restoration(name="blurred", x=y, psnr=psnr, ssim=ssim, residuals=(), applications=(), status="", seconds=0.0)
-    ]
+    blurred = {"psnr": psnr(y, truth, **SCREEN), "ssim": ssim(y, truth, **SCREEN)}
+    results = [Restoration(name="blurred", x=y, **blurred, residuals=(), applications=(), status="", seconds=0.0)]
     for name, solve in methods.items():
         if on_start is not None:
             on_start(name)
@@ -143,12 +127,11 @@ def _timed(name: str, solve: Callable[..., solvers.Solution], B: _Counted, truth
     started = time.perf_counter()
     solution = solve(B, lambda k, state: marks.append(B.count))
     seconds = time.perf_counter() - started
-    psnr, ssim = quality(solution.x, truth)
     return Restoration(
         name=name,
         x=solution.x,
-        psnr=psnr,
-        ssim=ssim,
+        psnr=psnr(solution.x, truth, **SCREEN),
+        ssim=ssim(solution.x, truth, **SCREEN),
         residuals=solution.residuals,
         applications=(1, *marks),
         status=LIMIT[name] if solution.status is solvers.Status.MAX_ITERATIONS else solution.status.name.lower(),
@@ -157,7 +140,7 @@ def _timed(name: str, solve: Callable[..., solvers.Solution], B: _Counted, truth
 
 
 def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) -> None:
-    """Draw the photo, its defocus map, the views, the best restoration, its error and the residuals into a PNG.
+    """Write a PNG with the photo, its defocus map, the views, the best restoration, its error and the residuals.
 
     Parameters
     ----------
@@ -166,7 +149,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     results : list of Restoration
         As `restore` gives them.
     path : Path
-        Written over if it exists.
+        Replaced if it exists.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -179,7 +162,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     axes = fig.subplots(2, 4)
 
     def show(ax: Any, image: Image, title: str) -> None:
-        ax.imshow(_shown(image).transpose(1, 2, 0), interpolation="nearest")
+        ax.imshow(encode(image, **SCREEN).transpose(1, 2, 0), interpolation="nearest")
         ax.set_title(title, fontsize=11)
 
     show(axes[0, 0], truth, "photo, all in focus")
@@ -192,7 +175,7 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     show(axes[0, 3], sample["right"], "right view")
     show(axes[1, 0], blurred.x, f"recorded (combined), {blurred.psnr:.2f} dB")
     show(axes[1, 1], best.x, f"restored by {best.name}, {best.psnr:.2f} dB")
-    error = np.abs(_shown(best.x) - _shown(truth)).mean(axis=0)
+    error = np.abs(encode(best.x, **SCREEN) - encode(truth, **SCREEN)).mean(axis=0)
     drawn = axes[1, 2].imshow(error, cmap="magma", vmin=0.0, vmax=max(float(np.quantile(error, 0.995)), 1e-6))
     axes[1, 2].set_title("error of the restoration", fontsize=11)
     _bar(fig, drawn, axes[1, 2], "mean |difference| over colours, sRGB")

@@ -1,4 +1,4 @@
-"""One observed image and its operator in, the restored image and an honest report out."""
+"""Restore an observed image with a known operator, and report how the solver ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import numpy as np
 import blurphys as bp
 import solvers
 
-from .given import Given, Image
+from .problem import Image, Problem
+from .quality import psnr
 
-__all__ = ["METHODS", "PRIORS", "RHO", "Report", "note_on_noise", "solve", "strength_for"]
+__all__ = ["METHODS", "PRIORS", "RHO", "TERMS", "SolveReport", "note_on_noise", "solve", "strength_for"]
 
 RHO = (0.003, 0.01, 0.03, 0.1)
 """Coupling of the four outer iterations of half-quadratic splitting, if none is given: the default of `solvers.hqs` but
@@ -26,6 +27,9 @@ STRENGTH = 3e-4
 
 STRENGTH_PER_VARIANCE = 15.0
 """Weight of the prior for each unit of noise variance, chosen with total variation on the motorcycle, PSNR in sRGB."""
+
+TERMS = 3
+"""Highest power of the Neumann series, if none is given."""
 
 PRIORS: Mapping[str, Callable[..., Any]] = {
     "tv": partial(solvers.tv, joint=True, iterations=20),
@@ -50,28 +54,28 @@ METHODS: Mapping[str, frozenset[str]] = {
     "admm": _PRIOR,
     "fista": _PRIOR - {"rho"},
 }
-"""Every method and the options it takes. Those with a prior weigh it by the noise instead of stopping there."""
+"""Every method and its options. Methods with a prior take its weight from the noise instead of stopping there."""
 
 SLOW = frozenset({"landweber", "richardson-lucy"})
-"""Methods without a prior that come to the noise slowly: their limit of steps serves better than the discrepancy with a
-sample's own noise, by some 2 dB on rendered samples."""
+"""Methods without a prior that approach the noise level slowly: stopping at their step limit gives some 2 dB more on
+rendered samples than stopping at the noise level of the sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """How a restoration went: what `blurphys solve --report` writes.
+class SolveReport:
+    """The result of a restoration, as `blurphys solve --report` writes it.
 
     Attributes
     ----------
     source, operator, method : str
-        What was solved, and how.
+        Source of the image, operator and method.
     options : dict
         The options that were used, given or not.
     noise_level : float or None
         Standard deviation of the noise in linear light at which the method was to stop, or that set its strength; None
         where neither.
     status, advice : str
-        Name and sentence of the solver's status; for a schedule or series carried out, that.
+        Name and advice of the solver's status, or that a schedule or series was completed.
     iterations, operator_applications : int
         Steps, and applications of A and of its adjoint.
     residuals : list of float
@@ -105,13 +109,13 @@ class Report:
 
 
 def solve(
-    given: Given, method: str, *, mask: Image | None = None, unknown_boundary: bool = False, **options: Any
-) -> tuple[Image, solvers.Solution, Report]:
+    given: Problem, method: str, *, mask: Image | None = None, unknown_boundary: bool = False, **options: Any
+) -> tuple[Image, solvers.Solution, SolveReport]:
     """Restore an image by one of `METHODS`.
 
     Parameters
     ----------
-    given : Given
+    given : Problem
         The problem.
     method : str
         A key of `METHODS`.
@@ -129,7 +133,7 @@ def solve(
         The restored image, linear light, not clipped.
     solution : solvers.Solution
         Where `unknown_boundary`, of the larger scene.
-    report : Report
+    report : SolveReport
 
     Raises
     ------
@@ -166,8 +170,8 @@ def strength_for(variance: float) -> float:
     return float(np.clip(STRENGTH_PER_VARIANCE * variance, 1e-5, 1e-2))
 
 
-def note_on_noise(given: Given, method: str, **options: Any) -> str | None:
-    """Say what a method without a prior does to an image whose noise is not known; None where nothing is to be said."""
+def note_on_noise(given: Problem, method: str, **options: Any) -> str | None:
+    """Return a note that a method without a prior fits noise whose level is not known; None where it does not apply."""
     takes = "noise_level" in METHODS.get(method, ()) and method not in SLOW
     if given.noise_level is not None or not takes or options.get("tv_strength"):
         return None
@@ -177,7 +181,7 @@ def note_on_noise(given: Given, method: str, **options: Any) -> str | None:
     )
 
 
-def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str, Any]:
+def _arguments(method: str, chosen: Mapping[str, Any], given: Problem) -> dict[str, Any]:
     arguments = dict(chosen)
     if "noise_level" in METHODS[method] and method not in SLOW and given.noise_level:
         arguments.setdefault("noise_level", given.noise_level)
@@ -194,25 +198,25 @@ def _arguments(method: str, chosen: Mapping[str, Any], given: Given) -> dict[str
     if method == "admm":
         arguments.setdefault("rho", RHO[-1])
     if method == "neumann":
-        arguments.setdefault("terms", 3)
+        arguments.setdefault("terms", TERMS)
     if arguments.get("accelerate") == "chebyshev":
         arguments["certificate"] = bp.certificate(given.A, damping=arguments.get("damping", 1.0))
     return arguments
 
 
 def _report(
-    given: Given,
+    given: Problem,
     method: str,
     chosen: Mapping[str, Any],
     arguments: Mapping[str, Any],
     solution: solvers.Solution,
     seconds: float,
     x: Image,
-) -> Report:
+) -> SolveReport:
     used = {key: value for key, value in arguments.items() if key not in ("prox", "certificate")}
     weighed = "prior" in METHODS[method] and "strength" not in chosen
     known = given.truth is not None and given.y.shape == given.truth.shape
-    return Report(
+    return SolveReport(
         source=given.source,
         operator=repr(given.A),
         method=method,
@@ -225,13 +229,13 @@ def _report(
         residuals=[float(r) for r in solution.residuals],
         residual=solution.residual,
         seconds=seconds,
-        psnr_blurred=_psnr(given.y, given.truth) if known else None,
-        psnr_restored=None if given.truth is None else _psnr(x, given.truth),
+        psnr_blurred=_psnr(given.y, given) if known else None,
+        psnr_restored=_psnr(x, given),
     )
 
 
 def _advice_here(arguments: Mapping[str, Any], solution: solvers.Solution) -> str | None:
-    """Say that a schedule or a series was carried out, or that nothing was done; None for any other end."""
+    """Return the advice for a completed schedule or series, or an unchanged image; None for any other end."""
     steps, rho = solution.iterations, arguments.get("rho")
     if solution.status is solvers.Status.NOISE_LEVEL and steps == 0:
         return (
@@ -245,9 +249,11 @@ def _advice_here(arguments: Mapping[str, Any], solution: solvers.Solution) -> st
     return None
 
 
-def _psnr(image: Image, truth: Image | None) -> float:
-    error = float(np.mean((np.asarray(image, np.float64) - np.asarray(truth, np.float64)) ** 2))
-    return float(-10 * np.log10(error)) if error > 0 else float("inf")
+def _psnr(image: Image, given: Problem) -> float | None:
+    """PSNR against the truth in linear light, not clipped; None where the truth is not known."""
+    if given.truth is None:
+        return None
+    return psnr(np.asarray(image, np.float64), np.asarray(given.truth, np.float64), encoding="linear", clip=False)
 
 
 def _start(A: bp.LinearOperator, y: Image) -> Image:

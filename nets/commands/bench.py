@@ -1,4 +1,4 @@
-"""`blurphys bench-nets`: the networks beside the straightforward formulations of their physics."""
+"""`blurphys bench-nets`: the networks compared with plain torch formulations of their physics."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import typer
 
 __all__ = ["bench_nets"]
 
-SMALLEST = 64
+MIN_SIZE = 64
 
 
 def bench_nets(
     size: Annotated[str, typer.Option("--size", help="Height x width of the photo, px.")] = "280x420",
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often everyone runs.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Runs of every method.")] = 3,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory too.")] = True,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file to write.")] = Path("bench-nets.json"),
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
 ) -> None:
-    """Time the networks beside plain torch code of the same weights: seconds, peak memory, what a gradient keeps.
+    """Compare the networks with plain torch code of the same weights: seconds, peak memory, memory of gradients.
 
     The photo is scikit-image's motorcycle, the weights are random.
 
@@ -29,8 +29,8 @@ def bench_nets(
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parts = size.strip().lower().split("x")
-    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts) or min(map(int, parts)) < SMALLEST:
-        raise ValueError(f"--size: expected height x width like 560x840, at least {SMALLEST} px each, got {size!r}")
+    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts) or min(map(int, parts)) < MIN_SIZE:
+        raise ValueError(f"--size: expected height x width like 560x840, at least {MIN_SIZE} px each, got {size!r}")
     from blurphys.files.publishing import publish, refuse_existing
     from blurphys.progress import progress
 
@@ -40,7 +40,7 @@ def bench_nets(
     from ..bench.contest import STEPS, measure
 
     with progress("bench-nets", total=STEPS) as advance:
-        results = measure((int(parts[0]), int(parts[1])), rounds=rounds, memory=memory, say=advance)
+        results = measure((int(parts[0]), int(parts[1])), rounds=rounds, memory=memory, on_start=advance)
     typer.echo(results.markdown())
     with publish(out, overwrite=force) as part:
         part.write_text(json.dumps(results.to_dict(), indent=2) + "\n")

@@ -9,7 +9,7 @@ import typer
 
 from synth.commands import options as o
 
-from .deblur_photo import Job, loaded, restored
+from .deblur_photo import Job, load_network, restore_photo
 from .errors import without_owner
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def deblur(
     Networks with statistics over the whole image (triplet or shape attention) give another result in tiles; the
     command says so.
 
-    Of a folder every picture is read and NAME.png written into the folder of the results. What goes wrong with one
-    photo does not keep the others from it: it is named at the end, with exit code 1.
+    Of a folder every picture is read and NAME.png written into the folder of the results. An error of one photo does
+    not stop the others: it is reported at the end, with exit code 1.
 
     Example: blurphys deblur photo.png --net gkmnet-synthetic --out sharp.png
     """
@@ -81,7 +81,7 @@ def deblur(
     job = Job(tile, overlap, linear, meant, axes, 16 if bits == 16 else 8, force)
     if photo.is_dir():
         folder = photo.resolve().with_name(f"{photo.resolve().name}_deblurred") if out is None else out
-        raise typer.Exit(deblur_folder(lambda: loaded(net, device), job, photo, folder, left, right))
+        raise typer.Exit(deblur_folder(lambda: load_network(net, device), job, photo, folder, left, right))
     target = photo.with_name(f"{photo.stem}_deblurred.png") if out is None else out
     if target.suffix.lower() not in (".png", ".npy"):
         raise ValueError(f"--out: expected a name ending in .png or .npy, got {target}")
@@ -89,7 +89,7 @@ def deblur(
         raise FileExistsError(f"{target} exists already; --force replaces it")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: there is no folder {target.parent}")
-    network = loaded(net, device)
-    for line in restored(network, job, {"photo": photo, "left": left, "right": right}, target):
+    network = load_network(net, device)
+    for line in restore_photo(network, job, {"photo": photo, "left": left, "right": right}, target):
         typer.echo(line)
     typer.echo(f"wrote {target}")

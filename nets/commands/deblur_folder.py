@@ -1,4 +1,4 @@
-"""`blurphys deblur FOLDER`: every photo of a folder, and what went wrong with which."""
+"""`blurphys deblur FOLDER`: every photo of a folder, with the errors of single photos at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 
 from blurphys.notes import say_note
 
-from .deblur_photo import Job, check_views, restored
+from .deblur_photo import Job, check_views, restore_photo
 from .errors import command_message
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "deblur_folder", "pictures_in", "result_names"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".pfm", ".npy")
-"""What is taken for a photo."""
+"""Suffixes of photos."""
 
 _SHOWN = 5
 
@@ -32,12 +32,12 @@ _SHOWN = 5
 def deblur_folder(
     network: Callable[[], Net], job: Job, photos: Path, out: Path, left: Path | None, right: Path | None
 ) -> int:
-    """Restore every photo of a folder into another, made if need be.
+    """Restore every photo of a folder into another, which is created if needed.
 
     Parameters
     ----------
     network : callable
-        Loads the network; called once all folders have been looked at.
+        Loads the network; called after all folders have been checked.
     job : Job
     photos, out : Path
         Folders.
@@ -86,9 +86,9 @@ def deblur_folder(
                     if target.exists() and not job.force:
                         raise FileExistsError(f"{target} exists already; --force replaces it")
                     sides = {side: _view(side, file, found) for side, found in views.items()}
-                    restored(net, job, {"photo": file, **sides}, target)
+                    restore_photo(net, job, {"photo": file, **sides}, target)
                     written += 1
-                except Exception as error:  # one photo must not keep the others from it
+                except Exception as error:  # an error of one photo does not stop the others
                     if _disk_is_full(error):
                         raise
                     failed.append((file.name, command_message(sentence(error))))
@@ -111,9 +111,9 @@ def deblur_folder(
     if written:
         typer.echo(f"wrote {written} photo{'s' if written > 1 else ''} to {out}")
     if failed:
-        _say(f"{len(failed)} of {len(files)} photos have no new result:")
+        _print_line(f"{len(failed)} of {len(files)} photos have no new result:")
         for name, reason in failed:
-            _say(f"  {name}: {reason}")
+            _print_line(f"  {name}: {reason}")
     return 1 if failed else 0
 
 
@@ -137,7 +137,7 @@ def result_names(files: Sequence[Path]) -> dict[Path, str]:
     >>> list(result_names([Path("a.jpg"), Path("a.png"), Path("b.tif")]).values())
     ['a_jpg.png', 'a_png.png', 'b.png']
     """
-    stems = [file.stem.lower() for file in files]  # as file systems do that do not tell A from a
+    stems = [file.stem.lower() for file in files]  # some file systems ignore case
     names = {
         file: f"{file.stem}_{file.suffix[1:]}.png" if stems.count(file.stem.lower()) > 1 else f"{file.stem}.png"
         for file in files
@@ -177,7 +177,7 @@ def _view(side: str, photo: Path, views: dict[str, Path]) -> Path:
 
 
 def _key(file: Path) -> str:
-    """The name without suffix; file systems spell an umlaut as one character or as two."""
+    """The name without suffix, in one Unicode normal form, since file systems differ."""
     return unicodedata.normalize("NFC", file.stem)
 
 
@@ -194,5 +194,5 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, file=sys.stderr)

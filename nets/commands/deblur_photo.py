@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from synth.dataset.schema import field_of
 from synth.io import Axes, Encoding
 
-from .errors import say_notes
+from .errors import print_notes
 
 if TYPE_CHECKING:
     from ..net import Net
 
-__all__ = ["Job", "check_views", "loaded", "restored"]
+__all__ = ["Job", "check_views", "load_network", "restore_photo"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Job:
     force: bool
 
 
-def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: Path) -> list[str]:
-    """Restore one photo, given with its views, into a file; return what there is to say about it."""
+def restore_photo(network: Net, job: Job, files: Mapping[str, Path | None], target: Path) -> list[str]:
+    """Restore one photo, given with its views, into a file; return lines to print about it."""
     from blurphys.colour import srgb_to_linear
     from synth.io import write_array, write_image
 
@@ -47,7 +48,7 @@ def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: P
         warnings.simplefilter("always")
         result = run(network, images, tile=job.tile, overlap=job.overlap)
     seconds = time.perf_counter() - started
-    say_notes(raised)
+    print_notes(raised)
     if not np.isfinite(result).all():
         raise ValueError(f"{network.name}: the result is not finite; was this network trained to the end?")
     is_png = target.suffix.lower() == ".png"
@@ -60,10 +61,11 @@ def restored(network: Net, job: Job, files: Mapping[str, Path | None], target: P
     return [f"{network.name}: {result.shape[-2]} x {result.shape[-1]} px in {seconds:.1f} s{clipped}"]
 
 
-def loaded(path_or_name: str, device: str) -> Net:
-    """Load a network onto a device, or say in one sentence why not.
+def load_network(path_or_name: str, device: str) -> Net:
+    """Load a network onto a device, or raise with one sentence that says why not.
 
-    One's own is ``module:Class@FILE``, a file of `nets.save` for a class that this library does not have, or
+    A network of your own is ``module:Class@FILE``, a file of `nets.save` for a class that this library does not have,
+    or
     ``module:factory``, a function that returns a network with its weights.
     """
     import torch
@@ -79,7 +81,7 @@ def loaded(path_or_name: str, device: str) -> Net:
 
 
 def _own(name: str) -> Net | None:
-    """Return a network that is given as code, None where it is a file or a name."""
+    """Return a network given as ``module:...``, None where it is a file or a name."""
     from blurphys.importing import code_and_file, describe_error, import_object
 
     from ..net import Net
@@ -106,10 +108,10 @@ def _own(name: str) -> Net | None:
 
 
 def check_views(network: Net, given: Mapping[str, Path | None]) -> None:
-    """Refuse a network that is no deblurring network, or takes other views than those that are given."""
+    """Raise for a network that does not deblur, or takes other views than those given."""
     views = [key for key in network.inputs if key in ("left", "right")]
     others = [key for key in network.inputs if key not in views]
-    if not network.restores or len(others) != 1 or others[0] not in ("image", "combined", "centre", "center"):
+    if not network.restores or len(others) != 1 or field_of(others[0]) != "combined":
         raise ValueError(f"--net: {network.name} does not deblur a photo, it takes {', '.join(network.inputs)}")
     for key in ("left", "right"):
         if key in views and given.get(key) is None:

@@ -1,4 +1,4 @@
-"""Commands of the front door that need both the generator and the solvers: `blurphys demo`."""
+"""`blurphys demo`: rendering and deblurring in one command."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def demo(
     import synth
     from blurphys.progress import progress
 
-    from ..classical.demo import SMALLEST, figure, restore
+    from ..classical.demo import MIN_SIZE, figure, restore
 
     if out.suffix.lower() not in (".h5", ".hdf5"):
         raise ValueError(f"--out: expected a name ending in .h5, got {out}; the picture takes the same name in .png")
@@ -77,7 +77,7 @@ def demo(
         zero_known=zero_known,
         encoding=encoding,
         layout=layout,
-        least=SMALLEST,
+        least=MIN_SIZE,
         preset=camera,
         focal_length_mm=focal_length,
         f_number=f_number,
@@ -92,7 +92,7 @@ def demo(
         synth.io.publish_together([out, picture], overwrite=force) as (data_part, picture_part),
     ):
         advance("rendering left, right and combined view")
-        # The operator that deblurs is the gather form, so that is what blurs.
+        # The solvers deblur with the gather form, so the image is blurred with it too.
         report = synth.generate(
             source, data_part, camera=shot, samples=1, seed=seed, invalid=policy, model="gather", overwrite=True
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Messages of functions as messages of commands."""
+"""Error messages of library functions, reworded for commands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from warnings import WarningMessage
 
 from blurphys.notes import NoteWarning, say_note
 
-__all__ = ["command_message", "say_notes", "without_owner"]
+__all__ = ["command_message", "print_notes", "without_owner"]
 
 OWNERS = re.compile(r"(train|load|load_weights|deblur|evaluate): ")
 
 
 def command_message(text: str) -> str:
-    """Return a message without the function it begins with, since the command's name stands before it.
+    """Return a message without the name of the function at its start, since the command prints its own name.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def command_message(text: str) -> str:
 
 @contextmanager
 def without_owner() -> Iterator[None]:
-    """Let errors that leave the block, or the function decorated, begin with what is wrong."""
+    """Strip the function's name from errors that leave the block or the decorated function."""
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
@@ -36,11 +36,11 @@ def without_owner() -> Iterator[None]:
         raise
 
 
-def say_notes(raised: Sequence[WarningMessage]) -> None:
+def print_notes(raised: Sequence[WarningMessage]) -> None:
     """Print warnings as lines ``note: ...``: each `NoteWarning`, and of other kinds, which each tile may raise, one."""
-    told: dict[object, str] = {}
+    lines: dict[object, str] = {}
     for warning in raised:
         text = " ".join(str(warning.message).split())
-        told.setdefault(text if issubclass(warning.category, NoteWarning) else warning.category, text)
-    for text in told.values():
+        lines.setdefault(text if issubclass(warning.category, NoteWarning) else warning.category, text)
+    for text in lines.values():
         say_note(text)

@@ -1,4 +1,4 @@
-"""`blurphys evaluate`: networks against the truth, by a named protocol."""
+"""`blurphys evaluate`: compare networks with the ground truth, by a named protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blurphys.colour import srgb_to_linear
 from blurphys.importing import code_and_file
 from synth.commands import options as o
 
-from .errors import say_notes, without_owner
+from .errors import print_notes, without_owner
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Sample
@@ -93,9 +93,9 @@ def evaluate(
     from blurphys.files.publishing import publish
     from blurphys.progress import progress
 
-    from ..classical.given import load_blur
+    from ..classical.problem import load_blur
     from ..evaluation.evaluate import evaluate as measure
-    from .deblur_photo import loaded
+    from .deblur_photo import load_network
 
     if out is not None:
         if out.suffix.lower() not in (".json", ".csv"):
@@ -112,9 +112,9 @@ def evaluate(
     blur = None if operator is None else load_blur(operator)
     methods = _checked_solvers(solver or [], protocol, blur)
     stored = data if protocol == "synthetic" else None
-    rows += [(method, _Solver(stored, method, blur, told_as=", ".join(methods))) for method in methods]
+    rows += [(method, _Solver(stored, method, blur, label=", ".join(methods))) for method in methods]
     named = _named(net or [], taken=["input", *(solver or [])])
-    rows += [(label, loaded(name, device)) for label, name in named.items()]
+    rows += [(label, load_network(name, device)) for label, name in named.items()]
     lpips = _lpips(protocol, lpips_features, lpips_linear)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     report: Report | None = None
@@ -137,7 +137,7 @@ def evaluate(
             )
             report = found if report is None else report + found
     assert report is not None
-    say_notes(raised)
+    print_notes(raised)
     if out is not None:
         text = report.to_csv() if out.suffix.lower() == ".csv" else _json(report)
         with publish(out, overwrite=force) as part:
@@ -149,8 +149,8 @@ def evaluate(
 
 
 def _protocol_of(path: Path) -> str:
-    """The protocol of data that are no published set."""
-    from synth.dataset.reader import CONFIG
+    """The protocol for data that are not a published set."""
+    from synth.dataset.schema import CONFIG
     from synth.datasets import Pairs
 
     from ..evaluation.protocols import EVALUATION_PROTOCOLS
@@ -200,7 +200,7 @@ def _dataset(path: Path, protocol: str, split: str | None, encoding: str | None)
 
 
 def _named(nets: list[str], *, taken: list[str]) -> dict[str, str]:
-    """Give each network the name of its row: the stem of its file, the folder too where that tells too little."""
+    """Name the row of each network: the stem of its file, with the folder where stems repeat."""
     from ..weights.saving import ROLES, describe
 
     saved = {name: describe(file).path.resolve() for name in nets if (file := _file_of(name))}
@@ -217,7 +217,7 @@ def _named(nets: list[str], *, taken: list[str]) -> dict[str, str]:
 
 
 def _file_of(net: str) -> str | None:
-    """The file or name of a network's weights; None where code brings them."""
+    """The file or name of a network's weights; None where they come from code."""
     given = code_and_file(net)
     return net if given is None else given[1] or None
 
@@ -235,18 +235,17 @@ def _lpips(protocol: str, features: Path | None, linear: Path | None) -> Any:
 class _Solver:
     """A classical method of `blurphys solve`, with the operator that a sample was made with or one for all.
 
-    Samples of a dataset of synth, `stored`, are read with the curve and the noise they have there; of other pictures,
-    which have been encoded as sRGB, the noise is not known. What the operator leaves out holds for all methods alike,
-    `told_as`.
+    Samples of a dataset of synth, `stored`, are read with their tone curve and noise; of other pictures, which have
+    been encoded as sRGB, the noise is not known. Warnings about the operator name all methods, `label`.
     """
 
-    def __init__(self, stored: Path | None, method: str, operator: Any, *, told_as: str) -> None:
-        self.stored, self.method, self.operator, self.told_as = stored, method, operator, told_as
+    def __init__(self, stored: Path | None, method: str, operator: Any, *, label: str) -> None:
+        self.stored, self.method, self.operator, self.label = stored, method, operator, label
 
     def __call__(self, sample: Sample) -> np.ndarray:
         from synth import OperatorWarning
 
-        from ..classical.given import from_array, from_dataset
+        from ..classical.problem import from_array, from_dataset
         from ..classical.solve import solve
 
         if self.stored is not None:
@@ -255,7 +254,7 @@ class _Solver:
             light = np.asarray(srgb_to_linear(sample.arrays["combined"]))
             given = from_array(light, self.operator, sample.name)
         for note in given.notes:
-            warnings.warn(f"{self.told_as}: {note}", OperatorWarning, stacklevel=2)
+            warnings.warn(f"{self.label}: {note}", OperatorWarning, stacklevel=2)
         x, _, _ = solve(given, self.method)
         return np.asarray(given.encode(x))
 

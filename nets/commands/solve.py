@@ -14,13 +14,13 @@ from blurphys.notes import say_note
 from synth.commands import options as o
 
 if TYPE_CHECKING:
-    from ..classical.given import Given
-    from ..classical.solve import Report
+    from ..classical.problem import Problem
+    from ..classical.solve import SolveReport
 
 __all__ = ["solve"]
 
 FAILURES = frozenset({"STALLED", "WRONG_ADJOINT", "INDEFINITE", "DIVERGED", "NONFINITE"})
-"""Statuses of an image that is no restoration."""
+"""Statuses for which the image is not a restoration."""
 
 
 def solve(
@@ -103,10 +103,10 @@ def solve(
     plot: Annotated[Path | None, typer.Option("--plot", help="PNG with the residuals.")] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
 ) -> None:
-    """Restore an image whose blur is known, and say how far to trust the result.
+    """Restore an image whose blur is known, and report how far the result can be trusted.
 
-    Exit code: 0 if the method ended as it should, 1 if it diverged, became non-finite, did not move or met an adjoint
-    that is none (the best iterate is written), 2 for bad input.
+    Exit code: 0 if the method ended as it should, 1 if it diverged, became non-finite, did not move or has a wrong
+    adjoint (the best iterate is written), 2 for bad input.
 
     Example: blurphys solve demo.h5 --method richardson-lucy --out restored.png --report report.json
     """
@@ -163,7 +163,7 @@ def solve(
         _write_report(report, result, overwrite=force)
     if plot is not None:
         _draw(plot, solution, method, overwrite=force)
-    _say(result, files, "that of the sample" if noise_level is None else "--noise-level")
+    _print_report(result, files, "that of the sample" if noise_level is None else "--noise-level")
     raise typer.Exit(1 if result.status in FAILURES else 0)
 
 
@@ -179,10 +179,10 @@ def _given(
     encoding: str | None,
     layout: str | None,
     observed: np.ndarray | None,
-) -> Given:
+) -> Problem:
     from blurphys.files.publishing import existing_file
 
-    from ..classical.given import from_dataset, from_image, load_blur
+    from ..classical.problem import from_dataset, from_image, load_blur
 
     if target.is_dir():
         raise ValueError(_which_file(target))
@@ -202,7 +202,7 @@ def _given(
 
 
 def _which_file(folder: Path) -> str:
-    """Say what to name instead of a folder."""
+    """Return what to pass instead of a folder."""
     shards = sorted(file for kind in ("*.h5", "*.hdf5") for file in folder.glob(kind))
     if not shards:
         return f"expected an image or an HDF5 file of blurphys synth, got the folder {folder}, which holds no HDF5 file"
@@ -212,8 +212,8 @@ def _which_file(folder: Path) -> str:
     )
 
 
-def _mask(path: Path, given: Given | None = None, picture: Path | None = None) -> np.ndarray:
-    """Read where an image was observed; of the size of `given`, if that is known by now."""
+def _mask(path: Path, given: Problem | None = None, picture: Path | None = None) -> np.ndarray:
+    """Read a mask; it must have the size of `given`, where that is known already."""
     from synth.io import read_mask
 
     mask = read_mask(path, belongs_to=picture)
@@ -224,13 +224,13 @@ def _mask(path: Path, given: Given | None = None, picture: Path | None = None) -
     return mask
 
 
-def _check_mask(mask: np.ndarray, given: Given) -> None:
+def _check_mask(mask: np.ndarray, given: Problem) -> None:
     if mask.shape != given.y.shape[-2:]:
         height, width = given.y.shape[-2:]
         raise ValueError(f"--mask: expected {height} x {width} px like the image, got {mask.shape}")
 
 
-def _write_report(path: Path, result: Report, *, overwrite: bool) -> None:
+def _write_report(path: Path, result: SolveReport, *, overwrite: bool) -> None:
     from blurphys.files.publishing import publish
 
     def plain(value: Any) -> Any:  # JSON has no infinity and no NaN
@@ -256,7 +256,7 @@ def _draw(path: Path, solution: Any, method: str, *, overwrite: bool) -> None:
         figure.savefig(part, format="png")
 
 
-def _say(result: Report, files: list[Path], level_from: str) -> None:
+def _print_report(result: SolveReport, files: list[Path], level_from: str) -> None:
     whole = result.residual == result.residuals[-1]
     last = "" if whole else f" ({result.residuals[-1]:.3g} at the last step)"
     rows = [

@@ -1,4 +1,4 @@
-"""`blurphys train`: train a network as a file of settings says."""
+"""`blurphys train`: train a network with the settings of a file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def train(
     ] = None,
     encoding: o.EncodingOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for checkpoints and logs.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the training in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress line.")] = False,
 ) -> None:
     """Train a network on pairs of blurred and sharp images.
@@ -66,13 +66,13 @@ def train(
     """
     from .. import training
 
-    told, meant = list(settings or []), o.encoding_named(encoding)
+    settings, meant = list(settings or []), o.encoding_named(encoding)
     values, notes = training.read_settings(config), list[str]()
     if data is not None:
-        notes += _on_data(values, config, data, meant, told)
+        notes += _on_data(values, config, data, meant, settings)
     elif meant:
-        told.insert(0, f"data.encoding={meant}")
-    values, more = training.changed_settings(values, told)
+        settings.insert(0, f"data.encoding={meant}")
+    values, more = training.changed_settings(values, settings)
     if out is not None:
         values["out"] = str(out)
     first = training.started_first()
@@ -88,14 +88,14 @@ def train(
         print(f"blurphys train: {command_message(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
     if first:
-        _say(report)
+        _print_report(report)
 
 
-def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | None, told: list[str]) -> list[str]:
-    """Put the data of a folder in place of those of a configuration; return what there is to say about it.
+def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | None, settings: list[str]) -> list[str]:
+    """Put the data of a folder in place of those of a configuration; return notes to print.
 
-    A validation, and the restarts that need one, stay where its data are told or lie in the folder, and where the
-    folder is the one that the configuration names. Otherwise it is on the folder's own val/, or left out.
+    A validation, and the restarts that need one, stay where its data are set explicitly or lie in the folder, and where
+    the folder is the one that the configuration names. Otherwise it is on the folder's own val/, or left out.
     """
     from ..training.settings.reading import READER
 
@@ -106,7 +106,9 @@ def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | No
     meaning = {"encoding": encoding} if encoding else {}
     values["data"] = {key: value for key, value in before.items() if key not in place} | own | meaning
     checked = values.get("validation")
-    if not isinstance(checked, dict) or not _TOLD.isdisjoint(setting.partition("=")[0].strip() for setting in told):
+    if not isinstance(checked, dict) or not _VALIDATION.isdisjoint(
+        setting.partition("=")[0].strip() for setting in settings
+    ):
         return []
     checked_on = checked.get("data")
     inner = checked_on if isinstance(checked_on, dict) else {}
@@ -125,13 +127,13 @@ def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | No
     ]
 
 
-_TOLD = frozenset({"validation", *(f"validation.data{name}" for name in ("", ".path", ".reader", ".root"))})
-"""Settings that tell what a validation is on."""
+_VALIDATION = frozenset({"validation", *(f"validation.data{name}" for name in ("", ".path", ".reader", ".root"))})
+"""Settings of the data of a validation."""
 
 
 def _places(data: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Settings for the data of a folder, and for those of its own val/ where it has one beside train/."""
-    from synth.dataset.reader import CONFIG
+    from synth.dataset.schema import CONFIG
     from synth.datasets import Pairs
 
     train, val = data / "train", data / "val"
@@ -146,7 +148,7 @@ def _places(data: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
 
 def _lie_in(folder: Path, table: dict[str, Any], *, exactly: bool = False) -> bool:
-    """Whether the data of a table of settings are a folder, or else in it."""
+    """Whether the data of a table of settings are this folder, or (unless `exactly`) lie in it."""
     path = table.get("root") or table.get("path")
     named = [file for file in (path if isinstance(path, list) else [path]) if isinstance(file, str)]
     files = [Path(file).resolve() for file in named]
@@ -154,7 +156,7 @@ def _lie_in(folder: Path, table: dict[str, Any], *, exactly: bool = False) -> bo
     return bool(files) and all(file == whole or (not exactly and whole in file.parents) for file in files)
 
 
-def _say(report: TrainReport) -> None:
+def _print_report(report: TrainReport) -> None:
     done = f"{report.steps} of {report.kind} training, {report.epochs} epochs"
     rows = [("steps", done + (f", from step {report.resumed_from} on" if report.resumed_from else ""))]
     if report.loss is not None and report.psnr is not None:
@@ -165,11 +167,11 @@ def _say(report: TrainReport) -> None:
     for name, text in rows:
         typer.echo(f"{name:<8}{text}")
     typer.echo(f"wrote {', '.join(str(file) for file in report.files)}")
-    _say_if_worse(report)
+    _warn_if_worse(report)
 
 
-def _say_if_worse(report: TrainReport) -> None:
-    """Say that the network makes images worse, where validation found so."""
+def _warn_if_worse(report: TrainReport) -> None:
+    """Print a warning where validation found that the network makes images worse."""
     if report.input_psnr is None or report.validation_psnr[-1][1] >= report.input_psnr:
         return
     what = "the sharp image as it is" if report.kind == "reblurring" else "the blurred input"

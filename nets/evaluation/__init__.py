@@ -1,1 +1,1 @@
-"""Named protocols: which data, which convention of PSNR and SSIM, and what a method scored."""
+"""Evaluation by named protocols: data, conventions of PSNR and SSIM, and scores."""

@@ -1,4 +1,4 @@
-"""Methods against the truth, image by image."""
+"""Evaluation of methods against the ground truth, image by image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Subset
 
 from blurphys.colour import linear_to_srgb
-from synth.dataset.reader import FIELDS as STORED
+from synth.dataset.schema import FIELDS, TRUTH, field_of
 from synth.datasets import FolderDataset
 
 from ..inference.deblurring import deblur
@@ -22,20 +22,15 @@ from .protocols import EVALUATION_PROTOCOLS, EvaluationProtocol, Report, Score
 
 __all__ = ["Sample", "evaluate"]
 
-MAPS = {name for name, (axes, *_) in STORED.items() if "channel" not in axes}
-FIELDS: Mapping[str, str] = {"image": "combined", "centre": "combined", "center": "combined"}
-"""What the inputs of networks are called in datasets, where the names differ."""
-
-LARGEST = 2.0
-"""Encoded images may overshoot [0, 1], but not so far: that is another range."""
-TRUTH = "all_in_focus"
+MAX_VALUE = 2.0
+"""Larger values mean that an encoded image is not in [0, 1]; smaller ones are overshoot."""
 INPUT = "input"
 """Name of the row of the blurred image itself."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What a method is given that is no network.
+    """The input of a method that is not a network.
 
     Attributes
     ----------
@@ -63,7 +58,7 @@ def evaluate(
     lpips: Callable[[Tensor, Tensor], Any] | None = None,
     on_image: Callable[[Score], None] | None = None,
 ) -> Report:
-    """Measure a method on a dataset.
+    """Evaluate a method on a dataset.
 
     Parameters
     ----------
@@ -79,7 +74,8 @@ def evaluate(
         `blurphys.colour.linear_to_srgb`, not as it is.
     protocol : str
         A key of `nets.EVALUATION_PROTOCOLS`: ``dpdd-8bit``, ``dpdd-16bit``, ``realdof``, ``lfdof``, ``rtf``,
-        ``synthetic`` (data sets of `synth`) or ``pairs`` (your own pictures). Figures of different ones do not compare.
+        ``synthetic`` (data sets of `synth`) or ``pairs`` (your own pictures). Figures of different protocols cannot be
+        compared.
     name : str, optional
         Of the row; by default that of the network.
     limit : int, optional
@@ -125,23 +121,24 @@ def evaluate(
         arrays = dict(dataset[index])
         if index == 0:
             _check_fields(method, wanted, arrays)
-        linear, images = _is_linear(dataset, index), {TRUTH, *wanted} - MAPS
-        sample, truth = _prepared(index, _image_name(dataset, index), arrays, rules, linear, images)
+        linear = _is_linear(dataset, index)
+        images = {key for key in (TRUTH, *wanted) if key not in FIELDS or FIELDS[key].is_image}
+        sample, truth = _prepare(index, _image_name(dataset, index), arrays, rules, linear, images)
         result = _result(net, sample, wanted, rules, tile=tile, overlap=overlap)
         result = _in_range(sample.name, f"what {method} returned", result, overshoot=True)
         if result.shape != truth.shape:
             raise ValueError(f"{method}: expected a result of shape {truth.shape}, got {result.shape}")
-        scores.append(Score(method, sample.name, _measured(result, truth, rules, lpips)))
+        scores.append(Score(method, sample.name, _measure(result, truth, rules, lpips)))
         if on_image is not None:
             on_image(scores[-1])
     return Report(protocol=rules, scores=tuple(scores))
 
 
-# ---- what goes in -------------------------------------------------------------------------------------------------
+# ---- input ----------------------------------------------------------------------------------------------------------
 
 
 def _check_dataset(dataset: Any, count: int, rules: EvaluationProtocol) -> None:
-    """Refuse a set of another protocol, and linear light where the protocol is for encoded images."""
+    """Raise for a set of another protocol, and for linear light where the protocol is for encoded images."""
     kind = type(dataset).__name__
     if isinstance(dataset, FolderDataset) and kind not in rules.datasets:
         fitting = [p.name for p in EVALUATION_PROTOCOLS.values() if kind in p.datasets]
@@ -176,7 +173,7 @@ def _image_name(dataset: Any, index: int) -> str:
 def _wanted(net: Any) -> tuple[str, ...]:
     """Arrays of a sample that a method is called with."""
     inputs = getattr(net, "inputs", ("image",)) if isinstance(net, nn.Module) else ("image",)
-    return tuple(FIELDS.get(key, key) for key in inputs)
+    return tuple(field_of(key) for key in inputs)
 
 
 def _check_fields(method: str, wanted: Sequence[str], arrays: Mapping[str, Any]) -> None:
@@ -186,25 +183,25 @@ def _check_fields(method: str, wanted: Sequence[str], arrays: Mapping[str, Any])
             raise ValueError(f"evaluate: {who} needs {key!r}, and the dataset has {', '.join(sorted(arrays))}")
 
 
-def _prepared(
+def _prepare(
     index: int, name: str, arrays: dict[str, Any], rules: EvaluationProtocol, linear: bool, images: Set[str]
 ) -> tuple[Sample, np.ndarray]:
-    """Encode and round the images of a sample, those named and what else has three colours; maps stay as they are."""
+    """Encode and round the images of a sample: the named ones and others with three colours; maps stay as they are."""
     for key, array in arrays.items():
         if key not in images and (np.ndim(array) != 3 or len(array) != 3):
             continue
         image = _in_range(name, repr(key), array, overshoot=linear)
         if linear:
             image = np.clip(np.asarray(linear_to_srgb(np.clip(image, 0.0, 1.0))), 0.0, 1.0)
-        arrays[key] = _rounded(image.astype(np.float32), rules)
+        arrays[key] = _round(image.astype(np.float32), rules)
     truth = arrays.pop(TRUTH)
     return Sample(index, name, arrays), truth
 
 
 def _in_range(name: str, key: str, array: Any, *, overshoot: bool) -> np.ndarray:
-    """Scale integers from the range of their type, and refuse numbers that are no image in [0, 1].
+    """Scale integers from the range of their type, and raise for values that are not an image in [0, 1].
 
-    With `overshoot` single pixels may lie anywhere, as highlights and what a solver returns do.
+    With `overshoot` single pixels may have any value, as highlights and results of solvers do.
     """
     image = np.asarray(array.detach().cpu() if isinstance(array, torch.Tensor) else array)
     if image.dtype in (np.uint8, np.uint16):
@@ -217,7 +214,7 @@ def _in_range(name: str, key: str, array: Any, *, overshoot: bool) -> np.ndarray
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"evaluate: expected finite images, got NaN or inf in {key} of {name}")
     size = float(np.abs(image).mean()) if overshoot and image.size else max(-low, high)
-    if size > LARGEST:
+    if size > MAX_VALUE:
         raise ValueError(
             f"evaluate: expected images in [0, 1], got values from {low:.4g} to {high:.4g} in {key} of {name}; "
             "divide images of 8 bits by 255"
@@ -225,7 +222,7 @@ def _in_range(name: str, key: str, array: Any, *, overshoot: bool) -> np.ndarray
     return image
 
 
-def _rounded(image: np.ndarray, rules: EvaluationProtocol) -> np.ndarray:
+def _round(image: np.ndarray, rules: EvaluationProtocol) -> np.ndarray:
     return np.rint(image * 255) / np.float32(255) if rules.convention.bits == 8 else image
 
 
@@ -242,10 +239,10 @@ def _result(net: Any, sample: Sample, wanted: Sequence[str], rules: EvaluationPr
     return np.asarray(result[:, margins[1][0] :, margins[2][0] :][:, :height, :width])
 
 
-# ---- what comes out -----------------------------------------------------------------------------------------------
+# ---- output ---------------------------------------------------------------------------------------------------------
 
 
-def _measured(result: np.ndarray, truth: np.ndarray, rules: EvaluationProtocol, lpips: Any) -> dict[str, float]:
+def _measure(result: np.ndarray, truth: np.ndarray, rules: EvaluationProtocol, lpips: Any) -> dict[str, float]:
     image, target = (torch.from_numpy(np.ascontiguousarray(a, np.float32))[None] for a in (result, truth))
     convention = rules.convention
     values: dict[str, Any] = dict(convention(image, target))

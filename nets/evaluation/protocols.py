@@ -1,4 +1,4 @@
-"""The conventions that published figures were obtained with, and reports that never mix them."""
+"""The protocols behind published figures, and reports that keep protocols apart."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class EvaluationProtocol:
     ----------
     name : str
     datasets : tuple of str
-        Classes of `synth.datasets` it is for; other sets may take it, the sets of other protocols may not.
+        Classes of `synth.datasets` it is for. Datasets that belong to no protocol may use it, too.
     convention : nets.metrics.Protocol
-        Of the metrics. Where it is for files of 8 bits, input and truth are rounded to the 255ths they have there.
+        Of the metrics. Where it is for files of 8 bits, input and truth are rounded to multiples of 1 / 255.
     multiple : int
         Images are extended by reflection, evenly on both sides, to multiples of this before they go to the network, and
         results are cropped back before they are compared.
     encodes : bool
         Whether the dataset may be linear light, which is then sRGB-encoded and clipped to [0, 1] first.
     about : str
-        Whose way this is.
+        Whose code or paper it follows.
     """
 
     name: str
@@ -96,12 +96,12 @@ EVALUATION_PROTOCOLS: Mapping[str, EvaluationProtocol] = {
 
 
 class Score(NamedTuple):
-    """How near one restored image is to the truth.
+    """The metrics of one restored image.
 
     Attributes
     ----------
     method, image : str
-        Who restored what.
+        Names of the method and of the image.
     values : dict of str to float
         ``psnr`` (dB), ``ssim``, ``mae``, and ``lpips`` where weights were given.
     """

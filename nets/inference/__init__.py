@@ -1,1 +1,1 @@
-"""Photos of any size through a network."""
+"""Inference on photos of any size."""

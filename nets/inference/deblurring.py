@@ -1,4 +1,4 @@
-"""A photo through a network: any size, as a whole or in tiles that are blended."""
+"""Inference on photos of any size, as a whole or in blended tiles."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 
-__all__ = ["TILE", "WHOLE", "TilingWarning", "deblur"]
+__all__ = ["TILE", "MAX_WHOLE_PIXELS", "TilingWarning", "deblur"]
 
-WHOLE = 4_000_000
-"""Pixels up to which an image goes through as a whole unless tiles are asked for. All published test sets are below; at
-the limit GKMNet takes some 6 GB and NRKNet 10 GB (1.6 and 2.4 kB a pixel on a CPU, float32)."""
+MAX_WHOLE_PIXELS = 4_000_000
+"""Images of up to so many pixels are processed as a whole unless tiles are asked for. All published test sets are
+below; at the limit GKMNet takes some 6 GB and NRKNet 10 GB (1.6 and 2.4 kB a pixel on a CPU, float32)."""
 
 TILE = 1024
 """Side of the tiles, px, where none is given."""
 
-OVERLAP, MOST_OVERLAP = 128, 256
-"""Overlap of tiles, px, for networks whose reach nobody has worked out, and the most for the others."""
+OVERLAP, MAX_OVERLAP = 128, 256
+"""Overlap of tiles, px: for networks whose reach is not known, and the maximum for the others."""
 
 
 class TilingWarning(UserWarning):
-    """An image in tiles through a network in which every pixel matters everywhere."""
+    """An image is processed in tiles by a network whose output depends on the whole image."""
 
 
 def deblur(
@@ -43,17 +43,17 @@ def deblur(
     Parameters
     ----------
     net : Net
-        Moved nowhere: the photo goes to where it lives, tile by tile.
+        Stays on its device; the photo is moved there, tile by tile.
     image : array or tensor of shape (3, H, W) or (B, 3, H, W), or a sequence of them
         NumPy or torch floats in [0, 1]; one for each of the network's `inputs`, in that order. Networks are trained on
         display values (sRGB-encoded, what an 8-bit file holds divided by 255).
     tile : int, optional
-        Side of the tiles without their overlap, px; without it, images of more than `WHOLE` pixels are cut to tiles of
-        1024.
+        Side of the tiles without their overlap, px; without it, images of more than `MAX_WHOLE_PIXELS` pixels are cut
+        to tiles of 1024.
     overlap : int, optional
-        Pixels that two neighbouring tiles share on either side of their common edge: half of it is context only, over
-        the other half they are blended. By default twice the network's `reach`, but at most 256 and no more than the
-        tile, and 128 where the reach is not known. Tiles smaller than the overlap grow to it.
+        Pixels that two neighbouring tiles share on either side of their common edge: half of it is context only, and
+        they are blended over the other half. By default twice the network's `reach`, but at most 256 and no more than
+        the tile, and 128 where the reach is not known. Tiles smaller than the overlap grow to it.
     linear : bool
         True: the image is linear light; it is encoded for the network, and the result is decoded.
 
@@ -116,7 +116,7 @@ def deblur(
         net.eval()
         with torch.no_grad():
             rows = zip(*(p if batched else p[None] for p in planes), strict=True)
-            results = [_restored(net, row, plan) for row in rows]
+            results = [_restore(net, row, plan) for row in rows]
     finally:
         for module, training in modes:
             module.training = training
@@ -155,7 +155,7 @@ def _tensor(image: Any) -> Tensor:
 
 @dataclass(frozen=True)
 class _Span:
-    """Where a tile begins and ends along one axis, and what its samples weigh."""
+    """Start and end of a tile along one axis, and the weights of its samples."""
 
     start: int
     stop: int
@@ -170,12 +170,12 @@ class _Window:
 
 def _plan(net: nn.Module, size: tuple[int, int], tile: int | None, overlap: int | None) -> list[_Window]:
     multiple = max(1, int(getattr(net, "multiple", 1)))
-    if tile is None and size[0] * size[1] <= WHOLE:
+    if tile is None and size[0] * size[1] <= MAX_WHOLE_PIXELS:
         tile, overlap = max(size), 0 if overlap is None else overlap
     tile = TILE if tile is None else tile
     reach = getattr(net, "reach", None)
     if overlap is None:
-        overlap = min(OVERLAP if reach is None else min(2 * int(reach), MOST_OVERLAP), max(tile, 0))
+        overlap = min(OVERLAP if reach is None else min(2 * int(reach), MAX_OVERLAP), max(tile, 0))
     if tile < 1:
         raise ValueError(f"deblur: expected a tile of at least 1 px, got {tile}")
     if overlap < 0:
@@ -183,7 +183,7 @@ def _plan(net: nn.Module, size: tuple[int, int], tile: int | None, overlap: int 
     # Tiles begin and end on the grid of the network's coarsest scale.
     side, shared = (-(-n // multiple) * multiple for n in (tile, overlap))
     if shared > side:
-        side = shared  # ramps of a tile must not meet
+        side = shared  # the two ramps of a tile must not overlap
     rows, columns = (list(_spans(length, side, shared, multiple)) for length in size)
     return [_Window(row, column) for row in rows for column in columns]
 
@@ -191,7 +191,7 @@ def _plan(net: nn.Module, size: tuple[int, int], tile: int | None, overlap: int 
 def _spans(length: int, side: int, shared: int, multiple: int) -> Iterator[_Span]:
     """Cut an axis: cores of `side` px, each read with `shared` px around it and blended across the edges of the cores.
 
-    A tile at the end is as wide as the others, for the sake of its context.
+    A tile at the end is as wide as the others, so that it has as much context.
     """
     edges = [*range(0, length, side), length]
     if len(edges) == 2:
@@ -217,8 +217,8 @@ def _ramp(distance: Tensor, half: float) -> Tensor:
     return (0.5 + distance / (2 * half)).clamp(0.0, 1.0)
 
 
-def _restored(net: nn.Module, images: Sequence[Tensor], plan: Sequence[_Window]) -> Tensor:
-    """Run one image (3, H, W), or one of each kind, window by window."""
+def _restore(net: nn.Module, images: Sequence[Tensor], plan: Sequence[_Window]) -> Tensor:
+    """Restore one image (3, H, W), or one for each input, window by window."""
     like = next((p for p in net.parameters() if p.is_floating_point()), images[0])
 
     def run(window: _Window) -> Tensor:

@@ -1,1 +1,1 @@
-"""Layers and rules that several networks are made of."""
+"""Layers that several networks share, and rules of precision and resampling."""

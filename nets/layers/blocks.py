@@ -1,4 +1,4 @@
-"""Layers that more than one network is made of."""
+"""Layers that several networks share."""
 
 from __future__ import annotations
 
@@ -11,43 +11,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from .checks import check_choice
+
 __all__ = [
     "BatchNorm",
     "BatchStatistics",
     "ConvLSTM",
-    "check_choice",
-    "check_width",
-    "doubled",
-    "recomputed",
-    "resized",
+    "check_batch_statistics",
+    "upsample_by_two",
+    "recompute",
+    "resize",
     "set_bn_stats",
 ]
 
 BatchStatistics: TypeAlias = Literal["running", "batch"]
 
 
-def check_choice(owner: str, name: str, value: object, choices: tuple[object, ...]) -> None:
-    """ValueError unless `value` is one of `choices`."""
-    if not any(value == choice and type(value) is type(choice) for choice in choices):
-        expected = ", ".join(map(repr, choices))
-        raise ValueError(f"{owner}: expected {name} to be one of {expected}, got {value!r}")
-
-
-def check_width(owner: str, width: object) -> None:
-    """ValueError unless `width`, a number of channels, is a whole number >= 1."""
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise ValueError(f"{owner}: expected width to be a whole number of channels >= 1, got {width!r}")
-
-
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose evaluation may use the statistics of the very input.
+    """Batch normalisation that can use the statistics of its input in evaluation mode, too.
 
     Parameters
     ----------
     channels : int
     bn_stats : {"running", "batch"}
-        What normalises in evaluation mode: the running averages of training, or mean and biased variance over the batch
-        and all pixels of the input, which leaves the averages alone. In training mode both are the usual layer.
+        Statistics in evaluation mode: the running averages of training, or mean and biased variance over the batch and
+        all pixels of the input, which does not change the averages. In training mode both are the usual layer.
     momentum : float
         Of the running averages.
     """
@@ -57,7 +45,7 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, eps=1e-5, momentum=momentum)
         self.bn_stats = bn_stats
         self.seen = False
-        """Whether the averages have counted this input already."""
+        """Whether the averages include this input already."""
 
     def forward(self, image: Tensor) -> Tensor:
         if self.training and self.seen:  # the same computation, on copies of the averages
@@ -69,17 +57,29 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def set_bn_stats(net: nn.Module, bn_stats: BatchStatistics) -> None:
-    """Choose what normalises in evaluation mode, in every `BatchNorm` of a network."""
+    """Set the statistics that every `BatchNorm` of a network uses in evaluation mode."""
     check_choice("set_bn_stats", "bn_stats", bn_stats, get_args(BatchStatistics))
     for module in net.modules():
         if isinstance(module, BatchNorm):
             module.bn_stats = bn_stats
 
 
-def recomputed(module: nn.Module, *inputs: Any) -> Any:
-    """Call a module of which autograd keeps the inputs alone: it is run once more on the way back.
+def check_batch_statistics(owner: str, net: nn.Module, image: Tensor, multiple: int) -> None:
+    """ValueError where a batch of one has no variance: its deepest layer is a single pixel, after `multiple` px."""
+    if torch.compiler.is_compiling() or image.shape[0] > 1 or image.shape[-2:] != (multiple, multiple):
+        return
+    if net.training or any(isinstance(m, BatchNorm) and m.bn_stats == "batch" for m in net.modules()):
+        raise ValueError(
+            f"{owner}: expected more than {multiple} px in height or width, or a larger batch, where batch "
+            f"normalisation takes the statistics of its input, got {tuple(image.shape)}; call eval(), or choose "
+            "bn_stats='running'"
+        )
 
-    Running averages count the input once.
+
+def recompute(module: nn.Module, *inputs: Any) -> Any:
+    """Call a module with gradient checkpointing: autograd keeps its inputs only and runs it again in the backward pass.
+
+    Running averages are updated once.
     """
 
     @contextmanager
@@ -138,11 +138,11 @@ class ConvLSTM(nn.Module):
         return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def resized(image: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:
+def resize(image: Tensor, size: tuple[int, int], *, antialias: bool = False) -> Tensor:
     """Resize bilinearly, pixel centres aligned (``align_corners=False``)."""
     return functional.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
-def doubled(image: Tensor) -> Tensor:
+def upsample_by_two(image: Tensor) -> Tensor:
     """Upsample by two, bilinearly."""
     return functional.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)

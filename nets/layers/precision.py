@@ -1,4 +1,4 @@
-"""Physics, spectra and statistics stay in float32 where the rest of a network runs in less."""
+"""Physics, spectra and statistics in float32, where the rest of a network runs in lower precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["exact"]
 
 @contextmanager
 def exact(*images: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Give tensors in float32 at least, and no autocast while the context lasts."""
+    """Yield the tensors in at least float32, with autocast off inside the block."""
     device = images[0].device.type
     # Tensors without data have no autocast to turn off.
     with nullcontext() if device == "meta" else torch.autocast(device_type=device, enabled=False):

@@ -1,4 +1,4 @@
-"""How images become smaller: one antialiased rule for all, and the rules that the authors' code uses instead."""
+"""Downsampling: one antialiased rule for all networks, and the rules of the authors' code."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from .blocks import check_choice, resized
+from .blocks import resize
+from .checks import check_choice
 
-__all__ = ["Resampling", "halved", "pyramid", "rounded"]
+__all__ = ["Resampling", "halve", "pyramid", "round_to_levels"]
 
 Resampling: TypeAlias = Literal["antialiased", "gkmnet", "nrknet"]
 Role: TypeAlias = Literal["input", "target"]
 
 
-def halved(image: Tensor) -> Tensor:
+def halve(image: Tensor) -> Tensor:
     """Return an image of half the size, (..., ceil(H/2), ceil(W/2)): bilinear, antialiased, pixel centres aligned.
 
     Where a side is even these are the taps (1, 3, 3, 1) / 8, renormalised at the borders.
     """
-    return resized(image, _reduced(image, 2), antialias=True)
+    return resize(image, _reduced(image, 2), antialias=True)
 
 
-def rounded(image: Tensor, levels: int = 255) -> Tensor:
+def round_to_levels(image: Tensor, levels: int = 255) -> Tensor:
     """Round to multiples of 1 / levels, halves up; without a gradient."""
     return torch.floor(image.detach() * levels + 0.5) / levels
 
@@ -39,10 +40,10 @@ def pyramid(
     levels : int
         How many, the image itself included.
     rule : {"antialiased", "gkmnet", "nrknet"}
-        "antialiased" halves again and again by `halved`. "gkmnet" does the same and rounds every smaller image to 8
+        "antialiased" halves again and again by `halve`. "gkmnet" does the same and rounds every smaller image to 8
         bits, halves up. "nrknet" takes every other pixel for inputs, and for targets interpolates bilinearly from the
-        full size without antialiasing: the means of 2 x 2 pixels, at a quarter those in the middle of 4 x 4. So its
-        targets lie half a pixel of their own level away from its inputs.
+        full size without antialiasing: the means of 2 x 2 pixels, at a quarter those in the middle of 4 x 4. Its
+        targets are thus shifted against its inputs by half a pixel of their level.
     role : {"input", "target"}
         Of the image; matters for "nrknet" only.
 
@@ -67,10 +68,10 @@ def pyramid(
     made = [image]
     for level in range(1, levels):
         if rule == "nrknet":
-            small = made[-1][..., ::2, ::2] if role == "input" else resized(image, _reduced(image, 2**level))
+            small = made[-1][..., ::2, ::2] if role == "input" else resize(image, _reduced(image, 2**level))
         else:
-            small = halved(made[-1])
-        made.append(rounded(small) if rule == "gkmnet" else small)
+            small = halve(made[-1])
+        made.append(round_to_levels(small) if rule == "gkmnet" else small)
     return tuple(made)
 
 

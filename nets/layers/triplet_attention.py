@@ -11,7 +11,7 @@ __all__ = ["AxisGate", "TripletAttention"]
 
 
 class AxisGate(nn.Module):
-    """What a tensor's largest and mean values along one axis say about the other two.
+    """A gate over two axes, from the maximum and the mean along the third.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ class TripletAttention(nn.Module):
 
     Notes
     -----
-    The image times the mean of the three gates, which is the same: no copy is made but the result. Two of the gates
-    pool over whole rows or columns, so far pixels matter and tiles change the result. 300 parameters.
+    The image times the mean of the three gates, which is the same, and needs no copies. Two of the gates pool over
+    whole rows or columns, so that tiling changes the result. 300 parameters.
 
     References
     ----------

@@ -1,15 +1,15 @@
-"""Losses: functions of two images, and modules that take all a network gave.
+"""Losses: functions of two images, and modules that take all outputs of a network.
 
 | question | loss |
 |---|---|
 | two images, pixel by pixel | `l2`, `mae`, `ssim_loss` |
 | their spectra | `frequency` |
-| what filters make of them | `PyramidLoss`; `VGGLoss` with weights that you have |
+| their features | `PyramidLoss`; `VGGLoss` with weights that you supply |
 | the same at all scales of a network | `multi_scale`, `ScaleLoss` |
 | does the predicted blur explain the photo | `reblurring` |
 | a discriminator | `adversarial_loss`, `discriminator_loss`, `gradient_penalty`, `defocus_weight` |
 | a map that is smooth | `total_variation` |
-| what a paper trained with | `GKMLoss`, `NRKLoss`, `KPACLoss`, `DefocusGANLoss`, `ReblurLoss`; `create_loss` by name |
+| the losses of the papers | `GKMLoss`, `NRKLoss`, `KPACLoss`, `DefocusGANLoss`, `ReblurLoss`; `create_loss` by name |
 """
 
 from .adversarial import adversarial_loss, defocus_weight, discriminator_loss, gradient_penalty

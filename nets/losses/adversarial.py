@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.precision import exact
 from .pointwise import check_pair
 
@@ -33,7 +33,7 @@ def defocus_weight(defocus_map: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, weight: Tensor | None = None, *, coefficient: float = 0.1) -> Tensor:
-    """Return what the discriminator minimises, without the gradient penalty.
+    """Return the loss of the discriminator, without the gradient penalty.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, weight: Tensor | None = None,
 
 
 def adversarial_loss(fake: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return what the generator minimises: minus the mean score, weighted in the paper and plain in the code.
+    """Return the loss of the generator: minus the mean score, weighted in the paper and plain in the code.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def gradient_penalty(
     generator: torch.Generator | None = None,
     share: Tensor | None = None,
 ) -> Tensor:
-    """Return the penalty that keeps the slope of a discriminator near one between two images.
+    """Return the penalty that keeps the gradient norm of a discriminator near one between two images.
 
     Parameters
     ----------
@@ -88,13 +88,13 @@ def gradient_penalty(
     real, fake : Tensor of shape (B, C, H, W)
         Neither gets a gradient.
     norm : {"pixel", "sample"}
-        "pixel": the norm of the gradient over the colours of each pixel, and one share of mixing for the whole batch,
-        as in DefocusGAN's code. "sample": the norm over an image, one share for each, as in the WGAN-GP paper.
+        "pixel": the norm of the gradient over the colours of each pixel, and one mixing weight for the whole batch, as
+        in DefocusGAN's code. "sample": the norm over an image, one weight for each, as in the WGAN-GP paper.
     coefficient : float
     generator : torch.Generator, optional
-        Draws the shares, from [0, 1).
+        Draws the mixing weights, from [0, 1).
     share : Tensor, optional
-        The shares of `real` themselves, broadcasting to the images.
+        The mixing weights of `real`, in place of drawn ones; broadcast to the images.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Feature layers of three classifiers, and how their weights are read: from your files, this package has none."""
+"""Feature layers of three classifiers, with weights from your files: this package has none."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def _vgg19_layers() -> dict[str, int]:
 
 
 VGG19_LAYERS = _vgg19_layers()
-"""Name of each convolution of VGG-19 to its place in the sequence; the ReLU is one further."""
+"""Name of each convolution of VGG-19 to its index in the sequence; its ReLU has the next index."""
 
 
 def vgg19(layer: str, *, relu: bool) -> nn.Sequential:
-    """Return VGG-19 up to a convolution, or to the ReLU behind it, with places numbered as in torchvision."""
+    """Return VGG-19 up to a convolution, or to the ReLU behind it, with indices as in torchvision."""
     if layer not in VGG19_LAYERS:
         raise ValueError(f"vgg19: expected one of {', '.join(VGG19_LAYERS)}, got {layer!r}")
     places = VGG19_LAYERS[layer] + 1 + relu
@@ -43,7 +43,7 @@ def vgg19(layer: str, *, relu: bool) -> nn.Sequential:
     channels = 3
     for width, count in _VGG19:
         for _ in range(count):
-            if len(modules) < places:  # what comes later is not even built
+            if len(modules) < places:  # later layers are not built
                 modules += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
             channels = width
         modules.append(nn.MaxPool2d(2))
@@ -65,7 +65,7 @@ class _Fire(nn.Module):
 
 
 def alexnet() -> tuple[nn.Sequential, tuple[int, ...]]:
-    """Return the convolutions of AlexNet (one column) and after which places LPIPS looks."""
+    """Return the convolutions of AlexNet (one column) and the indices of the layers that LPIPS compares."""
     pool = nn.MaxPool2d(3, stride=2)
     net = nn.Sequential(
         *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), pool),
@@ -78,7 +78,7 @@ def alexnet() -> tuple[nn.Sequential, tuple[int, ...]]:
 
 
 def squeezenet() -> tuple[nn.Sequential, tuple[int, ...]]:
-    """Return the convolutions of SqueezeNet 1.1 and after which places LPIPS looks."""
+    """Return the convolutions of SqueezeNet 1.1 and the indices of the layers that LPIPS compares."""
     pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
     net = nn.Sequential(
         *(nn.Conv2d(3, 64, 3, stride=2), nn.ReLU(), pool),
@@ -95,7 +95,7 @@ def read_weights(owner: str, weights: Weights) -> dict[str, Tensor]:
     Parameters
     ----------
     owner : str
-        Who asks; it opens the message.
+        The caller, for messages.
     weights : path or mapping
         A ``.safetensors`` file, a file of ``torch.save`` that holds nothing but tensors, or names and tensors.
 
@@ -134,7 +134,7 @@ def load_strictly(owner: str, module: nn.Module, state: Mapping[str, Tensor], *,
     Parameters
     ----------
     owner : str
-        Who asks; it opens the message.
+        The caller, for messages.
     module : nn.Module
     state : mapping of str to Tensor
         With keys ``prefix + own name``.

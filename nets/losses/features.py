@@ -1,4 +1,4 @@
-"""Losses that compare what filters make of two images: pyramids, or a classifier with weights of yours."""
+"""Losses that compare features of two images: Laplacian pyramids, or a classifier with weights that you supply."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from ..layers.blocks import check_choice, resized
+from ..layers.blocks import resize
+from ..layers.checks import check_choice
 from ..layers.precision import exact
-from ..layers.resampling import halved
+from ..layers.resampling import halve
 from .classifiers import Weights, load_strictly, read_weights, vgg19
 from .pointwise import check_pair
 
@@ -50,20 +51,20 @@ class PyramidLoss(nn.Module):
                         total = total + torch.diff(here, dim=dim).abs().mean()
                 if level + 1 == self.levels or min(here.shape[-2:]) < 4:
                     break
-                small = halved(here)
-                total = total + (here - resized(small, (here.shape[-2], here.shape[-1]))).abs().mean()
+                small = halve(here)
+                total = total + (here - resize(small, (here.shape[-2], here.shape[-1]))).abs().mean()
                 here = small
             return total + here.abs().mean()
 
 
 class VGGLoss(nn.Module):
-    """Mean squared difference of the features of VGG-19 at one layer, with weights that you have.
+    """Mean squared difference of the features of VGG-19 at one layer, with weights that you supply.
 
     Parameters
     ----------
     weights : path or mapping
         A safetensors file, a file of ``torch.save`` with tensors only, or a state dictionary; keys as in torchvision,
-        ``features.0.weight``, ``features.0.bias``, ``features.2.weight``, ... What the layer does not need is ignored.
+        ``features.0.weight``, ``features.0.bias``, ``features.2.weight``, ... Other entries are ignored.
     preset : {"defocusgan", "kpac"}
         Defaults of the following. "defocusgan": conv3_3 before its ReLU, input "bgr". "kpac": conv4_4 after its ReLU,
         input "caffe".
@@ -72,8 +73,8 @@ class VGGLoss(nn.Module):
     relu : bool, optional
         Whether the ReLU behind the layer is applied.
     inputs : {"rgb", "bgr", "imagenet", "caffe"}, optional
-        What the layers see of an RGB image in [0, 1]: itself, its colours reversed, (x - mean) / deviation of ImageNet
-        as torchvision's weights expect it, or 255 x clamped to [0, 255] with reversed colours minus (103.939, 116.779,
+        Preprocessing of an RGB image in [0, 1]: none, colours reversed, (x - mean) / deviation of ImageNet as
+        torchvision's weights expect it, or 255 x clamped to [0, 255] with reversed colours minus (103.939, 116.779,
         123.68), as the weights of the original VGG expect it.
 
     Raises
@@ -109,11 +110,11 @@ class VGGLoss(nn.Module):
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         check_pair("VGGLoss", image, target)
-        a, b = self.features(torch.cat([self._seen(image), self._seen(target)])).chunk(2)
+        a, b = self.features(torch.cat([self._preprocess(image), self._preprocess(target)])).chunk(2)
         with exact(a, b) as (x, y):
             return (x - y).square().mean()
 
-    def _seen(self, image: Tensor) -> Tensor:
+    def _preprocess(self, image: Tensor) -> Tensor:
         if self.inputs == "imagenet":
             mean, deviation = image.new_tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
             return (image - mean) / deviation

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.precision import exact
 
 __all__ = ["FrequencyNorm", "check_pair", "frequency", "l2", "mae", "total_variation"]
@@ -40,7 +40,7 @@ def mae(image: Tensor, target: Tensor) -> Tensor:
 
 
 def frequency(image: Tensor, target: Tensor, *, norm: FrequencyNorm = "official") -> Tensor:
-    """Return how far apart the Fourier transforms of two images are.
+    """Return the mean absolute difference of the Fourier transforms of two images.
 
     Parameters
     ----------

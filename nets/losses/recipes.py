@@ -1,4 +1,4 @@
-"""The losses that the papers' networks were trained with, by name."""
+"""The training losses of the papers, by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from blurphys.importing import import_object, names_code
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.resampling import Resampling
 from ..net import Outputs
 from .adversarial import adversarial_loss
@@ -18,7 +18,7 @@ from .pointwise import FrequencyNorm, frequency, l2, mae, total_variation
 from .scales import multi_scale
 from .schedule import ALTERNATIONS, alternation
 from .similarity import ssim_loss
-from .terms import SINGLE, Loss, Parts, Preset, ScaleLoss, reblurring, reported
+from .terms import SINGLE, Loss, Parts, Preset, ScaleLoss, detach_parts, reblurring
 
 __all__ = ["LOSSES", "DefocusGANLoss", "GKMLoss", "KPACLoss", "NRKLoss", "ReblurLoss", "create_loss"]
 
@@ -36,7 +36,7 @@ class GKMLoss(Loss):
     schedule : str, optional
         A key of `ALTERNATIONS` in place of the preset's; "l2" never alternates.
     resampling : {"antialiased", "gkmnet"}
-        How the targets are made smaller; "gkmnet" rounds them to 8 bits as the code does.
+        How the targets are downsampled; "gkmnet" rounds them to 8 bits as the code does.
 
     References
     ----------
@@ -58,11 +58,11 @@ class GKMLoss(Loss):
     def forward(self, outputs: Outputs, sharp: Tensor, image: Tensor, epoch: int = 0) -> tuple[Tensor, Parts]:
         kind = alternation(self.schedule, epoch)
         total = multi_scale(outputs, sharp, loss=SINGLE[kind], resampling=self.resampling)
-        return total, reported(**{kind: total})
+        return total, detach_parts(**{kind: total})
 
 
 class NRKLoss(Loss):
-    """NRKNet's: squared error and spectra at all scales, and how well its blur explains the photo.
+    """NRKNet's: squared error and spectra at all scales, and the reblurring error of its predicted blur.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class NRKLoss(Loss):
     schedule : str, optional
         A key of `ALTERNATIONS` in place of the preset's; "nrknet-lfdof" is the code's for LFDOF.
     resampling : {"antialiased", "nrknet"}
-        How the targets are made smaller; "nrknet" as the code does, half a pixel off at each level.
+        How the targets are downsampled; "nrknet" as in the code, half a pixel off at each level.
 
     Notes
     -----
@@ -128,7 +128,7 @@ class NRKLoss(Loss):
             parts["reblur"] = reblurring(outputs, image, weights=self.weights[1:], resampling=self.resampling)
             if self.reblur_weight:
                 total = total + self.reblur_weight * parts["reblur"]
-        return total, reported(**parts)
+        return total, detach_parts(**parts)
 
 
 def _feature_term(vgg: Any, preset: Literal["defocusgan", "kpac"]) -> nn.Module:
@@ -163,11 +163,11 @@ class KPACLoss(Loss):
         if self.features_from is not None and epoch >= self.features_from:
             parts["features"] = self.features(outputs.image, sharp)
             total = total + self.feature_weight * parts["features"]
-        return total, reported(**parts)
+        return total, detach_parts(**parts)
 
 
 class DefocusGANLoss(Loss):
-    """What DefocusGAN's generator minimises.
+    """The loss of DefocusGAN's generator.
 
     Parameters
     ----------
@@ -205,11 +205,11 @@ class DefocusGANLoss(Loss):
         if scores is not None:
             parts["adversarial"] = adversarial_loss(scores, weight if self.preset == "paper" else None)
             total = total + 0.002 * parts["adversarial"]
-        return total * (0.5 if self.preset == "official" else 1.0), reported(**parts)
+        return total * (0.5 if self.preset == "official" else 1.0), detach_parts(**parts)
 
 
 class ReblurLoss(Loss):
-    """What DefocusGAN's map network and its blur kernel minimise: a blurred sharp image that looks like the photo.
+    """The loss of DefocusGAN's map network and blur kernel: the difference of the reblurred sharp image and the photo.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ class ReblurLoss(Loss):
         total = self.weight * parts["reblur"]
         if epoch >= self.smooth_from:
             total = total + self.smoothness * parts["smoothness"]
-        return total, reported(**parts)
+        return total, detach_parts(**parts)
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -252,8 +252,8 @@ LOSSES: dict[str, type[Loss]] = {
     "defocusgan": DefocusGANLoss,
     "reblur": ReblurLoss,
 }
-"""Losses of the papers by the names that ``[[losses]]`` in the settings of a training and `create_loss` take. Yours
-may join, ``LOSSES["mine"] = MyLoss``, or be named as ``module:Class``. "l2", "mae", "ssim", "frequency", "pyramid" are
+"""Losses of the papers by the names that ``[[losses]]`` in the settings of a training and `create_loss` take. Your own
+can be added, ``LOSSES["mine"] = MyLoss``, or named as ``module:Class``. "l2", "mae", "ssim", "frequency", "pyramid" are
 `ScaleLoss` and not listed here."""
 
 
@@ -271,7 +271,7 @@ def create_loss(name: str, **arguments: Any) -> Loss:
     Raises
     ------
     ValueError
-        There is no such loss, it refuses a value, or what ``module:Class`` points to is no `Loss`.
+        There is no such loss, it refuses a value, or ``module:Class`` is not a `Loss`.
     TypeError
         It does not take such arguments.
     """

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from ..layers.resampling import Resampling, Role, pyramid
-from ..net import Outputs, cropped, padded
+from ..net import Outputs, crop_to_size, pad_to_multiple
 from .pointwise import l2
 
-__all__ = ["matched", "multi_scale", "weighted"]
+__all__ = ["resample_to_scales", "multi_scale", "take_weights"]
 
 
-def matched(
+def resample_to_scales(
     image: Tensor, estimates: Sequence[Tensor], *, rule: Resampling = "antialiased", role: Role = "target"
 ) -> list[Tensor]:
     """Return an image at the scales of a list of estimates, full resolution first.
@@ -26,7 +26,7 @@ def matched(
     rule : {"antialiased", "gkmnet", "nrknet"}
         See `nets.layers.resampling.pyramid`.
     role : {"input", "target"}
-        As what the image is made smaller.
+        Rule for inputs or for targets.
 
     Raises
     ------
@@ -35,10 +35,10 @@ def matched(
 
     Notes
     -----
-    An image whose size does not divide is first extended as the networks extend it, and cropped at each scale.
+    An image whose size is not a multiple is padded as the networks do it, and cropped at each scale.
     """
     height, width = image.shape[-2:]
-    levels = pyramid(padded(image, 2 ** (len(estimates) - 1)), len(estimates), rule=rule, role=role)
+    levels = pyramid(pad_to_multiple(image, 2 ** (len(estimates) - 1)), len(estimates), rule=rule, role=role)
     found = []
     for t, (level, estimate) in enumerate(zip(levels, estimates, strict=True)):
         size = (-(-height // 2**t), -(-width // 2**t))
@@ -47,11 +47,11 @@ def matched(
                 f"losses: expected the estimate at scale 1/{2**t} to have {size[0]} x {size[1]} px, half of the one "
                 f"before it, got {tuple(estimate.shape)} for an image {tuple(image.shape)}"
             )
-        found.append(cropped(level, size))
+        found.append(crop_to_size(level, size))
     return found
 
 
-def weighted(owner: str, weights: Sequence[float], terms: int) -> tuple[float, ...]:
+def take_weights(owner: str, weights: Sequence[float], terms: int) -> tuple[float, ...]:
     """Return the first `terms` weights; ValueError where there are fewer."""
     if len(weights) < terms:
         raise ValueError(f"{owner}: expected {terms} weights, one for each output of the network, got {len(weights)}")
@@ -82,7 +82,7 @@ def multi_scale(
     final : bool
         Compare the restored image too, for networks whose image is not the estimate at full resolution.
     resampling : {"antialiased", "gkmnet", "nrknet"}
-        How the targets are made smaller.
+        How the targets are downsampled.
 
     Returns
     -------
@@ -90,10 +90,10 @@ def multi_scale(
         A number.
     """
     estimates = outputs.scales or (outputs.image,)
-    terms = list(zip(estimates, matched(sharp, estimates, rule=resampling), strict=True))
+    terms = list(zip(estimates, resample_to_scales(sharp, estimates, rule=resampling), strict=True))
     if final and outputs.scales:
         terms.insert(0, (outputs.image, sharp))
-    factors = weighted("multi_scale", (1.0,) * len(terms) if weights is None else weights, len(terms))
+    factors = take_weights("multi_scale", (1.0,) * len(terms) if weights is None else weights, len(terms))
     total = factors[0] * loss(*terms[0])
     for factor, (estimate, target) in zip(factors[1:], terms[1:], strict=True):
         total = total + factor * loss(estimate, target)

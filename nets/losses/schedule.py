@@ -1,4 +1,4 @@
-"""Training that alternates between two losses: which of them an epoch takes."""
+"""Schedules that alternate between two losses by epoch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 
 __all__ = ["ALTERNATIONS", "Alternation", "alternation"]
 

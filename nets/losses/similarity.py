@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.precision import exact
 from .pointwise import check_pair
 

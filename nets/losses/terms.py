@@ -1,4 +1,4 @@
-"""What all losses of training share, one loss at all scales, and the reblurring loss."""
+"""The base class of training losses, one loss at all scales, and the reblurring loss."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
 
-from ..layers.blocks import check_choice
+from ..layers.checks import check_choice
 from ..layers.resampling import Resampling
 from ..net import Outputs
 from .features import PyramidLoss
 from .pointwise import frequency, l2, mae
-from .scales import matched, multi_scale, weighted
+from .scales import multi_scale, resample_to_scales, take_weights
 from .similarity import ssim_loss
 
-__all__ = ["SINGLE", "Loss", "Parts", "Preset", "ScaleLoss", "reblurring", "reported"]
+__all__ = ["SINGLE", "Loss", "Parts", "Preset", "ScaleLoss", "reblurring", "detach_parts"]
 
 Preset: TypeAlias = Literal["official", "paper"]
 Parts: TypeAlias = dict[str, Tensor]
@@ -31,8 +31,8 @@ class Loss(nn.Module):
     Attributes
     ----------
     fields : tuple of str
-        What it needs of a sample, by the names of `synth`: all_in_focus (its `sharp`), combined (its `image`), left,
-        right, defocus_map.
+        The fields of a sample that it needs, by the names of `synth`: all_in_focus (its `sharp`), combined (its
+        `image`), left, right, defocus_map.
 
     Notes
     -----
@@ -47,7 +47,7 @@ class Loss(nn.Module):
         """Return the number to minimise and its parts."""
 
 
-def reported(**parts: Tensor) -> Parts:
+def detach_parts(**parts: Tensor) -> Parts:
     """Return parts by name, without their graphs."""
     return {name: part.detach() for name, part in parts.items()}
 
@@ -80,7 +80,7 @@ class ScaleLoss(Loss):
         total = multi_scale(
             outputs, sharp, loss=self.term, weights=self.weights, final=self.final, resampling=self.resampling
         )
-        return total, reported(**{self.loss: total})
+        return total, detach_parts(**{self.loss: total})
 
 
 def reblurring(
@@ -97,7 +97,7 @@ def reblurring(
     weights : sequence of float, optional
         Full resolution first; all 1 if omitted.
     resampling : {"antialiased", "gkmnet", "nrknet"}
-        How the observed image is made smaller: as an input, not as a target.
+        How the observed image is downsampled: as an input, not as a target.
 
     Raises
     ------
@@ -110,8 +110,8 @@ def reblurring(
             "reblurring: expected reblurred images, got none; ask the network for outputs(image, sharp), and only one "
             "with operators of its own can answer"
         )
-    factors = weighted("reblurring", (1.0,) * len(estimates) if weights is None else weights, len(estimates))
-    terms = zip(factors, estimates, matched(image, estimates, rule=resampling, role="input"), strict=True)
+    factors = take_weights("reblurring", (1.0,) * len(estimates) if weights is None else weights, len(estimates))
+    terms = zip(factors, estimates, resample_to_scales(image, estimates, rule=resampling, role="input"), strict=True)
     total = estimates[0].new_zeros(())
     for factor, estimate, target in terms:
         total = total + factor * l2(estimate, target)

@@ -1,1 +1,1 @@
-"""The networks, each with what is its own beside it."""
+"""The networks, each with its own coefficients, kernels and steps."""

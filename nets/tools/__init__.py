@@ -1,1 +1,1 @@
-"""What a network costs, and how it leaves Python: summaries, published figures, precision, export."""
+"""Costs of networks (parameters, operations, precision), published figures, and export."""

@@ -1,6 +1,6 @@
-"""The operators of blurphys as convolutions of torch: slower, larger in memory, and understood everywhere.
+"""The operators of blurphys as convolutions of torch: slower and larger in memory, but available everywhere.
 
-Written for programs (`nets.tools.exporting`), which want few nodes, no writing to memory and nothing that depends on
+Written for exported programs (`nets.tools.exporting`), which need few nodes, no in-place writes and no dependence on
 values: a mixture of K kernels is one grouped convolution and holds K filtered images. Shapes are those of
 `blurphys.engines.reference`, which says what is computed. Inside, leading axes are one.
 """
@@ -21,13 +21,13 @@ from blurphys.boundary import extend
 __all__ = ["PLAIN", "decompositions"]
 
 _MODES = {"zero": "constant", "reflect": "reflect", "replicate": "replicate"}
-"""Those of our boundaries that torch has without limits of its own."""
+"""Our boundary rules that torch.nn.functional.pad has, too."""
 
 Reach = tuple[int, int]
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Return what each operator is made of, for `torch.export.ExportedProgram.run_decompositions`.
+    """Return the decomposition of each operator, for `torch.export.ExportedProgram.run_decompositions`.
 
     Returns
     -------
@@ -51,15 +51,15 @@ def _like(y: Tensor, x: Tensor) -> Tensor:
     return y.reshape(*x.shape[:-3], *y.shape[-3:])
 
 
-def _extended(x: Tensor, before: Reach, after: Reach, boundary: str) -> Tensor:
+def _extend(x: Tensor, before: Reach, after: Reach, boundary: str) -> Tensor:
     if boundary in _MODES:
         return functional.pad(x, (before[1], after[1], before[0], after[0]), mode=_MODES[boundary])
     plane: Tensor = extend(x, before, after, boundary)
     return plane
 
 
-def _folded(v: Tensor, before: Reach, after: Reach, boundary: str) -> Tensor:
-    """The transpose of `_extended`."""
+def _fold(v: Tensor, before: Reach, after: Reach, boundary: str) -> Tensor:
+    """The transpose of `_extend`."""
     for axis in (-1, -2):
         size = v.shape[axis] - before[axis] - after[axis]
         if boundary == "zero":
@@ -73,13 +73,13 @@ def _folded(v: Tensor, before: Reach, after: Reach, boundary: str) -> Tensor:
     return v
 
 
-def _weighted(levels: Tensor, maps: Tensor, mix: Tensor | None) -> Tensor:
+def _weight_levels(levels: Tensor, maps: Tensor, mix: Tensor | None) -> Tensor:
     """Sum over levels (N, C, K, H, W) with maps (N, K, H, W), colours mixed by (D, C, K)."""
     found = levels * maps[:, None]
     return found.sum(2) if mix is None else functional.conv2d(found.flatten(1, 2), mix.flatten(1)[:, :, None, None])
 
 
-def _weighted_adjoint(y: Tensor, maps: Tensor, mix: Tensor | None) -> Tensor:
+def _weight_levels_adjoint(y: Tensor, maps: Tensor, mix: Tensor | None) -> Tensor:
     """The levels (N, C, K, H, W) of an image (N, D, H, W)."""
     if mix is None:
         return y[:, :, None] * maps[:, None]
@@ -102,9 +102,9 @@ def gaussian_mixture(
     channels, h = x.shape[-3], max(halves)
     lines = _lines(taps, halves, channels)
     rows = lines.flatten(0, 1)[:, None, :, None]
-    levels = functional.conv2d(_extended(_flat(x), (h, h), (h, h), boundary), rows, groups=channels)
+    levels = functional.conv2d(_extend(_flat(x), (h, h), (h, h), boundary), rows, groups=channels)
     levels = functional.conv2d(levels, rows.transpose(-1, -2), groups=rows.shape[0])
-    return _like(_weighted(levels.unflatten(1, lines.shape[:2]), _shared(maps, x), mix), x)
+    return _like(_weight_levels(levels.unflatten(1, lines.shape[:2]), _shared(maps, x), mix), x)
 
 
 def gaussian_mixture_adjoint(
@@ -113,10 +113,10 @@ def gaussian_mixture_adjoint(
     channels, h = y.shape[-3] if mix is None else mix.shape[1], max(halves)
     lines = _lines(taps, halves, channels)
     rows = lines.flatten(0, 1)[:, None, :, None]
-    levels = _weighted_adjoint(_flat(y), _shared(maps, y), mix).flatten(1, 2)
+    levels = _weight_levels_adjoint(_flat(y), _shared(maps, y), mix).flatten(1, 2)
     levels = functional.conv_transpose2d(levels, rows.transpose(-1, -2), groups=rows.shape[0])
     plane = functional.conv_transpose2d(levels, rows, groups=channels)
-    return _like(_folded(plane, (h, h), (h, h), boundary), y)
+    return _like(_fold(plane, (h, h), (h, h), boundary), y)
 
 
 def _squares(atoms: Tensor, channels: int) -> Tensor:
@@ -131,12 +131,12 @@ def recursive_mixture(
     h, count, channels = atoms.shape[-1] // 2, maps.shape[-3], x.shape[-3]
     reach, step = (0, h) if stagewise else (h * (count - 1), 0)
     squares = _squares(atoms, channels)
-    u = _extended(_flat(x), (reach, reach), (reach, reach), boundary)
-    levels = [_cropped(u, reach)]
+    u = _extend(_flat(x), (reach, reach), (reach, reach), boundary)
+    levels = [_crop(u, reach)]
     for j in range(1, count):
-        u = functional.conv2d(_extended(u, (step, step), (step, step), boundary), squares[j - 1], groups=channels)
-        levels.append(_cropped(u, 0 if stagewise else reach - h * j))
-    return _like(_weighted(torch.stack(levels, dim=2), _shared(maps, x), mix), x)
+        u = functional.conv2d(_extend(u, (step, step), (step, step), boundary), squares[j - 1], groups=channels)
+        levels.append(_crop(u, 0 if stagewise else reach - h * j))
+    return _like(_weight_levels(torch.stack(levels, dim=2), _shared(maps, x), mix), x)
 
 
 def recursive_mixture_adjoint(
@@ -145,16 +145,16 @@ def recursive_mixture_adjoint(
     h, count, channels = atoms.shape[-1] // 2, maps.shape[-3], y.shape[-3] if mix is None else mix.shape[1]
     reach, step = (0, h) if stagewise else (h * (count - 1), 0)
     squares = _squares(atoms, channels)
-    levels = _weighted_adjoint(_flat(y), _shared(maps, y), mix)
+    levels = _weight_levels_adjoint(_flat(y), _shared(maps, y), mix)
     v = levels[:, :, count - 1]
     for j in range(count - 1, 0, -1):
         v = functional.conv_transpose2d(v, squares[j - 1], groups=channels)
-        v = _folded(v, (step, step), (step, step), boundary)
+        v = _fold(v, (step, step), (step, step), boundary)
         v = v + functional.pad(levels[:, :, j - 1], [0 if stagewise else h * (count - j)] * 4)
-    return _like(_folded(v, (reach, reach), (reach, reach), boundary), y)
+    return _like(_fold(v, (reach, reach), (reach, reach), boundary), y)
 
 
-def _cropped(u: Tensor, margin: int) -> Tensor:
+def _crop(u: Tensor, margin: int) -> Tensor:
     return u[..., margin : u.shape[-2] - margin, margin : u.shape[-1] - margin]
 
 
@@ -170,10 +170,10 @@ def _level(psfs: Tensor, level: int, channels: int) -> Tensor:
     return views.transpose(0, 1).flatten(0, 1)[:, None]
 
 
-def _gathered(x: Tensor, psfs: Tensor, weights: Callable[[int], Tensor | None], boundary: str) -> Tensor:
+def _gather(x: Tensor, psfs: Tensor, weights: Callable[[int], Tensor | None], boundary: str) -> Tensor:
     """`psf_gather`, the weights of a level (N, 1, H, W) from a function, so that not all need exist at once."""
     channels = x.shape[-3]
-    plane = _extended(_flat(x), *_reach(psfs), boundary)
+    plane = _extend(_flat(x), *_reach(psfs), boundary)
     y = None
     for level in range(psfs.shape[1]):
         part = functional.conv2d(plane, _level(psfs, level, channels), groups=channels)
@@ -184,7 +184,7 @@ def _gathered(x: Tensor, psfs: Tensor, weights: Callable[[int], Tensor | None], 
     return _like(y.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1, 2), x)
 
 
-def _gathered_adjoint(y: Tensor, psfs: Tensor, weights: Callable[[int], Tensor | None], boundary: str) -> Tensor:
+def _gather_adjoint(y: Tensor, psfs: Tensor, weights: Callable[[int], Tensor | None], boundary: str) -> Tensor:
     views = psfs.shape[0]
     channels = y.shape[-3] // views
     image = _flat(y).unflatten(1, (views, channels)).transpose(1, 2).flatten(1, 2)
@@ -195,7 +195,7 @@ def _gathered_adjoint(y: Tensor, psfs: Tensor, weights: Callable[[int], Tensor |
         part = functional.conv_transpose2d(part, _level(psfs, level, channels), groups=channels)
         plane = part if plane is None else plane + part
     assert plane is not None
-    return _like(_folded(plane, *_reach(psfs), boundary), y)
+    return _like(_fold(plane, *_reach(psfs), boundary), y)
 
 
 def _given(weights: Tensor | None, x: Tensor) -> Callable[[int], Tensor | None]:
@@ -212,26 +212,26 @@ def _hats(index: Tensor, fraction: Tensor, x: Tensor) -> Callable[[int], Tensor]
 
 
 def psf_gather(x: Tensor, psfs: Tensor, weights: Tensor | None, boundary: str) -> Tensor:
-    return _gathered(x, psfs, _given(weights, x), boundary)
+    return _gather(x, psfs, _given(weights, x), boundary)
 
 
 def psf_gather_adjoint(y: Tensor, psfs: Tensor, weights: Tensor | None, boundary: str) -> Tensor:
-    return _gathered_adjoint(y, psfs, _given(weights, y), boundary)
+    return _gather_adjoint(y, psfs, _given(weights, y), boundary)
 
 
 def psf_interpolate(x: Tensor, psfs: Tensor, index: Tensor, fraction: Tensor, boundary: str) -> Tensor:
-    return _gathered(x, psfs, _hats(index, fraction, x), boundary)
+    return _gather(x, psfs, _hats(index, fraction, x), boundary)
 
 
 def psf_interpolate_adjoint(y: Tensor, psfs: Tensor, index: Tensor, fraction: Tensor, boundary: str) -> Tensor:
-    return _gathered_adjoint(y, psfs, _hats(index, fraction, y), boundary)
+    return _gather_adjoint(y, psfs, _hats(index, fraction, y), boundary)
 
 
 def psf_scatter(x: Tensor, psfs: Tensor, weights: Tensor, boundary: str) -> Tensor:
     image, maps, channels = _flat(x), _shared(weights, x), x.shape[-3]
     y = None
     for level in range(psfs.shape[1]):
-        plane = _extended(maps[:, level, None] * image, *_reach(psfs), boundary)
+        plane = _extend(maps[:, level, None] * image, *_reach(psfs), boundary)
         part = functional.conv2d(plane, _level(psfs, level, channels), groups=channels)
         y = part if y is None else y + part
     assert y is not None
@@ -243,7 +243,7 @@ def psf_scatter_adjoint(y: Tensor, psfs: Tensor, weights: Tensor, boundary: str)
     x = None
     for level in range(psfs.shape[1]):
         plane = functional.conv_transpose2d(image, _level(psfs, level, channels), groups=channels)
-        part = maps[:, level, None] * _folded(plane, *_reach(psfs), boundary)
+        part = maps[:, level, None] * _fold(plane, *_reach(psfs), boundary)
         x = part if x is None else x + part
     assert x is not None
     return _like(x, y)

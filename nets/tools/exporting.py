@@ -1,4 +1,4 @@
-"""Networks as programs of torch alone, for places where blurphys is not installed."""
+"""Export of networks as programs of torch alone, which run where blurphys is not installed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def export(
     size: tuple[int, int] | None = None,
     plain: bool = True,
 ) -> torch.export.ExportedProgram:
-    """Record what a network does with images of one size as a program that needs neither its class nor Python.
+    """Export a network for images of one size as a program that needs neither its class nor Python.
 
     Parameters
     ----------
     net : Net
-        It is copied: neither its mode nor a later change of its weights matters to the program.
+        It is copied: its mode and later changes of its weights do not affect the program.
     images : Tensor or sequence of Tensors, optional
-        What the program will be called with: shapes, dtypes and devices count, values do not.
+        Example inputs of the program: their shapes, dtypes and devices count, their values do not.
     size : (int, int), optional
         H and W, in place of images: a batch of one, where the weights are.
     plain : bool
@@ -46,7 +46,7 @@ def export(
     ValueError
         Both or neither of images and size, or images that the network refuses.
     RuntimeError
-        An operator remains that is not torch's; yours, perhaps.
+        An operator remains that is not torch's, perhaps one of your own.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""What one application of a blur operator costs, for `nets.summary` and for any FLOP counter of torch."""
+"""Multiply-accumulates of blur operators, for `nets.summary` and torch's FLOP counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What half precision costs: a network under bf16 autocast beside itself in float32."""
+"""The loss of accuracy in half precision: networks under bf16 autocast compared with float32."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..weights.saving import load, pretrained
 
 __all__ = ["Difference", "difference", "photo_inputs", "report"]
 
-LARGEST = 440
+MAX_SIZE = 440
 """Height and width that the photo has for any network, px."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How far a network under autocast is from itself in float32.
+    """The difference of a network under autocast to itself in float32.
 
     Attributes
     ----------
     name : str
     weights : str
-        "random", or what pretrained weights are called.
+        "random", or the name of pretrained weights.
     largest, rms : float
         Difference of the outputs, relative to the range (largest minus smallest value) of the output in float32.
     """
@@ -47,11 +47,11 @@ def difference(net: Net, *images: Tensor, dtype: torch.dtype = torch.bfloat16, w
     net : Net
         In float32; is called in evaluation mode.
     *images : Tensors
-        What it takes.
+        Its inputs.
     dtype : torch.dtype
         Of autocast. Blurs, their adjoints, spectra and resampling are computed in float32 under it, too.
     weights : str
-        What to write into the result.
+        Name of the weights in the result.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def difference(net: Net, *images: Tensor, dtype: torch.dtype = torch.bfloat16, w
 
 
 def photo_inputs(net: Net, size: tuple[int, int] = (128, 192)) -> tuple[Tensor, ...]:
-    """Return a photo that scikit-image carries, in the form in which a network takes it.
+    """Return a photo from scikit-image as the inputs of a network.
 
     Parameters
     ----------
@@ -98,12 +98,12 @@ def photo_inputs(net: Net, size: tuple[int, int] = (128, 192)) -> tuple[Tensor, 
     Raises
     ------
     ValueError
-        A size beyond `LARGEST`.
+        A size beyond `MAX_SIZE`.
     """
     from skimage import data
 
-    if not all(0 < n <= LARGEST for n in size):
-        raise ValueError(f"photo_inputs: expected 1 to {LARGEST} px, which the photo has, got {size[0]} x {size[1]}")
+    if not all(0 < n <= MAX_SIZE for n in size):
+        raise ValueError(f"photo_inputs: expected 1 to {MAX_SIZE} px, which the photo has, got {size[0]} x {size[1]}")
 
     photo = torch.from_numpy(data.astronaut().astype(np.float32) / 255).permute(2, 0, 1)[None]
     found = []

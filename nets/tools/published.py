@@ -1,4 +1,4 @@
-"""What the papers say their networks cost, beside what was counted, and which of it can be compared."""
+"""The costs published in the papers, our own counts, and which of them can be compared."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ is stored where they are symmetric (NonRecursive), and nothing where they are fi
 
 
 def by_rule(rule: str, cost: Summary) -> float | None:
-    """Return what a published column would say of a network, in billions, or None where it cannot be had from counts.
+    """Return the cost of a network by the rule of a published column, in billions, or None where counts do not give it.
 
     Parameters
     ----------

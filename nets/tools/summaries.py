@@ -1,4 +1,4 @@
-"""What a network costs: its parameters and its multiplications, counted without computing an image."""
+"""Parameters and multiply-accumulates of a network, counted without computing an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Part", "Summary", "summary"]
 Shape = Sequence[int]
 
 ELSEWHERE = "(elsewhere)"
-"""Name of what belongs to no part."""
+"""Name of the part for everything outside of all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +93,13 @@ class Summary:
         total = ("total", f"{self.parameters:,}", shown(self.layers), shown(self.filters + self.mix))
         widths = [max(len(row[i]) for row in (header, *rows, total)) for i in range(4)]
         rule = "-" * (sum(widths) + 6)
-        lines = ["  ".join(_placed(row, widths)) for row in (header, *rows, total)]
+        lines = ["  ".join(_pad_columns(row, widths)) for row in (header, *rows, total)]
         title = f"{self.name}, {self.size[0]} x {self.size[1]} px"
         end = f"{shown(self.macs)} {letter}MAC in all, {shown(self.macs_without_bank)} without the operators' kernels"
         return "\n".join([title, lines[0], rule, *lines[1:-1], rule, lines[-1], end])
 
 
-def _placed(row: tuple[str, ...], widths: list[int]) -> list[str]:
+def _pad_columns(row: tuple[str, ...], widths: list[int]) -> list[str]:
     first, *others = zip(row, widths, strict=True)
     return [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
 
@@ -127,15 +127,15 @@ def summary(net: nn.Module, size: tuple[int, int]) -> Summary:
     -----
     One image, evaluation mode. Counted by `torch.utils.flop_counter.FlopCounterMode`, which counts two FLOP per
     multiply-accumulate, on tensors without data (``device="meta"``), so that the size costs neither time nor memory.
-    Sums, products and activations pixel by pixel are not counted, nor by anybody else. The operators of this library
-    have counting rules there too, see `nets.tools.operator_costs`.
+    Sums, products and activations pixel by pixel are not counted, as usual. The operators of this library have counting
+    rules there too, see `nets.tools.operator_costs`.
 
     Examples
     --------
     >>> import nets
     >>> print(summary(nets.create("gkmnet"), (320, 480)))  # doctest: +SKIP
     """
-    height, width = _checked(size)
+    height, width = _check_size(size)
     names = getattr(net, "inputs", ("image",))
     like = next((p for p in net.parameters() if p.is_floating_point()), None)
     dtype = torch.float32 if like is None else like.dtype
@@ -188,7 +188,7 @@ def summary(net: nn.Module, size: tuple[int, int]) -> Summary:
 
 @contextmanager
 def _without_data() -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-    """Let tensors have shapes only, as they have for the compiler, which is who the operators take us for."""
+    """Run with tensors that have shapes only; the operators treat this as compilation and skip checks of values."""
     before = torch.compiler._is_compiling_flag
     with FakeTensorMode() as mode:
         torch.compiler._is_compiling_flag = True
@@ -203,7 +203,7 @@ def _state(net: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from net.named_buffers()
 
 
-def _checked(size: tuple[int, int]) -> tuple[int, int]:
+def _check_size(size: tuple[int, int]) -> tuple[int, int]:
     values = tuple(size) if isinstance(size, Sequence) else ()
     if len(values) != 2 or not all(isinstance(n, int) and n > 0 for n in values):
         raise ValueError(f"summary: expected a size (H, W) in px, got {size!r}")
@@ -241,7 +241,7 @@ class _Ledger:
         self._seen = now
 
     def remove(self) -> None:
-        """Take the hooks away."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
 

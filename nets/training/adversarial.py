@@ -1,4 +1,4 @@
-"""A generator that restores images against a discriminator that tells them from sharp ones (DefocusGAN)."""
+"""Adversarial training of a generator and a discriminator (DefocusGAN)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .terms import Terms
 
 __all__ = ["Adversarial"]
 
-PENALTY = 2  # beside the order of the samples and their crops: what random numbers are drawn for
+PENALTY = 2  # stream of random numbers, beside those of the order of samples and of crops
 
 
 class Adversarial(Task):
@@ -25,7 +25,7 @@ class Adversarial(Task):
 
     Notes
     -----
-    In one batch the discriminator takes its steps first, then the generator its one. All random numbers of a step
+    For each batch the discriminator takes its steps first, then the generator takes one. All random numbers of a step
     follow from the seed and the step.
 
     References
@@ -42,9 +42,11 @@ class Adversarial(Task):
         super().__init__(config, parallel, modules)
         self.generator, self.discriminator = self.modules["generator"], self.modules["discriminator"]
         self.terms = Terms(config.losses, parallel.device)
-        if not any(self.terms.hears):
+        if not any(self.terms.takes_scores):
             names = ", ".join(repr(loss.name) for loss in config.losses)
-            raise ValueError(f"train: expected a loss that listens to the discriminator, 'defocusgan', got {names}")
+            raise ValueError(
+                f"train: expected a loss that takes the scores of the discriminator, such as 'defocusgan', got {names}"
+            )
         self.map_net = self._map_net()
         self.forward: Any = torch.compile(self.generator) if config.compile else self.generator
 
@@ -70,7 +72,7 @@ class Adversarial(Task):
             return run_net(self.map_net, batch).image.float()
 
     def guidance(self, moment: Moment) -> float:
-        """Return the weight of the guide."""
+        """Return the weight of the guidance."""
         from ..models.defocus_gan.generator import annealed_weight
 
         since = moment.steps_since(self.settings.annealing_from)
@@ -95,13 +97,13 @@ class Adversarial(Task):
         return measured
 
     def _scored(self, fake: Tensor, blur: Tensor) -> dict[str, Tensor | None]:
-        """Return what the generator hears from the discriminator."""
+        """Return the scores of the discriminator, for the loss of the generator."""
         with self.autocast():
             scores = self.discriminator(fake)
         return {"scores": scores, "weight": defocus_weight(blur, tuple(scores.shape[-2:]))}
 
     def _discriminate(self, fake: Tensor, sharp: Tensor, blur: Tensor, moment: Moment, turn: int) -> Measured:
-        """Let the discriminator learn once."""
+        """Take one step of the discriminator."""
         with self.autocast():
             real_scores, fake_scores = self.discriminator(sharp), self.discriminator(fake)
         known = defocus_weight(blur, tuple(real_scores.shape[-2:]))
@@ -115,7 +117,7 @@ class Adversarial(Task):
         return {"discriminator": distance.detach(), "penalty": penalty.detach()}
 
     def _share(self, fake: Tensor, moment: Moment, turn: int) -> Tensor:
-        """How much of the sharp image is in the mixture of the gradient penalty, the same however many processes."""
+        """Mixing weight of the sharp image in the gradient penalty, independent of the number of processes."""
         import numpy as np
 
         key = np.random.SeedSequence(self.config.seed, spawn_key=(PENALTY, moment.step, turn))
@@ -124,6 +126,6 @@ class Adversarial(Task):
         chosen = drawn[:1] if self.settings.penalty_norm == "pixel" else drawn[mine : mine + fake.shape[0]]
         return torch.as_tensor(chosen, dtype=fake.dtype).to(fake.device).view(-1, 1, 1, 1)
 
-    def restored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def validation_pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with self.autocast():
             return self.forward(batch["image"], None, 0.0).float(), batch["sharp"]

@@ -1,4 +1,4 @@
-"""The state of a training in one safetensors file: written whole or not at all, read without pickle."""
+"""The state of a training in one safetensors file, written atomically and read without pickle."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Progress", "differing_setting", "digest", "read_state", "write_state
 FORMAT, VERSION = TRAINING, 1
 
 FREE = ("out", "epochs", "steps", "workers", "device", "compile", "log_every", "checkpoint_every")
-"""Settings that a resumed training may change: they do not change what a step computes, but for rounding."""
+"""Settings that a resumed training may change: they change the results of a step by rounding at most."""
 
 
 @dataclass(kw_only=True)
 class Progress:
-    """What a training remembers besides tensors.
+    """The state of a training besides tensors.
 
     Attributes
     ----------
@@ -67,9 +67,9 @@ def write_state(path: Path, task: Task, progress: Progress, config: Mapping[str,
     Raises
     ------
     NonFiniteLossError
-        Something is not finite; what was there is still there.
+        Something is not finite; an earlier file stays.
     OSError
-        The disk refuses; the same.
+        Writing failed; an earlier file stays.
     """
     for key, tensor in _tensors(task).items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -86,7 +86,7 @@ def write_state(path: Path, task: Task, progress: Progress, config: Mapping[str,
 
 
 def digest(task: Task) -> int:
-    """Return 48 bits that tell one state of a task from another: parameters, buffers, optimisers, averages."""
+    """Return a 48-bit hash of the state of a task: parameters, buffers, optimisers, averages."""
     found = blake2b(digest_size=6)
     for key, tensor in sorted(_tensors(task).items()):
         found.update(key.encode())
@@ -107,15 +107,15 @@ def _tensors(task: Task) -> dict[str, Tensor]:
 
 
 def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int) -> Progress:
-    """Go back to a state that was written.
+    """Restore a state that was written.
 
     Parameters
     ----------
     path : Path
     task : Task
-        Takes the tensors.
+        Receives the tensors.
     config : mapping
-        What the training is told now.
+        The current configuration.
     samples : int
         Of the dataset now.
 
@@ -126,7 +126,7 @@ def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int) 
     Raises
     ------
     ValueError
-        Not such a file, damaged, of another version, of another configuration (the setting is named), of another
+        Not a checkpoint, damaged, of another version, of another configuration (the setting is named), of another
         dataset, or with other tensors (named).
     """
     try:

@@ -1,4 +1,4 @@
-"""Samples for training: which, where cut and how turned is a pure function of the seed and the step."""
+"""Training samples; their order, crops and flips are a pure function of the seed and the step."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .settings.reading import making
+from synth.dataset.schema import field_of
+
+from .settings.reading import generation_commands
 from .settings.records import DataConfig
 from .stopping import leave_interrupts
 
 __all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]
 
 ORDER, DRAW = 0, 1
-VIEWS = {"image": "", "centre": "combined", "sharp": "all_in_focus"}
-"""What the roles of images are called in a dataset; "image" is the chosen view."""
-
 PARTNER = {"left": "right", "right": "left"}
 
 
 class Draw(NamedTuple):
-    """One crop of one sample: where, as shares of the room there is, and how it is flipped and turned after that."""
+    """One crop of one sample: its position, as a fraction of the possible range, and its flips and rotation."""
 
     sample: int
     down: float
@@ -74,8 +73,8 @@ def draws(seed: int, step: int, *, samples: int, batch: int, repeats: int = 1, a
 
     Notes
     -----
-    Nothing is remembered between calls: the order of an epoch is keyed by (seed, epoch), a crop by (seed, step, place
-    in the batch), both with Philox.
+    Stateless: the order of an epoch is keyed by (seed, epoch), a crop by (seed, step, position in the batch), both with
+    Philox.
     """
     epoch, at = divmod(step, steps_per_epoch(samples, repeats=repeats, batch=batch))
     order = _order(seed, epoch, samples * repeats)[at * batch : (at + 1) * batch]
@@ -101,15 +100,15 @@ class Samples:
     ----------
     config : DataConfig
     fields : sequence of str
-        What is wanted of each sample: "image", "sharp", "left", "right", "centre", "defocus_map" or "valid".
+        Fields to read of each sample: "image", "sharp", "left", "right", "centre", "defocus_map" or "valid".
     owners : mapping of str to str, optional
-        Who wants a field, for messages.
+        What needs each field, for messages.
 
     Raises
     ------
     ValueError
-        A field is not there, named together with who wants it; samples smaller than the crop; an augmentation that
-        would break the views; linear light wanted of data that are encoded.
+        A field is missing (the message names it and what needs it); samples smaller than the crop; an augmentation that
+        is wrong for the views; linear light wanted of data that are encoded.
 
     Notes
     -----
@@ -118,15 +117,15 @@ class Samples:
 
     def __init__(self, config: DataConfig, fields: Sequence[str], owners: Mapping[str, str] | None = None) -> None:
         self.config, self.fields = config, tuple(dict.fromkeys(fields))
-        self._stored = {field: (VIEWS.get(field, field) or config.view) for field in self.fields}
+        self._stored = {field: field_of(field, view=config.view) for field in self.fields}
         views = [stored for stored in self._stored.values() if stored in PARTNER]
-        # A mirrored world exchanges the views, so that one needs the other.
+        # A left-right flip exchanges the views, so that one needs the other.
         both = set(PARTNER) if views and config.augment != "none" else set()
         self._source = _Folder(config, both | set(self._stored.values())) if config.reader else _Files(config)
         self._check_fields(owners or {})
         if both and not both <= self._source.names:
             raise ValueError(
-                f"train: flips exchange the views, and {self._source.place} has one of them; augment = 'none'"
+                f"train: flips exchange the views, and {self._source.location} has one of them; augment = 'none'"
             )
         if views and config.augment not in ("none", "flips"):
             raise ValueError(
@@ -143,7 +142,7 @@ class Samples:
                 who = owners.get(field, "the training")
                 called = f"{field!r}" if field == stored else f"{field!r} (stored as {stored!r})"
                 raise ValueError(
-                    f"train: {who} needs the field {called}, which {self._source.place} does not have; it has "
+                    f"train: {who} needs the field {called}, which {self._source.location} does not have; it has "
                     f"{', '.join(sorted(have))}"
                 )
 
@@ -151,9 +150,9 @@ class Samples:
         return len(self._source)
 
     @property
-    def place(self) -> str:
-        """Where the samples come from."""
-        return self._source.place
+    def location(self) -> str:
+        """Files or folder of the samples, for messages."""
+        return self._source.location
 
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
         """Read one crop.
@@ -174,7 +173,9 @@ class Samples:
         result = {}
         for field, stored in self._stored.items():
             array = arrays[PARTNER.get(stored, stored) if draw.flip_columns else stored]
-            result[field] = np.ascontiguousarray(_turned(array if array.ndim == 3 else array[None], draw), np.float32)
+            result[field] = np.ascontiguousarray(
+                _flip_and_rotate(array if array.ndim == 3 else array[None], draw), np.float32
+            )
         return result
 
     def middle(self, sample: int) -> dict[str, np.ndarray]:
@@ -182,7 +183,7 @@ class Samples:
         return self.read(Draw(sample, 0.5, 0.5, False, False, 0))
 
 
-def _turned(array: np.ndarray, draw: Draw) -> np.ndarray:
+def _flip_and_rotate(array: np.ndarray, draw: Draw) -> np.ndarray:
     if draw.flip_rows:
         array = array[..., ::-1, :]
     if draw.flip_columns:
@@ -201,12 +202,12 @@ def _window(owner: str, config: DataConfig, draw: Draw, size: tuple[int, int]) -
 
 
 class _Files:
-    """Datasets of `synth`, one behind the other."""
+    """Datasets of `synth`, concatenated."""
 
     def __init__(self, config: DataConfig) -> None:
         import synth
 
-        self.place = ", ".join(config.path)
+        self.location = ", ".join(config.path)
         self._config = config
         self._paths = [os.path.abspath(path) for path in config.path]
         self._opened: tuple[int, list[Any]] | None = None
@@ -214,7 +215,7 @@ class _Files:
         middle = Draw(0, 0.5, 0.5, False, False, 0)
         for path in config.path:
             if not os.path.exists(path):
-                commands = making(path)
+                commands = generation_commands(path)
                 hint = f"; make it with: {commands}" if commands else "; blurphys synth generate makes such data"
                 raise FileNotFoundError(f"train: there is no data set {path}{hint}")
             if synth.datasets.Pairs.lie_in(path):
@@ -258,7 +259,7 @@ class _Files:
         number = int(np.searchsorted(self._ends, draw.sample, side="right"))
         row = draw.sample - int(self._ends[number]) + self._lengths[number]
         reader = self._reader(number)
-        window = _window(self.place, self._config, draw, reader.shape)
+        window = _window(self.location, self._config, draw, reader.shape)
         mean = "combined" in names and self.averages
         stored = sorted((names | {"left", "right"}) - {"combined"} if mean else names)
         arrays: dict[str, np.ndarray] = reader.read(row, names=stored, window=window)
@@ -298,7 +299,7 @@ class _Folder:
             views = [view for view in ("combined", "left", "right") if view in wanted]
             options["views"] = views or ["combined"]
         self._config, self._set = config, kind(config.root, **options)
-        self.place = f"{config.reader} in {config.root}"
+        self.location = f"{config.reader} in {config.root}"
         self.names = frozenset(self._set.files(0))
         self._kept: dict[int, dict[str, np.ndarray]] = {}
 
@@ -311,14 +312,14 @@ class _Folder:
             return fresh
         if index not in self._kept:
             self._kept[index] = {
-                name: _packed(array) if array.ndim == 3 else array for name, array in self._set[index].items()
+                name: _pack_in_16_bits(array) if array.ndim == 3 else array for name, array in self._set[index].items()
             }
         return self._kept[index]
 
     def read(self, draw: Draw, names: set[str]) -> dict[str, np.ndarray]:
         sample = self._sample(draw.sample)
         size = next(iter(sample.values())).shape[-2:]
-        top, left, height, width = _window(self.place, self._config, draw, size)
+        top, left, height, width = _window(self.location, self._config, draw, size)
         crops = {name: sample[name][..., top : top + height, left : left + width] for name in names}
         return {
             name: crop / np.float32(65535) if crop.dtype == np.uint16 else np.asarray(crop)
@@ -326,8 +327,8 @@ class _Folder:
         }
 
 
-def _packed(image: np.ndarray) -> np.ndarray:
-    """Keep an image in 16 bits a value where nothing is lost, as of 8- and 16-bit files that are not decoded."""
+def _pack_in_16_bits(image: np.ndarray) -> np.ndarray:
+    """Store an image in 16 bits per value where this is exact, as for 8- and 16-bit files that are not decoded."""
     narrow = np.round(np.clip(image, 0.0, 1.0) * 65535).astype(np.uint16)
     return narrow if np.array_equal(narrow / np.float32(65535), image) else image
 
@@ -340,7 +341,7 @@ class Batches:
     samples : Samples
     seed, batch : int
     rank, world : int
-        Which share of each batch this process reads.
+        Index and number of processes; each reads its share of every batch.
     """
 
     def __init__(self, samples: Samples, *, seed: int, batch: int, rank: int = 0, world: int = 1) -> None:
@@ -351,14 +352,14 @@ class Batches:
         self.steps_per_epoch = steps_per_epoch(len(samples), repeats=samples.config.repeats, batch=batch)
 
     def draws(self, step: int) -> list[Draw]:
-        """Return what the whole batch of a step is made of."""
+        """Return the crops of the whole batch of a step."""
         config = self.samples.config
         size, repeats = len(self.samples), config.repeats
         return draws(self.seed, step, samples=size, batch=self.batch, repeats=repeats, augment=config.augment)
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rows = [self.samples.read(draw) for draw in self.draws(step)[self.share]]
-        return stacked(rows, self.samples.place)
+        return collate(rows, self.samples.location)
 
     def loader(self, start: int, stop: int, *, workers: int = 0, pinned: bool = False) -> Iterator[dict[str, Tensor]]:
         """Iterate over the batches of the steps start to stop - 1, read by `workers` processes."""
@@ -374,8 +375,8 @@ class Batches:
         )
 
 
-def stacked(rows: Sequence[Mapping[str, np.ndarray]], place: str) -> dict[str, Tensor]:
-    """Put samples into one batch of tensors."""
+def collate(rows: Sequence[Mapping[str, np.ndarray]], place: str) -> dict[str, Tensor]:
+    """Stack samples into one batch of tensors."""
     for name in rows[0]:
         sizes = {row[name].shape for row in rows}
         if len(sizes) > 1:

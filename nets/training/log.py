@@ -1,4 +1,4 @@
-"""What is written down while a training runs: a table for people, lines of JSON for programs."""
+"""The log of a training: a CSV table, and JSON lines with more detail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = (
     "validation_psnr",
     "input_psnr",
 )
-"""Of the table; the lines of JSON also have the parts of the loss."""
+"""Columns of the table; the JSON lines also have the parts of the loss."""
 
 
 class Log:
@@ -32,7 +32,7 @@ class Log:
     ----------
     folder : Path
     after : int
-        Lines of later steps are dropped: they belong to steps that will be done again.
+        Lines of later steps are dropped: their steps will be repeated.
     """
 
     def __init__(self, folder: Path, *, after: int = 0) -> None:

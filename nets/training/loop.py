@@ -1,4 +1,4 @@
-"""The loop of every training: read, learn, write down, validate, keep, and go on where it was interrupted."""
+"""The training loop: steps, logging, validation, checkpoints and resuming."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from blurphys.files.publishing import publish
 from blurphys.progress import progress as shown_progress
 
 from .checkpoint import Progress, digest, read_state, write_state
-from .data import Batches, Samples, stacked
+from .data import Batches, Samples, collate
 from .log import Log, psnr_text
-from .optimisers import Moment, NonFiniteLossError, scheduled
+from .optimisers import Moment, NonFiniteLossError, scheduled_value
 from .parallel import AgreedError, Parallel, parallel
 from .settings.config import TrainConfig
 from .stopping import Stop, StoppedError, stoppable
@@ -34,7 +34,7 @@ STATE, LOCK = "last.safetensors", ".lock"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport:
-    """What came of a training.
+    """The result of a training.
 
     Attributes
     ----------
@@ -42,15 +42,15 @@ class TrainReport:
     steps, epochs : int
         Done in all.
     resumed_from : int
-        The step this call began at.
+        The step at which this call started.
     loss, psnr : float, optional
         Last line of the log: means over the steps since the one before. None if no step was left to do.
     validation_psnr : tuple of (int, float)
         Step and PSNR in dB of every validation of this call.
     best_psnr, best_step : float, int, optional
     input_psnr : float, optional
-        What validation gives for an image that no network has touched: the blurred input, or in a ``"reblurring"``
-        training the sharp image. None if this call validated nothing.
+        Validation PSNR without a network: of the blurred input, or in a ``"reblurring"`` training of the sharp image.
+        None if this call validated nothing.
     files : tuple of Path
         Networks, for `nets.load`.
     seconds : float
@@ -74,14 +74,14 @@ class TrainReport:
 def train(
     config: TrainConfig | Mapping[str, Any] | str | os.PathLike[str], *, resume: bool = False, quiet: bool = False
 ) -> TrainReport:
-    """Train a network as a configuration says.
+    """Train a network with a configuration.
 
     Parameters
     ----------
     config : TrainConfig, mapping, path of a TOML or JSON file, or name of a recipe
         See `TrainConfig`.
     resume : bool
-        Go on with what is in the folder `out`. Without it a folder with a checkpoint is refused.
+        Continue the training in the folder `out`. Without it a folder with a checkpoint is an error.
     quiet : bool
         No progress line.
 
@@ -99,19 +99,19 @@ def train(
         A loss or a gradient is not finite. The message names the samples; the last checkpoint is from before.
     TypeError, ValueError
         A wrong setting, data without the fields that the losses need, a checkpoint of another configuration, another
-        process that trains in `out`, processes that found different states to resume from. On all processes but the
-        first it is an AgreedError where the first one raises an error with that message.
+        process that trains in `out`, processes that found different states to resume from. Where the first process
+        raises such an error, the others raise an AgreedError with its message.
     KeyboardInterrupt
-        Ctrl-C or SIGTERM came. The state after the step that was under way is in `out`; a second one does not wait.
+        Ctrl-C or SIGTERM. The current step is finished and its state written to `out`; a second signal does not wait.
 
     Notes
     -----
-    What a step does depends on the configuration, the data and the step's number alone: the batch is a function of
-    (seed, step), and a checkpoint holds parameters, buffers, optimisers and averages to the last bit. On a CPU a
-    resumed training therefore equals an uninterrupted one exactly. Under ``torchrun`` each process takes an equal share
-    of every batch and gradients are averaged. A step then differs by rounding only, which grows over many steps as it
-    does between any two machines: the networks are as good, not the same. In networks with batch normalisation the
-    statistics are those of the share. `out` has to be on a disk that all machines share, to resume at least.
+    A step depends on the configuration, the data and its number alone: the batch is a function of (seed, step), and a
+    checkpoint holds parameters, buffers, optimisers and averages to the last bit. On a CPU a resumed training therefore
+    equals an uninterrupted one exactly. Under ``torchrun`` each process takes an equal share of every batch and
+    gradients are averaged. A step then differs by rounding only, which grows over many steps as it does between any two
+    machines: the networks are equally good but not identical. In networks with batch normalisation the statistics are
+    those of the share. `out` has to be on a disk that all machines share, to resume at least.
 
     Written to `out`: ``config.json``, ``last.safetensors`` (the state of the training), ``log.csv``, ``log.jsonl``, and
     networks for `nets.load`: ``<role>.safetensors`` (the last) and ``<role>-best.safetensors``, the role being ``net``,
@@ -128,7 +128,7 @@ def train(
 
 
 def _hold(config: TrainConfig, machine: Parallel, held: ExitStack, *, resume: bool) -> None:
-    """Keep other trainings out of the folder until `held` ends."""
+    """Lock the folder against other trainings until `held` is closed."""
     out = Path(config.out)
     if not machine.first:
         return
@@ -148,7 +148,7 @@ def _hold(config: TrainConfig, machine: Parallel, held: ExitStack, *, resume: bo
 
 
 def _drop_if_empty(out: Path) -> None:
-    """Take back a folder in which nothing was written."""
+    """Remove a folder in which nothing was written."""
     if [file.name for file in out.iterdir()] == [LOCK]:
         (out / LOCK).unlink()
         out.rmdir()
@@ -189,8 +189,8 @@ class _Run:
         self.stopping = False
 
     def _check_equals(self) -> None:
-        """End all processes where one of them goes on from another state: they would train on mixed gradients."""
-        steps, states = (self.machine.gathered(v) for v in (self.progress.step, digest(self.task)))
+        """Raise on all processes where one resumes from another state: their gradients must not be averaged."""
+        steps, states = (self.machine.gather(v) for v in (self.progress.step, digest(self.task)))
         for rank, (step, state) in enumerate(zip(steps, states, strict=True)):
             if (step, state) != (steps[0], states[0]):
                 kind = ValueError if self.machine.first else AgreedError
@@ -216,7 +216,7 @@ class _Run:
         unrestored: float | None = None
         for module in self.task.modules.values():
             module.train()
-        if self.progress.best_step == start > 0 and not self.machine.gathered(float(self._best_is_published()))[0]:
+        if self.progress.best_step == start > 0 and not self.machine.gather(float(self._best_is_published()))[0]:
             self._publish_best()
         shown = self.machine.first and not self.quiet
         with shown_progress("train", max(self.total, start)) if shown else nullcontext() as advance:
@@ -263,14 +263,15 @@ class _Run:
 
     def _learn(self, batch: Batch, step: int, stop: Stop) -> None:
         moved = {name: tensor.to(self.machine.device, non_blocking=True) for name, tensor in batch.items()}
-        torch.manual_seed((self.config.seed * 1_000_003 + step) % 2**63)  # for networks that draw numbers
+        torch.manual_seed((self.config.seed * 1_000_003 + step) % 2**63)  # for networks that draw random numbers
         try:
             measured = self.task.step(moved, self._moment(step))
         except NonFiniteLossError as error:
             samples = [draw.sample for draw in self.batches.draws(step)]
             raise NonFiniteLossError(
-                f"train: {error} in step {step}, samples {samples} of {self.batches.samples.place}; no checkpoint was "
-                f"written of it. A smaller learning rate or optimiser.clip may help, and those samples deserve a look"
+                f"train: {error} in step {step}, samples {samples} of {self.batches.samples.location}; no checkpoint "
+                f"was written of it. A smaller learning rate or optimiser.clip may help, and so may a look at those "
+                f"samples"
             ) from None
         wish = torch.tensor(float(stop.asked), device=self.machine.device)  # all processes have to end after one step
         parts = [value.float().reshape(()) for value in (*measured.values(), wish)]
@@ -285,7 +286,7 @@ class _Run:
         step = self.progress.step
         means = {name: total / count for name, (total, count) in self.progress.sums.items()}
         self.progress.sums = {}
-        rate = scheduled(self.config.learning_rate, self._moment(step - 1).now)
+        rate = scheduled_value(self.config.learning_rate, self._moment(step - 1).now)
         return {"step": step, "epoch": (step - 1) // self.per_epoch, "learning_rate": rate, "seconds": seconds, **means}
 
     def _validated(self, done: int, last: bool) -> tuple[float, float] | None:
@@ -299,10 +300,10 @@ class _Run:
             self.machine.broadcast(module.buffers())
         with self.task.measuring():
             for index in range(self.machine.rank, count, self.machine.world):
-                batch = stacked([self.validation.middle(index)], self.validation.place)
+                batch = collate([self.validation.middle(index)], self.validation.location)
                 batch = {name: tensor.to(self.machine.device) for name, tensor in batch.items()}
-                image, target = self.task.restored(batch)
-                before = mean_psnr(self.task.untouched(batch), target)
+                image, target = self.task.validation_pair(batch)
+                before = mean_psnr(self.task.unrestored(batch), target)
                 sums += torch.tensor([float(mean_psnr(image, target)), float(before), 1.0])
             total, total_before, number = self.machine.total(sums.to(self.machine.device)).tolist()
             psnr, unrestored = float(total / number), float(total_before / number)
@@ -311,9 +312,9 @@ class _Run:
         return psnr, unrestored
 
     def _publish_best(self) -> None:
-        """Publish the network as it is as the best; where restarts need it, the state of this step is written before.
+        """Publish the current network as the best; where restarts need it, the state of this step is written before.
 
-        A run that ends between the two is found by `_best_is_published` and publishes when it is resumed, so that a
+        `_best_is_published` detects a run that ended between the two; it publishes when it is resumed, so that a
         restart always loads what an uninterrupted run would have loaded.
         """
         with self.task.measuring():
@@ -327,7 +328,7 @@ class _Run:
         return all(file.exists() and describe(file).notes["step"] == self.progress.best_step for file in files)
 
     def _publish(self, suffix: str, done: int) -> list[Path]:
-        """Write the networks as they are now, for `nets.load`."""
+        """Write the current networks, for `nets.load`."""
         from ..weights.saving import save
 
         files = [self.out / f"{role}{suffix}.safetensors" for role in self.task.published]
@@ -338,7 +339,7 @@ class _Run:
         return files
 
     def _restart(self, step: int) -> None:
-        """Go back to the best network and forget what the optimiser knows."""
+        """Restart from the best network with a fresh optimiser."""
         self.machine.wait()
         for role in self.task.published if self.progress.best_step is not None else ():  # validated before
             self.machine.agree(partial(self._load_best, role))

@@ -12,7 +12,7 @@ from .settings.records import OptimiserConfig
 
 Value = TypeVar("Value")
 
-__all__ = ["Average", "Moment", "NonFiniteLossError", "adam", "scheduled", "update"]
+__all__ = ["Average", "Moment", "NonFiniteLossError", "adam", "scheduled_value", "update"]
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -20,7 +20,7 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Moment(NamedTuple):
-    """Where a training is.
+    """The current position of a training.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
     epoch : int
         Epochs that are done.
     now : int
-        The one of the two that the configuration counts beginnings in.
+        The one of the two that the schedules of the configuration count in.
     per_unit : int
         Steps in one of those.
     """
@@ -40,16 +40,16 @@ class Moment(NamedTuple):
     per_unit: int
 
     def steps_since(self, start: int) -> int:
-        """Return the number of steps since a beginning; negative before it."""
+        """Return the number of steps since epoch or step `start`; negative before it."""
         return self.step - start * self.per_unit
 
 
-def scheduled(pairs: Iterable[tuple[int, Value]], now: int) -> Value:
-    """Return the value of the last pair that has begun.
+def scheduled_value(pairs: Iterable[tuple[int, Value]], now: int) -> Value:
+    """Return the value of the last pair whose start has been reached.
 
     Examples
     --------
-    >>> scheduled(((0, 1e-4), (2000, 1e-5)), 1999)
+    >>> scheduled_value(((0, 1e-4), (2000, 1e-5)), 1999)
     0.0001
     """
     return [value for start, value in pairs if start <= now][-1]
@@ -63,12 +63,12 @@ def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> torch.o
 
 
 def update(optimiser: torch.optim.Optimizer, learning_rate: float, clip: float | None) -> float:
-    """Take one step with the gradients that are there.
+    """Take one step with the current gradients.
 
     Returns
     -------
     float
-        Norm of the gradient before it was cut.
+        Norm of the gradient before clipping.
 
     Raises
     ------
@@ -102,8 +102,8 @@ class Average:
 
     Notes
     -----
-    The second term lets the average forget the start soon: with a decay of 0.99 alone, 82 % of it would be the random
-    start after 20 steps.
+    The second term gives the random initial weights little influence: with a decay of 0.99 alone, they would be 82 % of
+    the average after 20 steps.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
@@ -111,7 +111,7 @@ class Average:
         self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in net.named_parameters()}
 
     def update(self, net: nn.Module, step: int) -> None:
-        """Take in the parameters of now, after `step` steps before this one."""
+        """Update with the current parameters, `step` being the number of updates before this one."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in net.named_parameters():
             self.values[name].lerp_(parameter.detach(), 1.0 - decay)

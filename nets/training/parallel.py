@@ -1,4 +1,4 @@
-"""Several processes under torchrun, each with its share of every batch; or one, for which nothing changes."""
+"""Data-parallel training under torchrun, each process with its share of every batch; or a single process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Made = TypeVar("Made")
 
 
 class AgreedError(ValueError):
-    """What ends this process, the first one reports too."""
+    """An error that the first process raises too, so that only that one has to report it."""
 
 
 @dataclass(frozen=True)
 class Parallel:
-    """One process among its equals.
+    """One of several processes.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Parallel:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     @property
@@ -69,20 +69,20 @@ class Parallel:
             parameter.grad = part.view_as(parameter).clone()
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the first one's values."""
+        """Copy the values of the first process to all others."""
         if self.world > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor.detach(), 0)
 
     def agree(self, make: Callable[[], Made]) -> Made:
-        """Return ``make()``, called on every process; where it fails on one, every process ends with its sentence.
+        """Return ``make()``, called on every process; where it fails on one, all processes raise with its message.
 
         Raises
         ------
         Exception
-            What `make` raised here.
+            The error of `make` on this process.
         ValueError
-            On the first process: it failed on another only; the message is that of the first of them.
+            On the first process: it failed on others only; the message is that of the first of those.
         AgreedError
             On the others: the same, also where it failed here with that message for bad input.
         """
@@ -92,7 +92,7 @@ class Parallel:
             made, failure = make(), None
         except Exception as error:
             failure = error
-        failed = self.gathered(float(failure is not None))
+        failed = self.gather(float(failure is not None))
         if not any(failed):
             return made
         source = failed.index(1.0)
@@ -110,7 +110,7 @@ class Parallel:
         kind = ValueError if self.first else AgreedError
         raise kind(said.decode(errors="replace")) from failure
 
-    def gathered(self, value: float) -> list[float]:
+    def gather(self, value: float) -> list[float]:
         """Return the number that each process has, as float64."""
         values = torch.zeros(self.world, dtype=torch.float64, device=self.device)
         values[self.rank] = value
@@ -130,7 +130,7 @@ def started_first() -> bool:
 
 @contextmanager
 def parallel(device: str) -> Iterator[Parallel]:
-    """Join the processes that torchrun started, told by the environment variables ``RANK`` and ``WORLD_SIZE``.
+    """Join the process group of torchrun, from the environment variables ``RANK`` and ``WORLD_SIZE``.
 
     Parameters
     ----------

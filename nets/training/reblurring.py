@@ -1,11 +1,11 @@
-"""A defocus map and a blur kernel that learn, in turns, to blur the sharp image into the observed one (DefocusGAN)."""
+"""Alternating training of a defocus map and a blur kernel that reblur the sharp image (DefocusGAN)."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from ..losses.pointwise import mae, total_variation
-from .optimisers import Moment, scheduled
+from .optimisers import Moment, scheduled_value
 from .parallel import Parallel
 from .settings.config import TrainConfig
 from .task import Batch, Measured, Task, build_net, mean_psnr, run_net, without_gradient
@@ -14,7 +14,7 @@ __all__ = ["Reblurring"]
 
 
 class Reblurring(Task):
-    """The network of the map learns or the kernel does; the other one stands still.
+    """Alternate between training the map network and the blur kernel, with the other one frozen.
 
     Notes
     -----
@@ -45,7 +45,7 @@ class Reblurring(Task):
         return self.kernel(batch["sharp"], defocus_map.float()), defocus_map.float()
 
     def step(self, batch: Batch, moment: Moment) -> Measured:
-        role = str(scheduled(self.settings.phases, moment.now))
+        role = str(scheduled_value(self.settings.phases, moment.now))
         with without_gradient(self.modules["kernel" if role == "map" else "map"]):
             reblurred, defocus_map = self._reblurred(batch)
             distance = mae(reblurred, batch["image"])
@@ -63,8 +63,8 @@ class Reblurring(Task):
             "gradient_norm": size,
         }
 
-    def restored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def validation_pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self._reblurred(batch)[0], batch["image"]
 
-    def untouched(self, batch: Batch) -> Tensor:
+    def unrestored(self, batch: Batch) -> Tensor:
         return batch["sharp"]

@@ -1,4 +1,4 @@
-"""A training that is told to stop ends after the step it is in, not inside of it."""
+"""Signals: a training that is interrupted finishes its current step first."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Stop", "StoppedError", "leave_interrupts", "stoppable"]
 
 
 class StoppedError(KeyboardInterrupt):
-    """The training was told to stop, and its state was written; the message says how to go on."""
+    """The training was interrupted and its state written; the message says how to resume."""
 
 
 class Stop:
-    """Whether somebody asked for the end."""
+    """Whether a signal has asked the training to stop."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -28,18 +28,18 @@ class Stop:
 
 
 def leave_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the process that trains: a terminal sends it to those that read samples, too."""
+    """Ignore Ctrl-C in a worker: a terminal sends it to all processes, and the main one handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Take Ctrl-C and SIGTERM as a wish; a second one ends the block where it is.
+    """Record Ctrl-C and SIGTERM as requests to stop; a second one raises at once.
 
     Yields
     ------
     Stop
-        Its `asked` says whether there was one. Outside of the main thread signals are left alone.
+        Its `asked` is True after the first signal. Outside of the main thread signals are left alone.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

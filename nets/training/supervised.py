@@ -1,4 +1,4 @@
-"""Learning from pairs of a blurred and a sharp image."""
+"""Supervised training on pairs of a blurred and a sharp image."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ class Supervised(Task):
         psnr = mean_psnr(outputs.image, batch["sharp"])
         return {"loss": loss.detach(), **parts, "psnr": psnr, "gradient_norm": size}
 
-    def restored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def validation_pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with self.autocast():
             return run_net(self.net, batch, None, self.outputs).image, batch["sharp"]

@@ -1,4 +1,4 @@
-"""What a kind of training supplies: its networks, what a step does with a batch, and what is measured."""
+"""The base class of the kinds of training: networks, the step, and validation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..net import Net, Outputs
-from .optimisers import Average, Moment, NonFiniteLossError, adam, scheduled, update
+from .optimisers import Average, Moment, NonFiniteLossError, adam, scheduled_value, update
 from .parallel import Parallel
 from .settings.config import TrainConfig
 from .settings.records import NetConfig
@@ -41,7 +41,7 @@ def mean_psnr(image: Tensor, target: Tensor) -> Tensor:
 
 
 def run_net(net: Net, batch: Batch, sharp: Tensor | None = None, outputs: Any = None) -> Outputs:
-    """Call a network with the images it wants; all it may tell a loss where it takes a single image."""
+    """Call a network with its inputs; with `outputs` of all scales where it takes a single image."""
     images = [batch[name] for name in net.inputs]
     if len(images) > 1:
         return Outputs(net(*images))
@@ -50,7 +50,7 @@ def run_net(net: Net, batch: Batch, sharp: Tensor | None = None, outputs: Any = 
 
 @contextmanager
 def without_gradient(module: nn.Module) -> Iterator[None]:
-    """Let the parameters of a module stand still while the block runs."""
+    """Freeze the parameters of a module inside the block."""
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
@@ -93,23 +93,23 @@ class Task(ABC):
         self.averages = {} if average is None else {r: Average(self.modules[r], average) for r in self.published}
 
     def forget(self) -> None:
-        """Begin with fresh optimisers."""
+        """Reset the optimisers."""
         self.optimisers = {role: adam(m.parameters(), self.config.optimiser) for role, m in self.modules.items()}
 
     @abstractmethod
     def fields(self) -> dict[str, str]:
-        """Return which fields of the samples are needed, and who needs each."""
+        """Return the fields of the samples that are needed, and what needs each."""
 
     @abstractmethod
     def step(self, batch: Batch, moment: Moment) -> Measured:
-        """Learn from a batch."""
+        """Take one training step on a batch."""
 
     @abstractmethod
-    def restored(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return what validation compares: an image and its target."""
+    def validation_pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the image and the target that validation compares."""
 
-    def untouched(self, batch: Batch) -> Tensor:
-        """Return the image that a network that does nothing would give, which validation measures too."""
+    def unrestored(self, batch: Batch) -> Tensor:
+        """Return the image without any network, which validation measures as the baseline."""
         return batch["image"]
 
     @contextmanager
@@ -121,8 +121,8 @@ class Task(ABC):
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Put the networks in the state they are measured and published in: evaluation, averages."""
-        with torch.no_grad(), _averaged(self):
+        """Switch the networks to evaluation mode with averaged weights, as they are validated and published."""
+        with torch.no_grad(), _use_averages(self):
             for module in self.modules.values():
                 module.eval()
             try:
@@ -132,7 +132,7 @@ class Task(ABC):
                     module.train()
 
     def learn(self, role: str, loss: Tensor, moment: Moment) -> Tensor:
-        """Take one step of one network down its loss.
+        """Take one optimiser step of one network.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class Task(ABC):
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.parallel.average_gradients(module.parameters())
-        rate = scheduled(self.config.learning_rate, moment.now)
+        rate = scheduled_value(self.config.learning_rate, moment.now)
         size = update(optimiser, rate, self.config.optimiser.clip)
         if role in self.averages:
             self.averages[role].update(module, moment.step)
@@ -166,7 +166,7 @@ class Task(ABC):
 
 
 @contextmanager
-def _averaged(task: Task) -> Iterator[None]:
+def _use_averages(task: Task) -> Iterator[None]:
     own = {role: {n: p.detach().clone() for n, p in task.modules[role].named_parameters()} for role in task.averages}
     _put(task.modules, {role: average.values for role, average in task.averages.items()})
     try:

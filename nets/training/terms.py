@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from synth.dataset.schema import field_of
+
 from ..net import Outputs
 from .optimisers import Moment
 from .settings.records import LossConfig
@@ -16,8 +18,8 @@ from .settings.records import LossConfig
 __all__ = ["Terms"]
 
 
-NAMES = {"all_in_focus": "sharp", "combined": "image"}
-"""What losses call the two images that every batch has."""
+NAMES = {field_of(role): role for role in ("sharp", "image")}
+"""Names that losses have for the two images of every batch."""
 
 
 def _built(config: LossConfig) -> Any:
@@ -30,30 +32,30 @@ def _built(config: LossConfig) -> Any:
 
 
 class Terms:
-    """The sum of all losses that act at a moment.
+    """The sum of all losses that are active at a moment.
 
     Parameters
     ----------
     configs : sequence of LossConfig
     device : torch.device
-        Where losses with weights of their own live.
+        Device of losses that have weights of their own.
 
     Attributes
     ----------
-    hears : list of bool
+    takes_scores : list of bool
         Which losses take the scores of a discriminator.
     """
 
     def __init__(self, configs: Sequence[LossConfig], device: torch.device) -> None:
         self.configs = tuple(configs)
         self.losses = [_built(config) for config in self.configs]
-        self.hears = ["scores" in inspect.signature(loss.forward).parameters for loss in self.losses]
+        self.takes_scores = ["scores" in inspect.signature(loss.forward).parameters for loss in self.losses]
         for loss in self.losses:
             if isinstance(loss, nn.Module):
                 loss.to(device).requires_grad_(False)
 
     def fields(self) -> dict[str, str]:
-        """Return which fields of the samples the losses read, and which loss reads them."""
+        """Return the fields of the samples that the losses read, and which loss reads them."""
         return {
             NAMES.get(field, field): f"the loss {config.name!r}"
             for config, loss in zip(self.configs, self.losses, strict=True)
@@ -81,10 +83,12 @@ class Terms:
         outputs = _float(outputs)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        for config, loss, hears in zip(self.configs, self.losses, self.hears, strict=True):
+        for config, loss, takes_scores in zip(self.configs, self.losses, self.takes_scores, strict=True):
             if not config.start <= moment.now < (moment.now + 1 if config.stop is None else config.stop):
                 continue
-            value, inner = loss(outputs, batch["sharp"], batch["image"], moment.epoch, **(scored if hears else {}))
+            value, inner = loss(
+                outputs, batch["sharp"], batch["image"], moment.epoch, **(scored if takes_scores else {})
+            )
             total = config.weight * value if total is None else total + config.weight * value
             for name, part in inner.items():
                 parts[name if len(self.configs) == 1 else f"{config.name}.{name}"] = torch.as_tensor(part).detach()
@@ -94,7 +98,7 @@ class Terms:
 
 
 def _float(outputs: Outputs) -> Outputs:
-    """Bring what autocast made back to float32, so that losses are exact."""
+    """Convert outputs of autocast to float32, so that losses are exact."""
 
     def up(image: Tensor) -> Tensor:
         return image.float() if image.dtype in (torch.bfloat16, torch.float16) else image

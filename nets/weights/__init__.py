@@ -1,1 +1,1 @@
-"""Weights in files: our own, and those the authors published."""
+"""Files of weights: our own, and those that the authors published."""

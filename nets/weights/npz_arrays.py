@@ -15,10 +15,10 @@ import numpy as np
 
 __all__ = ["read_npz"]
 
-MOST_BYTES = 1 << 28
+MAX_BYTES = 1 << 28
 """Of all arrays of an archive together, unpacked: 256 MiB, thirty times the largest checkpoint this is for."""
 
-MOST_STEPS = 100_000
+MAX_INSTRUCTIONS = 100_000
 """Instructions of one pickle. An array takes some twenty."""
 
 FLOATS = ("f2", "f4", "f8")
@@ -29,7 +29,7 @@ GLOBALS = {
     ("numpy.core.multiarray", "_reconstruct"): RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): RECONSTRUCT,
 }
-"""All that a pickle may name. They are symbols here: nothing is imported or called."""
+"""The only names that a pickle may have. They are symbols here: nothing is imported or called."""
 
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 LITERALS = {
@@ -77,15 +77,15 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray] | list[np.ndarray]:
     -----
     A pickle is a program, and to load one is to run it. Here its instructions are read one by one. Only those that an
     array of objects needs are followed, on symbols: a shape, a type and the bytes of an array, which must be exactly as
-    many as shape and type say, so that a file never makes us allocate more than it holds.
+    many as shape and type say, so that a file cannot cause larger allocations than its own size.
     """
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
-            if total > MOST_BYTES:
-                raise ValueError(f"holds {total} bytes, which is more than the {MOST_BYTES} read here")
+            if total > MAX_BYTES:
+                raise ValueError(f"holds {total} bytes, which is more than the {MAX_BYTES} read here")
             if not members:
                 raise ValueError("holds no arrays")
             if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
@@ -119,36 +119,36 @@ def _parse_npy(data: bytes) -> np.ndarray | list[np.ndarray]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 2 wrote shapes as (58L,), which is read nevertheless
             shape, fortran, dtype = header[version](stream)
-    except Exception as error:  # NumPy parses it as Python, and nonsense fails there in many ways
+    except Exception as error:  # NumPy parses it as Python, which fails in many ways
         raise ValueError(f"holds a member whose header is no array's ({error})") from error
     rest = data[stream.tell() :]
     if not dtype.hasobject:
         if dtype.kind not in "fiu":
             raise ValueError(f"holds an array of {dtype}, not of numbers")
-        return _shaped(rest, dtype, shape, fortran)
+        return _shape_array(rest, dtype, shape, fortran)
     if dtype != np.dtype(object):
         raise ValueError(f"holds an array of {dtype}, not of numbers or arrays")
-    arrays = _unpickled(rest)
+    arrays = _unpickle(rest)
     if math.prod(shape) != len(arrays):
         raise ValueError(f"says it holds {math.prod(shape)} objects, and holds {len(arrays)}")
     return arrays
 
 
-def _shaped(data: bytes, dtype: np.dtype, shape: Any, fortran: Any) -> np.ndarray:
-    """Bytes as an array, if they are as many as it takes."""
+def _shape_array(data: bytes, dtype: np.dtype, shape: Any, fortran: Any) -> np.ndarray:
+    """Return bytes as an array; ValueError where their number does not fit its shape."""
     if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(size) is int for size in shape):
         raise ValueError("holds an array whose shape is none")
-    if any(not 0 < size <= MOST_BYTES for size in shape) or math.prod(shape) * dtype.itemsize != len(data):
+    if any(not 0 < size <= MAX_BYTES for size in shape) or math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError(f"holds {len(data)} bytes for an array of shape {shape} of {dtype}; it is cut or damaged")
     array = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
     return array.astype(dtype.newbyteorder("="))
 
 
-def _unpickled(data: bytes) -> list[np.ndarray]:
-    """Follow the pickle of an array of objects; they must be arrays of floats."""
+def _unpickle(data: bytes) -> list[np.ndarray]:
+    """Return the arrays of floats in the pickle of an array of objects."""
     stream = io.BytesIO(data)
     try:
-        result = _followed(stream)
+        result = _interpret(stream)
     except (IndexError, KeyError, AttributeError, TypeError, OverflowError, UnicodeError) as error:
         raise ValueError(f"holds a pickle that is damaged or no list of arrays ({error})") from error
     if stream.read(1):
@@ -161,8 +161,8 @@ def _unpickled(data: bytes) -> list[np.ndarray]:
     return arrays
 
 
-def _followed(stream: io.BytesIO) -> Any:
-    """Return what the stack machine leaves, symbols in place of everything that would be called."""
+def _interpret(stream: io.BytesIO) -> Any:
+    """Run the stack machine of a pickle, with symbols in place of everything that would be called."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
 
@@ -175,8 +175,8 @@ def _followed(stream: io.BytesIO) -> Any:
 
     for step, (opcode, argument, _) in enumerate(_instructions(stream)):
         name = opcode.name
-        if step > MOST_STEPS:
-            raise ValueError(f"holds a pickle of more than {MOST_STEPS} instructions")
+        if step > MAX_INSTRUCTIONS:
+            raise ValueError(f"holds a pickle of more than {MAX_INSTRUCTIONS} instructions")
         if name in ("PROTO", "FRAME"):
             pass
         elif name in CONSTANTS:
@@ -184,10 +184,10 @@ def _followed(stream: io.BytesIO) -> Any:
         elif name in LITERALS:
             stack.append(argument)
         elif name == "GLOBAL":
-            stack.append(_named(*argument.split(" ", 1)))
+            stack.append(_look_up(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
-            stack.append(_named(module, attribute))
+            stack.append(_look_up(module, attribute))
         elif name in ("BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name == "MEMOIZE":
@@ -213,10 +213,10 @@ def _followed(stream: io.BytesIO) -> Any:
             stack[-1].extend(items_above)
         elif name == "REDUCE":
             arguments, callable_ = stack.pop(), stack.pop()
-            stack.append(_made(callable_, arguments))
+            stack.append(_call(callable_, arguments))
         elif name == "BUILD":
             state = stack.pop()
-            _built(stack[-1], state)
+            _set_state(stack[-1], state)
         elif name == "STOP":
             return stack.pop()
         else:
@@ -225,15 +225,15 @@ def _followed(stream: io.BytesIO) -> Any:
 
 
 def _instructions(stream: io.BytesIO) -> Any:
-    """The instructions of a pickle; what it cannot be read for is a ValueError."""
+    """The instructions of a pickle; ValueError where it cannot be read."""
     try:
         yield from pickletools.genops(stream)
     except (ValueError, IndexError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"holds a pickle that is cut or damaged ({error})") from error
 
 
-def _named(module: Any, attribute: Any) -> _Symbol:
-    """The symbol of a global."""
+def _look_up(module: Any, attribute: Any) -> _Symbol:
+    """Return the symbol of a global name."""
     if not isinstance(module, str) or not isinstance(attribute, str):
         raise ValueError("holds a pickle that asks for a name that is no text")
     if (module, attribute) not in GLOBALS:
@@ -241,8 +241,8 @@ def _named(module: Any, attribute: Any) -> _Symbol:
     return _Symbol(GLOBALS[module, attribute])
 
 
-def _made(function: Any, arguments: Any) -> _Array | _Dtype:
-    """What a call stands for."""
+def _call(function: Any, arguments: Any) -> _Array | _Dtype:
+    """Return the object that a call would make."""
     if not isinstance(function, _Symbol) or not isinstance(arguments, tuple):
         raise ValueError("holds a pickle that calls something else than NumPy's array and type")
     if function == RECONSTRUCT and len(arguments) == 3 and arguments[0] == ARRAY and isinstance(arguments[0], _Symbol):
@@ -254,8 +254,8 @@ def _made(function: Any, arguments: Any) -> _Array | _Dtype:
     raise ValueError("holds a pickle that calls NumPy in another way than arrays do")
 
 
-def _built(target: Any, state: Any) -> None:
-    """Give an array or a type its state."""
+def _set_state(target: Any, state: Any) -> None:
+    """Set the state of an array or a type."""
     if isinstance(target, _Dtype) and isinstance(state, tuple) and len(state) >= 2 and target.order is None:
         if not isinstance(state[1], str) or state[1] not in ("<", ">", "=", "|"):
             raise ValueError("holds a pickle with a byte order that is none")
@@ -274,4 +274,4 @@ def _built(target: Any, state: Any) -> None:
     data = content.encode("latin-1") if isinstance(content, str) else content  # Python 2 had no bytes
     if not isinstance(data, bytes):
         raise ValueError("holds a pickle with an array whose content is not bytes")
-    target.value = _shaped(data, np.dtype((dtype.order or "=") + dtype.code), shape, fortran)
+    target.value = _shape_array(data, np.dtype((dtype.order or "=") + dtype.code), shape, fortran)

@@ -1,4 +1,4 @@
-"""The authors' checkpoints as our networks, strictly: every tensor must be there, and no other."""
+"""Loading the authors' checkpoints into our networks, strictly: exactly the expected tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from blurphys.files.publishing import existing_file
 
-from ..layers.blocks import BatchStatistics, check_choice
+from ..layers.blocks import BatchStatistics
+from ..layers.checks import check_choice
 from ..net import Net
 from .npz_arrays import read_npz
 
@@ -27,16 +28,16 @@ __all__ = ["OFFICIAL_NETS", "Source", "load_official"]
 
 Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
-SHOWN = 4
-"""Names that a message lists before it only counts."""
+MAX_LISTED = 4
+"""Largest number of names that a message lists."""
 
-ALIKE = 0.9
-"""Share of names and shapes in common from which on a checkpoint is taken for one of another network."""
+MIN_LIKENESS = 0.9
+"""Fraction of common names and shapes above which a checkpoint is taken for one of another network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Official:
-    """How one of the authors' checkpoints becomes a network of ours."""
+    """How to convert one of the authors' checkpoints."""
 
     title: str
     module: str
@@ -70,7 +71,7 @@ OFFICIAL_NETS: Mapping[str, _Official] = {
     "defocusgan_blur": _gan("blur kernels", "blur_kernel", "LearnableBlurKernel", "state_dict_Rs"),
     "defocusgan_discriminator": _gan("discriminator", "discriminator", "PatchDiscriminator", "state_dict_D"),
 }
-"""What `load_official` knows, by name."""
+"""The checkpoints that `load_official` can read, by name."""
 
 
 def load_official(name: str, source: Source, *, bn_stats: BatchStatistics = "batch") -> Net:
@@ -88,9 +89,9 @@ def load_official(name: str, source: Source, *, bn_stats: BatchStatistics = "bat
         For KPAC also a list in the order of the authors' file, or a mapping ``param_000``, ``param_001`` ... in that
         order, with kernels as (height, width, in, out).
     bn_stats : {"batch", "running"}
-        What GKMNet and NRKNet normalise by in evaluation mode. The published figures are those of ``"batch"``, the
-        statistics of the very image: the authors' test scripts leave the networks in training mode. The other networks
-        have no batch normalisation, and nothing changes for them.
+        Statistics of GKMNet's and NRKNet's normalisation in evaluation mode. The published figures are those of
+        ``"batch"``, the statistics of the image itself: the authors' test scripts leave the networks in training
+        mode. The other networks have no batch normalisation, and nothing changes for them.
 
     Returns
     -------
@@ -117,7 +118,7 @@ def load_official(name: str, source: Source, *, bn_stats: BatchStatistics = "bat
     check_choice("load_official", "name", name, tuple(OFFICIAL_NETS))
     check_choice("load_official", "bn_stats", bn_stats, get_args(BatchStatistics))
     entry = OFFICIAL_NETS[name]
-    state = _tensors(name, _unwrapped(name, entry, _read(name, source)))
+    state = _tensors(name, _unwrap(name, entry, _read(name, source)))
     _check_names_and_shapes(name, entry, state)
     for key, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
@@ -126,7 +127,9 @@ def load_official(name: str, source: Source, *, bn_stats: BatchStatistics = "bat
         state = dict(zip(_shapes(name, False), (state[_number(i)] for i in range(len(state))), strict=True))
     own = entry.call("from_official", state)
     config = dict(entry.config, bn_stats=bn_stats) if entry.batch_norm else dict(entry.config)
-    with torch.random.fork_rng(devices=[]):  # the initial weights are replaced; the caller's draws stay as they were
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the initial weights are replaced; the caller's random state is not changed
         net: Net = entry.call(entry.cls, **config)
     net.load_state_dict(own, strict=True)
     net.eval()
@@ -161,7 +164,7 @@ def _read(name: str, source: Source) -> Mapping[str, Any]:
 
 
 def _read_file(file: Path) -> Any:
-    """What a file holds, without executing any of it."""
+    """Return the content of a file without executing any of it."""
     readers: dict[str, Callable[[Path], Any]] = {
         ".pth": _read_torch,
         ".pt": _read_torch,
@@ -195,7 +198,7 @@ def _read_torch(file: Path) -> Mapping[str, Any]:
     return loaded
 
 
-def _unwrapped(name: str, entry: _Official, source: Mapping[str, Any]) -> Mapping[str, Any]:
+def _unwrap(name: str, entry: _Official, source: Mapping[str, Any]) -> Mapping[str, Any]:
     """The state dict in a container of the authors' scripts, names without a common ``module.``."""
     if not all(isinstance(key, str) for key in source):
         raise TypeError(f"load_official({name!r}): expected names as keys, got others")
@@ -221,19 +224,19 @@ def _tensors(name: str, arrays: Mapping[str, Any]) -> dict[str, Tensor]:
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
-            raise TypeError(f"load_official({name!r}): expected {key} to be an array, got {_described(value)}")
+            raise TypeError(f"load_official({name!r}): expected {key} to be an array, got {_describe(value)}")
         if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
             raise TypeError(f"load_official({name!r}): expected {key} to hold floats, got {value.dtype}")
         tensors[key] = value.detach()
     return tensors
 
 
-def _described(value: Any) -> str:
+def _describe(value: Any) -> str:
     return f"{type(value).__name__} of {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
 
 
 def _check_names_and_shapes(name: str, entry: _Official, state: Mapping[str, Tensor]) -> None:
-    """ValueError that says what is wrong unless names and shapes are those of the network."""
+    """ValueError unless names and shapes are those of the network; the message says what differs."""
     numbered = _is_numbered(state) and entry.numbered
     given = {key: tuple(tensor.shape) for key, tensor in state.items()}
     wanted = _shapes(name, numbered)
@@ -245,14 +248,14 @@ def _check_names_and_shapes(name: str, entry: _Official, state: Mapping[str, Ten
         for other, it in OFFICIAL_NETS.items()
     }
     best = max(others, key=lambda other: others[other])
-    if others[best] >= ALIKE and others[best] > here:
+    if others[best] >= MIN_LIKENESS and others[best] > here:
         raise ValueError(
             f"load_official({name!r}): this is a checkpoint of {OFFICIAL_NETS[best].title}; expected {entry.title}. "
             f"load_official({best!r}, ...) takes it"
         )
     with torch.device("meta"):
         own = {key: tuple(tensor.shape) for key, tensor in entry.call(entry.cls, **entry.config).state_dict().items()}
-    if _likeness(given, own) >= max(ALIKE, here):
+    if _likeness(given, own) >= max(MIN_LIKENESS, here):
         raise ValueError(
             f"load_official({name!r}): expected the authors' names, got the names of our own {entry.title}; nets.load "
             "reads such files"
@@ -268,11 +271,11 @@ def _check_names_and_shapes(name: str, entry: _Official, state: Mapping[str, Ten
 
 
 def _likeness(given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> float:
-    """Share of names and shapes that agree."""
+    """Fraction of names and shapes that agree."""
     return sum(given.get(key) == shape for key, shape in wanted.items()) / max(len(given), len(wanted))
 
 
 def _few(words: Sequence[str]) -> str:
     """The first words, and how many more there are."""
-    more = len(words) - SHOWN
-    return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(words) - MAX_LISTED
+    return ", ".join(words[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

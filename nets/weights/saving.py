@@ -1,4 +1,4 @@
-"""Networks in files: weights as safetensors, with all that is needed to build the network again."""
+"""Saving and loading networks: safetensors with the configuration that rebuilds the network."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ TRAINING = "blurphys-training"
 """Format of the state of a training."""
 
 ROLES = ("net", "generator")
-"""What trainings call the network that restores."""
+"""File names of the restoring network in the folder of a training."""
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Folder of the weights that come with the package."""
 
 _PICKLES = (b"PK\x03\x04", *(bytes((0x80, version)) for version in range(2, 6)))
-"""How files of torch.save begin: a zip archive, or a bare pickle. The header of a safetensors file, whose length comes
-first, may begin the same way by chance, but its ninth byte opens a record of JSON."""
+"""First bytes of files of torch.save: a zip archive, or a bare pickle. The header of a safetensors file, whose length
+comes first, may begin the same way by chance, but its ninth byte opens a record of JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """What a file says of itself.
+    """The metadata of a file of weights.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Saved:
     config : dict
         The arguments it was built with.
     notes : dict
-        What was written beside: the recipe, held-out figures.
+        Notes stored with it: the recipe, held-out figures.
     shapes : dict of str to tuple of int
         Of all tensors.
     dtypes : frozenset of str
@@ -90,7 +90,7 @@ def save(
     net : Net
         Of a class that `load` can build again: one of this library, or your own, which is then named to `load`.
     path : path
-        Ends in ``.safetensors``.
+        Must end in ``.safetensors``.
     half : bool
         Store floats in 16 bits (float16), a fourth decimal of precision for half the size; `load` makes float32 of
         them.
@@ -110,8 +110,8 @@ def save(
 
     Notes
     -----
-    The file appears whole or not at all. Its metadata are strings: ``format``, ``version``, ``net``, ``config`` (JSON)
-    and ``notes`` (JSON). Buffers that follow from the configuration are not stored.
+    The file is written atomically. Its metadata are strings: ``format``, ``version``, ``net``, ``config`` (JSON) and
+    ``notes`` (JSON). Buffers that follow from the configuration are not stored.
     """
     if not isinstance(net, Net):
         raise TypeError(f"save: expected a Net, got {type(net).__name__}")
@@ -128,7 +128,7 @@ def save(
         "config": _json("the configuration", net.config),
         "notes": _json("notes", dict(notes or {})),
     }
-    tensors = {key: _stored(key, tensor, half) for key, tensor in net.state_dict().items()}
+    tensors = {key: _to_store(key, tensor, half) for key, tensor in net.state_dict().items()}
     with publish(path, overwrite=overwrite) as part:
         write_tensors(tensors, part, metadata)
         _sort_metadata(part)
@@ -178,7 +178,7 @@ def load(path_or_name: PathLike, *, net_class: type[Net] | None = None) -> Net:
     try:
         with torch.random.fork_rng(
             devices=[]
-        ):  # the initial weights are replaced; the caller's draws stay as they were
+        ):  # the initial weights are replaced; the caller's random state is not changed
             net = _built(saved, net_class)
     except (TypeError, ValueError) as error:
         raise ValueError(f"load: {saved.path}: {error}") from error
@@ -202,7 +202,7 @@ def _built(saved: Saved, net_class: type[Net] | None) -> Net:
 
 
 def load_weights(net: Net, path_or_name: PathLike) -> None:
-    """Put the weights of a file into a network that exists: to train on, or with other options than it was saved with.
+    """Load the weights of a file into an existing network: to train on, or with other options than it was saved with.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def load_weights(net: Net, path_or_name: PathLike) -> None:
 
 
 def describe(path_or_name: PathLike) -> Saved:
-    """Read what a file says of itself, without its weights.
+    """Read the metadata of a file of weights.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def _found(path_or_name: PathLike) -> Path:
 
 
 def _networks(folder: Path) -> list[Path]:
-    """The networks that a training left in a folder, the best first."""
+    """The networks in the folder of a training, the best first."""
     files = [folder / f"{role}{best}.safetensors" for role in ROLES for best in ("-best", "")]
     return [file for file in files if file.is_file()]
 
@@ -335,7 +335,7 @@ def _put(net: Net, saved: Saved) -> None:
     net.load_state_dict(tensors, strict=True)
 
 
-def _stored(key: str, tensor: Tensor, half: bool) -> Tensor:
+def _to_store(key: str, tensor: Tensor, half: bool) -> Tensor:
     tensor = tensor.detach().to("cpu")
     stored = tensor.half() if half and tensor.is_floating_point() else tensor
     if stored.is_floating_point() and not torch.isfinite(stored).all():
@@ -345,7 +345,7 @@ def _stored(key: str, tensor: Tensor, half: bool) -> Tensor:
 
 
 def _sort_metadata(file: Path) -> None:
-    """Put the metadata in order, which safetensors does not, so that equal networks make equal files."""
+    """Sort the metadata, which safetensors does not, so that equal networks make equal files."""
     with file.open("r+b") as opened:
         length = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(length))

@@ -1,1 +1,1 @@
-"""`blurphys bench-solvers`: the solvers beside each other on one photo."""
+"""`blurphys bench-solvers`: the solvers compared on one photo."""

@@ -1,4 +1,4 @@
-"""`blurphys bench-solvers`: the solvers beside each other."""
+"""`blurphys bench-solvers`: the solvers compared on one photo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 __all__ = ["bench_solvers"]
 
-SMALLEST = 64
+MIN_SIZE = 64
 
 
 def bench_solvers(
@@ -28,8 +28,8 @@ def bench_solvers(
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parts = size.strip().lower().split("x")
-    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts) or min(map(int, parts)) < SMALLEST:
-        raise ValueError(f"--size: expected height x width like 256x384, at least {SMALLEST} px each, got {size!r}")
+    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts) or min(map(int, parts)) < MIN_SIZE:
+        raise ValueError(f"--size: expected height x width like 256x384, at least {MIN_SIZE} px each, got {size!r}")
     files = [file for file in (out, markdown) if file is not None]
     if len(set(files)) < len(files):
         raise ValueError("--out and --markdown: expected different files")
@@ -43,7 +43,7 @@ def bench_solvers(
     from .contest import STEPS, measure
 
     with progress("bench-solvers", total=STEPS) as advance:
-        results = measure((int(parts[0]), int(parts[1])), say=advance)
+        results = measure((int(parts[0]), int(parts[1])), on_start=advance)
     typer.echo(results.markdown())
     with publish(out, overwrite=force) as part:
         part.write_text(json.dumps(results.to_dict(), indent=2) + "\n")

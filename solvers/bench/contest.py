@@ -1,4 +1,4 @@
-"""The solvers beside each other on one photo: operator applications, seconds and memory.
+"""The solvers compared on one photo: operator applications, seconds and memory.
 
 Everything runs in one process on the same image and operators. Applications count A and its adjoint alike; a second
 says less than a ratio, since the machine may have other work.
@@ -128,14 +128,14 @@ def _row(method: str, solve: Callable[[], Solution]) -> Row:
     )
 
 
-def measure(shape: tuple[int, int], *, say: Callable[[str], object]) -> Results:
+def measure(shape: tuple[int, int], *, on_start: Callable[[str], object]) -> Results:
     """Run every comparison.
 
     Parameters
     ----------
     shape : (int, int)
         Height and width, px.
-    say : callable
+    on_start : callable
         Called with the name of what starts; `STEPS` times.
 
     Returns
@@ -146,15 +146,15 @@ def measure(shape: tuple[int, int], *, say: Callable[[str], object]) -> Results:
     x = photo(*shape)
     A = defocused(*shape, *BLUR)
     for part in (_square, _normal, _splitting, _differentiation):
-        part(results, x, A, say)
+        part(results, x, A, on_start)
     return results
 
 
-def _square(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], object]) -> None:
+def _square(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[str], object]) -> None:
     """A x = y to a relative residual: plain, accelerated, Krylov, preconditioned."""
     y = A(x)
     limit: dict[str, Any] = {"tol": TOL, "max_iterations": 1000}
-    say("A x = y: preconditioner")
+    on_start("A x = y: preconditioner")
     M = local_fourier(A, rho=RHO, inverse_of="operator")
     methods: dict[str, Callable[[], Solution]] = {
         "fixed point": lambda: fixed_point(A, y, **limit),
@@ -168,7 +168,7 @@ def _square(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], obj
     }
     rows = []
     for name, solve in methods.items():
-        say(f"A x = y: {name}")
+        on_start(f"A x = y: {name}")
         rows.append(_row(name, solve))
     title = f"A x = y, Gaussian sigma {BLUR[0]} to {BLUR[1]} px, residual {TOL:g}"
     results.tables.append(Table(title=title, rows=rows))
@@ -185,23 +185,28 @@ def _square(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], obj
     )
 
 
-def _normal(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], object]) -> None:
+def _normal(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[str], object]) -> None:
     """(A^T A + rho I) x = A^T y, the data step of splitting methods, for a moderate and the stronger blur."""
-    _data_step(results, x, defocused(*results.shape, *MODERATE), MODERATE, "at most 1/3 of those without", say)
-    _data_step(results, x, A, BLUR, "", say)
+    _data_step(results, x, defocused(*results.shape, *MODERATE), MODERATE, "at most 1/3 of those without", on_start)
+    _data_step(results, x, A, BLUR, "", on_start)
 
 
 def _data_step(
-    results: Results, x: np.ndarray, A: bp.GKM, blur: tuple[float, float], target: str, say: Callable[[str], object]
+    results: Results,
+    x: np.ndarray,
+    A: bp.GKM,
+    blur: tuple[float, float],
+    target: str,
+    on_start: Callable[[str], object],
 ) -> None:
     """The data step with and without preconditioners."""
     y = A.adjoint(A(x))
     solve = partial(cg, A.H @ A + RHO * bp.Identity(A.in_shape), y, tol=1e-4, max_iterations=1000)
-    say("data step: CG")
+    on_start("data step: CG")
     rows = [_row("CG", solve)]
-    say("data step: diagonal preconditioner")
+    on_start("data step: diagonal preconditioner")
     rows.append(_row("CG + diagonal", partial(solve, preconditioner=diagonal(A, rho=RHO))))
-    say("data step: local preconditioner")
+    on_start("data step: local preconditioner")
     started = time.perf_counter()
     M = local_fourier(A, rho=RHO)
     made = time.perf_counter() - started
@@ -220,8 +225,8 @@ def _data_step(
     )
 
 
-def _splitting(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], object]) -> None:
-    """HQS with total variation, 10 x 10 steps: what it takes beyond its applications and proximal maps."""
+def _splitting(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[str], object]) -> None:
+    """HQS with total variation, 10 x 10 steps: what it takes beyond its applications and proximal operators."""
     noisy = A(x) + np.float32(0.01) * np.random.default_rng(0).standard_normal(x.shape, dtype=np.float32)
     spent = {"A": 0.0, "prox": 0.0}
 
@@ -246,22 +251,22 @@ def _splitting(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], 
             inner_tol=1e-30, inner_iterations=10, tol=1e-30, max_iterations=10,
         )  # fmt: skip
 
-    say("HQS + TV, first call")
+    on_start("HQS + TV, first call")
     A.adjoint(noisy)
     spent.update({"A": 0.0, "prox": 0.0})
-    say("HQS + TV")
+    on_start("HQS + TV")
     row = _row("HQS + TV, 10 x 10", run)
     results.tables.append(Table(title="HQS with total variation", rows=[row]))
     parts = spent["A"] + spent["prox"]
     results.findings.append(
         Finding(
             what="time of HQS + TV, 10 x 10",
-            target="under 1.1 times its applications and proximal maps",
+            target="under 1.1 times its applications and proximal operators",
             measured=f"{row.seconds / parts:.2f} times ({spent['A']:.1f} s and {spent['prox']:.1f} s)",
             met=row.seconds < 1.1 * parts,
         )
     )
-    say("memory of HQS + TV")
+    on_start("memory of HQS + TV")
     tracemalloc.start()
     hqs(A, noisy, prox=partial(tv, joint=True, iterations=2), rho=0.01, max_iterations=2, tol=1e-30)
     peak = tracemalloc.get_traced_memory()[1] / noisy.nbytes
@@ -276,13 +281,13 @@ def _splitting(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], 
     )
 
 
-def _differentiation(results: Results, x: np.ndarray, A: bp.GKM, say: Callable[[str], object]) -> None:
+def _differentiation(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[str], object]) -> None:
     """What autograd keeps for the gradient of a solution in the maps, for growing numbers of steps."""
     import torch
 
     from ..differentiation.differentiate import checkpointed, implicit, saved_bytes, unrolled
 
-    say("gradients: what is kept")
+    on_start("gradients: what is kept")
     height, width = min(x.shape[1], 96), min(x.shape[2], 128)
     mild = defocused(height, width, 0.3, 0.6)
     B = bp.GKM(torch.from_numpy(mild.beta).requires_grad_(), sigmas=mild.sigmas)

@@ -1,1 +1,1 @@
-"""What every solver is made of: arguments checked, the one loop, a condition proved, a `Solution` with its status."""
+"""Shared by all solvers: checks of arguments, the iteration loop, the test of convergence, `Solution` and `Status`."""

@@ -1,4 +1,4 @@
-"""The few array operations the solvers share: inner products per image of a batch, and the way to the host."""
+"""Array operations that the solvers share: inner products for each image of a batch, and copies to the host."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from blurphys.autocast import without_autocast
 
 from .types import Array
 
-__all__ = ["add_scaled", "choose", "combine_into", "inner", "norm", "relative", "safe_divide", "scaled_to", "to_host"]
+__all__ = ["add_scaled", "cast_to", "choose", "combine_into", "inner", "norm", "relative", "safe_divide", "to_host"]
 
-BAND = 1 << 15  # numbers worked on at once, so that a product is added while it is in the cache
+BAND = 1 << 15  # numbers processed at once, so that a product is still in the cache when it is added
 
 
 def inner(x: Array, y: Array) -> Array:
@@ -49,7 +49,7 @@ def norm(x: Array) -> Array:
 def add_scaled(x: Array, factor: Any, y: Array) -> Array:
     """Return x + factor y in one new array; differentiable."""
     result = factor * y
-    result += x  # in place: nobody else has seen it
+    result += x  # in place: no other reference to it exists
     return result
 
 
@@ -83,7 +83,7 @@ def relative(size: Array, reference: Array) -> Array:
     return size / xp.where(reference > 0, reference, xp.ones_like(reference))
 
 
-def scaled_to(coefficient: Array, x: Array) -> Array:
+def cast_to(coefficient: Array, x: Array) -> Array:
     """Return the float64 coefficient in the dtype of the image that it will multiply."""
     return array_namespace(x).astype(coefficient, x.dtype)
 

@@ -1,4 +1,4 @@
-"""What a certificate says about an iteration, said to the user before it starts."""
+"""Warnings about iterations that a certificate says will diverge, and the growth that it allows."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 __all__ = ["ConvergenceWarning", "allowed_growth", "warn_if_divergent"]
 
-MARGIN = 100.0
-"""How many times the growth of a certificate, an estimate from below, a residual may grow before it has diverged."""
+GROWTH_MARGIN = 100.0
+"""A residual may grow to this multiple of the transient growth of a certificate, which is a lower bound."""
 
 
 class ConvergenceWarning(UserWarning):
-    """An iteration will not converge (a certificate says so), or did not where a gradient needs it (`implicit`)."""
+    """An iteration will diverge (by its certificate), or did not converge where a gradient needs it (`implicit`)."""
 
 
 def warn_if_divergent(name: str, certificate: Any, *, damping: float) -> None:
-    """Warn with the sentence of a certificate that says the iteration diverges; never refuse.
+    """Warn with the verdict of a certificate that says the iteration diverges; never raise for it.
 
     Parameters
     ----------
     name : str
         The solver, for messages.
     certificate : blurphys.Certificate or None
-        What `blurphys.certificate` made of the operator.
+        `blurphys.certificate` of the operator.
     damping : float
-        Step length of the iteration; a certificate of another one says nothing about it (ValueError).
+        Step length of the iteration; ValueError if the certificate is for another one.
     """
     if certificate is None:
         return
@@ -45,15 +45,15 @@ def warn_if_divergent(name: str, certificate: Any, *, damping: float) -> None:
 
 
 def allowed_growth(certificate: Any, divergence_factor: float) -> float:
-    """Return the divergence factor, raised to what a certificate that says "converges" leaves room for.
+    """Return the divergence factor, raised to the transient growth of an iteration that is certain to converge.
 
     Parameters
     ----------
     certificate : blurphys.Certificate or None
-        Where its growth is known from below only, the factor is at least `MARGIN` times that growth.
+        Where its transient growth is only bounded from below, the factor is at least `GROWTH_MARGIN` times the bound.
     divergence_factor : float
-        What the caller says.
+        The one that the caller asks for.
     """
     if not getattr(certificate, "converges", False) or certificate.transient_bounded:
         return divergence_factor
-    return max(divergence_factor, MARGIN * certificate.transient_bound)
+    return max(divergence_factor, GROWTH_MARGIN * certificate.transient_bound)

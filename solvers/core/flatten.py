@@ -1,4 +1,4 @@
-"""States taken apart: the arrays in nested (named) tuples, and one array that holds them all."""
+"""Nested (named) tuples of arrays flattened to a list, and packed into one array."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_leaves", "flatten", "pack", "unflatten", "unpack"]
 
 
 def flatten(state: Any) -> tuple[list[Any], Any]:
-    """Return the leaves of nested tuples and lists, and their form: (type, forms), None for a leaf."""
+    """Return the leaves of nested tuples and lists, and their structure: (type, structures), None for a leaf."""
     if not isinstance(state, (tuple, list)):
         return [state], None
     parts = [flatten(part) for part in state]
@@ -20,7 +20,7 @@ def flatten(state: Any) -> tuple[list[Any], Any]:
 
 
 def unflatten(form: Any, leaves: Iterator[Any]) -> Any:
-    """Put leaves back into their form."""
+    """Rebuild the nested structure from its leaves."""
     if form is None:
         return next(leaves)
     kind, forms = form
@@ -47,7 +47,7 @@ def check_leaves(name: str, leaves: list[Any]) -> None:
 
 
 def pack(leaves: list[Any]) -> Array:
-    """One array with at least three axes: the leaf itself, or all of them in a row."""
+    """Return one array with at least three axes: the leaf itself, or all leaves concatenated."""
     import torch
 
     if len(leaves) == 1 and leaves[0].ndim >= 3:
@@ -56,7 +56,7 @@ def pack(leaves: list[Any]) -> Array:
 
 
 def unpack(vector: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
-    """Take apart what `pack` put together."""
+    """Inverse of `pack`."""
     if len(shapes) == 1 and len(shapes[0]) >= 3:
         return [vector]
     sizes = [math.prod(shape) for shape in shapes]

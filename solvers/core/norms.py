@@ -1,17 +1,17 @@
-"""The norm of an operator that is only known by its applications: the step length of gradient methods."""
+"""The norm of an operator by power iteration, for the step length of gradient methods."""
 
 from __future__ import annotations
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .arrays import norm, safe_divide, scaled_to, to_host
+from .arrays import cast_to, norm, safe_divide, to_host
 from .types import AdjointOperator, Array
 
-__all__ = ["squared_norm"]
+__all__ = ["estimate_squared_norm"]
 
 
-def squared_norm(
+def estimate_squared_norm(
     name: str, A: AdjointOperator, like: Array, *, steps: int = 20, margin: float = 1.02, seed: int = 0
 ) -> float:
     """Estimate ||A||^2, the largest eigenvalue of A^T A, by power iteration.
@@ -19,7 +19,7 @@ def squared_norm(
     Parameters
     ----------
     name : str
-        The solver that asks, for messages.
+        The solver, for messages.
     A : operator
         Callable, with `adjoint`.
     like : array of shape (*B, C, H, W)
@@ -48,7 +48,7 @@ def squared_norm(
     estimate = norm(v)
     with np.errstate(all="ignore"):
         for _ in range(steps):
-            v = scaled_to(safe_divide(xp.ones_like(estimate), norm(v)), v) * v
+            v = cast_to(safe_divide(xp.ones_like(estimate), norm(v)), v) * v
             v = A.adjoint(A(v))
             estimate = norm(v)
     largest = float(np.max(to_host(estimate)))

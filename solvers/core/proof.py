@@ -1,4 +1,4 @@
-"""What an image has to show before it is called a solution: the condition of the problem, an adjoint that is one."""
+"""Tests of an iterate that meets the tolerance: the gradient of the data term, and whether A.adjoint is the adjoint."""
 
 from __future__ import annotations
 
@@ -8,60 +8,59 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .arrays import inner, norm, relative
-from .iterate import Proof
+from .arrays import inner, norm
 from .types import AdjointOperator, Array
 
-__all__ = ["Gradient", "Probed", "gradient_at", "least_squares_proof", "probed", "silent"]
+__all__ = ["AdjointCheck", "Gradient", "check_adjoint", "gradient_at", "is_unseen"]
 
 PROBES = 2
 ROUNDING = 0.6
-"""What adjoints in floating point may differ by: eps to this power, 4e-10 in float64 and 7e-5 in float32."""
+"""Rounding error of an adjoint in floating point: eps to this power, 4e-10 in float64 and 7e-5 in float32."""
 
 
-class Probed(NamedTuple):
-    """What A says of the adjoints in `probed`, a norm for each of them, (*B, 1, 1, 1) in float64.
+class AdjointCheck(NamedTuple):
+    """Estimates by `check_adjoint`, one of each for every pair, (*B, 1, 1, 1) in float64.
 
-    seen : ||weight A^T dual||
-    missed : ||weight (A^T dual - back)||, zero where rounding explains it
+    norms : ||weight A^T dual||
+    errors : ||weight (A^T dual - back)||, zero where rounding explains it
     """
 
-    seen: tuple[Array, ...]
-    missed: tuple[Array, ...]
+    norms: tuple[Array, ...]
+    errors: tuple[Array, ...]
 
 
-def probed(
+def check_adjoint(
     A: AdjointOperator, *pairs: tuple[Array, Array], like: Array, weight: Any = None, size: Array | None = None
-) -> Probed:
-    """Estimate A^T dual, and its difference to what A.adjoint made of it, from A alone.
+) -> AdjointCheck:
+    """Estimate the norm of A^T dual, and the error of what A.adjoint returned for it, from A alone.
 
     Parameters
     ----------
     A : operator
         Only A(x) is used.
     *pairs : (dual, back)
-        What the adjoint was applied to, (*B, D, H, W), and what it returned, (*B, C, H, W).
+        Argument of the adjoint, (*B, D, H, W), and its result, (*B, C, H, W).
     like : array of shape (*B, C, H, W)
         Of the shape, dtype and device of the images that A takes.
     weight : array, optional
         Broadcasts to `back`; 1 if omitted.
     size : array of shape (*B, 1, 1, 1), optional
-        Norm of what was rounded on the way to `back`; that of `dual` if omitted.
+        Norm that rounding errors of `back` are relative to; that of `dual` if omitted.
 
     Returns
     -------
-    Probed
+    AdjointCheck
 
     Notes
     -----
     For u of independent normal numbers <A u, dual> - <u, back> = <u, A^T dual - back> is normal, with the norm that is
-    sought as its standard deviation; the root mean square of two such numbers is returned. Less than a tenth of the
-    norm comes out once in a hundred times. Cost: two applications of A.
+    sought as its standard deviation; the root mean square of two such numbers is returned. It is below a tenth of the
+    norm once in a hundred times. Cost: two applications of A.
     """
     xp = array_namespace(like)
     rng = np.random.default_rng(0)
     allowed = float(xp.finfo(like.dtype).eps) ** ROUNDING / math.sqrt(math.prod(like.shape[-3:]))
-    seen, missed = [0.0 * norm(dual) for dual, _ in pairs], [0.0 * norm(dual) for dual, _ in pairs]
+    norms, errors = [0.0 * norm(dual) for dual, _ in pairs], [0.0 * norm(dual) for dual, _ in pairs]
     for _ in range(PROBES):
         numbers = rng.standard_normal(tuple(like.shape[-3:]), dtype=np.float32)
         u = xp.zeros_like(like) + xp.asarray(numbers, dtype=like.dtype, device=device(like))
@@ -72,70 +71,31 @@ def probed(
             found = inner(image, dual)
             error = found - inner(u, back)
             known = xp.abs(error) <= allowed * norm(image) * (norm(dual) if size is None else size)
-            seen[i] = seen[i] + found * found / PROBES
-            missed[i] = missed[i] + xp.where(known, xp.zeros_like(error), error * error / PROBES)
-    return Probed(tuple(xp.sqrt(part) for part in seen), tuple(xp.sqrt(part) for part in missed))
+            norms[i] = norms[i] + found * found / PROBES
+            errors[i] = errors[i] + xp.where(known, xp.zeros_like(error), error * error / PROBES)
+    return AdjointCheck(tuple(xp.sqrt(part) for part in norms), tuple(xp.sqrt(part) for part in errors))
 
 
 class Gradient(NamedTuple):
-    """A gradient of the data term, and what A says of it; numbers are arrays of shape (*B, 1, 1, 1)."""
+    """Minus the gradient of the data term, and estimates of its error; numbers are arrays of shape (*B, 1, 1, 1)."""
 
     back: Array  # A^T (y - A x)
-    unit: Array  # ||A^T y||: from A alone where the adjoint contradicts it
-    doubt: Array  # by how much A contradicts `back`
-    suspect: Array  # where it contradicts A^T y
-    silent: Array  # where the data have no say: y is not zero, but both adjoints are
+    unit: Array  # ||A^T y||, estimated from A alone where A.adjoint(y) is wrong
+    doubt: Array  # estimated error of `back`
+    suspect: Array  # where A.adjoint(y) is wrong
+    unseen: Array  # where A sees nothing of x: y is not zero, but both adjoints are
 
 
 def gradient_at(A: AdjointOperator, y: Array, x: Array, residual: Array) -> Gradient:
-    """Take A^T (y - A x) and hold it against A. Cost: two applications of A and two of its adjoint."""
+    """Compute A^T (y - A x) and check it with A. Cost: two applications of A and two of its adjoint."""
     xp = array_namespace(x)
     back, origin = A.adjoint(residual), A.adjoint(y)
-    probe = probed(A, (residual, back), (y, origin), like=x)
-    suspect = probe.missed[1] > 0
-    unit = xp.where(suspect, probe.seen[1], norm(origin))
-    return Gradient(back, unit, probe.missed[0], suspect, silent(norm(y), norm(origin), norm(back)))
+    probe = check_adjoint(A, (residual, back), (y, origin), like=x)
+    suspect = probe.errors[1] > 0
+    unit = xp.where(suspect, probe.norms[1], norm(origin))
+    return Gradient(back, unit, probe.errors[0], suspect, is_unseen(norm(y), norm(origin), norm(back)))
 
 
-def silent(size: Array, slope: Array, gradient: Array) -> Array:
-    """Say where the data have no say at all: y is not zero, but A^T y and A^T (y - A x) are."""
+def is_unseen(size: Array, slope: Array, gradient: Array) -> Array:
+    """Return where A sees nothing of x: y is not zero, but A^T y and A^T (y - A x) are."""
     return (size > 0) & (slope == 0) & (gradient == 0)
-
-
-def least_squares_proof(
-    A: AdjointOperator,
-    x: Array,
-    residual: Array,
-    back: Array,
-    *,
-    gradient: Array,
-    size: Array,
-    slope: Array,
-    tol: float,
-) -> Proof:
-    """Return the proof of a least-squares solution.
-
-    Parameters
-    ----------
-    A : operator
-        Callable.
-    x, residual, back : array
-        An iterate, y - A x and what A.adjoint makes of that.
-    gradient : array of shape (*B, 1, 1, 1)
-        Norm of the gradient, of which `back` is a part.
-    size, slope : array of shape (*B, 1, 1, 1)
-        ||y|| and ||A^T y||.
-    tol : float
-        An image whose relative residual is at most this is a solution, whatever the adjoint.
-    """
-    xp = array_namespace(x)
-    solved = relative(norm(residual), size) <= tol
-    zero = xp.zeros_like(size)
-    if bool(xp.all(solved)):
-        return Proof(zero, zero, zero > 0)
-    doubt = relative(probed(A, (residual, back), like=x).missed[0], slope)
-    return Proof(
-        xp.where(solved, zero, relative(gradient, slope)),
-        xp.where(solved, zero, doubt),
-        ~solved & silent(size, slope, norm(back)),
-    )

@@ -1,4 +1,4 @@
-"""What a solver hands back: the image, how it got there, and whether to believe it."""
+"""The result of a solver: the image, the status of the iteration, and its residuals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the solvers ask of an operator, a prior and an array."""
+"""Types of operators, priors, preconditioners and arrays."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 | question | function | memory | extra work |
 |---|---|---|---|
 | a fixed number of learned steps | `unrolled` | all steps | none |
-| the same, but it does not fit | `checkpointed` | about 2 sqrt(steps) steps | every step once more |
+| the same, but it does not fit in memory | `checkpointed` | about 2 sqrt(steps) steps | every step again |
 | the limit of an iteration, however many steps it takes | `implicit` | one step | an adjoint iteration |
 | the solution of A x = b by any solver | `implicit_linear` | one application of A | a solve with A^T |
 
@@ -69,7 +69,7 @@ def unrolled(step: Callable[[T], T], state: T, *, steps: int) -> T:
 
 
 def checkpointed(step: Callable[[T], T], state: T, *, steps: int, segments: int | None = None) -> T:
-    """Take a number of steps of which autograd keeps only a few states, and computes the others anew on its way back.
+    """Take a number of steps with gradient checkpointing: few states are kept, others recomputed in the backward pass.
 
     Parameters
     ----------
@@ -92,8 +92,7 @@ def checkpointed(step: Callable[[T], T], state: T, *, steps: int, segments: int 
     Notes
     -----
     Kept are the states between the segments, and during the backward pass one segment: with n segments n states and
-    steps / n steps. Cost: every step once more. Without grad mode it is `unrolled`. Twice differentiable where the step
-    is.
+    steps / n steps. Cost: every step again. Without grad mode it is `unrolled`. Twice differentiable where the step is.
 
     References
     ----------
@@ -147,9 +146,9 @@ def saved_bytes(compute: Callable[[], Any]) -> int:
     Returns
     -------
     int
-        Sum over the different storages of the tensors that the graph has saved, parameters among them. What is computed
-        anew later is not there yet: the peak of `checkpointed` is higher by one segment, which is ``saved_bytes`` of
-        that many `unrolled` steps.
+        Sum over the different storages of the tensors that the graph has saved, parameters among them. What is
+        recomputed later is not included: the peak of `checkpointed` is higher by one segment, which is ``saved_bytes``
+        of that many `unrolled` steps.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Implicit differentiation with torch: the gradient of an equation instead of that of the iteration that solved it.
+"""Implicit differentiation with torch: the gradient of an equation instead of that of the iteration that solves it.
 
 The node that is recorded has a backward pass of its own, which solves the adjoint equation.
 """
@@ -35,7 +35,7 @@ def implicit(
     max_iterations: int = 200,
     adjoint_solve: Callable[[Callable[[Array], Array], Array], Any] | None = None,
 ) -> T:
-    """Iterate to the fixed point state* = step(state*) and differentiate that equation, not the way to it.
+    """Iterate to the fixed point state* = step(state*) and differentiate that equation, not the iterations.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def implicit(
     Notes
     -----
     With s = f(s, p):  ds/dp = (I - J)^-1 df/dp,  so a gradient g becomes  (df/dp)^T u  with  (I - J^T) u = g.
-    One step is recorded, at the fixed point; J^T v and (df/dp)^T u are its vector-Jacobian products. The states on the
-    way are never kept: memory is that of one step, whatever the number of iterations. An iteration backward costs a
-    backward pass through one step; where the equation is A x = b, `implicit_linear` with its ``A.H`` is cheaper.
-    Krylov methods have no fixed point in this sense (their directions vanish): take `implicit_linear`.
+    One step is recorded, at the fixed point; J^T v and (df/dp)^T u are its vector-Jacobian products. Intermediate
+    states are not kept: memory is that of one step, whatever the number of iterations. An iteration backward costs a
+    backward pass through one step; where the equation is A x = b, `implicit_linear` with its ``A.H`` is cheaper. Krylov
+    methods have no fixed point in this sense (their directions vanish): take `implicit_linear`.
 
     References
     ----------
@@ -115,7 +115,7 @@ def implicit(
     with torch.no_grad():
         start = pack([leaf.detach() for leaf in leaves])
         solution = _fixed_point_of(Counted(advance, None, name=name, x=start, y=start), start, tol, max_iterations)
-    point = _answer(name, "the iteration", solution).detach()
+    point = _unwrap(name, "the iteration", solution).detach()
     if not torch.is_grad_enabled():
         return unflatten(form, iter(unpack(advance(point), shapes)))
     point = point.requires_grad_()
@@ -123,14 +123,14 @@ def implicit(
 
     def adjoint(g: Array, image: Array, point: Array) -> Array:
         def transposed(u: Array) -> Array:
-            return u - _pulled_back(image, point, u)
+            return u - _pull_back(image, point, u)
 
         solve = adjoint_solve or partial(
             fixed_point, tol=tol, max_iterations=max_iterations, divergence_factor=DIVERGENCE_FACTOR
         )
-        return _scaled_solve(name, solve, transposed, g)
+        return _solve_scaled(name, solve, transposed, g)
 
-    attached = _attached().apply(image, image.detach(), adjoint, image, point)
+    attached = _attach_function().apply(image, image.detach(), adjoint, image, point)
     return unflatten(form, iter(unpack(attached, shapes)))
 
 
@@ -195,7 +195,7 @@ def implicit_linear(
         check_callable(name, what, value)
     check_callable(name, "adjoint_solve", adjoint_solve, optional=True)
     with torch.no_grad():
-        x = _answer(name, "the system", solve(A, b.detach())).detach()
+        x = _unwrap(name, "the system", solve(A, b.detach())).detach()
     if tuple(x.shape) != tuple(b.shape):
         raise ValueError(f"{name}: solve must return x of the shape of b, {tuple(b.shape)}, got {tuple(x.shape)}.")
     if not torch.is_grad_enabled():
@@ -206,11 +206,11 @@ def implicit_linear(
 
     def adjoint(g: Array, *saved: Array) -> Array:
         def transposed(u: Array) -> Array:
-            return -_pulled_back(saved[0], saved[1], u)
+            return -_pull_back(saved[0], saved[1], u)
 
-        return _scaled_solve(name, adjoint_solve or solve, transposed if known is None else known, g)
+        return _solve_scaled(name, adjoint_solve or solve, transposed if known is None else known, g)
 
-    return _attached().apply(residual, x, adjoint, *(() if known is not None else (residual, point)))
+    return _attach_function().apply(residual, x, adjoint, *(() if known is not None else (residual, point)))
 
 
 class _Pair(NamedTuple):
@@ -237,7 +237,7 @@ def _fixed_point_of(advance: Counted, start: Array, tol: float, max_iterations: 
 
 
 @cache
-def _attached() -> Any:
+def _attach_function() -> Any:
     """The node that hands on a value and, on the way back, gives `adjoint(gradient)` to what is `traced`."""
     import torch
 
@@ -252,7 +252,7 @@ def _attached() -> Any:
         def backward(ctx: Any, g: Array) -> tuple[Array | None, ...]:
             if torch.is_grad_enabled():  # a graph of the gradient is asked for, and it would lack what u depends on
                 raise RuntimeError(
-                    "implicit gradients are differentiable once, so create_graph=True cannot be served; take "
+                    "implicit gradients are differentiable once, so that create_graph=True is not possible; take "
                     "solvers.unrolled or solvers.checkpointed for second derivatives"
                 )
             saved = ctx.saved_tensors
@@ -261,7 +261,7 @@ def _attached() -> Any:
     return Attached
 
 
-def _pulled_back(image: Array, point: Array, u: Array, /) -> Array:
+def _pull_back(image: Array, point: Array, u: Array, /) -> Array:
     """J^T u, J the derivative of `image` with respect to `point`."""
     import torch
 
@@ -269,18 +269,18 @@ def _pulled_back(image: Array, point: Array, u: Array, /) -> Array:
     return torch.zeros_like(point) if found is None else found
 
 
-def _scaled_solve(name: str, solve: Callable[[Any, Array], Any], transposed: Any, g: Array) -> Array:
+def _solve_scaled(name: str, solve: Callable[[Any, Array], Any], transposed: Any, g: Array) -> Array:
     """Solve for a gradient of any size: those of a mean over pixels lie where squares underflow."""
     size = g.abs().max()
     if not bool(size > 0) or not bool(size.isfinite()):
         return g
-    found = _answer(name, "the adjoint system", solve(transposed, g / size))
+    found = _unwrap(name, "the adjoint system", solve(transposed, g / size))
     if tuple(found.shape) != tuple(g.shape):
         raise ValueError(f"{name}: adjoint_solve must return shape {tuple(g.shape)}, got {tuple(found.shape)}.")
     return size * found.detach()
 
 
-def _answer(name: str, what: str, result: Any) -> Array:
+def _unwrap(name: str, what: str, result: Any) -> Array:
     """Return the tensor of a result; warn where a Solution did not converge."""
     if not isinstance(result, Solution):
         return result

@@ -1,4 +1,4 @@
-"""The inverse-kernel route: deblur by convolution with kernels of one shape and several scales.
+"""Deblurring by convolution with inverse kernels of one shape and several scales.
 
 A defocus PSF keeps its shape and changes its size with depth, and so does its inverse: if k_s(t) = k(t / s) / s^2 then
 the inverse of k_s is that of k, stretched alike. One inverse kernel, upsampled or dilated, therefore serves every
@@ -21,12 +21,12 @@ from blurphys.inputs import detach, require_same_kind
 from ..core.arrays import to_host
 from ..core.checks import check_count, check_image, check_number
 from ..core.types import Array
-from .stretched import check_kernel, check_scale, dilated_inverse, padded, upsampled_inverse
+from .stretched import check_kernel, check_scale, dilated_inverse, pad_to_largest, upsampled_inverse
 
 __all__ = ["dilated_inverse", "inverse_kernel", "nnls_weights", "scaled_inverse", "upsampled_inverse"]
 
-TAIL = 0.01  # largest error of the frequency response by the cut, as a share of its value at zero
-REACH, LEAST = 16, 256  # the periodic grid: half of it in widths of the PSF, and its smallest size, px
+MAX_CUT_ERROR = 0.01  # of the frequency response by cutting the support, relative to its value at zero
+GRID_WIDTHS, MIN_GRID = 16, 256  # periodic grid: half its size in widths of the PSF, and its smallest size in px
 
 
 def inverse_kernel(psf: Array, *, snr: float, size: int | None = None) -> Array:
@@ -42,7 +42,7 @@ def inverse_kernel(psf: Array, *, snr: float, size: int | None = None) -> Array:
     size : int, optional
         Odd width of the result, px. By default the smallest whose cut changes the response at no frequency by more
         than 1 % of that at frequency zero, for every kernel; at most 255 px or 32 times the PSF's width.
-        A smaller support costs accuracy, brightness first.
+        A smaller support costs accuracy, in brightness first.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def inverse_kernel(psf: Array, *, snr: float, size: int | None = None) -> Array:
     if size is not None and check_count(name, "size", size, least=1) % 2 == 0:
         raise ValueError(f"{name}: size must be odd (a kernel has a centre pixel), got {size}.")
     h, w = psf.shape[-2:]
-    n = max(LEAST, 2 * REACH * max(h, w), 2 * (size or 1))
+    n = max(MIN_GRID, 2 * GRID_WIDTHS * max(h, w), 2 * (size or 1))
     double = xp.astype(psf, xp.float64)
     where = {"dtype": xp.float64, "device": device(psf)}
     lead = tuple(psf.shape[:-2])
@@ -183,7 +183,7 @@ def scaled_inverse(
     else:
         kernels = [upsampled_inverse(inverse, s, interpolation=method) for s in factors]
     maps = _maps(name, xp, weights, len(factors), y)
-    bank = padded(kernels)
+    bank = pad_to_largest(kernels)
     if maps is not None:
         filters = xp.stack(bank, axis=0)
         return _of_any_sum(lambda: PSFStack(filters, weights=maps, channels=channels, boundary=boundary))(y)
@@ -195,7 +195,7 @@ def scaled_inverse(
 
 
 def _of_any_sum(make: Callable[[], LinearOperator]) -> LinearOperator:
-    """Make an operator of filters, whose sums are no slip: an inverse kernel times a weight is no PSF."""
+    """Make an operator of filters without the warning about their sums: an inverse kernel is not a PSF."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PSFWarning)
         return make()
@@ -251,20 +251,20 @@ def nnls_weights(parts: Sequence[Array], target: Array) -> np.ndarray[Any, Any]:
                 f"{name}: parts and target must have one shape (images) or be square and odd (kernels), got "
                 f"{[a.shape for a in arrays]}."
             )
-        arrays = padded(arrays)
+        arrays = pad_to_largest(arrays)
     columns = np.stack([a.ravel() for a in arrays], axis=1)
     triangle = np.asarray(np.linalg.qr(columns, mode="r"))
     return np.asarray(nnls(triangle[..., :-1], triangle[..., -1])[0])
 
 
 def _half_of(kernels: np.ndarray[Any, Any], middle: int) -> int:
-    """Half the smallest support whose cut changes no frequency by more than TAIL times the response at zero."""
+    """Half the smallest support whose cut changes no frequency by more than MAX_CUT_ERROR of the response at zero."""
     flat = kernels.reshape(-1, *kernels.shape[-2:])
     offset = np.abs(np.arange(flat.shape[-1]) - middle)
     ring = np.maximum(offset[:, None], offset[None, :]).ravel()
     rings = np.array([np.bincount(ring, weights=np.abs(one).ravel()) for one in flat])
     beyond = rings.sum(axis=1, keepdims=True) - np.cumsum(rings, axis=1)
-    enough = (beyond <= TAIL * np.abs(flat.sum(axis=(-2, -1)))[:, None]).all(axis=0)
+    enough = (beyond <= MAX_CUT_ERROR * np.abs(flat.sum(axis=(-2, -1)))[:, None]).all(axis=0)
     return min(int(np.argmax(enough)), middle - 1) if enough.any() else middle - 1
 
 

@@ -15,7 +15,7 @@ from blurphys.inputs import require_float
 from ..core.checks import check_count, check_number
 from ..core.types import Array
 
-__all__ = ["check_kernel", "check_scale", "dilated_inverse", "padded", "upsampled_inverse"]
+__all__ = ["check_kernel", "check_scale", "dilated_inverse", "pad_to_largest", "upsampled_inverse"]
 
 
 def upsampled_inverse(kernel: Array, scale: float, *, interpolation: Literal["linear", "cubic"] = "cubic") -> Array:
@@ -116,7 +116,7 @@ def dilated_inverse(kernel: Array, scale: int) -> Array:
     return _both_axes(xp, spread, kernel)
 
 
-def padded(kernels: Sequence[Array]) -> list[Array]:
+def pad_to_largest(kernels: Sequence[Array]) -> list[Array]:
     """Surround kernels (..., n_l, n_l) of odd sizes by zeros up to the largest."""
     largest = max(k.shape[-1] for k in kernels)
     places = [np.eye(largest, k.shape[-1], -((largest - k.shape[-1]) // 2)) for k in kernels]

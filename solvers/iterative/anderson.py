@@ -6,22 +6,22 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
-from ..core.arrays import add_scaled, inner, norm, scaled_to
+from ..core.arrays import add_scaled, cast_to, inner, norm
 from ..core.types import Array, Operator
 
 __all__ = ["AndersonState", "anderson_init", "anderson_step"]
 
-GROWTH = 1.2
-"""A combined step is refused where its residual is more than this multiple of the last one."""
+MAX_GROWTH = 1.2
+"""A combined step is rejected where its residual exceeds this multiple of the last one."""
 REGULARISATION = 100.0
-"""Tikhonov term of the least-squares problem, in roundings (eps) of the squared length of every difference."""
+"""Tikhonov term of the least-squares problem, in units of eps times the squared length of every difference."""
 
 
 class AndersonState(NamedTuple):
-    """An iterate and its residual, (*B, C, H, W), and what is remembered of the last few steps, oldest first.
+    """An iterate and its residual, (*B, C, H, W), and the history of the last few steps, oldest first.
 
     `steps` holds differences of x + damping residual, `changes` those of the residual, and `gram` the inner products of
-    the changes, (*B, 1, n, n) in float64: zero where an image has forgotten.
+    the changes, (*B, 1, n, n) in float64: zero where the history of an image was discarded.
     """
 
     x: Array
@@ -41,7 +41,7 @@ def anderson_init(A: Operator, y: Array, *, x0: Array | None = None) -> Anderson
     y : array of shape (*B, C, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def anderson_step(A: Operator, y: Array, state: AndersonState, *, damping: Any =
     y : array of shape (*B, C, H, W)
         The observed image.
     state : AndersonState
-        Where the step starts.
+        State before the step.
     damping : float or array
         Step length of the plain iteration that is accelerated; an array has to broadcast against the image.
     memory : int
@@ -73,12 +73,12 @@ def anderson_step(A: Operator, y: Array, state: AndersonState, *, damping: Any =
 
     Notes
     -----
-    With the differences R of the last residuals and S of the last plain steps x + damping r:
-    g = argmin ||r - R g||^2 + 100 eps sum_i (||R_i|| g_i)^2 and x <- x + damping r - S g (type II). Every image of a
-    batch has its own g. Where the residual of the new x is more than 1.2 times the last one, or no number, that step is
-    not taken: the image stays and forgets, so that its next step is the plain one, which is always taken.
-    As long as nothing is forgotten, the residual of step k + 1 is (I - damping A) times the k-th one of GMRES: no
-    method that only applies A and adds images gets much further with as many applications.
+    With the differences R of the last residuals and S of the last plain steps x + damping r: g = argmin ||r - R g||^2 +
+    100 eps sum_i (||R_i|| g_i)^2 and x <- x + damping r - S g (type II). Every image of a batch has its own g. Where
+    the residual of the new x is more than 1.2 times the last one, or NaN, that step is rejected: the image stays and
+    its history is discarded, so that its next step is the plain one, which is always taken. As long as no history is
+    discarded, the residual of step k + 1 is (I - damping A) times the k-th one of GMRES: no method that only applies A
+    and adds images gets much further with as many applications.
 
     References
     ----------
@@ -91,10 +91,10 @@ def anderson_step(A: Operator, y: Array, state: AndersonState, *, damping: Any =
         return _remember(state, x, y - A(x), damping, memory)
     weights = _weights(xp, state)
     for i, step in enumerate(state.steps):
-        x = add_scaled(x, -scaled_to(weights[..., i : i + 1, :], x), step)
+        x = add_scaled(x, -cast_to(weights[..., i : i + 1, :], x), step)
     residual = y - A(x)
     combined = xp.any(weights != 0, axis=-2, keepdims=True)
-    refused = combined & ~(norm(residual) <= GROWTH * norm(state.residual))
+    refused = combined & ~(norm(residual) <= MAX_GROWTH * norm(state.residual))
     x = xp.where(refused, state.x, x)
     residual = xp.where(refused, state.residual, residual)
     gram = xp.where(refused, xp.zeros_like(state.gram), state.gram)
@@ -102,7 +102,7 @@ def anderson_step(A: Operator, y: Array, state: AndersonState, *, damping: Any =
 
 
 def _weights(xp: Any, state: AndersonState) -> Array:
-    """Solve the small least-squares problem of every image: (*B, 1, n, 1) in float64, 0 for what was forgotten."""
+    """Solve the small least-squares problem of every image: (*B, 1, n, 1) in float64, 0 where history was discarded."""
     gram, count = state.gram, len(state.changes)
     eye = xp.eye(count, dtype=xp.float64, device=device(state.x))
     squares = xp.sum(gram * eye, axis=-1, keepdims=True)
@@ -119,7 +119,7 @@ def _weights(xp: Any, state: AndersonState) -> Array:
 
 
 def _remember(state: AndersonState, x: Array, residual: Array, damping: Any, memory: int) -> AndersonState:
-    """Append the newest differences, and forget the oldest where there are too many."""
+    """Append the newest differences, and drop the oldest where there are too many."""
     xp = array_namespace(x)
     if memory < 1:
         return AndersonState(x, residual)

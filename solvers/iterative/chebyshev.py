@@ -31,7 +31,7 @@ def chebyshev_init(A: Operator, y: Array, *, x0: Array | None = None) -> Chebysh
     y : array of shape (*B, C, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def chebyshev_step(A: Operator, y: Array, state: ChebyshevState, *, interval: tu
     y : array of shape (*B, C, H, W)
         The observed image.
     state : ChebyshevState
-        Where the step starts.
+        State before the step.
     interval : (low, high) or (low, high, imaginary)
         Where the eigenvalues of A lie: real parts from low > 0 to high, imaginary parts up to +- imaginary (0 if
         omitted). Numbers, or arrays that broadcast against the image (learned ones, or one for each image of a batch);
@@ -99,7 +99,7 @@ def chebyshev_interval(name: str, interval: Any, certificate: Any) -> tuple[floa
     name : str
         The solver, for messages.
     interval : (low, high) or (low, high, imaginary), or None
-        What the caller says; it counts more than the certificate.
+        From the caller; takes precedence over the certificate.
     certificate : blurphys.Certificate or None
         Its `eigenvalue_interval` is read.
 

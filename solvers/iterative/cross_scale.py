@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
 from blurphys.inputs import require_same_kind
 
-from ..core.arrays import add_scaled, norm, relative, safe_divide
-from ..core.checks import Problem, check_callable, check_count, check_image, noise_floor, problem
-from ..core.iterate import Measure, iterate
+from ..core.arrays import add_scaled, safe_divide
+from ..core.checks import check_count, check_image
+from ..core.problem import Problem, problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator
 
 __all__ = ["CrossScaleState", "cross_scale_init", "cross_scale_step", "neumann_cross_scale", "pyramid", "upsampled"]
-
-DIVERGENCE_FACTOR = 10.0
 
 
 class CrossScaleState(NamedTuple):
@@ -108,7 +106,7 @@ def neumann_cross_scale(
     and the cubic one hold fine detail that their coarse scales cannot, and are as good as A_2 and A_3, the same blur at
     half and quarter resolution (half and a quarter of the radius). More scales do not make it converge to the solution.
     A photo under Gaussians of 0.3 to 2.5 px came from 24.1 dB to 26.0 dB; two and three terms of `neumann` reached 26.2
-    and 26.7 dB. The merit is the cost: 1 + 2/4 + 3/16 = 1.69 applications at full resolution instead of 3. The
+    and 26.7 dB. What it saves is cost: 1 + 2/4 + 3/16 = 1.69 applications at full resolution instead of 3. The
     residuals here take one more for each scale; `operator_applications` counts those of all scales alike. Memory: 6
     images.
 
@@ -129,11 +127,8 @@ def neumann_cross_scale(
     name = "neumann_cross_scale"
     if callable(A) or not isinstance(A, Sequence) or len(A) == 0:
         raise ValueError(f"{name}: A must be a sequence of operators (full, half, quarter resolution), got {A!r}.")
-    check_callable(name, "on_step", on_step, optional=True)
-    scales = _problems(name, A, y, rule, mask)
+    scales = _problems(name, A, y, rule, mask, max_iterations=len(A), noise_level=noise_level, on_step=on_step)
     first = scales[0]
-    floor = noise_floor(name, noise_level, first)
-    size = norm(first.y)
     weights = first.A.mask
     seen = None if weights is None else array_namespace(first.y).astype(weights > 0, first.y.dtype)
 
@@ -141,19 +136,10 @@ def neumann_cross_scale(
         state = cross_scale_step(scales[k].A, scales[k].y, state)
         return state if seen is None else state._replace(x=seen * state.x)
 
-    def measure(state: CrossScaleState) -> Measure:
-        residual = relative(norm(first.y - first.A(state.x)), size)
-        return Measure(residual, residual)
-
-    solution = iterate(
+    solution = first.iterate(
         lambda: cross_scale_init(first.y),
         step,
-        measure,
-        A=first.A,
-        max_iterations=len(scales),
-        divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        on_step=on_step,
+        lambda state: first.measure_residual(first.y - first.A(state.x)),
     )
     return replace(solution, operator_applications=sum(scale.A.applications for scale in scales))
 
@@ -213,14 +199,14 @@ def upsampled(x: Array, factor: int) -> Array:
     the place of everything.
     """
     factor = check_count("upsampled", "factor", factor, least=1)
-    return x if factor == 1 else _stretched(_stretched(x, factor, -2), factor, -1)
+    return x if factor == 1 else _upsample_axis(_upsample_axis(x, factor, -2), factor, -1)
 
 
-def _stretched(x: Array, factor: int, axis: int) -> Array:
+def _upsample_axis(x: Array, factor: int, axis: int) -> Array:
     xp, count = array_namespace(x), x.shape[axis]
-    place = np.clip((np.arange(factor * count) + 0.5) / factor - 0.5, 0, count - 1)
-    low = np.minimum(place.astype(np.int64), max(count - 2, 0))
-    share = (place - low).reshape((-1, 1) if axis == -2 else (-1,))
+    position = np.clip((np.arange(factor * count) + 0.5) / factor - 0.5, 0, count - 1)
+    low = np.minimum(position.astype(np.int64), max(count - 2, 0))
+    share = (position - low).reshape((-1, 1) if axis == -2 else (-1,))
     index = [xp.asarray(i, device=device(x)) for i in (low, np.minimum(low + 1, count - 1))]
     lower, upper = (xp.take(x, i, axis=axis) for i in index)
     return add_scaled(lower, xp.asarray(share, dtype=x.dtype, device=device(x)), upper - lower)
@@ -245,9 +231,9 @@ def _pyramid(name: str, y: Array, scales: int, rule: str) -> tuple[Array, ...]:
 
 
 def _problems(
-    name: str, operators: Sequence[Operator], y: Array | Sequence[Array], rule: str, mask: Array | None
+    name: str, operators: Sequence[Operator], y: Array | Sequence[Array], rule: str, mask: Array | None, **rules: Any
 ) -> list[Problem]:
-    """Return the problem of every scale; only the first one needs a mask that somebody checked."""
+    """Return the problem of every scale; the mask is checked for the first one, and the others get its pyramid."""
     count = len(operators)
     given = list(y) if isinstance(y, (tuple, list)) else None
     if given is not None and len(given) != count:
@@ -255,7 +241,7 @@ def _problems(
             f"{name}: got {count} operators, but y at {len(given)} scales; pass one image for each, or one."
         )
     full = y if given is None else given[0]
-    first = problem(name, operators[0], full, None, square=True, mask=mask)
+    first = problem(name, operators[0], full, None, square=True, truncated=True, mask=mask, **rules)
     xp = array_namespace(first.y)
     levels = _pyramid(name, first.y, count, rule)
     weights: tuple[Array | None, ...] = (None,) * count
@@ -271,5 +257,5 @@ def _problems(
                 raise ValueError(
                     f"{name}: y at scale {t + 1} must have shape {tuple(levels[t].shape)}, got {tuple(level.shape)}."
                 )
-        found.append(problem(name, operators[t], level, None, square=True, mask=weights[t]))
+        found.append(problem(name, operators[t], level, None, square=True, truncated=True, mask=weights[t], **rules))
     return found

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
+from ..core.checks import check_count, check_number
 from ..core.convergence_warning import allowed_growth, warn_if_divergent
-from ..core.iterate import Measure, iterate
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator
 from .anderson import anderson_init, anderson_step
@@ -35,7 +34,7 @@ def fixed_point_init(A: Operator, y: Array, *, x0: Array | None = None) -> Fixed
     y : array of shape (*B, C, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -55,7 +54,7 @@ def fixed_point_step(A: Operator, y: Array, state: FixedPointState, *, damping: 
     y : array of shape (*B, C, H, W)
         The observed image.
     state : FixedPointState
-        Where the step starts.
+        State before the step.
     damping : float or array
         Step length; an array (such as a learned parameter) has to broadcast against the image.
 
@@ -93,7 +92,7 @@ def fixed_point(
     y : array of shape (*B, C, H, W)
         The observed image, linear light; any batch.
     x0 : array of shape (*B, C, H, W), optional
-        The start; y if omitted.
+        Initial guess; y if omitted.
     damping : float
         Step length, positive.
     tol : float
@@ -120,10 +119,10 @@ def fixed_point(
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
     certificate : blurphys.Certificate, optional
-        Of A with this damping. If it says that the plain iteration diverges and nothing accelerates it,
-        `ConvergenceWarning` says so up front. If it says that the plain iteration converges after a growth known from
-        below only, `divergence_factor` is at least 100 times that growth. "chebyshev" reads its eigenvalue interval,
-        for any damping.
+        Of A with this damping. If it says that the plain iteration diverges and nothing accelerates it, a
+        `ConvergenceWarning` is given before the first step. If it says that the plain iteration converges after a
+        transient growth of which only a lower bound is known, `divergence_factor` is at least 100 times that bound.
+        "chebyshev" reads its eigenvalue interval, for any damping.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -149,10 +148,10 @@ def fixed_point(
     frequency response, and there the iteration grows slowly after a good start, so stop early, or use `cgls` or `hqs`.
     Cost: one application of A per step; memory: 4 images, 6 with "chebyshev", 6 + 2 memory with "anderson".
 
-    What acceleration saves grows with the steps that the plain iteration needs. Applications to relative residuals of
-    1e-3 and 1e-4, on a photo of 256 x 384 px in linear light under Gaussians of 0.3 to 0.8 px: 15 and 50 plain, 7 and
-    14 with "anderson"; of 0.3 to 2.5 px: 37 and 278, 11 and 38; of 2.5 to 4 px: 57 and 480, 14 and 51. "chebyshev" with
-    the interval (0.03, 1): 13 and 20, 15 and 47, 16 and 82; the lower its low, the more steps a loose tolerance takes
+    Acceleration saves more, the more steps the plain iteration needs. Applications to relative residuals of 1e-3 and
+    1e-4, on a photo of 256 x 384 px in linear light under Gaussians of 0.3 to 0.8 px: 15 and 50 plain, 7 and 14 with
+    "anderson"; of 0.3 to 2.5 px: 37 and 278, 11 and 38; of 2.5 to 4 px: 57 and 480, 14 and 51. "chebyshev" with the
+    interval (0.03, 1): 13 and 20, 15 and 47, 16 and 82; the lower its low, the more steps a loose tolerance takes
     (0.01: 22, 24 and 26 to 1e-3; 0.001: 66 and 72 for the first two), because it serves the worst eigenvalue. GMRES
     without a restart, which no combination of the same images beats, took 7, 10 and 13 to 1e-3: where that is too slow,
     give `gmres` a preconditioner (`local_fourier`). A step of "anderson" takes about twice the time of a plain one
@@ -176,30 +175,24 @@ def fixed_point(
     [90, 22]
     """
     name = "fixed_point"
-    given = problem(name, A, y, x0, square=True, mask=mask)
-    counted, y, start = given
+    given = problem(
+        name, A, y, x0, square=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
     damping = check_number(name, "damping", damping)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
     if check_number(name, "divergence_factor", divergence_factor) <= 1:
         raise ValueError(f"{name}: divergence_factor must be larger than 1, got {divergence_factor!r}.")
-    floor = noise_floor(name, noise_level, given)
     if accelerate not in (None, "anderson", "chebyshev"):
         raise ValueError(f'{name}: accelerate must be None, "anderson" or "chebyshev", got {accelerate!r}.')
     check_count(name, "memory", memory, least=1)
     if interval is not None and accelerate != "chebyshev":
         raise ValueError(f'{name}: interval must come with accelerate="chebyshev", got accelerate={accelerate!r}.')
+    # acceleration may converge where the plain iteration diverges
     if accelerate is None or (accelerate == "anderson" and not getattr(certificate, "diverges", False)):
-        warn_if_divergent(name, certificate, damping=damping)  # what diverges plainly need not do so accelerated
+        warn_if_divergent(name, certificate, damping=damping)
     if accelerate is None:
         divergence_factor = allowed_growth(certificate, divergence_factor)
-    size = norm(y)
-
-    def measure(state: Any) -> Measure:
-        residual = relative(norm(state.residual), size)
-        return Measure(residual, residual)
-
     begin: Callable[..., Any] = fixed_point_init
     advance: Callable[..., Any] = partial(fixed_point_step, damping=damping)
     if accelerate == "anderson":
@@ -207,14 +200,9 @@ def fixed_point(
     elif accelerate == "chebyshev":
         ends = chebyshev_interval(name, interval, certificate)
         begin, advance = chebyshev_init, partial(chebyshev_step, interval=ends)
-    return iterate(
-        lambda: begin(counted, y, x0=start),
-        lambda _, state: advance(counted, y, state),
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
+    return given.iterate(
+        lambda: begin(A, y, x0=given.start),
+        lambda _, state: advance(A, y, state),
+        lambda state: given.measure_residual(state.residual),
         divergence_factor=divergence_factor,
-        noise_floor=floor,
-        on_step=on_step,
     )

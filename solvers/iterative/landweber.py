@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
-from ..core.iterate import Measure, Proof, iterate
-from ..core.norms import squared_norm
-from ..core.proof import least_squares_proof
+from ..core.arrays import add_scaled, cast_to, inner, norm
+from ..core.checks import check_number
+from ..core.least_squares import LeastSquares
+from ..core.norms import estimate_squared_norm
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array
 
@@ -25,9 +25,6 @@ __all__ = [
     "nesterov_init",
     "nesterov_step",
 ]
-
-# In exact arithmetic the residual never grows as long as damping < 2 / ||A||^2.
-DIVERGENCE_FACTOR = 10.0
 
 
 class LandweberState(NamedTuple):
@@ -46,7 +43,7 @@ class NesterovState(NamedTuple):
     gradient: Array
     moved: Array
     turned: Array
-    momentum: Array  # 1 where an image starts afresh
+    momentum: Array  # 1 where an image restarts
 
 
 def landweber_init(A: AdjointOperator, y: Array, *, x0: Array) -> LandweberState:
@@ -59,7 +56,7 @@ def landweber_init(A: AdjointOperator, y: Array, *, x0: Array) -> LandweberState
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -81,7 +78,7 @@ def landweber_step(
     y : array of shape (*B, D, H, W)
         The observed image.
     state : LandweberState
-        Where the step starts.
+        State before the step.
     damping : float or array
         Step length, below 2 / ||A||^2; an array has to broadcast against the image.
     nonnegative : bool
@@ -123,7 +120,7 @@ def nesterov_step(
     A, y, nonnegative
         As for `landweber_step`.
     state : NesterovState
-        Where the step starts.
+        State before the step.
     damping : float or array
         Step length, at most 1 / ||A||^2.
 
@@ -147,7 +144,7 @@ def nesterov_step(
     """
     xp = array_namespace(state.x)
     momentum = (1 + xp.sqrt(1 + 4 * state.momentum**2)) / 2
-    share = scaled_to((state.momentum - 1) / momentum, state.x)
+    share = cast_to((state.momentum - 1) / momentum, state.x)
     ahead = add_scaled(state.x, share, state.moved)
     x = add_scaled(ahead, damping, add_scaled(state.gradient, share, state.turned))
     if nonnegative:
@@ -186,7 +183,7 @@ def landweber(
     y : array of shape (*B, D, H, W)
         The observed image, linear light; any batch.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     damping : float, optional
         Step length, positive; the iteration converges below 2 / ||A||^2, with momentum up to 1 / ||A||^2. If omitted,
         1 / ||A||^2 by power iteration, which costs 20 applications of A and of its adjoint.
@@ -196,7 +193,7 @@ def landweber(
         Momentum with restarts, see `nesterov_step`: the same cost, and about the square root of the steps.
     tol : float
         Converged where ||y - A x|| <= tol ||y|| or ||A^T (y - A x)|| <= tol ||A^T y||, for every image of the batch.
-        With `nonnegative` the gradient does not count where x = 0 and it points out of the constraint.
+        With `nonnegative` the gradient does not count where x = 0 and the step would leave the constraint.
     max_iterations : int
         Step limit.
     mask : array, optional
@@ -228,8 +225,8 @@ def landweber(
     for small s, which is why stopping early regularises. `cgls` reaches the same solution in fewer steps than either
     form here, but cannot keep x >= 0.
     Cost: one application of A and two of its adjoint before the first step, and 20 more of each if `damping` is
-    omitted; one of each per step. A gradient that is small enough is proved by two applications of A, a small residual
-    needs no proof; nothing is kept from one call to the next. Memory: 7 images, with momentum 11.
+    omitted; one of each per step. A small gradient is checked by two applications of A, a small residual needs no
+    check. Nothing is cached between calls. Memory: 7 images, with momentum 11.
 
     References
     ----------
@@ -246,49 +243,31 @@ def landweber(
     >>> solution.status.name, solution.iterations, round(float(solution.x[0, 0, 0]), 2)
     ('CONVERGED', 5, 2.0)
     """
-    name = "landweber"
-    given = problem(name, A, y, x0, adjoint=True, mask=mask)
-    counted, y, start = given
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
+    given = problem(
+        "landweber", A, y, x0, adjoint=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
     if damping is not None:
-        damping = check_number(name, "damping", damping)
+        damping = check_number(given.name, "damping", damping)
     if accelerate not in (None, "nesterov"):
-        raise ValueError(f'{name}: accelerate must be None or "nesterov", got {accelerate!r}.')
-    floor = noise_floor(name, noise_level, given)
+        raise ValueError(f'{given.name}: accelerate must be None or "nesterov", got {accelerate!r}.')
     with np.errstate(all="ignore"):
-        length = 1 / squared_norm(name, counted, start) if damping is None else damping
-        size, slope = norm(y), norm(counted.adjoint(y))
-    start = _positive_part(start) if nonnegative else start
+        length = 1 / estimate_squared_norm(given.name, A, given.start) if damping is None else damping
+    squares = LeastSquares(given)
+    start = _positive_part(given.start) if nonnegative else given.start
 
-    def slope_at(state: LandweberState | NesterovState) -> Array:
+    def slope(state: LandweberState | NesterovState) -> Array:
         xp, gradient = array_namespace(state.x), state.gradient
         if nonnegative:
             gradient = xp.where((state.x > 0) | (gradient > 0), gradient, 0 * gradient)
         return norm(gradient)
 
-    def measure(state: LandweberState | NesterovState) -> Measure:
-        residual = relative(norm(state.residual), size)
-        return Measure(residual, array_namespace(state.x).minimum(residual, relative(slope_at(state), slope)))
-
-    def confirm(state: LandweberState | NesterovState) -> Proof:
-        x, residual, back = state.x, state.residual, state.gradient
-        return least_squares_proof(
-            counted, x, residual, back, gradient=slope_at(state), size=size, slope=slope, tol=tol
-        )
-
     begin: Callable[..., Any] = nesterov_init if accelerate else landweber_init
     advance: Callable[..., Any] = nesterov_step if accelerate else landweber_step
-    return iterate(
-        lambda: begin(counted, y, x0=start),
-        lambda _, state: advance(counted, y, state, damping=length, nonnegative=nonnegative),
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        confirm=confirm,
-        on_step=on_step,
+    return given.iterate(
+        lambda: begin(A, y, x0=start),
+        lambda _, state: advance(A, y, state, damping=length, nonnegative=nonnegative),
+        lambda state: squares.measure(norm(state.residual), slope(state)),
+        confirm=lambda state: squares.proof(state.x, state.residual, state.gradient, gradient=slope(state)),
     )

@@ -1,4 +1,4 @@
-"""Light that came out below zero: noise and rounding around black, told from an image that is no light at all."""
+"""Negative values of an image: noise and rounding around black are set to zero, anything else is an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.types import Array
 __all__ = ["nonnegative_light", "noise_estimate"]
 
 ROUNDING = 1e3  # units of eps of the peak: what an FFT of the image may leave where it is black
-TYPICAL, EXTREME, SHARE = 1.5, 8.0, 0.5
+MAX_RMS, MAX_DEPTH, MAX_SHARE = 1.5, 8.0, 0.5
 
 
 def nonnegative_light(name: str, what: str, image: Array, *, noise_level: float | None = None, fix: str) -> Array:
@@ -23,7 +23,7 @@ def nonnegative_light(name: str, what: str, image: Array, *, noise_level: float 
     Parameters
     ----------
     name, what, fix : str
-        The solver, its argument, and what to do about an image that is refused, for the message.
+        The solver, its argument, and how to correct an image that is refused, for the message.
     image : array of shape (*B, C, H, W)
         Linear light.
     noise_level : float, optional
@@ -37,7 +37,7 @@ def nonnegative_light(name: str, what: str, image: Array, *, noise_level: float 
 
     Notes
     -----
-    Expected counts are never negative, and no x >= 0 explains such a value better than zero does.
+    Expected counts are never negative; the likelihood of a negative value is largest where zero is expected.
     """
     xp = array_namespace(image)
     zero = xp.zeros_like(image)
@@ -55,8 +55,10 @@ def nonnegative_light(name: str, what: str, image: Array, *, noise_level: float 
     hole = to_host(xp.astype(nearest[0] + nearest[1], xp.float64))  # around zero, between the two
     noise = noise_estimate(image) if noise_level is None else np.full_like(peak, noise_level)
     rounding = depth <= ROUNDING * float(xp.finfo(image.dtype).eps) * peak
-    near = 1.0 if noise_level is None else EXTREME  # texture looks like noise, too
-    noisy = (depth <= EXTREME * noise) & (spread <= TYPICAL * noise) & (hole <= near * noise) & (lost <= SHARE * seen)
+    near = 1.0 if noise_level is None else MAX_DEPTH  # texture looks like noise, too
+    noisy = (
+        (depth <= MAX_DEPTH * noise) & (spread <= MAX_RMS * noise) & (hole <= near * noise) & (lost <= MAX_SHARE * seen)
+    )
     good = rounding | noisy | (count == 0)
     if not good.all():
         worst = float(-np.max(np.where(good, 0.0, depth)))

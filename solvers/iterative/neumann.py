@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, noise_floor, problem
+from ..core.checks import check_count
 from ..core.convergence_warning import allowed_growth, warn_if_divergent
-from ..core.iterate import Measure, iterate
+from ..core.iterate import Measure
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator
 
@@ -37,7 +37,7 @@ def neumann_step(A: Operator, state: NeumannState) -> NeumannState:
     A : callable
         x -> A x, from (*B, C, H, W) to the same shape.
     state : NeumannState
-        Where the step starts.
+        State before the step.
 
     Returns
     -------
@@ -74,8 +74,8 @@ def neumann(
         Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
         its residual is down to it (Morozov's discrepancy principle).
     certificate : blurphys.Certificate, optional
-        Of A with damping 1. If it says that the series diverges, `ConvergenceWarning` says so up front; if it says
-        that terms grow before they fall, the residual may grow to 100 times that growth.
+        Of A with damping 1. If it says that the series diverges, a `ConvergenceWarning` is given before the first term;
+        if it says that terms grow before they fall, the residual may grow to 100 times that transient growth.
     on_step : callable, optional
         Called as on_step(k, state) after the term k = 1, 2, ... was added.
 
@@ -109,28 +109,23 @@ def neumann(
     (1.75, (0.5, 0.25, 0.125))
     """
     name = "neumann"
-    given = problem(name, A, y, None, square=True, mask=mask)
-    counted, y, _ = given
     check_count(name, "terms", terms)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
+    given = problem(
+        name, A, y, None, square=True,
+        truncated=True, max_iterations=terms, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
     warn_if_divergent(name, certificate, damping=1.0)
-    size = norm(y)
-    ahead = neumann_init(y)  # one term further than the state: its term is the state's residual
+    ahead = neumann_init(y)  # one term ahead of the state: that term is the residual of the state
 
     def measure(state: NeumannState) -> Measure:
         nonlocal ahead
-        ahead = neumann_step(counted, state)
-        residual = relative(norm(ahead.term), size)
-        return Measure(residual, residual)
+        ahead = neumann_step(A, state)
+        return given.measure_residual(ahead.term)
 
-    return iterate(
+    return given.iterate(
         lambda: neumann_init(y),
         lambda _, __: ahead,
         measure,
-        A=counted,
-        max_iterations=terms,
         divergence_factor=allowed_growth(certificate, DIVERGENCE_FACTOR),
-        noise_floor=floor,
-        on_step=on_step,
     )

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..core.arrays import norm, relative, safe_divide
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
-from ..core.iterate import Measure, Proof, iterate
-from ..core.proof import probed
+from ..core.checks import check_number
+from ..core.iterate import Measure, Proof
+from ..core.problem import WITH_PRIOR, problem
+from ..core.proof import check_adjoint
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array
 from .negative_light import nonnegative_light
 
 __all__ = ["RichardsonLucyState", "richardson_lucy", "richardson_lucy_init", "richardson_lucy_step"]
 
-# The likelihood never falls; its residual in the Euclidean norm may rise a little.
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
-SMALLEST_FACTOR = 0.1
-LIFTED = 1e-3  # of the mean of y: where a start below zero begins
+MIN_FACTOR = 0.1
+MIN_START = 1e-3  # of the mean of y: replaces negative values of x0
 
 
 class RichardsonLucyState(NamedTuple):
@@ -42,7 +42,7 @@ def richardson_lucy_init(A: AdjointOperator, y: Array, *, x0: Array) -> Richards
     y : array of shape (*B, D, H, W)
         The observed image; only its shape counts here.
     x0 : array of shape (*B, C, H, W)
-        The start. What is zero stays zero.
+        Initial guess. What is zero stays zero.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def richardson_lucy_step(
     y : array of shape (*B, D, H, W)
         The observed image, not negative.
     state : RichardsonLucyState
-        Where the step starts.
+        State before the step.
     background : float or array
         Light that reaches the sensor without the lens, in the unit of y.
     tv_strength : float or array
@@ -78,26 +78,26 @@ def richardson_lucy_step(
     sensitivity = state.sensitivity
     if not (isinstance(tv_strength, float) and tv_strength == 0):
         curvature = _curvature(xp, state.x)
-        sensitivity = xp.maximum(sensitivity - tv_strength * curvature, SMALLEST_FACTOR * sensitivity)
+        sensitivity = xp.maximum(sensitivity - tv_strength * curvature, MIN_FACTOR * sensitivity)
     seen = sensitivity > 0
     one = xp.ones_like(sensitivity)
     x = state.x * (xp.where(seen, back, one) / xp.where(seen, sensitivity, one))
-    x = xp.where(x > 0, x, xp.zeros_like(x))  # an adjoint that rounds below zero
+    x = xp.where(x > 0, x, xp.zeros_like(x))  # rounding of the adjoint may be negative
     return RichardsonLucyState(x, A(x), state.sensitivity)
 
 
 def _ratio(y: Array, expected: Array) -> Array:
-    """What was observed over what was expected, 0 where nothing was."""
+    """Return observed / expected light, 0 where none is expected."""
     xp = array_namespace(y)
     lit = expected > 0
     return xp.where(lit, y, xp.zeros_like(y)) / xp.where(lit, expected, xp.ones_like(expected))
 
 
 def _proof(A: AdjointOperator, y: Array, state: RichardsonLucyState, *, background: Any, tv_strength: float) -> Proof:
-    """Hold the conditions of Kuhn and Tucker against an iterate, x >= 0: gradient 0 where x > 0, at most 0 elsewhere.
+    """Test the Karush-Kuhn-Tucker conditions of an iterate, x >= 0: gradient 0 where x > 0, at most 0 elsewhere.
 
-    In units of x: a pixel that has to become darker can do so by x at most, one that has to become brighter counts with
-    the mean level of the light at least, however dark it is now.
+    In units of x: a pixel that has to become darker can do so by x at most; one that has to become brighter counts with
+    at least the mean level of the light, however dark it is.
     """
     xp = array_namespace(y)
     x, sensitivity = state.x, state.sensitivity
@@ -115,7 +115,7 @@ def _proof(A: AdjointOperator, y: Array, state: RichardsonLucyState, *, backgrou
     reach = xp.where(gradient > 0, xp.maximum(x, level + xp.zeros_like(x)), x) * unit  # with it, in units of x
     extent = xp.maximum(norm(x), norm(level + xp.zeros_like(x)))
     gap = relative(norm(reach * gradient), extent)
-    # light that nothing explains: the likelihood is zero as long as some x could
+    # light that x does not explain although some other x could: the likelihood is zero
     dark = (y > 0) & ~(expected > 0)
     if bool(xp.any(dark)):
         able = dark & (A(xp.ones_like(x)) > 0)
@@ -124,8 +124,8 @@ def _proof(A: AdjointOperator, y: Array, state: RichardsonLucyState, *, backgrou
     blind = xp.all(dark | ~light, axis=axes, keepdims=True) | (total <= 0)
     stuck = blind & xp.any(light, axis=axes, keepdims=True)
     size = norm(ratio) + norm(xp.ones_like(ratio))
-    probe = probed(A, (ratio - 1, back - sensitivity), like=x, weight=reach, size=size)
-    return Proof(gap, relative(probe.missed[0], extent), stuck)
+    probe = check_adjoint(A, (ratio - 1, back - sensitivity), like=x, weight=reach, size=size)
+    return Proof(gap, relative(probe.errors[0], extent), stuck)
 
 
 def richardson_lucy(
@@ -152,8 +152,8 @@ def richardson_lucy(
         The observed image, linear light. Values below zero that are noise or rounding around black count as zero (see
         Notes); others are refused.
     x0 : array of shape (*B, C, H, W), optional
-        The start, not negative; what is zero stays zero, and is no solution where light is missing. Noise below zero is
-        raised to a thousandth of the mean of y. If omitted, the mean of y everywhere.
+        Initial guess, not negative; what is zero stays zero, and is no solution where light is missing. Noise below
+        zero is raised to a thousandth of the mean of y. If omitted, the mean of y everywhere.
     background : float
         Light that reaches the sensor without the lens, in the unit of y, zero or larger.
     tv_strength : float
@@ -192,15 +192,15 @@ def richardson_lucy(
     light A^T 1 . x that reaches the sensor equals the sum of y after every step. Negative entries of A (a truncated
     Gaussian has none, a fitted PSF may) are not covered by the theory.
     Read noise makes values around black negative, and the Poisson law has no place for them: they are set to zero,
-    which is where the likelihood wants A x there whatever they are, and adds 0.4 of the read noise to black. Where that
-    matters, or read noise is large against the light, add its variance v to y and to `background`, in photoelectrons
-    (Snyder et al. 1993): ``richardson_lucy(A, y + v, background=v)``. Noise is what the image itself shows (Immerkaer
-    1996), or `noise_level`; a dead pixel or an image of mean zero is none.
-    The scheme with total variation is exact for mild strengths only: with A = I it reaches all of the possible drop of
-    its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03.
-    Cost: one application of A and of its adjoint before the first step and in each. A claim of convergence costs two of
-    A and one of its adjoint for its proof (one more of A where light has no source in x); one that is refused is proved
-    anew in every later step that claims, and nothing is kept from one call to the next. Memory: 8 images.
+    where the likelihood is largest for A x = 0 whatever their value, which adds 0.4 of the read noise to black. Where
+    that matters, or read noise is large against the light, add its variance v to y and to `background`, in
+    photoelectrons (Snyder et al. 1993): ``richardson_lucy(A, y + v, background=v)``. The noise is estimated from the
+    image (Immerkaer 1996) unless `noise_level` is given; a dead pixel, or an image of mean zero, does not count as
+    noise. The scheme with total variation is exact for mild strengths only: with A = I it reaches all of the possible
+    drop of its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03.
+    Cost: one application of A and of its adjoint before the first step and in each. A check of convergence costs two
+    more of A and one of its adjoint (three of A where light has no source in x); where it fails, it is repeated in
+    every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------
@@ -222,56 +222,38 @@ def richardson_lucy(
     ('CONVERGED', [[[2.0, 4.0, 8.0]]])
     """
     name = "richardson_lucy"
-    given = problem(name, A, y, x0, adjoint=True, mask=mask)
-    counted, y, start = given
-    xp = array_namespace(y)
+    given = problem(
+        name, A, y, x0, adjoint=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
     background = check_number(name, "background", background, positive=False)
     tv_strength = check_number(name, "tv_strength", tv_strength, positive=False)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    if noise_level is not None:
-        noise_level = check_number(name, "noise_level", noise_level)
-    y = nonnegative_light(
-        name, "y", y, noise_level=noise_level, fix="subtract less background, or mask what is no light."
-    )
-    floor = noise_floor(name, noise_level, given._replace(y=y))  # in the unit of the residuals
+    fix = "subtract less background, or mask what is no light."
+    given = replace(given, y=nonnegative_light(name, "y", given.y, noise_level=given.noise_level, fix=fix))
+    A, y, start = given.A, given.y, given.start
+    xp = array_namespace(y)
     level = xp.mean(y, axis=(-3, -2, -1), keepdims=True)
     if x0 is None:
         start = xp.zeros(start.shape, dtype=y.dtype, device=device(y)) + level
     else:
-        lifted = nonnegative_light(name, "x0", start, noise_level=noise_level, fix="clip it above zero.")
-        start = xp.where(start < 0, LIFTED * level, lifted)
-    size = norm(y)
-    change = size + np.inf
+        lifted = nonnegative_light(name, "x0", start, noise_level=given.noise_level, fix="clip it above zero.")
+        start = xp.where(start < 0, MIN_START * level, lifted)
+    # with a mask the operator is mask A, so what the mask weighs must weigh the background too
+    shift = background if given.A.mask is None else background * given.A.mask
+    change = given.size + np.inf  # of x in the last step, relative
 
     def advance(_: int, state: RichardsonLucyState) -> RichardsonLucyState:
         nonlocal change
-        new = richardson_lucy_step(counted, y, state, background=shift, tv_strength=tv_strength)
+        new = richardson_lucy_step(A, y, state, background=shift, tv_strength=tv_strength)
         change = relative(norm(new.x - state.x), norm(new.x))
         return new
 
-    # with a mask the operator is mask A, so what the mask weighs must weigh the background too
-    shift = background if counted.mask is None else background * counted.mask
-
-    def measure(state: RichardsonLucyState) -> Measure:
-        return Measure(relative(norm(y - state.blurred - shift), size), change)
-
-    def confirm(state: RichardsonLucyState) -> Proof:
-        return _proof(counted, y, state, background=shift, tv_strength=tv_strength)
-
-    return iterate(
-        lambda: richardson_lucy_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: richardson_lucy_init(A, y, x0=start),
         advance,
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        noise_floor=floor,
-        confirm=confirm,
-        on_step=on_step,
+        lambda state: Measure(given.relative_residual(y - state.blurred - shift), change),
+        confirm=lambda state: _proof(A, y, state, background=shift, tv_strength=tv_strength),
+        **WITH_PRIOR,
     )
 
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, safe_divide, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, preconditioner_of, problem
-from ..core.iterate import Measure, iterate
+from ..core.arrays import add_scaled, cast_to, inner, safe_divide
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator, Preconditioner
 
@@ -40,7 +39,7 @@ def bicgstab_init(A: Operator, b: Array, *, x0: Array | None = None) -> BiCGSTAB
     b : array of shape (*B, C, H, W)
         The right-hand side.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -54,14 +53,14 @@ def bicgstab_init(A: Operator, b: Array, *, x0: Array | None = None) -> BiCGSTAB
 def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Preconditioner | None = None) -> BiCGSTABState:
     """Take one step. Cost: two applications of A; differentiable, no transfer to the host.
 
-    An image whose shadow residual has become orthogonal to its residual starts anew from where it is.
+    An image whose shadow residual has become orthogonal to its residual restarts from the current iterate.
 
     Parameters
     ----------
     A : callable
         x -> A x.
     state : BiCGSTABState
-        Where the step starts.
+        State before the step.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A; from the right, so that residuals stay those of A.
 
@@ -73,16 +72,16 @@ def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Precondi
     ahead = state.direction if preconditioner is None else preconditioner(state.direction)
     image = A(ahead)
     alpha = _ratio(state.energy, inner(state.shadow, image))
-    half = add_scaled(state.residual, -scaled_to(alpha, image), image)
+    half = add_scaled(state.residual, -cast_to(alpha, image), image)
     aside = half if preconditioner is None else preconditioner(half)
     image_aside = A(aside)
     omega = safe_divide(inner(image_aside, half), inner(image_aside, image_aside))
-    alpha_x, omega_x = scaled_to(alpha, state.x), scaled_to(omega, state.x)
+    alpha_x, omega_x = cast_to(alpha, state.x), cast_to(omega, state.x)
     x = add_scaled(add_scaled(state.x, alpha_x, ahead), omega_x, aside)
     residual = add_scaled(half, -omega_x, image_aside)
     energy = inner(state.shadow, residual)
     beta = _ratio(energy, state.energy) * _ratio(alpha, omega)
-    direction = add_scaled(residual, scaled_to(beta, x), add_scaled(state.direction, -omega_x, image))
+    direction = add_scaled(residual, cast_to(beta, x), add_scaled(state.direction, -omega_x, image))
     size = inner(residual, residual)
     lost = (xp.abs(energy) <= BREAKDOWN * xp.sqrt(size * inner(state.shadow, state.shadow))) | (omega == 0)
     return BiCGSTABState(
@@ -123,7 +122,7 @@ def bicgstab(
     b : array of shape (*B, C, H, W)
         The right-hand side; every image of a batch is its own problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
-        The start; b if omitted.
+        Initial guess; b if omitted.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A: ``solvers.local_fourier(A, rho=..., inverse_of="operator")``.
     tol : float
@@ -174,29 +173,15 @@ def bicgstab(
     >>> solution.converged, bool(np.allclose(solution.x, 1 / d, rtol=1e-5))
     (True, True)
     """
-    name = "bicgstab"
-    given = problem(name, A, b, x0, square=True, mask=mask)
-    counted, b, start = given
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
-    size = norm(b)
-    made = None if preconditioner is None else preconditioner_of(name, preconditioner, mask=counted.mask)
-
-    def measure(state: BiCGSTABState) -> Measure:
-        residual = relative(norm(state.residual), size)
-        return Measure(residual, residual)
-
-    return iterate(
-        lambda: bicgstab_init(counted, b, x0=start),
-        lambda _, state: bicgstab_step(counted, state, preconditioner=made),
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
+    given = problem(
+        "bicgstab", A, b, x0, square=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, b, M = given.A, given.y, given.preconditioner(preconditioner)
+    return given.iterate(
+        lambda: bicgstab_init(A, b, x0=given.start),
+        lambda _, state: bicgstab_step(A, state, preconditioner=M),
+        lambda state: given.measure_residual(state.residual),
         divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        refresh=lambda state: bicgstab_init(counted, b, x0=state.x),
-        on_step=on_step,
+        refresh=lambda state: bicgstab_init(A, b, x0=state.x),
     )

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, combine_into, inner, norm, relative, safe_divide, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, preconditioner_of, problem
-from ..core.iterate import Measure, iterate
+from ..core.arrays import add_scaled, cast_to, combine_into, inner, safe_divide
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator, Preconditioner
 
@@ -39,7 +38,7 @@ def cg_init(A: Operator, b: Array, *, x0: Array | None = None, preconditioner: P
     b : array of shape (*B, C, H, W)
         The right-hand side.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
     preconditioner : callable, optional
         r -> M r, symmetric positive definite, M close to the inverse of A.
 
@@ -70,12 +69,12 @@ def cg_step(
     A : callable
         x -> A x, symmetric positive definite.
     state : CGState
-        Where the step starts.
+        State before the step.
     preconditioner : callable, optional
         The one given to `cg_init`.
     overwrite : bool
-        Work in the images of `state`, which then no longer hold where the step started: three separate arrays, NumPy or
-        CuPy, that nobody else uses. Saves three images of memory.
+        Work in the images of `state`, which then no longer hold the state before the step: three separate arrays, NumPy
+        or CuPy, to which there is no other reference. Saves three images of memory.
 
     Returns
     -------
@@ -83,7 +82,7 @@ def cg_step(
     """
     image = A(state.direction)
     curvature = inner(state.direction, image)
-    alpha = scaled_to(safe_divide(state.energy, curvature), state.x)
+    alpha = cast_to(safe_divide(state.energy, curvature), state.x)
     if overwrite:
         x, residual = state.x, state.residual
         combine_into(x, state.direction, add=alpha)
@@ -94,7 +93,7 @@ def cg_step(
         residual = add_scaled(state.residual, -alpha, image)
     correction = residual if preconditioner is None else preconditioner(residual)
     energy = inner(residual, correction)
-    beta = scaled_to(safe_divide(energy, state.energy), state.x)
+    beta = cast_to(safe_divide(energy, state.energy), state.x)
     if overwrite:
         direction = state.direction
         combine_into(direction, correction, keep=beta)
@@ -125,7 +124,7 @@ def cg(
     b : array of shape (*B, C, H, W)
         The right-hand side; every image of a batch is its own problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
-        The start; b if omitted.
+        Initial guess; b if omitted.
     preconditioner : callable, optional
         r -> M r, symmetric positive definite, M close to the inverse of A; for instance ``lambda r: r / diagonal``.
     tol : float
@@ -178,32 +177,15 @@ def cg(
     >>> solution.iterations, bool(np.allclose(solution.x, 1 / d))
     (5, True)
     """
-    name = "cg"
-    given = problem(name, A, b, x0, square=True, mask=mask)
-    counted, b, start = given
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
-    size = norm(b)
-    made = None if preconditioner is None else preconditioner_of(name, preconditioner, mask=counted.mask)
-
-    def measure(state: CGState) -> Measure:
-        residual = relative(norm(state.residual), size)
-        return Measure(residual, residual, (state.curvature <= 0) | (state.energy < 0))
-
-    def begin(x: Array) -> CGState:
-        return cg_init(counted, b, x0=x, preconditioner=made)
-
-    return iterate(
-        lambda: begin(start),
-        lambda _, state: cg_step(counted, state, preconditioner=made),
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
+    given = problem(
+        "cg", A, b, x0, square=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, b, M = given.A, given.y, given.preconditioner(preconditioner)
+    return given.iterate(
+        lambda: cg_init(A, b, x0=given.start, preconditioner=M),
+        lambda _, state: cg_step(A, state, preconditioner=M),
+        lambda state: given.measure_residual(state.residual, failed=(state.curvature <= 0) | (state.energy < 0)),
         divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        refresh=lambda state: begin(state.x),
-        on_step=on_step,
+        refresh=lambda state: cg_init(A, b, x0=state.x, preconditioner=M),
     )

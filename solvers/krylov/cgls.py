@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, safe_divide, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
-from ..core.iterate import Measure, Proof, iterate
-from ..core.proof import least_squares_proof
+from ..core.arrays import add_scaled, cast_to, inner, norm, safe_divide
+from ..core.least_squares import LeastSquares
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array
 
 __all__ = ["CGLSState", "cgls", "cgls_init", "cgls_step"]
-
-# In exact arithmetic the residual never grows.
-DIVERGENCE_FACTOR = 10.0
 
 
 class CGLSState(NamedTuple):
@@ -41,7 +36,7 @@ def cgls_init(A: AdjointOperator, y: Array, *, x0: Array) -> CGLSState:
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -60,19 +55,19 @@ def cgls_step(A: AdjointOperator, state: CGLSState) -> CGLSState:
     A : operator
         Callable, with `adjoint`.
     state : CGLSState
-        Where the step starts.
+        State before the step.
 
     Returns
     -------
     CGLSState
     """
     image = A(state.direction)
-    alpha = scaled_to(safe_divide(state.energy, inner(image, image)), state.x)
+    alpha = cast_to(safe_divide(state.energy, inner(image, image)), state.x)
     x = add_scaled(state.x, alpha, state.direction)
     residual = add_scaled(state.residual, -alpha, image)
     gradient = A.adjoint(residual)
     energy = inner(gradient, gradient)
-    beta = scaled_to(safe_divide(energy, state.energy), state.x)
+    beta = cast_to(safe_divide(energy, state.energy), state.x)
     return CGLSState(x, residual, gradient, add_scaled(gradient, beta, state.direction), energy)
 
 
@@ -96,8 +91,8 @@ def cgls(
     y : array of shape (*B, D, H, W)
         The observed image; every image of a batch is its own problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise. Among several minimisers the one
-        closest to x0 is found.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise. Among several minimisers the
+        one closest to x0 is found.
     tol : float
         Converged where ||y - A x|| <= tol ||y|| or ||A^T (y - A x)|| <= tol ||A^T y||, for every image of the batch.
     max_iterations : int
@@ -131,8 +126,8 @@ def cgls(
     The residual never grows, so no operator makes it diverge. With noise in y the early iterates are the better images
     (the noise comes in last): stop by `noise_level` or `max_iterations`, or use `hqs`.
     Cost: one application of A and two of its adjoint before the first step; one of each per step, and one of each for
-    the true residual at the end and at a claim of convergence. A gradient that is small enough is proved by two
-    applications of A, a small residual needs no proof; nothing is kept from one call to the next. Memory: 8 images.
+    the true residual at the end and when the tolerance is met. A small gradient is checked by two applications of A, a
+    small residual needs no check. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------
@@ -149,38 +144,20 @@ def cgls(
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 6)
     ('CONVERGED', 1.2)
     """
-    name = "cgls"
-    given = problem(name, A, y, x0, adjoint=True, mask=mask)
-    counted, y, start = given
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
-    size = norm(y)
-    with np.errstate(all="ignore"):
-        slope = norm(counted.adjoint(y))
+    given = problem(
+        "cgls", A, y, x0, adjoint=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
+    squares = LeastSquares(given)
 
-    def measure(state: CGLSState) -> Measure:
-        residual = relative(norm(state.residual), size)
-        xp = array_namespace(residual)
-        return Measure(residual, xp.minimum(residual, relative(xp.sqrt(state.energy), slope)))
+    def slope(state: CGLSState) -> Array:
+        return array_namespace(state.energy).sqrt(state.energy)
 
-    def confirm(state: CGLSState) -> Proof:
-        gradient = array_namespace(state.energy).sqrt(state.energy)
-        return least_squares_proof(
-            counted, state.x, state.residual, state.gradient, gradient=gradient, size=size, slope=slope, tol=tol
-        )
-
-    return iterate(
-        lambda: cgls_init(counted, y, x0=start),
-        lambda _, state: cgls_step(counted, state),
-        measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        refresh=lambda state: cgls_init(counted, y, x0=state.x),
-        confirm=confirm,
-        on_step=on_step,
+    return given.iterate(
+        lambda: cgls_init(A, y, x0=given.start),
+        lambda _, state: cgls_step(A, state),
+        lambda state: squares.measure(norm(state.residual), slope(state)),
+        refresh=lambda state: cgls_init(A, y, x0=state.x),
+        confirm=lambda state: squares.proof(state.x, state.residual, state.gradient, gradient=slope(state)),
     )

@@ -7,20 +7,18 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, safe_divide, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, preconditioner_of, problem
-from ..core.iterate import Measure, iterate
+from ..core.arrays import add_scaled, cast_to, inner, norm, relative, safe_divide
+from ..core.checks import check_count
+from ..core.iterate import Measure
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Operator, Preconditioner
 
 __all__ = ["GMRESState", "gmres", "gmres_init", "gmres_step"]
 
-# In exact arithmetic the residual never grows.
-DIVERGENCE_FACTOR = 10.0
-
 
 class GMRESState(NamedTuple):
-    """Images (*B, C, H, W); float64 numbers per image of the batch, (*B, 1, 1, 1); and what a cycle has gathered.
+    """Images (*B, C, H, W); float64 numbers per image of the batch, (*B, 1, 1, 1); and the Krylov space of the cycle.
 
     With V the images and v the next one, Z the directions: A Z = [V, v] H, and Q H = R is triangular.
     """
@@ -47,7 +45,7 @@ def gmres_init(A: Operator, b: Array, *, x0: Array | None = None) -> GMRESState:
     b : array of shape (*B, C, H, W)
         The right-hand side.
     x0 : array of shape (*B, C, H, W), optional
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -59,12 +57,12 @@ def gmres_init(A: Operator, b: Array, *, x0: Array | None = None) -> GMRESState:
 
 def _cycle(x: Array, residual: Array) -> GMRESState:
     size = norm(residual)
-    return GMRESState(x, residual, x, _scaled(residual, size), size)
+    return GMRESState(x, residual, x, _normalise(residual, size), size)
 
 
-def _scaled(x: Array, size: Array) -> Array:
+def _normalise(x: Array, size: Array) -> Array:
     """Return x / size, or zero where size is."""
-    return scaled_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x
+    return cast_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x
 
 
 def gmres_step(
@@ -77,9 +75,9 @@ def gmres_step(
     A : callable
         x -> A x.
     state : GMRESState
-        Where the step starts.
+        State before the step.
     restart : int
-        Size of the space at which it is emptied.
+        Dimension of the Krylov space at which the method restarts.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A; from the right. It may change from step to step.
 
@@ -99,16 +97,16 @@ def gmres_step(
         for i, old in enumerate(images):
             share = inner(old, image)
             column[i] = column[i] + share
-            image = add_scaled(image, -scaled_to(share, image), old)
+            image = add_scaled(image, -cast_to(share, image), old)
     length = norm(image)
-    # below this the image lies in the span of the others, and what is left of it is rounding
+    # below this the image lies in the span of the others, up to rounding
     length = xp.where(length > 1e2 * float(xp.finfo(state.x.dtype).eps) * before, length, 0 * length)
-    ahead = _scaled(image, length)
+    ahead = _normalise(image, length)
     for i, (cosine, sine) in enumerate(state.rotations):
         upper, lower = column[i], column[i + 1]
         column[i], column[i + 1] = cosine * upper + sine * lower, cosine * lower - sine * upper
     corner = xp.sqrt(column[-1] * column[-1] + length * length)
-    gone = corner == 0  # A maps the direction to nothing new: the step changes nothing
+    gone = corner == 0  # A times the direction adds nothing to the space: the step changes nothing
     cosine = safe_divide(column[-1], corner)
     sine = xp.where(gone, xp.ones_like(corner), safe_divide(length, corner))
     column[-1] = corner
@@ -117,15 +115,15 @@ def gmres_step(
     columns = (*state.columns, tuple(column))
     weights = (*state.weights, cosine * state.size)
     x = state.base
-    for share, old in zip(_solved(columns, weights), directions, strict=True):
-        x = add_scaled(x, scaled_to(share, x), old)
-    turned = scaled_to(cosine * size, ahead) * ahead
-    residual = add_scaled(turned, scaled_to(sine * sine, ahead), state.residual)
+    for share, old in zip(_back_substitute(columns, weights), directions, strict=True):
+        x = add_scaled(x, cast_to(share, x), old)
+    turned = cast_to(cosine * size, ahead) * ahead
+    residual = add_scaled(turned, cast_to(sine * sine, ahead), state.residual)
     rotations = (*state.rotations, (cosine, sine))
     return GMRESState(x, residual, state.base, ahead, size, images, directions, columns, rotations, weights)
 
 
-def _solved(columns: tuple[tuple[Array, ...], ...], weights: tuple[Array, ...]) -> list[Array]:
+def _back_substitute(columns: tuple[tuple[Array, ...], ...], weights: tuple[Array, ...]) -> list[Array]:
     """Solve R t = weights for the upper triangular R with these columns; 0 where its diagonal is."""
     left, found = list(weights), list(weights)
     for k in range(len(columns) - 1, -1, -1):
@@ -157,7 +155,7 @@ def gmres(
     b : array of shape (*B, C, H, W)
         The right-hand side; every image of a batch is its own problem.
     x0 : array of shape (*B, C, H, W), optional
-        The start; b if omitted.
+        Initial guess; b if omitted.
     restart : int
         After so many steps the space is emptied, which bounds the memory and may slow it down; at least 1.
     preconditioner : callable, optional
@@ -194,10 +192,10 @@ def gmres(
     -----
     Arnoldi: A M v_k is made orthogonal to v_1..v_k (modified Gram-Schmidt, twice), which gives v_(k+1) and a column of
     the Hessenberg matrix H; Givens rotations keep Q H triangular, and x = x_start + M V t with t the solution of the
-    triangular system has the smallest residual over the space. The residual image comes along for one update, r <-
-    sin^2 r + cos g v_(k+1), so that a restart costs no application. The directions M v_k are kept (the flexible form),
-    which lets M vary and saves applying it again. A space that can grow no further without the solution in it (A is
-    singular then) leaves x as it is until the restart.
+    triangular system has the smallest residual over the space. The residual is updated with each step, r <- sin^2 r +
+    cos g v_(k+1), so that a restart costs no application. The directions M v_k are kept (the flexible form), which lets
+    M vary and saves applying it again. A space that can grow no further without the solution in it (A is singular then)
+    leaves x as it is until the restart.
     Cost: one application of A per step and up to 5 restart image updates; memory: restart + 6 images, with a
     preconditioner 2 restart + 6.
 
@@ -215,30 +213,20 @@ def gmres(
     >>> solution.converged, bool(np.allclose(solution.x, 1 / d, rtol=1e-5))
     (True, True)
     """
-    name = "gmres"
-    given = problem(name, A, b, x0, square=True, mask=mask)
-    counted, b, start = given
-    check_count(name, "restart", restart, least=1)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
-    size = norm(b)
-    made = None if preconditioner is None else preconditioner_of(name, preconditioner, mask=counted.mask)
+    given = problem(
+        "gmres", A, b, x0, square=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    check_count(given.name, "restart", restart, least=1)
+    A, b, M = given.A, given.y, given.preconditioner(preconditioner)
 
     def measure(state: GMRESState) -> Measure:
-        residual = relative(array_namespace(state.size).abs(state.size), size)
+        residual = relative(array_namespace(state.size).abs(state.size), given.size)
         return Measure(residual, residual)
 
-    return iterate(
-        lambda: gmres_init(counted, b, x0=start),
-        lambda _, state: gmres_step(counted, state, restart=restart, preconditioner=made),
+    return given.iterate(
+        lambda: gmres_init(A, b, x0=given.start),
+        lambda _, state: gmres_step(A, state, restart=restart, preconditioner=M),
         measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        refresh=lambda state: gmres_init(counted, b, x0=state.x),
-        on_step=on_step,
+        refresh=lambda state: gmres_init(A, b, x0=state.x),
     )

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, norm, relative, safe_divide, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem
-from ..core.iterate import Measure, Proof, iterate
-from ..core.proof import least_squares_proof
+from ..core.arrays import add_scaled, cast_to, norm, safe_divide
+from ..core.checks import check_number
+from ..core.iterate import Measure, Proof
+from ..core.least_squares import LeastSquares
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array
 
 __all__ = ["LSQRState", "lsqr", "lsqr_init", "lsqr_step"]
-
-# In exact arithmetic the residual never grows.
-DIVERGENCE_FACTOR = 10.0
 
 
 class LSQRState(NamedTuple):
@@ -38,7 +35,7 @@ class LSQRState(NamedTuple):
 def _unit(x: Array) -> tuple[Array, Array]:
     """Return x / ||x|| (zero where x is) and ||x||."""
     size = norm(x)
-    return scaled_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x, size
+    return cast_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x, size
 
 
 def lsqr_init(A: AdjointOperator, y: Array, *, x0: Array) -> LSQRState:
@@ -51,7 +48,7 @@ def lsqr_init(A: AdjointOperator, y: Array, *, x0: Array) -> LSQRState:
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -70,7 +67,7 @@ def lsqr_step(A: AdjointOperator, state: LSQRState, *, damp: float = 0.0) -> LSQ
     A : operator
         Callable, with `adjoint`.
     state : LSQRState
-        Where the step starts.
+        State before the step.
     damp : float
         See `lsqr`.
 
@@ -79,8 +76,8 @@ def lsqr_step(A: AdjointOperator, state: LSQRState, *, damp: float = 0.0) -> LSQ
     LSQRState
     """
     xp = array_namespace(state.alpha)
-    left, beta = _unit(add_scaled(A(state.right), -scaled_to(state.alpha, state.left), state.left))
-    right, alpha = _unit(add_scaled(A.adjoint(left), -scaled_to(beta, state.right), state.right))
+    left, beta = _unit(add_scaled(A(state.right), -cast_to(state.alpha, state.left), state.left))
+    right, alpha = _unit(add_scaled(A.adjoint(left), -cast_to(beta, state.right), state.right))
     kept = xp.sqrt(state.rho * state.rho + damp * damp)  # first rotation: the damping
     lost = safe_divide(damp * state.phi, kept)
     phi_bar = safe_divide(state.rho * state.phi, kept)
@@ -88,8 +85,8 @@ def lsqr_step(A: AdjointOperator, state: LSQRState, *, damp: float = 0.0) -> LSQ
     cosine, sine = safe_divide(kept, rho), safe_divide(beta, rho)
     phi, phi_next = cosine * phi_bar, sine * phi_bar
     theta, rho_next = sine * alpha, -cosine * alpha
-    x = add_scaled(state.x, scaled_to(safe_divide(phi, rho), state.x), state.direction)
-    direction = add_scaled(right, -scaled_to(safe_divide(theta, rho), right), state.direction)
+    x = add_scaled(state.x, cast_to(safe_divide(phi, rho), state.x), state.direction)
+    direction = add_scaled(right, -cast_to(safe_divide(theta, rho), right), state.direction)
     gradient = xp.abs(phi_next * alpha * cosine)
     return LSQRState(x, left, right, direction, alpha, phi_next, rho_next, gradient, state.lost + lost * lost)
 
@@ -115,7 +112,7 @@ def lsqr(
     y : array of shape (*B, D, H, W)
         The observed image; every image of a batch is its own problem.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     damp : float
         Root of the weight of ||x - x0||^2, zero or larger; Tikhonov regularisation for ``x0 = 0``.
     tol : float
@@ -153,9 +150,9 @@ def lsqr(
     triangularised by rotations as it grows. In exact arithmetic the iterates are those of `cgls`; in floating point
     they stay accurate longer on ill-conditioned problems, at the price of scaling two more vectors in each step.
     Cost: one application of A and two of its adjoint before the first step; one of each per step. With ``damp = 0`` one
-    of each for the true residual at the end and at a claim of convergence. The proof of a claim costs one of each, and
-    two of A to hold the adjoint against it unless the residual itself is small enough; with damping, one that is
-    refused is proved anew in every later step that claims. Nothing is kept from one call to the next. Memory: 8 images.
+    of each for the true residual at the end and when the tolerance is met. A check of convergence costs one of each,
+    and two of A to check the adjoint unless the residual itself is small enough; with damping, a check that fails is
+    repeated in every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------
@@ -172,41 +169,28 @@ def lsqr(
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 6)
     ('CONVERGED', 1.2)
     """
-    name = "lsqr"
-    given = problem(name, A, y, x0, adjoint=True, mask=mask)
-    counted, y, start = given
-    damp = check_number(name, "damp", damp, positive=False)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
-    check_callable(name, "on_step", on_step, optional=True)
-    floor = noise_floor(name, noise_level, given)
-    size = norm(y)
-    with np.errstate(all="ignore"):
-        slope = norm(counted.adjoint(y))
+    given = problem(
+        "lsqr", A, y, x0, adjoint=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    damp = check_number(given.name, "damp", damp, positive=False)
+    A, y, start = given.A, given.y, given.start
+    squares = LeastSquares(given)
 
     def measure(state: LSQRState) -> Measure:
         xp = array_namespace(state.phi)
-        residual = relative(xp.sqrt(state.phi * state.phi + state.lost), size)
-        return Measure(residual, xp.minimum(residual, relative(state.gradient, slope)))
+        return squares.measure(xp.sqrt(state.phi * state.phi + state.lost), state.gradient)
 
     def confirm(state: LSQRState) -> Proof:
-        residual = y - counted(state.x)
-        back = counted.adjoint(residual)
+        residual = y - A(state.x)
+        back = A.adjoint(residual)
         gradient = norm(add_scaled(back, -damp * damp, state.x - start))
-        return least_squares_proof(
-            counted, state.x, residual, back, gradient=gradient, size=size, slope=slope, tol=0.0 if damp else tol
-        )
+        return squares.proof(state.x, residual, back, gradient=gradient, damped=damp > 0)
 
-    return iterate(
-        lambda: lsqr_init(counted, y, x0=start),
-        lambda _, state: lsqr_step(counted, state, damp=damp),
+    return given.iterate(
+        lambda: lsqr_init(A, y, x0=start),
+        lambda _, state: lsqr_step(A, state, damp=damp),
         measure,
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        noise_floor=floor,
-        refresh=None if damp else lambda state: lsqr_init(counted, y, x0=state.x),
+        refresh=None if damp else lambda state: lsqr_init(A, y, x0=state.x),
         confirm=confirm,
-        on_step=on_step,
     )

@@ -21,7 +21,7 @@ __all__ = ["diagonal", "local_fourier"]
 
 
 def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) -> Preconditioner:
-    """Return r -> r / diag(A^T A + rho I), the diagonal read off a lattice of random signs.
+    """Return r -> r / diag(A^T A + rho I), the diagonal estimated with random signs on a lattice.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) 
     Raises
     ------
     ValueError
-        A no LinearOperator; rho or spacing out of range; a diagonal that is not positive.
+        A not a LinearOperator; rho or spacing out of range; a diagonal that is not positive.
 
     Notes
     -----
-    For an image v of random signs on a lattice, and zero elsewhere, v . A^T A v is the diagonal there plus what reaches
-    from one lattice point to the next. A blur's diagonal varies much less than its frequency response, so this helps
+    For an image v of random signs on a lattice, and zero elsewhere, v . A^T A v is the diagonal there plus the
+    crosstalk between lattice points. A blur's diagonal varies much less than its frequency response, so this helps
     where the gain of A varies (vignetting, masks); against blur take `local_fourier`. Cost: spacing^2 applications of A
     and of its adjoint, once; then one multiplication.
 
@@ -58,7 +58,7 @@ def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) 
     with Applications 19(3), 2012 (probing with lattices, there for inverses).
     """
     name = "diagonal"
-    xp, where = _place(name, A)
+    xp, where = _location(name, A)
     rho = check_number(name, "rho", rho, positive=False)
     check_count(name, "spacing", spacing, least=1)
     rng = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) 
             lattice[...] = rng.choice([-1.0, 1.0], lattice.shape)
             v = xp.asarray(probe, **where)
             total = total + v * A.adjoint(A.forward(v))
-    # the noise may take an entry below zero; the true diagonal does not go there
+    # the noise may make an entry negative; the true diagonal is not
     mean = xp.mean(total, axis=(-3, -2, -1), keepdims=True)
     entries = xp.maximum(total, 0.01 * mean) + rho
     if not bool(xp.all(entries > 0)):
@@ -109,8 +109,8 @@ def local_fourier(
         How far beyond its tile a filter sees, px.
     inverse_of : {"normal", "operator"}
         "normal": M close to (A^T A + rho I)^-1, symmetric positive definite, for `cg` and `hqs`. "operator": M close to
-        (A^T A + rho I)^-1 A^T, a local Wiener filter, which approximates the inverse of a square A and is no symmetric
-        matrix: for `gmres` and `bicgstab`.
+        (A^T A + rho I)^-1 A^T, a local Wiener filter, which approximates the inverse of a square A and is not
+        symmetric: for `gmres` and `bicgstab`.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def local_fourier(
     Raises
     ------
     ValueError
-        A no LinearOperator, or one whose sides differ in height or width; rho, tile, overlap or margin out of range;
+        A not a LinearOperator, or one whose sides differ in height or width; rho, tile, overlap or margin out of range;
         "operator" for an A that is not square.
 
     Notes
@@ -132,8 +132,8 @@ def local_fourier(
     read off few applications of the adjoint to a lattice of impulses. "operator" is the sum with (H_t^* H_t + rho I)^-1
     H_t^* in place of the root. Maps that jump within a tile, and PSFs with zeros in their frequency response (a disk),
     are its weakness: it may then take more steps than none.
-    An operator that does not tell its `halo` is tried for it, with 13 applications; one that does not tell its boundary
-    is extended by zeros.
+    The halo of an operator that does not know it is measured with 13 applications; an unknown boundary rule is taken to
+    be "zero".
     Cost: D applications of the adjoint, more if PSFs are larger than a tile, once; then batched FFTs of
     ((tile + overlap + 2 margin) / tile)^2 times the image, two for B and two for B^T.
 
@@ -154,7 +154,7 @@ def local_fourier(
     True
     """
     name = "local_fourier"
-    xp, where = _place(name, A)
+    xp, where = _location(name, A)
     rho = check_number(name, "rho", rho)
     check_count(name, "tile", tile, least=4)
     overlap = tile if overlap is None else check_count(name, "overlap", overlap)
@@ -170,7 +170,7 @@ def local_fourier(
     _, height, width = A.in_shape
     tiles = Tiles(height, width, tile, overlap, margin, _boundary(A))
     filters, mixed = _filters(_responses(A, tiles, where), rho, inverse_of)
-    factors = _placed(xp, filters, where)
+    factors = _to_device(xp, filters, where)
     window = xp.asarray(tiles.window, **where)
     forward, backward = _transforms(xp, window, tiles.size)
 
@@ -181,15 +181,15 @@ def local_fourier(
         return backward(factors * spectrum)
 
     def gather(r: Array) -> Array:
-        return tiles.joined(window * filtered(tiles.cut(r)))
+        return tiles.join(window * filtered(tiles.cut(r)))
 
     def root_product(r: Array) -> Array:
-        return gather(tiles.cut_adjoint(filtered(window * tiles.joined_adjoint(r))))
+        return gather(tiles.cut_adjoint(filtered(window * tiles.join_adjoint(r))))
 
     return root_product if inverse_of == "normal" else gather
 
 
-def _place(name: str, A: Any) -> tuple[Any, dict[str, Any]]:
+def _location(name: str, A: Any) -> tuple[Any, dict[str, Any]]:
     """Namespace, dtype and device of an operator."""
     if not isinstance(A, LinearOperator):
         raise ValueError(f"{name}: expected an operator of blurphys, got {type(A).__name__}.")
@@ -202,25 +202,25 @@ def _place(name: str, A: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _boundary(A: LinearOperator) -> str:
-    """The boundary rule of A; zeros where it has several or does not tell, which cost steps but never mislead."""
+    """The boundary rule of A; "zero" where it has several or none is known, which costs steps but is never wrong."""
     rules = {getattr(leaf, "boundary", "zero") for leaf in leaves(A).values() if leaf.halo != 0}
     return "reflect" if not rules else rules.pop() if len(rules) == 1 else "zero"
 
 
 def _responses(A: LinearOperator, tiles: Tiles, where: dict[str, Any]) -> np.ndarray[Any, Any]:
     """Frequency responses of the PSFs at the centres of the tiles, (*B, D, C, th, tw, N, N // 2 + 1), on the host."""
-    xp, _ = _place("local_fourier", A)
+    xp, _ = _location("local_fourier", A)
     N = tiles.size
     halo = measure_reach(A) or 0 if A.halo is None else A.halo
     if isinstance(halo, bool) or halo != int(halo) or halo < 0:
         raise ValueError(f"local_fourier: expected an operator whose halo is a whole number >= 0 of px, got {halo!r}")
     halo = int(halo)
     rows, cols = tiles.centres(halo)
-    half = min(halo, (N - 1) // 2)  # what a square cannot hold is cut off
+    half = min(halo, (N - 1) // 2)  # PSFs larger than a square are cut
     offsets = np.arange(-half, half + 1)
     found = np.zeros((*A.batch_shape, A.out_shape[0], A.in_shape[0], tiles.down, tiles.across, N, N))
-    for some_rows in _apart(rows, halo):
-        for some_cols in _apart(cols, halo):
+    for some_rows in _group_separated(rows, halo):
+        for some_cols in _group_separated(cols, halo):
             for d in range(A.out_shape[0]):
                 impulses = np.zeros((*A.batch_shape, *A.out_shape))
                 impulses[..., d, rows[some_rows][:, None], cols[some_cols][None, :]] = 1.0
@@ -235,8 +235,8 @@ def _responses(A: LinearOperator, tiles: Tiles, where: dict[str, Any]) -> np.nda
     return np.asarray(np.fft.rfft2(found))
 
 
-def _apart(centres: np.ndarray[Any, Any], halo: int) -> list[list[int]]:
-    """Groups of tiles whose centres are further apart than a PSF is wide: their impulses can be sent together."""
+def _group_separated(centres: np.ndarray[Any, Any], halo: int) -> list[list[int]]:
+    """Group tiles whose centres are further apart than a PSF is wide: one image holds the impulses of a group."""
     groups: list[list[int]] = []
     for index in range(len(centres)):
         for group in groups:
@@ -269,8 +269,8 @@ def _filters(response: np.ndarray[Any, Any], rho: float, inverse_of: str) -> tup
     return np.moveaxis(found, (-2, -1), (-6, -5)), True
 
 
-def _placed(xp: Any, filters: np.ndarray[Any, Any], where: dict[str, Any]) -> Array:
-    """The filters where the operator lives; real ones as real numbers."""
+def _to_device(xp: Any, filters: np.ndarray[Any, Any], where: dict[str, Any]) -> Array:
+    """The filters on the device of the operator; real ones as real numbers."""
     if np.isrealobj(filters) or np.abs(filters.imag).max() <= 1e-12 * np.abs(filters).max():
         return xp.asarray(np.ascontiguousarray(filters.real), **where)
     dtype = xp.complex64 if where["dtype"] == xp.float32 else xp.complex128

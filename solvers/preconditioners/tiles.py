@@ -1,4 +1,4 @@
-"""An image cut into overlapping squares and put together again, with the transposes of both."""
+"""Cutting an image into overlapping squares and blending them again, with the transposes of both."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Tiles:
         self.boundary = boundary if all(limit is None or reach <= limit for limit in limits) else "replicate"
 
     def centres(self, halo: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Centre of every row and column of tiles, where possible so far inside that no boundary rule shows."""
+        """Centre of every row and column of tiles, if possible so far inside that the boundary has no effect."""
         found = []
         for count, length in ((self.down, self.height), (self.across, self.width)):
             middle = self.tile * np.arange(count) - self._before + self.size // 2
@@ -75,22 +75,22 @@ class Tiles:
 
     def cut_adjoint(self, squares: Array) -> Array:
         """Transpose of `cut`."""
-        x = self._added(self._added(squares, -1), -2)
+        x = self._add(self._add(squares, -1), -2)
         return fold(x, (self._before,) * 2, (self._after[0], self._after[1]), self.boundary)
 
-    def joined(self, squares: Array) -> Array:
-        """Add the squares where they came from and cut the image out: (..., H, W)."""
-        x = self._added(self._added(squares, -1), -2)
+    def join(self, squares: Array) -> Array:
+        """Add the squares at their positions and crop to the image: (..., H, W)."""
+        x = self._add(self._add(squares, -1), -2)
         first = self._before
         return x[..., first : first + self.height, first : first + self.width]
 
-    def joined_adjoint(self, x: Array) -> Array:
-        """Transpose of `joined`."""
+    def join_adjoint(self, x: Array) -> Array:
+        """Transpose of `join`."""
         x = extend(x, (self._before,) * 2, (self._after[0], self._after[1]), "zero")
         return self._split(self._split(x, self.down, -2), self.across, -1)
 
     def _split(self, x: Array, count: int, axis: int) -> Array:
-        """Cut overlapping pieces along the last axis but one (-2) or, of what that gave, the last (-1).
+        """Cut overlapping pieces along the last axis but one (-2) or, of its result, the last (-1).
 
         (..., rows, W) -> (..., count, size, W); (..., size, columns) -> (..., count, size, size).
         """
@@ -105,11 +105,11 @@ class Tiles:
         parts = [blocks[..., i : i + count, :, :] for i in range(self._pieces)]
         return xp.concat(parts, axis=-2)[..., : self.size, :]
 
-    def _added(self, pieces: Array, axis: int) -> Array:
+    def _add(self, pieces: Array, axis: int) -> Array:
         """Transpose of `_split`: (..., count, size, W) -> (..., rows, W), and for the last axis alike."""
         xp = array_namespace(pieces)
         if axis == -1:
-            return xp.matrix_transpose(self._added(xp.matrix_transpose(pieces), -2))
+            return xp.matrix_transpose(self._add(xp.matrix_transpose(pieces), -2))
         lead, (count, size, columns) = tuple(pieces.shape[:-3]), pieces.shape[-3:]
         missing = self._pieces * self.tile - size
         if missing:

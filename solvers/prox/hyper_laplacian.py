@@ -1,4 +1,4 @@
-"""The hyper-Laplacian prior of image gradients, sum |D z|^p with p = 1/2 or 2/3, as a proximal map."""
+"""The hyper-Laplacian prior of image gradients, sum |D z|^p with p = 1/2 or 2/3, as a proximal operator."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from array_api_compat import array_namespace, device, is_numpy_array
 
 from ..core.checks import check_count, check_image, check_number, is_real
 from ..core.types import Array
-from .tv_inplace import WORTH_A_THREAD, host_view
+from .tv_inplace import MIN_THREAD_PIXELS, host_view
 
 __all__ = ["hyper_laplacian", "hyper_laplacian_shrink"]
 
 EXPONENTS = (0.5, 2 / 3)
-SOFTEST, HARDEST = 0.1, 300.0  # first and last coupling of the gradients to their copies, in units of the data term
+MIN_COUPLING, MAX_COUPLING = 0.1, 300.0  # of the gradients to their auxiliary copies, in units of the data term
 LINEAR = 1e8  # beyond this w = v - p v^(p-1) holds to double precision
 
 
@@ -74,7 +74,7 @@ def hyper_laplacian_shrink(v: Array, beta: Any, p: float = 2 / 3) -> Array:
 
 
 def hyper_laplacian(x: Array, strength: Any, *, p: float = 2 / 3, iterations: int = 15) -> Array:
-    """Approximate proximal map of a hyper-Laplacian: argmin_z 1/2 ||z - x||^2 + strength sum |D z|^p.
+    """Approximate proximal operator of a hyper-Laplacian: argmin_z 1/2 ||z - x||^2 + strength sum |D z|^p.
 
     Parameters
     ----------
@@ -86,9 +86,10 @@ def hyper_laplacian(x: Array, strength: Any, *, p: float = 2 / 3, iterations: in
     p : float
         1/2 or 2/3: gradients of photographs are distributed about as exp(-|gradient|^p).
     iterations : int
-        Inner steps, always all of them. The problem is not convex: the result is a good point of it, not its minimum.
-        On one photograph with noise of 0.03, 15 steps left the objective above the best of 300 steps by 0.2 % (p = 2/3)
-        and 1.5 % (p = 1/2) at strength 1e-3, by 17 % at 1e-2 and by about 40 % at 5e-2, which flattens most of it.
+        Inner steps, always all of them. The problem is not convex: the result has a low objective but is not its
+        minimum. On one photograph with noise of 0.03, 15 steps left the objective above the best of 300 steps by 0.2 %
+        (p = 2/3) and 1.5 % (p = 1/2) at strength 1e-3, by 17 % at 1e-2 and by about 40 % at 5e-2, which flattens most
+        of it.
 
     Returns
     -------
@@ -156,11 +157,11 @@ def _shrink(v: Array, unit: Any, p: float) -> Array:
         unit = xp.clip(unit, float(xp.finfo(v.dtype).smallest_normal), None)
     size = xp.abs(v) / unit
     kept = size > threshold
-    if is_numpy_array(v) and not hasattr(unit, "dtype"):  # often few are kept: only those are computed
+    if is_numpy_array(v) and not hasattr(unit, "dtype"):  # only those that are kept are computed, often few
         w = np.zeros_like(v)
         w[kept] = np.copysign(v.dtype.type(unit) * _root(np, size[kept], p), v[kept])
         return w
-    w = unit * _root(xp, xp.where(kept, size, xp.full_like(size, 2.0)), p)  # a harmless number where it is not used
+    w = unit * _root(xp, xp.where(kept, size, xp.full_like(size, 2.0)), p)  # any valid number where it is not used
     return xp.where(kept, xp.where(v < 0, -w, w), xp.zeros_like(w))
 
 
@@ -186,7 +187,7 @@ def _split(x: Array, strength: Any, p: float, iterations: int, transforms: Trans
     edge_row, edge_column = xp.zeros_like(x[..., :1, :]), xp.zeros_like(x[..., :1])
     down_price, right_price = xp.zeros_like(x[..., 1:, :]), xp.zeros_like(x[..., 1:])
     z = x
-    for mu in np.geomspace(SOFTEST, HARDEST, iterations).tolist():
+    for mu in np.geomspace(MIN_COUPLING, MAX_COUPLING, iterations).tolist():
         unit = (strength / mu) ** (1 / (2 - p))
         down, down_price = _copy(z[..., 1:, :] - z[..., :-1, :], down_price, mu, unit, p)
         right, right_price = _copy(z[..., 1:] - z[..., :-1], right_price, mu, unit, p)
@@ -196,12 +197,12 @@ def _split(x: Array, strength: Any, p: float, iterations: int, transforms: Trans
     return z
 
 
-def _copy(difference: Array, price: Array, mu: float, unit: Any, p: float) -> tuple[Array, Array]:
-    """Return mu w - m, what the copy w asks of the differences, and the new price m of their disagreement."""
-    wanted = mu * difference + price
+def _copy(difference: Array, multiplier: Array, mu: float, unit: Any, p: float) -> tuple[Array, Array]:
+    """Return mu w - m for the auxiliary copy w of the differences, and the new multiplier m."""
+    wanted = mu * difference + multiplier
     copied = mu * _shrink(wanted / mu, unit, p)
-    price = wanted - copied
-    return copied - price, price
+    multiplier = wanted - copied
+    return copied - multiplier, multiplier
 
 
 def _planes(x: Array, strength: float, p: float, iterations: int) -> Array:
@@ -221,7 +222,7 @@ def _planes(x: Array, strength: float, p: float, iterations: int) -> Array:
             out[index] = _split(planes[index], strength, p, iterations, transforms)
 
     threads = min(len(planes), os.cpu_count() or 1)
-    if threads == 1 or planes[0].size < WORTH_A_THREAD:
+    if threads == 1 or planes[0].size < MIN_THREAD_PIXELS:
         for index in range(len(planes)):
             work(index)
     else:

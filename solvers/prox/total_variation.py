@@ -1,4 +1,4 @@
-"""Proximal maps: the priors that `hqs` takes."""
+"""Total variation as a proximal operator, and proximal operators made of others: non-negative, denoisers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def tv_image(x: Array, state: TVState) -> Array:
 
 
 def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False, isotropic: bool = True) -> Array:
-    """Proximal map of the total variation: argmin_z 1/2 ||z - x||^2 + strength TV(z).
+    """Proximal operator of the total variation: argmin_z 1/2 ||z - x||^2 + strength TV(z).
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False, is
     joint : bool
         Couple the channels, so that their edges fall on the same pixels (colour TV).
     isotropic : bool
-        Couple the differences to the next row and to the next column, so that the direction of an edge costs nothing.
-        False, the anisotropic variation, favours edges along rows and columns.
+        Couple the differences to the next row and to the next column, so that the penalty does not depend on the
+        direction of an edge. False, the anisotropic variation, favours edges along rows and columns.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False, is
 
 
 def nonnegative(prox: Prox) -> Prox:
-    """Turn the proximal map of phi into one for images that are zero or larger, by setting negative values to zero.
+    """Turn the proximal operator of phi into one for images >= 0 by setting negative values to zero.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def nonnegative(prox: Prox) -> Prox:
 
     Notes
     -----
-    This is the exact proximal map of phi + (0 where z >= 0, infinity elsewhere) whenever phi treats every pixel by
+    This is the exact proximal operator of phi + (0 where z >= 0, infinity elsewhere) whenever phi treats every pixel by
     itself, and for the anisotropic total variation with separate channels: cutting at a level keeps the order of
     neighbours, and with it the subgradients of phi. For `tv` with ``isotropic=True``, `l1_wavelet` and
     `hyper_laplacian` it is an approximation that differs only where the map alone is negative.
@@ -190,7 +190,7 @@ def nonnegative(prox: Prox) -> Prox:
 
 
 def denoiser(f: Prox) -> Prox:
-    """Use a denoiser for Gaussian noise in the place of a proximal map.
+    """Use a denoiser for Gaussian noise in the place of a proximal operator.
 
     Parameters
     ----------

@@ -13,12 +13,12 @@ from array_api_compat import is_numpy_array, is_torch_array
 
 from ..core.types import Array
 
-__all__ = ["STEP", "WORTH_A_THREAD", "host_view", "next_momentum", "tv_numpy"]
+__all__ = ["STEP", "MIN_THREAD_PIXELS", "host_view", "next_momentum", "tv_numpy"]
 
 Plane = np.ndarray[Any, Any]  # (G, H, W): channels that share one gradient length, G = 1 if they do not
 
 STEP = 0.125  # 1 / ||D||^2: the squared norm of forward differences in the plane is at most 8
-WORTH_A_THREAD = 1 << 15  # pixels
+MIN_THREAD_PIXELS = 1 << 15  # pixels
 BAND, MIN_BAND = 1 << 16, 4  # numbers per array of a band, and its least number of rows
 
 
@@ -29,7 +29,7 @@ def next_momentum(momentum: float) -> tuple[float, float]:
 
 
 def host_view(x: Array) -> np.ndarray[Any, Any] | None:
-    """The data of x as a NumPy array without a copy, or None where steps on arrays are needed."""
+    """Return the data of x as a NumPy array without a copy, or None where the array operations are needed."""
     if is_numpy_array(x):
         return x if x.dtype in (np.float32, np.float64) else None
     if not is_torch_array(x) or x.device.type != "cpu" or x.requires_grad:
@@ -60,7 +60,7 @@ def tv_numpy(x: Plane, strength: float, *, iterations: int, joint: bool, isotrop
         out[index] = work(index)
 
     threads = min(len(groups), os.cpu_count() or 1)
-    if threads == 1 or groups[0].size < WORTH_A_THREAD:
+    if threads == 1 or groups[0].size < MIN_THREAD_PIXELS:
         for index in range(len(groups)):
             store(index)
     else:
@@ -70,7 +70,7 @@ def tv_numpy(x: Plane, strength: float, *, iterations: int, joint: bool, isotrop
 
 
 def _denoise(x: Plane, strength: float, iterations: int, isotropic: bool) -> Plane:
-    """Run the steps band by band, so that they work in the cache; four fields of the size of x are all that lasts.
+    """Run the steps band by band, so that they stay in the cache; memory: four fields of the size of x.
 
     The new fields overwrite the ones before last, from which and the last ones every step extrapolates.
     """

@@ -1,4 +1,4 @@
-"""The l1 norm of orthonormal wavelet coefficients as a proximal map, and the small filter bank behind it."""
+"""The l1 norm of orthonormal wavelet coefficients as a proximal operator, and the small filter bank behind it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..core.types import Array
 
 __all__ = ["l1_wavelet", "wavelet_analysis", "wavelet_synthesis"]
 
-LARGEST = 8
-NAMES = ("haar", *(f"db{n}" for n in range(1, LARGEST + 1)))
+MAX_MOMENTS = 8
+WAVELETS = ("haar", *(f"db{n}" for n in range(1, MAX_MOMENTS + 1)))
 
 Coefficients = tuple[Array, tuple[tuple[Array, Array, Array], ...]]
 """The coarse image, and for every level, finest first, the three detail images (along rows, columns, both)."""
@@ -31,7 +31,7 @@ def wavelet_analysis(x: Array, *, wavelet: str = "haar", levels: int = 3) -> Coe
     wavelet : str
         "haar" (the same as "db1"), or "db2" to "db8": Daubechies' wavelets with 1 to 8 vanishing moments.
     levels : int
-        How often the coarse image is split again.
+        Number of levels: how often the coarse image is split.
 
     Returns
     -------
@@ -82,9 +82,9 @@ def wavelet_synthesis(coefficients: Coefficients, *, wavelet: str = "haar") -> A
     Parameters
     ----------
     coefficients : tuple
-        What `wavelet_analysis` returns.
+        Coefficients from `wavelet_analysis`.
     wavelet : str
-        The one given there.
+        The same as there.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def wavelet_synthesis(coefficients: Coefficients, *, wavelet: str = "haar") -> A
 
 
 def l1_wavelet(x: Array, strength: Any, *, wavelet: str = "haar", levels: int = 3, translations: int = 1) -> Array:
-    """Proximal map of the l1 norm of wavelet details: argmin_z 1/2 ||z - x||^2 + strength ||details of W z||_1.
+    """Proximal operator of the l1 norm of wavelet details: argmin_z 1/2 ||z - x||^2 + strength ||details of W z||_1.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def l1_wavelet(x: Array, strength: Any, *, wavelet: str = "haar", levels: int = 
         As in `wavelet_analysis`. The coarse image is not penalised.
     translations : int
         The mean over shifts of the grid by 0 .. translations - 1 pixels along each axis, translations^2 in all, which
-        removes most of the blocks of Haar; 2^levels of them are all there are.
+        removes most of the blocks of Haar; 2^levels cover all of them.
 
     Returns
     -------
@@ -136,8 +136,9 @@ def l1_wavelet(x: Array, strength: Any, *, wavelet: str = "haar", levels: int = 
     Notes
     -----
     W is orthonormal, so the map is z = W^T shrink(W x), exact, with shrink(c) = sign(c) max(|c| - strength, 0). A mean
-    of proximal maps of convex functions is the proximal map of another convex function, their proximal average, so the
-    shifted version is firmly non-expansive too. Cost per shift: two transforms (see `wavelet_analysis`).
+    of proximal operators of convex functions is the proximal operator of another convex function, their proximal
+    average, so the shifted version is firmly non-expansive too. Cost per shift: two transforms (see
+    `wavelet_analysis`).
 
     References
     ----------
@@ -191,13 +192,13 @@ def _check_levels(name: str, levels: Any, height: int, width: int) -> None:
 
 
 def _filters(name: str, wavelet: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if wavelet not in NAMES:
-        raise ValueError(f"{name}: wavelet must be one of {', '.join(NAMES)}, got {wavelet!r}.")
+    if wavelet not in WAVELETS:
+        raise ValueError(f"{name}: wavelet must be one of {', '.join(WAVELETS)}, got {wavelet!r}.")
     low = _daubechies(1 if wavelet == "haar" else int(wavelet[2:]))
     return low, tuple((-1) ** k * value for k, value in enumerate(reversed(low)))
 
 
-@lru_cache(maxsize=LARGEST)
+@lru_cache(maxsize=MAX_MOMENTS)
 def _daubechies(moments: int) -> tuple[float, ...]:
     """Low-pass filter with 2 `moments` taps, from the roots inside the unit circle of its autocorrelation."""
     roots = np.roots([math.comb(moments - 1 + k, k) for k in reversed(range(moments))])  # in y = (2 - z - 1/z) / 4
@@ -218,7 +219,7 @@ def _split(xp: Any, x: Array, low: tuple[float, ...], high: tuple[float, ...]) -
     halves = []
     for taps in (low, high):
         terms = [
-            a * _ahead(xp, even, k) + b * _ahead(xp, odd, k)
+            a * _shift(xp, even, k) + b * _shift(xp, odd, k)
             for k, (a, b) in enumerate(zip(taps[0::2], taps[1::2], strict=True))
         ]
         halves.append(sum(terms[1:], terms[0]))
@@ -233,7 +234,7 @@ def _join(xp: Any, smooth: Array, detail: Array, low: tuple[float, ...], high: t
     halves = []
     for phase in (0, 1):
         terms = [
-            a * _ahead(xp, smooth[..., :count], -k) + b * _ahead(xp, detail, -k)
+            a * _shift(xp, smooth[..., :count], -k) + b * _shift(xp, detail, -k)
             for k, (a, b) in enumerate(zip(low[phase::2], high[phase::2], strict=True))
         ]
         halves.append(sum(terms[1:], terms[0]))
@@ -241,7 +242,7 @@ def _join(xp: Any, smooth: Array, detail: Array, low: tuple[float, ...], high: t
     return xp.concat([woven, smooth[..., count:]], axis=-1) if smooth.shape[-1] > count else woven
 
 
-def _ahead(xp: Any, x: Array, places: int) -> Array:
+def _shift(xp: Any, x: Array, places: int) -> Array:
     return xp.roll(x, -places, axis=-1) if places else x
 
 

@@ -1,4 +1,4 @@
-"""ADMM: a data step by conjugate gradients, a prior step by any proximal map, and the price of their difference."""
+"""ADMM: a data step by conjugate gradients, a prior step by any proximal operator, and a multiplier."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
-from ..core.iterate import Measure, Proof, iterate
+from ..core.checks import check_number
+from ..core.iterate import Measure
+from ..core.problem import WITH_PRIOR, problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Preconditioner, Prox
 from ..krylov.cg import CGState
-from .data_step import Watched, data_step, split_proof
+from .data_step import Splitting, data_step, split_proof
 
 __all__ = ["ADMMState", "admm", "admm_init", "admm_step"]
-
-# The residual may rise from nearly zero to the level of the noise, so it has to be worse than a black image too.
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 
 
 class ADMMState(NamedTuple):
@@ -60,7 +58,7 @@ def admm_step(
     y : array of shape (*B, D, H, W)
         The observed image.
     state : ADMMState
-        Where the step starts.
+        State before the step.
     prox : callable
         (x, strength / rho) -> z; see `admm`.
     rho, strength : float or array
@@ -128,7 +126,7 @@ def admm(
     strength : float
         Weight of phi, zero or larger; as in `hqs`.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     inner_tol : float
         A data step ends where its normal equations hold to inner_tol (||A^T y|| + rho ||z - u||), for every image of
         the batch, but takes a step at least unless they hold to min(tol, inner_tol) ||A^T y|| already,
@@ -172,9 +170,9 @@ def admm(
 
     Unlike `hqs` with a fixed rho, this converges to the minimiser itself (convex phi, data steps solved well enough).
     Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
-    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
-    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
-    one call to the next. Memory: 11 images and what prox needs.
+    one prox per outer iteration. A check of convergence costs two of each more, to compare A^T (y - A x) and A^T y with
+    A itself; where it fails, it is repeated in every later iteration that meets the tolerance. Nothing is cached
+    between calls. Memory: 11 images and what prox needs.
 
     References
     ----------
@@ -188,55 +186,39 @@ def admm(
     >>> class Half:
     ...     def __call__(self, x): return 0.5 * x
     ...     adjoint = __call__
-    >>> shrink = lambda x, s: x / (1 + s)  # the proximal map of 1/2 ||x||^2
+    >>> shrink = lambda x, s: x / (1 + s)  # the proximal operator of 1/2 ||x||^2
     >>> solution = solvers.admm(Half(), np.ones((1, 2, 3)), prox=shrink, rho=0.5, strength=0.25, tol=1e-6)
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 3)  # 0.5 / (0.25 + 0.25)
     ('CONVERGED', 1.0)
     """
-    name = "admm"
-    counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    prox = prox_of(name, prox)
-    check_callable(name, "preconditioner", preconditioner, optional=True)
-    check_callable(name, "on_step", on_step, optional=True)
-    rho = check_number(name, "rho", rho)
-    strength = check_number(name, "strength", strength, positive=False)
-    inner_tol = check_number(name, "inner_tol", inner_tol)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "inner_iterations", inner_iterations, least=1)
-    check_count(name, "max_iterations", max_iterations)
-    made = None if preconditioner is None else preconditioner_of(name, preconditioner(rho), what="preconditioner(rho)")
-    size = norm(y)
-    with np.errstate(all="ignore"):
-        pull = norm(counted.adjoint(y))
-    gap, failed, short = size + np.inf, size < 0, size < 0
+    given = problem(
+        "admm", A, y, x0, adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask, on_step=on_step
+    )  # fmt: skip
+    A, y = given.A, given.y
+    rho = check_number(given.name, "rho", rho)
+    split = Splitting(
+        given, prox=prox, strength=strength,
+        inner_tol=inner_tol, inner_iterations=inner_iterations, preconditioner=preconditioner,
+    )  # fmt: skip
+    split.preconditioner(rho)
+    gap, failed, short = given.size + np.inf, given.size < 0, given.size < 0
 
     def step(_: int, state: ADMMState) -> ADMMState:
         nonlocal gap, failed, short
-        enough = inner_tol * (pull + rho * norm(state.z - state.multiplier))
-        new, failed = _outer(
-            counted, y, state, prox, rho, strength,
-            iterations=inner_iterations, stop=Watched(min(tol, inner_tol) * pull, enough, made), preconditioner=made,
-        )  # fmt: skip
-        xp = array_namespace(pull)
-        price = norm(new.multiplier)
+        data = split.data_step(rho, norm(state.z - state.multiplier))
+        new, failed = _outer(A, y, state, split.prox, rho, split.strength, **data)
+        xp = array_namespace(gap)
+        scaled = norm(new.multiplier)
         scale = xp.maximum(norm(new.x), norm(new.z))
-        dual = relative(norm(new.z - state.z), xp.where(price > 0, price, scale))
+        dual = relative(norm(new.z - state.z), xp.where(scaled > 0, scaled, scale))
         gap = xp.maximum(relative(norm(new.x - new.z), scale), dual)
-        short = norm(new.x - state.x) <= tol * norm(new.x)
+        short = norm(new.x - state.x) <= given.tol * norm(new.x)
         return new
 
-    def confirm(state: ADMMState) -> Proof:
-        return split_proof(counted, y, state.x, state.residual, -state.multiplier, rho=rho)
-
-    return iterate(
-        lambda: admm_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: admm_init(A, y, x0=given.start),
         step,
-        lambda state: Measure(relative(norm(state.residual), size), gap, failed, short),
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        confirm=confirm,
-        on_step=on_step,
+        lambda state: Measure(given.relative_residual(state.residual), gap, failed, short),
+        confirm=lambda state: split_proof(A, y, state.x, state.residual, -state.multiplier, rho=rho),
+        **WITH_PRIOR,
     )

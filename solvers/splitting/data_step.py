@@ -1,19 +1,22 @@
-"""The data step that `hqs` and `admm` share: regularised least squares by conjugate gradients from the last iterate."""
+"""What `hqs` and `admm` share: their arguments, and the data step, regularised least squares by conjugate gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 
 from ..core.arrays import add_scaled, norm, relative, to_host
+from ..core.checks import check_callable, check_count, check_number, preconditioner_of, prox_of
 from ..core.iterate import Proof
+from ..core.problem import Problem
 from ..core.proof import gradient_at
-from ..core.types import AdjointOperator, Array, Preconditioner
+from ..core.types import AdjointOperator, Array, Preconditioner, Prox
 from ..krylov.cg import CGState, cg_restart, cg_step
 
-__all__ = ["DataStep", "Watched", "data_step", "split_proof"]
+__all__ = ["DataStep", "Splitting", "data_step", "split_proof"]
 
 
 class DataStep(NamedTuple):
@@ -23,8 +26,60 @@ class DataStep(NamedTuple):
     indefinite: Array
 
 
-class Watched:
-    """The rule that ends a data step, and the memory of what the last one met.
+class Splitting:
+    """Checked arguments that `hqs` and `admm` have in common. Cost: one application of the adjoint.
+
+    Parameters
+    ----------
+    given : Problem
+        Its tolerance and ||A^T y|| are the units of the data step.
+    prox, strength, inner_tol, inner_iterations, preconditioner
+        As for `hqs`.
+
+    Attributes
+    ----------
+    prox, strength
+        The same, checked.
+    """
+
+    def __init__(
+        self,
+        given: Problem,
+        *,
+        prox: Prox,
+        strength: float,
+        inner_tol: float,
+        inner_iterations: int,
+        preconditioner: Callable[[float], Preconditioner] | None,
+    ) -> None:
+        name = self._name = given.name
+        self.prox = prox_of(name, prox)
+        self.strength = check_number(name, "strength", strength, positive=False)
+        self._inner_tol = check_number(name, "inner_tol", inner_tol)
+        self._iterations = check_count(name, "inner_iterations", inner_iterations, least=1)
+        check_callable(name, "preconditioner", preconditioner, optional=True)
+        self._factory = preconditioner
+        self._made: dict[float, Preconditioner] = {}
+        with np.errstate(all="ignore"):
+            self._pull = norm(given.A.adjoint(given.y))
+        self._ready = min(given.tol, self._inner_tol) * self._pull
+
+    def data_step(self, rho: float, target: Array) -> dict[str, Any]:
+        """Return the arguments of the next `data_step`, for this rho and the norm of the image that x is coupled to."""
+        enough = self._inner_tol * (self._pull + rho * target)
+        M = self.preconditioner(rho)
+        return {"iterations": self._iterations, "stop": _InnerStop(self._ready, enough, M), "preconditioner": M}
+
+    def preconditioner(self, rho: float) -> Preconditioner | None:
+        """Return the preconditioner of this rho, made once as long as rho stays the same."""
+        if self._factory is not None and rho not in self._made:
+            self._made.clear()
+            self._made[rho] = preconditioner_of(self._name, self._factory(rho), what="preconditioner(rho)")
+        return self._made.get(rho)
+
+
+class _InnerStop:
+    """The rule that ends a data step.
 
     Parameters
     ----------
@@ -45,7 +100,7 @@ class Watched:
         self._size, self._enough, self._preconditioner = ready, enough, preconditioner
 
     def __call__(self, state: CGState) -> bool:
-        """Say when the residual of every image of the batch is small enough."""
+        """Return whether the residual of every image of the batch is small enough."""
         size, self._size = self._size, self._enough
         if self._preconditioner is None:  # then the energy is the squared residual
             return bool((to_host(state.energy - size * size) <= 0).all())
@@ -70,7 +125,7 @@ def data_step(
     A : operator
         Callable, with `adjoint`.
     x : array of shape (*B, C, H, W)
-        The start; not written.
+        Initial guess; not written.
     residual, pull : array
         y - A x and v - x; `pull` may be overwritten.
     rho : float or array
@@ -112,7 +167,7 @@ def data_step(
 
 
 def split_proof(A: AdjointOperator, y: Array, x: Array, residual: Array, pull: Array, *, rho: float) -> Proof:
-    """Return the proof that x minimises 1/2 ||A x - y||^2 + rho/2 ||x - v||^2 for the v it brings about itself.
+    """Test whether x minimises 1/2 ||A x - y||^2 + rho/2 ||x - v||^2, for the v that belongs to it.
 
     Parameters
     ----------
@@ -125,6 +180,6 @@ def split_proof(A: AdjointOperator, y: Array, x: Array, residual: Array, pull: A
     """
     found = gradient_at(A, y, x, residual)
     xp = array_namespace(x)
-    rounding = float(xp.finfo(x.dtype).eps) * rho * norm(x)  # of the prior's image: below this nobody can tell
+    rounding = float(xp.finfo(x.dtype).eps) * rho * norm(x)  # of the prior's image: a smaller gap cannot be measured
     gap = relative(xp.maximum(norm(add_scaled(found.back, rho, pull)), rounding), found.unit)
-    return Proof(gap, relative(found.doubt, found.unit), found.silent)
+    return Proof(gap, relative(found.doubt, found.unit), found.unseen)

@@ -7,18 +7,16 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from ..core.arrays import add_scaled, inner, norm, relative, scaled_to
-from ..core.checks import check_callable, check_count, check_number, noise_floor, problem, prox_of
-from ..core.iterate import Measure, Proof, iterate
-from ..core.norms import squared_norm
+from ..core.arrays import add_scaled, cast_to, inner, norm, relative
+from ..core.checks import check_number, prox_of
+from ..core.iterate import Measure, Proof
+from ..core.norms import estimate_squared_norm
+from ..core.problem import WITH_PRIOR, problem
 from ..core.proof import gradient_at
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Prox
 
 __all__ = ["FISTAState", "fista", "fista_init", "fista_step"]
-
-# The objective falls; the residual alone may rise from nearly zero to the level of the noise.
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 
 
 class FISTAState(NamedTuple):
@@ -41,7 +39,7 @@ def fista_init(A: AdjointOperator, y: Array, *, x0: Array) -> FISTAState:
     y : array of shape (*B, D, H, W)
         The observed image.
     x0 : array of shape (*B, C, H, W)
-        The start.
+        Initial guess.
 
     Returns
     -------
@@ -64,7 +62,7 @@ def fista_step(
     y : array of shape (*B, D, H, W)
         The observed image.
     state : FISTAState
-        Where the step starts.
+        State before the step.
     prox : callable
         (x, step strength) -> x; see `fista`.
     step : float or array
@@ -87,7 +85,7 @@ def fista_step(
         uphill = inner(state.ahead - x, x - state.x) > 0
         push = xp.where(uphill, xp.zeros_like(push), push)
         momentum = xp.where(uphill, xp.ones_like(momentum), momentum)
-    push = scaled_to(push, x)
+    push = cast_to(push, x)
     return FISTAState(
         x, add_scaled(x, push, x - state.x), residual, add_scaled(residual, push, residual - state.residual), momentum
     )
@@ -108,7 +106,7 @@ def fista(
     noise_level: float | None = None,
     on_step: Callable[[int, FISTAState], object] | None = None,
 ) -> Solution:
-    """Minimise 1/2 ||A x - y||^2 + strength phi(x) by accelerated proximal gradients, phi given by its proximal map.
+    """Minimise 1/2 ||A x - y||^2 + strength phi(x) by accelerated proximal gradients.
 
     Parameters
     ----------
@@ -126,7 +124,7 @@ def fista(
     restart : bool
         Forget the momentum of an image where it points uphill; faster wherever the objective is curved.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     tol : float
         Converged where x changes by at most tol ||x|| in a step, and so does the proximal gradient step from x itself,
         ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A step that you
@@ -161,9 +159,9 @@ def fista(
     The objective approaches its minimum like 1 / k^2. `hqs` and `admm` need fewer, costlier steps; here no system is
     solved inside, and the limit is the minimiser itself.
     Cost: one application of A before the first step, and 40 more (of A and of its adjoint in turn) for the norm if
-    `step` is omitted; one of A and of its adjoint and one prox per step. A claim of convergence costs two of each and a
-    prox for its proof, which holds A^T (y - A x) and A^T y against A; one that is refused is proved anew in every later
-    step that claims. Nothing is kept from one call to the next. Memory: 8 images and what prox needs.
+    `step` is omitted; one of A and of its adjoint and one prox per step. A check of convergence costs two more of each
+    and a prox, to compare A^T (y - A x) and A^T y with A itself; where it fails, it is repeated in every later step
+    that meets the tolerance. Nothing is cached between calls. Memory: 8 images and what prox needs.
 
     References
     ----------
@@ -177,57 +175,51 @@ def fista(
     >>> class Half:
     ...     def __call__(self, x): return 0.5 * x
     ...     adjoint = __call__
-    >>> shrink = lambda x, s: x / (1 + s)  # the proximal map of 1/2 ||x||^2
+    >>> shrink = lambda x, s: x / (1 + s)  # the proximal operator of 1/2 ||x||^2
     >>> solution = solvers.fista(Half(), np.ones((1, 2, 3)), prox=shrink, strength=0.25, tol=1e-8)
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 6)  # 0.5 / (0.25 + 0.25)
     ('CONVERGED', 1.0)
     """
     name = "fista"
-    given = problem(name, A, y, x0, adjoint=True, mask=mask)
-    counted, y, start = given
+    given = problem(
+        name, A, y, x0, adjoint=True,
+        tol=tol, max_iterations=max_iterations, mask=mask, noise_level=noise_level, on_step=on_step,
+    )  # fmt: skip
+    A, y = given.A, given.y
     prox = prox_of(name, prox)
-    check_callable(name, "on_step", on_step, optional=True)
     strength = check_number(name, "strength", strength, positive=False)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "max_iterations", max_iterations)
     if step is not None:
         step = check_number(name, "step", step)
-    floor = noise_floor(name, noise_level, given)
-    length = 1 / squared_norm(name, counted, start) if step is None else step
-    size = norm(y)
-    change = size + float("inf")  # of x in the last step, relative
+    length = 1 / estimate_squared_norm(name, A, given.start) if step is None else step
+    change = given.size + float("inf")  # of x in the last step, relative
 
     def advance(_: int, state: FISTAState) -> FISTAState:
         nonlocal change
-        new = fista_step(counted, y, state, prox=prox, step=length, strength=strength, restart=restart)
+        new = fista_step(A, y, state, prox=prox, step=length, strength=strength, restart=restart)
         change = relative(norm(new.x - state.x), norm(new.x))
         return new
 
     def confirm(state: FISTAState) -> Proof:
         xp, x = array_namespace(state.x), state.x
-        found = gradient_at(counted, y, x, state.residual)
+        found = gradient_at(A, y, x, state.residual)
         ahead = prox(add_scaled(x, length, found.back), length * strength)
         extent, seen = norm(x), norm(y - state.residual)
-        natural = xp.where((extent > 0) & (seen > 0), relative(extent, seen), relative(size, found.unit)) ** 2
+        natural = xp.where((extent > 0) & (seen > 0), relative(extent, seen), relative(given.size, found.unit)) ** 2
         one = xp.ones_like(natural)
         longer = xp.maximum(natural / length, one)
         if step is None:  # the norm of A, if the adjoint is one
             longer = xp.where(found.suspect, longer, one)
         scale = xp.where(extent > 0, extent, natural * found.unit)
         doubt = relative(longer * length * found.doubt, scale)
-        step_left = xp.maximum(norm(x - ahead), float(xp.finfo(x.dtype).eps) * extent)  # below this nobody can tell
-        return Proof(relative(longer * step_left, scale), doubt, found.silent)
+        step_left = xp.maximum(
+            norm(x - ahead), float(xp.finfo(x.dtype).eps) * extent
+        )  # a smaller step cannot be measured
+        return Proof(relative(longer * step_left, scale), doubt, found.unseen)
 
-    return iterate(
-        lambda: fista_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: fista_init(A, y, x0=given.start),
         advance,
-        lambda state: Measure(relative(norm(state.residual), size), change),
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        noise_floor=floor,
+        lambda state: Measure(given.relative_residual(state.residual), change),
         confirm=confirm,
-        on_step=on_step,
+        **WITH_PRIOR,
     )

@@ -1,4 +1,4 @@
-"""Half-quadratic splitting: a data step by conjugate gradients and a prior step by any proximal map, in turn."""
+"""Half-quadratic splitting: a data step by conjugate gradients and a prior step by any proximal operator, in turn."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.arrays import norm, relative
-from ..core.checks import check_callable, check_count, check_number, preconditioner_of, problem, prox_of
-from ..core.iterate import Measure, Proof, iterate
+from ..core.checks import check_number
+from ..core.iterate import Measure
+from ..core.problem import WITH_PRIOR, problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Preconditioner, Prox
 from ..krylov.cg import CGState
-from .data_step import Watched, data_step, split_proof
+from .data_step import Splitting, data_step, split_proof
 
 __all__ = ["HQSState", "hqs", "hqs_init", "hqs_step"]
-
-# With a growing rho the residual may rise from nearly zero to the level of the noise, so it has to be worse than a
-# black image too (whose relative residual is 1).
-DIVERGENCE_FACTOR, DIVERGENCE_FLOOR = 1e3, 1e-3
 
 RHO = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Coupling of the outer iterations: the data first, the prior last. For a blur of unit gain."""
@@ -62,7 +59,7 @@ def hqs_step(
     y : array of shape (*B, D, H, W)
         The observed image.
     state : HQSState
-        Where the step starts.
+        State before the step.
     prox : callable
         (x, strength / rho) -> z; see `hqs`.
     rho, strength : float or array
@@ -112,7 +109,7 @@ def hqs(
     mask: Array | None = None,
     on_step: Callable[[int, HQSState], object] | None = None,
 ) -> Solution:
-    """Minimise 1/2 ||A x - y||^2 + strength phi(x) by half-quadratic splitting, phi given by its proximal map.
+    """Minimise 1/2 ||A x - y||^2 + strength phi(x) by half-quadratic splitting, phi given by its proximal operator.
 
     Parameters
     ----------
@@ -126,13 +123,13 @@ def hqs(
     rho : float or sequence of float
         Coupling of x and z, positive; a sequence gives one value per outer iteration and its last one holds after that.
         The dimension of rho is that of A^T A: for a blur of unit gain 1e-3 to 1 is usual, and the default rises from
-        one to the other. A single small value leaves x to the data: see Notes.
+        one to the other. A single small value leaves the prior little influence on x: see Notes.
     strength : float
         Weight of phi, zero or larger. No factor is hidden: the objective is the one above. For `tv` of images in [0, 1]
         ten to fifteen times the variance of the noise, 1e-5 to 1e-2.
     x0 : array of shape (*B, C, H, W), optional
-        The start; if omitted, y where the shapes of x and y agree. Otherwise zero, and then a small first rho lets the
-        data speak first.
+        Initial guess; if omitted, y where the shapes of x and y agree. Otherwise zero, and then a small first rho makes
+        the first steps follow the data.
     inner_tol : float
         A data step ends where ||(A^T A + rho I) x - (A^T y + rho z)|| <= inner_tol (||A^T y|| + rho ||z||), for every
         image of the batch, but takes a step at least unless that is below min(tol, inner_tol) ||A^T y|| already,
@@ -140,7 +137,7 @@ def hqs(
         or after this many conjugate gradient steps.
     tol : float
         Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value, and
-        ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, which is what a minimiser makes zero.
+        ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, whose left side is zero at a minimiser.
     max_iterations : int, optional
         Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted. A run through a sequence, the
         default one too, takes a single step with its last value and so ends with MAX_ITERATIONS, not CONVERGED, unless
@@ -178,14 +175,14 @@ def hqs(
     For a fixed rho this solves the problem with phi replaced by its Moreau envelope, which tends to phi as rho grows:
     with phi = 1/2 ||x||^2 the limit is the Tikhonov solution (A^T A + mu I)^-1 A^T y, mu = strength rho / (strength +
     rho). Hence the schedules: small rho first for speed, large rho last for accuracy.
-    The data step passes noise on with a gain of up to 1 / (2 sqrt(rho)), 5 for rho = 0.01, and x is what the data step
-    made: where a small rho stays small, the minimiser itself, CONVERGED, can be worse than y. A photo under blur of up
-    to 4 px with noise of 0.2, 1 and 3 % of white, PSNR in dB: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with
-    rho = 0.01 and the strength as it is; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
+    The data step amplifies noise by up to 1 / (2 sqrt(rho)), 5 for rho = 0.01, and x is its result: where rho stays
+    small, the minimiser itself, CONVERGED, can be worse than y. A photo under blur of up to 4 px with noise of 0.2, 1
+    and 3 % of white, PSNR in dB: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with rho = 0.01 and the strength as
+    it is; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
     Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
-    one prox per outer iteration. A claim of convergence costs two of each for its proof, which holds A^T (y - A x) and
-    A^T y against A; one that is refused is proved anew in every later iteration that claims, and nothing is kept from
-    one call to the next. Memory: 9 images and what prox needs.
+    one prox per outer iteration. A check of convergence costs two of each more, to compare A^T (y - A x) and A^T y with
+    A itself; where it fails, it is repeated in every later iteration that meets the tolerance. Nothing is cached
+    between calls. Memory: 9 images and what prox needs.
 
     References
     ----------
@@ -198,58 +195,38 @@ def hqs(
     >>> class Half:
     ...     def __call__(self, x): return 0.5 * x
     ...     adjoint = __call__
-    >>> shrink = lambda x, s: x / (1 + s)  # the proximal map of 1/2 ||x||^2
+    >>> shrink = lambda x, s: x / (1 + s)  # the proximal operator of 1/2 ||x||^2
     >>> solution = solvers.hqs(Half(), np.ones((1, 2, 3)), prox=shrink, rho=0.5, strength=0.5, max_iterations=50)
     >>> solution.status.name, round(float(solution.x[0, 0, 0]), 3)  # 0.5 / (0.25 + 0.25)
     ('CONVERGED', 1.0)
     """
-    name = "hqs"
-    counted, y, start = problem(name, A, y, x0, adjoint=True, mask=mask)
-    prox = prox_of(name, prox)
-    check_callable(name, "preconditioner", preconditioner, optional=True)
-    check_callable(name, "on_step", on_step, optional=True)
-    schedule = _schedule(name, rho)
-    strength = check_number(name, "strength", strength, positive=False)
-    inner_tol = check_number(name, "inner_tol", inner_tol)
-    tol = check_number(name, "tol", tol)
-    check_count(name, "inner_iterations", inner_iterations, least=1)
+    schedule = _schedule("hqs", rho)
     if max_iterations is None:
         max_iterations = 20 if len(schedule) == 1 else len(schedule)
-    check_count(name, "max_iterations", max_iterations)
-    size = norm(y)
-    with np.errstate(all="ignore"):
-        pull = norm(counted.adjoint(y))
-    made: dict[float, Preconditioner] = {}
-    change, failed = size + np.inf, size < 0  # of x in the last outer iteration, relative; and what it met
+    given = problem(
+        "hqs", A, y, x0, adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask, on_step=on_step
+    )  # fmt: skip
+    A, y = given.A, given.y
+    split = Splitting(
+        given, prox=prox, strength=strength,
+        inner_tol=inner_tol, inner_iterations=inner_iterations, preconditioner=preconditioner,
+    )  # fmt: skip
+    change, failed = given.size + np.inf, given.size < 0  # change of x, relative, and failures of the last step
 
     def step(k: int, state: HQSState) -> HQSState:
         nonlocal change, failed
         now = schedule[min(k, len(schedule) - 1)]
-        if preconditioner is not None and now not in made:
-            made.clear()
-            made[now] = preconditioner_of(name, preconditioner(now), what="preconditioner(rho)")
-        stop = Watched(min(tol, inner_tol) * pull, inner_tol * (pull + now * norm(state.z)), made.get(now))
-        new, failed = _outer(
-            counted, y, state, prox, now, strength,
-            iterations=inner_iterations, stop=stop, preconditioner=made.get(now),
-        )  # fmt: skip
+        data = split.data_step(now, norm(state.z))
+        new, failed = _outer(A, y, state, split.prox, now, split.strength, **data)
         change = relative(norm(new.x - state.x), norm(new.x)) + (np.inf if k + 1 < len(schedule) else 0.0)
         return new
 
-    def confirm(state: HQSState) -> Proof:
-        return split_proof(counted, y, state.x, state.residual, state.z - state.x, rho=schedule[-1])
-
-    return iterate(
-        lambda: hqs_init(counted, y, x0=start),
+    return given.iterate(
+        lambda: hqs_init(A, y, x0=given.start),
         step,
-        lambda state: Measure(relative(norm(state.residual), size), change, failed),
-        A=counted,
-        tol=tol,
-        max_iterations=max_iterations,
-        divergence_factor=DIVERGENCE_FACTOR,
-        divergence_floor=DIVERGENCE_FLOOR,
-        confirm=confirm,
-        on_step=on_step,
+        lambda state: Measure(given.relative_residual(state.residual), change, failed),
+        confirm=lambda state: split_proof(A, y, state.x, state.residual, state.z - state.x, rho=schedule[-1]),
+        **WITH_PRIOR,
     )
 
 

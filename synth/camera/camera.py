@@ -1,10 +1,11 @@
-"""A camera: lens, pupil, sensor noise, and the spread of settings that samples are drawn from."""
+"""A camera: lens, pupil, sensor noise, and the ranges that the settings of samples are drawn from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +14,12 @@ import blurphys as bp
 from blurphys.frozen import freeze
 
 from .. import optics
-from ..noise import ShotReadNoise
 from ..scenes import Scene
-from .fitting import fitted_to_scene, fitted_to_scenes
+from .fitting import fit_lens_to_scene, fit_lens_to_scenes
 from .imperfections import Imperfections
+from .noise import ShotReadNoise
 from .presets import PRESETS
-from .psfs import bank_of, field_banks_of, reach_of
+from .psf_models import PSFModel, psf_model_of
 from .pupils import pupil_from_dict, pupil_to_dict
 from .sensor import Sensor
 from .tone import ToneCurve
@@ -28,7 +29,7 @@ __all__ = ["Camera"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Camera:
-    """What takes the picture, and how much its settings vary from sample to sample.
+    """A camera, and the ranges of its settings over the samples of a dataset.
 
     Parameters
     ----------
@@ -39,26 +40,26 @@ class Camera:
     noise : ShotReadNoise
         Noise of one dual-pixel view; the combined image has half its variance.
     max_radius : float
-        Largest circle-of-confusion radius rendered, px; what lies beyond is clamped to it and counted.
+        Largest circle-of-confusion radius rendered, px; larger radii are clamped to it and counted.
     step : float
-        Distance of the PSF levels that are interpolated between, px.
+        Distance of neighbouring PSF levels, px; radii between them are interpolated.
     focus_range_m : (float, float), optional
-        Nearest and farthest focus distance a sample may draw, m (uniform in its inverse); the lens's own without it.
+        Nearest and farthest focus distance of the samples, m (uniform in its inverse); that of the lens without it.
     f_number_range : (float, float), optional
-        Smallest and largest f-number a sample may draw (uniform in its logarithm).
+        Smallest and largest f-number of the samples (uniform in its logarithm).
     gain_range : (float, float), optional
         Smallest and largest factor on the sensitivity (uniform in its logarithm): `shot` grows with it, `read` with its
         square.
     published : (int, float, float), optional
-        Order, cutoff and floor of the published dual-pixel kernels (`blurphys.psf.butterworth`), which then stand for
-        the pupil: radii are rounded to whole pixels, and 0 to 1.
+        Order, cutoff and floor of the published dual-pixel kernels (`blurphys.psf.butterworth`), used instead of the
+        pupil: radii are rounded to whole pixels, and 0 to 1.
     imperfections : Imperfections
         Colour, field and diffraction; none by default.
     readout : Sensor
-        Mosaic, black level and resolution of the converter; none by default. Its own noise does not count, `noise`
-        does.
+        Mosaic, black level and resolution of the converter; none by default. Its own noise is ignored in favour of
+        `noise`.
     tone : ToneCurve
-        Applied to what is stored, sharp image and views alike; "linear" stores light.
+        Applied to the stored images, sharp image and views alike; "linear" stores linear light.
     name : str
         Short name for reports.
 
@@ -104,19 +105,12 @@ class Camera:
             freeze(self, **{field: (float(low), float(high))})
         if self.focus_range_m is not None:
             replace(self.lens, focus_distance_m=self.focus_range_m[0])
-        if self.published is not None:
-            self._check_published(*self.published)
+        freeze(self, psf_model=psf_model_of(self))
 
-    def _check_published(self, order: int, cutoff: float, floor: float) -> None:
-        """Refuse a pupil that would be stored beside kernels that are not made from it."""
-        made = self.pupil.parameters
-        ring = (made["kind"], made.get("order"), made.get("cutoff"), made.get("floor"), made.get("cat_eye"))
-        sensor = (self.pupil.split, self.pupil.cross_talk, self.pupil.angle)
-        if ring != ("butterworth", order, cutoff, floor, (0.0, 0.0)) or sensor != (0.5, 0.0, 0.0):
-            raise ValueError(
-                f"Camera: the published kernels of camera {self.name} come with a pupil, split and angle of their own; "
-                "choose another camera, or set published to None, to change them"
-            )
+    @cached_property
+    def psf_model(self) -> PSFModel:
+        """Where the PSFs come from: the pupil, the published kernels, or PSFs that differ over the frame."""
+        return psf_model_of(self)
 
     def draw(self, rng: np.random.Generator) -> Camera:
         """Draw the settings of one sample.
@@ -129,7 +123,7 @@ class Camera:
         Returns
         -------
         Camera
-            With settled focus distance, f-number and noise, and no ranges left.
+            With fixed focus distance, f-number and noise, and no ranges.
         """
         focus, stop, gain = rng.random(3)
         lens, noise = self.lens, self.noise
@@ -143,26 +137,26 @@ class Camera:
         return replace(self, lens=lens, noise=noise, focus_range_m=None, f_number_range=None, gain_range=None)
 
     def bank(self, views: Sequence[str] = ("left", "right")) -> bp.PSFBank:
-        """Make the PSFs of this camera, all radii up to `max_radius`; they do not depend on the lens settings.
+        """Make the PSFs of this camera for all radii up to `max_radius`; they do not depend on the lens settings.
 
-        `views` (see `synth.render`) are what coloured or softened PSFs are made for; their mean is "combined".
-        ValueError for views that published kernels do not have.
+        Coloured or softened PSFs are made for `views` (see `synth.render`) and their mean, "combined". ValueError for
+        views that the published kernels do not have.
         """
-        return bank_of(self, views)
+        return self.psf_model.bank(views)
 
     @property
     def reach(self) -> int:
-        """How far from its middle a PSF of this camera goes at most, px."""
-        return reach_of(self)
+        """Distance of the outermost pixel of any PSF from its centre, px."""
+        return self.psf_model.reach
 
     def field_banks(
         self, aspect: float, views: Sequence[str] = ("left", "right")
     ) -> tuple[tuple[bp.PSFBank, ...], ...] | None:
-        """Make the PSFs of 3 x 5 places over a frame of this width / height; None for a lens without cat eyes.
+        """Make the PSFs at 3 x 5 nodes over a frame of this width / height; None for a lens without cat eyes.
 
         `views` as for `bank`. Cost: fifteen banks, some seconds for radii of 20 px; make them once for many samples.
         """
-        return field_banks_of(self, aspect, views)
+        return self.psf_model.field_banks(aspect, views)
 
     @property
     def sensor(self) -> Sensor:
@@ -179,14 +173,11 @@ class Camera:
 
     def settled_map(self, defocus_map: np.ndarray) -> np.ndarray:
         """Return the radii that are rendered: as they are, or rounded where the published kernels are used."""
-        if self.published is None:
-            return defocus_map
-        whole: np.ndarray = np.rint(defocus_map)
-        return np.where(whole == 0, whole.dtype.type(1), whole)
+        return self.psf_model.available_radii(defocus_map)
 
     @property
     def parameters(self) -> dict[str, float]:
-        """What differs from sample to sample, by name, unit in the name."""
+        """The settings that differ from sample to sample, by name with unit."""
         return {
             "focus_distance_m": float(self.lens.focus_distance_m),
             "f_number": float(self.lens.f_number),
@@ -195,7 +186,7 @@ class Camera:
         }
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Camera:
-        """Settle the camera on stored `parameters`; it then has no ranges. KeyError if one is missing."""
+        """Return the camera with stored `parameters` and no ranges. KeyError if one is missing."""
         return replace(
             self,
             lens=replace(
@@ -208,7 +199,7 @@ class Camera:
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything about the camera as numbers, strings, lists and dictionaries, ready for JSON."""
+        """Return the camera as numbers, strings, lists and dictionaries, ready for JSON."""
         return {
             "name": self.name,
             "lens": asdict(self.lens),
@@ -227,7 +218,7 @@ class Camera:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Camera:
-        """Make the camera that `to_dict` described; ValueError if the description is not one."""
+        """Undo `to_dict`; ValueError for anything else."""
         try:
             values = dict(fields)
             values["lens"] = bp.ThinLens(**values["lens"])
@@ -244,12 +235,12 @@ class Camera:
 
     @classmethod
     def presets(cls) -> tuple[str, ...]:
-        """Names that `preset` knows."""
+        """Return the names that `preset` takes."""
         return tuple(PRESETS)
 
     @classmethod
     def preset(cls, name: str) -> Camera:
-        """Return a camera by name.
+        """Return a preset camera.
 
         Parameters
         ----------
@@ -262,10 +253,10 @@ class Camera:
             ``canon-r6ii``: full frame, 50 mm f/4 focused at 1 m, 768 px wide images, split 0.15; lens, pitch and
             split as measured on its photographs. ``pixel4``: 4.38 mm f/1.7 focused at 0.5 m, half-resolution images
             (2.8 um), split 0.45, flat-topped blur; the split as measured on its dual-pixel kernels, the rest from its
-            data sheet. The noise of both is typical of phones and was measured on neither. ``iccv2021-0`` to
-            ``iccv2021-4``: the five camera sets of the published dual-pixel generator (Abuolaim et al., ICCV 2021),
-            with the kernels it used first, without noise; for metres of depth, and ``model="gather"``. ``syndof``: a
-            Gaussian-like blur of at most 14 px, 36 mm wide sensor, focal lengths and cap as in Lee et al., CVPR 2019.
+            data sheet. The noise of both is typical of phones, not measured. ``iccv2021-0`` to ``iccv2021-4``: the
+            five camera sets of the published dual-pixel generator (Abuolaim et al., ICCV 2021), with its kernels,
+            without noise; for metres of depth, and ``model="gather"``. ``syndof``: a Gaussian-like blur of at most
+            14 px, 36 mm wide sensor, focal lengths and cap as in Lee et al., CVPR 2019.
 
         Raises
         ------
@@ -281,18 +272,18 @@ class Camera:
     def for_scenes(
         cls, scenes: Iterable[Scene], *, base: Camera | None = None, max_radius: float = 8.0, outliers: float = 0.005
     ) -> Camera:
-        """Fit a camera that draws its settings to all of these scenes: blur up to a limit that is hardly ever clamped.
+        """Fit a camera and its ranges to several scenes, so that hardly any radius exceeds `max_radius`.
 
         Parameters
         ----------
         scenes : iterable of Scene
-            Looked at one after the other; each counts the same, whatever its size.
+            Read one after the other; each has the same weight, whatever its size.
         base : Camera, optional
             Lens, pupil, noise and the ranges of f-number and gain; the ``canon-r6ii`` preset without it.
         max_radius : float
             Limit of the camera, px.
         outliers : float
-            Share of the known depths that may blur by more at the strongest setting, 0 to 0.5.
+            Share of the known depths that may exceed it at the strongest setting, 0 to 0.5.
 
         Returns
         -------
@@ -312,7 +303,7 @@ class Camera:
         """
         start = cls.preset("canon-r6ii") if base is None else base
         stop = start.lens.f_number if start.f_number_range is None else start.f_number_range[0]
-        lens, (near, far) = fitted_to_scenes(
+        lens, (near, far) = fit_lens_to_scenes(
             start.lens, scenes, f_number=stop, draws_focus=start.focus_range_m is not None, max_radius=max_radius,
             outliers=outliers,
         )  # fmt: skip
@@ -335,18 +326,18 @@ class Camera:
         quantile: float = 0.5,
         outliers: float = 0.005,
     ) -> Camera:
-        """Fit a camera to a scene, so that its blur is strong and stays below a limit.
+        """Fit a camera to a scene, so that its largest radius is `max_radius`.
 
         Parameters
         ----------
         scene : Scene
-            Whose known depths count.
+            Its known depths are used.
         base : Camera, optional
             Lens, pupil and noise to start from; the ``canon-r6ii`` preset without it.
         max_radius : float
             Circle-of-confusion radius of the most blurred pixel, px, and limit of the camera.
         focus_distance_m : float, optional
-            Where to focus; at the depth that `quantile` of the pixels are nearer than without it.
+            Focus distance, m; without it the depth below which a share `quantile` of the pixels lies.
         quantile : float
             Between 0 and 1.
         outliers : float
@@ -371,7 +362,7 @@ class Camera:
         larger sensor under the same number of pixels.
         """
         start = cls.preset("canon-r6ii") if base is None else base
-        lens = fitted_to_scene(
+        lens = fit_lens_to_scene(
             start.lens, scene, max_radius=max_radius, focus_distance_m=focus_distance_m, quantile=quantile,
             outliers=outliers,
         )  # fmt: skip

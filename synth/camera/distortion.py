@@ -1,4 +1,4 @@
-"""Radial lens distortion: one map for all the planes of a sample."""
+"""Radial lens distortion, applied to all planes of a sample."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RadialDistortion:
 
     Notes
     -----
-    A pixel at distance r from the centre of the new image shows the old image at distance
+    A pixel at distance r from the centre of the distorted image shows the undistorted image at distance
 
     R(r) = a r^4 + b r^3 + c r^2 + d r
 
@@ -102,24 +102,24 @@ class RadialDistortion:
         return self.a, self.b, self.c, 1.0 - self.a - self.b - self.c if self.d is None else self.d
 
     def source_radius(self, r: float | np.ndarray) -> np.ndarray:
-        """Distance from the centre in the old image of what the new one shows at distance `r`; half-sides."""
+        """Return the distance R(r) in the undistorted image, in half-sides."""
         source: np.ndarray = np.asarray(r, np.float64) * self._stretch(r)
         return source
 
     def to_source(self, points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Find where in the old image the new one looks.
+        """Map points of the distorted image to the undistorted one.
 
         Parameters
         ----------
         points : array of shape (..., 2)
-            Row and column in the new image, px, centres of pixels at whole numbers.
+            Row and column in the distorted image, px, centres of pixels at whole numbers.
         shape : (H, W)
             Size of both images.
 
         Returns
         -------
         ndarray of float64 of shape (..., 2)
-            Row and column in the old image.
+            Row and column in the undistorted image.
 
         Raises
         ------
@@ -132,19 +132,19 @@ class RadialDistortion:
         return moved
 
     def to_output(self, points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Find where in the new image a point of the old one is shown, the inverse of `to_source`.
+        """Map points of the undistorted image to the distorted one, the inverse of `to_source`.
 
         Parameters
         ----------
         points : array of shape (..., 2)
-            Row and column in the old image, px.
+            Row and column in the undistorted image, px.
         shape : (H, W)
             Size of both images.
 
         Returns
         -------
         ndarray of float64 of shape (..., 2)
-            Row and column in the new image; NaN for points farther out than what its corners show.
+            Row and column in the distorted image; NaN for points beyond its corners.
 
         Raises
         ------
@@ -168,17 +168,17 @@ class RadialDistortion:
         return moved
 
     def exposed(self, shape: tuple[int, int]) -> np.ndarray:
-        """Tell which pixels of the new image look past the edge of the old one: bool, shape (H, W)."""
+        """Return which pixels of the distorted image lie outside the undistorted one: bool, shape (H, W)."""
         exposed: np.ndarray = self._map(shape).exposed
         return exposed
 
     def magnification(self, shape: tuple[int, int]) -> np.ndarray:
-        """Local magnification at every pixel of the new image: float64, shape (H, W).
+        """Return the local magnification at every pixel of the distorted image: float64, shape (H, W).
 
         Notes
         -----
         Square root of that of areas: 1 / sqrt(R'(r) R(r) / r), the geometric mean of the radial and the tangential
-        magnification. A blur of radius c in the old image has radius c times this in the new one.
+        magnification. A blur of radius c in the undistorted image has radius c times this in the distorted one.
         """
         return self._magnification(self._map(shape).r)
 
@@ -195,7 +195,7 @@ class RadialDistortion:
         Returns
         -------
         ndarray
-            Same shape and dtype; 0 (False) where the corners look past the edge.
+            Same shape and dtype; 0 (False) where the corners lie outside the undistorted image.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class RadialDistortion:
 
         Notes
         -----
-        Where the map shrinks the image, nothing is averaged: it is meant for the few per cent of a lens. O(image).
+        Where the map shrinks the image it is not averaged, which suits the few per cent of a lens. O(H W).
         """
         if isinstance(order, bool) or order not in (0, 1):
             raise ValueError(f"RadialDistortion.apply: expected order 0 (nearest) or 1 (bilinear), got {order!r}")
@@ -222,26 +222,25 @@ class RadialDistortion:
         arrays : mapping of names to ndarrays of shape (..., H, W)
             Such as `all_in_focus`, `combined`, `left`, `right`, `defocus_map`, `depth_m` and `valid`.
         kinds : mapping of names to {"image", "depth", "mask", "radius"}, optional
-            What other planes are. Without it three channels of floats are an image and truth values a mask.
+            The kinds of other planes. Without it three channels of floats are an image and booleans a mask.
 
         Returns
         -------
         dict
             The same names, shapes and dtypes. ``image`` is interpolated bilinearly; ``depth`` and ``mask`` take the
-            nearest pixel, which invents no depths between a thing and what is behind it; ``radius``, a blur radius or a
-            disparity in px, takes the nearest pixel too and is multiplied by the local magnification. Corners that look
-            past the edge are 0 and not valid; a depth in floats is unknown there, NaN.
+            nearest pixel, so that no depths between foreground and background arise; ``radius``, a blur radius or a
+            disparity in px, takes the nearest pixel too and is multiplied by the local magnification. Corners outside
+            the undistorted image are 0 and not valid, and their depth, in floats, is NaN.
 
         Raises
         ------
         ValueError
-            Planes of different sizes, a plane whose kind cannot be told, an unknown kind or name in `kinds`, or what
+            Planes of different sizes, a plane of unknown kind, an unknown kind or name in `kinds`, or what
             `apply` refuses.
 
         Notes
         -----
-        Distort after the blur, which is where the lens does it. A sample without `valid` does not say which corners are
-        empty; `exposed` does.
+        Distort after the blur, as a lens does. `exposed` says which corners are empty where there is no `valid`.
         """
         owner = "RadialDistortion.apply_all"
         chosen: dict[str, Kind] = dict(kinds or {})
@@ -277,7 +276,7 @@ class RadialDistortion:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> RadialDistortion:
-        """Make the distortion that `to_dict` described; ValueError names a key that is missing or unknown."""
+        """Undo `to_dict`; ValueError names a missing or unknown key."""
         if not isinstance(description, Mapping):
             raise ValueError(f"RadialDistortion: expected a mapping of a, b, c, d, got {type(description).__name__}")
         names = {field.name for field in fields(cls)}
@@ -305,11 +304,11 @@ class RadialDistortion:
         return magnification
 
     def _check_fold(self, shape: tuple[int, int]) -> None:
-        """ValueError if R stops increasing before the corners; its slope is least at an end or at a turning point."""
+        """ValueError if R stops increasing before the corners; its slope is smallest at an end or a turning point."""
         a, b, c, _ = self.coefficients
         corner = _corner(shape)
-        places = [0.0, corner, *(r for r in _roots(6 * a, 3 * b, c) if 0 < r < corner)]
-        if not min(float(self._slope(place)) for place in places) > 0:
+        radii = [0.0, corner, *(r for r in _roots(6 * a, 3 * b, c) if 0 < r < corner)]
+        if not min(float(self._slope(r)) for r in radii) > 0:
             raise ValueError(
                 f"RadialDistortion: coefficients {self.coefficients} fold an image of {shape[0]} x {shape[1]} px over "
                 "itself before its corners; expected a source radius that increases with the radius"

@@ -1,4 +1,4 @@
-"""Cameras written down in TOML: one's own lens, pupil, sensor and ranges, under the names that a dataset keeps them."""
+"""Cameras in TOML files: lens, pupil, sensor and ranges, under the names in the configuration of a dataset."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 import blurphys as bp
 from blurphys.files.publishing import PathLike, existing_file
 
-from ..noise import ShotReadNoise
 from .camera import Camera
 from .distortion import RadialDistortion
 from .imperfections import Imperfections
+from .noise import ShotReadNoise
 from .pupils import pupil_from_dict, pupil_to_dict
 from .sensor import Sensor
 from .tone import ToneCurve
@@ -39,7 +39,7 @@ def read_camera(path: PathLike) -> Camera:
 
     ::
 
-        preset = "canon-r6ii"            # optional: what to start from
+        preset = "canon-r6ii"            # optional: camera to start from
         name = "my camera"
         max_radius = 12.0                # px
         focus_range_m = [0.8, 3.0]
@@ -62,22 +62,22 @@ def read_camera(path: PathLike) -> Camera:
     Parameters
     ----------
     path : path
-        TOML with the keys of `Camera.to_dict`, at the top or in a table ``[camera]``; or the ``config.json`` of a
-        dataset, whose camera it is then.
+        TOML with the keys of `Camera.to_dict`, at the top level or in a table ``[camera]``; or the ``config.json`` of a
+        dataset, for its camera.
 
     Returns
     -------
     Camera
-        What the file does not say is as in the preset; without one `lens` must be complete, the pupil is a plain disk,
-        and the rest as `Camera` has it.
+        What the file does not set is as in the preset; without one `lens` must be complete, the pupil is a disk, and
+        the rest has the defaults of `Camera`.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        No TOML, an unknown key (with the one that was likely meant), or a value that the camera refuses; the message
-        begins with the file.
+        Not TOML, an unknown key (with the closest known one), or a value that the camera refuses; the message begins
+        with the file.
     """
     file = existing_file(path)
     try:
@@ -98,14 +98,14 @@ def camera_named(text: str) -> Camera:
     try:
         return Camera.preset(text)
     except ValueError as error:
-        raise ValueError(f"{error}; one's own camera is a file, my.toml") from None
+        raise ValueError(f"{error}; a camera of your own is a file such as my.toml") from None
 
 
 def _table(file: Path) -> Mapping[str, Any]:
     text = file.read_text(encoding="utf-8")
     if file.suffix.lower() == ".json":
-        told = json.loads(text)
-        recipe = told.get("recipe", told) if isinstance(told, dict) else None
+        content = json.loads(text)
+        recipe = content.get("recipe", content) if isinstance(content, dict) else None
         if not isinstance(recipe, dict) or "camera" not in recipe:
             raise ValueError("expected the config.json of a dataset that was not merged, with its camera")
         return {key: value for key, value in recipe["camera"].items() if value is not None}
@@ -142,7 +142,7 @@ def _camera(table: Mapping[str, Any], stem: str) -> Camera:
 
 
 def _part(name: str, kind: type[Any], table: Any, base: Any) -> Any:
-    """Make one part of a camera; what its table does not say is as in `base`, or by default."""
+    """Make one part of a camera; what its table does not set is as in `base`, or has its default."""
     if not isinstance(table, Mapping):
         raise ValueError(f"expected {name} as a table, [{name}], got {table!r}")
     values = {key: value for key, value in table.items() if value is not None}
@@ -151,7 +151,7 @@ def _part(name: str, kind: type[Any], table: Any, base: Any) -> Any:
     _check_numbers(f"[{name}]", kind, values)
     if "distortion" in values:
         values["distortion"] = RadialDistortion.from_dict(values["distortion"])
-    if isinstance(values.get("noise"), Mapping):  # a sensor's own, which does not count
+    if isinstance(values.get("noise"), Mapping):  # the noise of a readout, which is ignored
         values["noise"] = ShotReadNoise(**values["noise"])
     if base is not None:
         return replace(base, **values)

@@ -12,10 +12,10 @@ import blurphys as bp
 
 from ..scenes import Scene
 
-__all__ = ["fitted_to_scene", "fitted_to_scenes"]
+__all__ = ["fit_lens_to_scene", "fit_lens_to_scenes"]
 
 
-def fitted_to_scenes(
+def fit_lens_to_scenes(
     lens: bp.ThinLens,
     scenes: Iterable[Scene],
     *,
@@ -48,7 +48,7 @@ def fitted_to_scenes(
     return replace(lens, pixel_pitch_um=pitch), (near, far)
 
 
-def fitted_to_scene(
+def fit_lens_to_scene(
     lens: bp.ThinLens,
     scene: Scene,
     *,
@@ -71,6 +71,6 @@ def fitted_to_scene(
         raise ValueError(
             f"Camera: every pixel of scene {scene.name} lies in the plane of focus at {focus:g} m; move the focus"
         )
-    # One part in 10^9 to spare, lest rounding push the most blurred pixel over the limit.
+    # One part in 10^9 to spare, so that rounding does not push the largest radius over the limit.
     pitch = lens.pixel_pitch_um * strongest / max_radius * (1 + 1e-9)
     return replace(lens, pixel_pitch_um=pitch)

@@ -1,4 +1,4 @@
-"""How a lens differs from a thin one with a flat field: by colour, diffraction, place in the frame and distortion."""
+"""Imperfections of a lens: colour, diffraction, variation over the frame, distortion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Imperfections"]
 
 @dataclass(frozen=True, kw_only=True)
 class Imperfections:
-    """How a lens differs from a thin one with a flat field; by default not at all.
+    """Imperfections of a lens, compared to a thin lens with a flat field; none by default.
 
     Parameters
     ----------
@@ -29,17 +29,17 @@ class Imperfections:
     field_curvature_px : float
         CoC radius that the corners have when the centre is in focus, px.
     vignetting : float
-        Light in the corners over light in the centre.
+        Light in the corners divided by light in the centre.
     shading : (float, float)
-        Left over right view at the left and at the right border of the frame.
+        Left view divided by right view at the left and at the right border of the frame.
     distortion : RadialDistortion, optional
-        Applied to all planes alike, after the blur and before the sensor.
+        Applied to all planes, after the blur and before the sensor.
 
     Notes
     -----
-    Vignetting, shading and distortion have the stored image for their frame. Cat eye and curvature have what is
-    rendered, the stored image and the margin that its blur needs. Cat eyes are for ``model="gather"``; in a data set
-    their PSFs are those of the stored image's width and height, made once.
+    Vignetting, shading and distortion refer to the frame of the stored image; cat eye and field curvature to the frame
+    that is rendered, the stored image with the margin for its blur. Cat eyes need ``model="gather"``; in a dataset
+    their PSFs are made once, for the width and height of the stored image.
     """
 
     chromatic: tuple[float, float, float] = (1.0, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The colour mosaic before a sensor: one colour kept at every pixel, and the other two filled in again."""
+"""The Bayer mosaic of a sensor, and demosaicing."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from .checks import check_image, check_one_of, described
+from .checks import check_image, check_one_of, describe_value
 
-__all__ = ["Demosaic", "FILTERS", "Mosaic", "bayer_demosaic", "bayer_mosaic"]
+__all__ = ["FILTERS", "Demosaic", "Mosaic", "bayer_demosaic", "bayer_mosaic"]
 
 Mosaic: TypeAlias = Literal["rggb", "bggr", "grbg", "gbrg"]
 Demosaic: TypeAlias = Literal["bilinear", "malvar"]
 
 
 def bayer_mosaic(image: np.ndarray, pattern: Mosaic) -> np.ndarray:
-    """Keep at every pixel the one colour that its filter lets through.
+    """Sample the colour of each pixel's filter (Bayer mosaic).
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def bayer_mosaic(image: np.ndarray, pattern: Mosaic) -> np.ndarray:
 
 
 def bayer_demosaic(plane: np.ndarray, pattern: Mosaic, method: Demosaic = "bilinear") -> np.ndarray:
-    """Fill in the two colours that each pixel of a mosaic did not measure.
+    """Interpolate the two missing colours of each pixel of a mosaic (demosaicing).
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def bayer_demosaic(plane: np.ndarray, pattern: Mosaic, method: Demosaic = "bilin
     from scipy import ndimage
 
     if not (isinstance(plane, np.ndarray) and plane.ndim == 2 and np.issubdtype(plane.dtype, np.floating)):
-        raise ValueError(f"bayer_demosaic: expected floats of shape (H, W), got {described(plane)}")
+        raise ValueError(f"bayer_demosaic: expected floats of shape (H, W), got {describe_value(plane)}")
     if min(plane.shape) < 2:
         raise ValueError(f"bayer_demosaic: expected at least 2 rows and columns, got shape {plane.shape}")
     check_one_of("bayer_demosaic", "pattern", pattern, get_args(Mosaic))

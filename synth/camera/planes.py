@@ -1,4 +1,4 @@
-"""The planes of a sample, and how each is looked up where a map says: interpolated, or the nearest pixel."""
+"""The kinds of planes of a sample, and resampling them at given positions: interpolated, or the nearest pixel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["KINDS", "Kind", "Lookup", "check_plane", "kind_of"]
 
 Kind: TypeAlias = Literal["image", "depth", "mask", "radius"]
 
-# The planes of a sample by name; other planes are told by their type, or by the caller.
+# The kinds of the planes of a sample; other planes are recognised by their type, or the caller names their kind.
 KINDS: dict[str, Kind] = {
     "all_in_focus": "image",
     "combined": "image",
@@ -30,7 +30,7 @@ KINDS: dict[str, Kind] = {
 
 
 class Lookup:
-    """Where each new pixel looks, worked out once for all planes of one size."""
+    """Source positions of the new pixels, prepared once for all planes of one size."""
 
     def __init__(self, r: np.ndarray, source: np.ndarray) -> None:
         self.r = r
@@ -66,7 +66,7 @@ class Lookup:
 
 
 def check_plane(owner: str, name: str, array: np.ndarray, *, floats: bool) -> None:
-    """ValueError unless `array` has the shape (..., H, W), and floats where they are wanted."""
+    """ValueError unless `array` has the shape (..., H, W), and floats where `floats`."""
     if not isinstance(array, np.ndarray) or array.ndim < 2 or min(array.shape[-2:]) < 1:
         got = f"shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"{owner}: expected {name} to be an array of shape (..., H, W), got {got}")
@@ -77,7 +77,7 @@ def check_plane(owner: str, name: str, array: np.ndarray, *, floats: bool) -> No
 
 
 def kind_of(owner: str, name: str, array: np.ndarray) -> Kind:
-    """Tell what a plane is by its name, or by its type; ValueError where neither says."""
+    """Return the kind of a plane from its name, or from its type; ValueError where neither determines it."""
     if name in KINDS:
         return KINDS[name]
     array = np.asarray(array)

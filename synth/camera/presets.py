@@ -1,4 +1,4 @@
-"""The cameras that have a name, as the arguments of `Camera`."""
+"""The preset cameras, as the arguments of `Camera`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 import blurphys as bp
 
-from ..noise import ShotReadNoise
+from .noise import ShotReadNoise
 
 __all__ = ["PRESETS"]
 

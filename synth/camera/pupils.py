@@ -1,4 +1,4 @@
-"""Pupils written down: their kind and the numbers that make them again."""
+"""Pupils as dictionaries: their kind and parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["pupil_from_dict", "pupil_to_dict"]
 
 
 def pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
-    """Describe a pupil by its kind and the numbers that make it again, ready for JSON."""
+    """Return kind and parameters of a pupil, ready for JSON."""
     fields = dict(pupil.parameters)
     if fields["kind"] in _FORMULAS:
         return {**fields, "cat_eye": list(fields["cat_eye"])}
@@ -20,7 +20,7 @@ def pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
 
 
 def pupil_from_dict(fields: Mapping[str, Any]) -> bp.Pupil:
-    """Undo `pupil_to_dict`; KeyError, TypeError or ValueError if the description is none."""
+    """Undo `pupil_to_dict`; KeyError, TypeError or ValueError for anything else."""
     values = dict(fields)
     kind = values.pop("kind")
     if "cat_eye" in values:
@@ -29,7 +29,7 @@ def pupil_from_dict(fields: Mapping[str, Any]) -> bp.Pupil:
         return bp.Pupil.measured(values.pop("intensity"), **values)
     if kind not in _FORMULAS:
         raise ValueError(f"Camera: expected a pupil among {', '.join(_FORMULAS)} or measured, got {kind!r}")
-    values.pop("extent", None)  # a formula has its extent by itself
+    values.pop("extent", None)  # only measured pupils take it
     pupil: bp.Pupil = getattr(bp.Pupil, kind)(**values)
     return pupil
 

@@ -1,4 +1,4 @@
-"""From light to numbers: colour mosaic, noise, black level, converter and demosaic of a sensor."""
+"""A sensor: colour mosaic, noise, black level, converter and demosaicing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from blurphys.frozen import freeze
 
-from ..noise import ShotReadNoise
-from .checks import check_image, check_one_of, finite_number, known_keys, whole_bits
+from .checks import check_bits, check_image, check_keys, check_number, check_one_of
 from .mosaic import Demosaic, Mosaic, bayer_demosaic, bayer_mosaic
+from .noise import ShotReadNoise
 
 __all__ = ["Sensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sensor:
-    """What turns the light on one view into stored numbers.
+    """A sensor: from the light of a view to stored numbers.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ class Sensor:
         if not isinstance(self.noise, ShotReadNoise):
             raise ValueError(f"Sensor: expected noise to be a ShotReadNoise, got {self.noise!r}")
         if self.bits is not None:
-            freeze(self, bits=whole_bits("Sensor", self.bits))
-        black = finite_number("Sensor", "black_level", self.black_level)
+            freeze(self, bits=check_bits("Sensor", self.bits))
+        black = check_number("Sensor", "black_level", self.black_level)
         freeze(self, black_level=black)
         if self.white_level is not None:
-            freeze(self, white_level=finite_number("Sensor", "white_level", self.white_level))
+            freeze(self, white_level=check_number("Sensor", "white_level", self.white_level))
         if not 0 <= black < self.white <= self.largest_code:
             hint = "; with bits unset the codes run from 0 to 1" if self.bits is None else ""
             raise ValueError(
@@ -201,22 +201,22 @@ class Sensor:
             return [self.expose(views[0], rng), *(other.result() for other in others)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything about the sensor as numbers, strings and dictionaries, ready for JSON."""
+        """Return the sensor as numbers, strings and dictionaries, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Sensor:
-        """Make the sensor that `to_dict` described; ValueError names a key that does not belong there."""
-        values = known_keys("Sensor", description, {field.name for field in fields(cls)})
+        """Undo `to_dict`; ValueError names an unknown key."""
+        values = check_keys("Sensor", description, {field.name for field in fields(cls)})
         if "noise" in values:
-            noise = known_keys("Sensor: noise", values["noise"], {field.name for field in fields(ShotReadNoise)})
+            noise = check_keys("Sensor: noise", values["noise"], {field.name for field in fields(ShotReadNoise)})
             values["noise"] = ShotReadNoise(
-                **{name: finite_number("Sensor: noise", name, value) for name, value in noise.items()}
+                **{name: check_number("Sensor: noise", name, value) for name, value in noise.items()}
             )
         return cls(**values)
 
     def _convert(self, signal: np.ndarray) -> np.ndarray:
-        """Black level, saturation and rounding, undone but for what they lose."""
+        """Apply black level, saturation and rounding, and convert the codes back to light."""
         span = self.white - self.black_level
         codes = np.clip(self.black_level + span * signal, 0.0, self.white)
         if self.bits is not None:

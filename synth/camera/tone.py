@@ -1,4 +1,4 @@
-"""One tone curve for all images, from linear light to stored values, and their rounding to whole numbers."""
+"""Tone curves, from linear light to stored values, and rounding to integers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.frozen import freeze
 
-from .checks import as_doubles, check_one_of, described, finite_number, known_keys, whole_bits
+from .checks import check_bits, check_keys, check_number, check_one_of, describe_value, to_float64
 
 __all__ = ["Curve", "ToneCurve", "dequantise", "quantise"]
 
@@ -20,7 +20,7 @@ Curve: TypeAlias = Literal["linear", "srgb", "gamma", "filmic"]
 
 @dataclass(frozen=True)
 class ToneCurve:
-    """From linear light to the values an image is stored or shown in: the same curve for input and target.
+    """A tone curve, from linear light to stored or displayed values; the same for input and target.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class ToneCurve:
     def __post_init__(self) -> None:
         check_one_of("ToneCurve", "name", self.name, get_args(Curve))
         for field, least in (("gamma", 0.1), ("white", 1.0)):
-            value = finite_number("ToneCurve", field, getattr(self, field))
+            value = check_number("ToneCurve", field, getattr(self, field))
             if not least <= value <= 1000:
                 raise ValueError(f"ToneCurve: expected {field} from {least:g} to 1000, got {value:g}")
             freeze(self, **{field: value})
@@ -87,7 +87,7 @@ class ToneCurve:
         ValueError
             Values that are not floats.
         """
-        x = as_doubles("ToneCurve.apply", image)
+        x = to_float64("ToneCurve.apply", image)
         if self.name == "srgb":
             x = linear_to_srgb(x)
         elif self.name == "gamma":
@@ -99,7 +99,7 @@ class ToneCurve:
         return x.astype(image.dtype)
 
     def invert(self, image: np.ndarray) -> np.ndarray:
-        """Decode to linear light what `apply` encoded.
+        """Undo `apply`: decode to linear light.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class ToneCurve:
         ValueError
             Values that are not floats.
         """
-        x = as_doubles("ToneCurve.invert", image)
+        x = to_float64("ToneCurve.invert", image)
         if self.name == "srgb":
             x = srgb_to_linear(x)
         elif self.name == "gamma":
@@ -134,12 +134,12 @@ class ToneCurve:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> ToneCurve:
-        """Make the curve that `to_dict` described; ValueError names a key that does not belong there."""
-        return cls(**known_keys("ToneCurve", description, {field.name for field in fields(cls)}))
+        """Undo `to_dict`; ValueError names an unknown key."""
+        return cls(**check_keys("ToneCurve", description, {field.name for field in fields(cls)}))
 
 
 def quantise(image: np.ndarray, bits: int) -> np.ndarray:
-    """Round encoded values to whole numbers: clip to [0, 1], then rint of (2^bits - 1) times the value.
+    """Round encoded values to integers: clip to [0, 1], then rint of (2^bits - 1) times the value.
 
     Parameters
     ----------
@@ -164,10 +164,10 @@ def quantise(image: np.ndarray, bits: int) -> np.ndarray:
     >>> quantise(np.array([-0.1, 0.4999, 1.5]), 8).tolist()
     [0, 127, 255]
     """
-    bits = whole_bits("quantise", bits)
-    values = as_doubles("quantise", image)
+    bits = check_bits("quantise", bits)
+    values = to_float64("quantise", image)
     if np.isnan(values).any():
-        raise ValueError("quantise: expected numbers, got NaN, which no whole number stands for")
+        raise ValueError("quantise: expected numbers, got NaN, which has no integer value")
     codes = np.rint(np.clip(values, 0.0, 1.0) * (2**bits - 1))
     whole: np.ndarray = codes.astype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32)
     return whole
@@ -193,10 +193,10 @@ def dequantise(codes: np.ndarray, bits: int) -> np.ndarray:
     ValueError
         Codes of another kind or too large, or bits out of range.
     """
-    bits = whole_bits("dequantise", bits)
+    bits = check_bits("dequantise", bits)
     largest = 2**bits - 1
     if not (isinstance(codes, np.ndarray) and np.issubdtype(codes.dtype, np.unsignedinteger)):
-        raise ValueError(f"dequantise: expected unsigned integers, got {described(codes)}")
+        raise ValueError(f"dequantise: expected unsigned integers, got {describe_value(codes)}")
     if codes.size and int(codes.max()) > largest:
         raise ValueError(f"dequantise: expected codes up to {largest} for {bits} bits, got {int(codes.max())}")
     values: np.ndarray = (codes / float(largest)).astype(np.float32 if bits <= 16 else np.float64)

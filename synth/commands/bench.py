@@ -11,7 +11,7 @@ import typer
 
 __all__ = ["bench_synth"]
 
-SMALLEST = 64
+MIN_SIDE = 64
 
 
 def bench_synth(
@@ -26,8 +26,8 @@ def bench_synth(
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parts = size.strip().lower().split("x")
-    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts) or min(map(int, parts)) < SMALLEST:
-        raise ValueError(f"--size: expected height x width like 256x384, at least {SMALLEST} px each, got {size!r}")
+    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts) or min(map(int, parts)) < MIN_SIDE:
+        raise ValueError(f"--size: expected height x width like 256x384, at least {MIN_SIDE} px each, got {size!r}")
     files = [file for file in (out, markdown) if file is not None]
     if len(set(files)) < len(files):
         raise ValueError("--out and --markdown: expected different files")

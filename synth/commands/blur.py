@@ -1,4 +1,4 @@
-"""Commands of the front door that need no solver: `blurphys blur`."""
+"""`blurphys blur`."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ import blurphys as bp
 from .. import scenes
 from ..camera.camera import Camera
 from ..camera.file import camera_named, is_camera_file
+from ..camera.noise import ShotReadNoise
 from ..io import Axes, Encoding
 from ..io.depth import Stereo
-from ..noise import ShotReadNoise
 from ..scenes import Scene
 
 __all__ = [
@@ -81,7 +81,7 @@ EncodingOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--encoding",
-        help="What the numbers of pictures mean, whatever the files say: srgb or linear. [default: what the file says; "
+        help="Encoding of pictures, overriding the files: srgb or linear. [default: that of the file; "
         "else srgb for integers, linear for floats]",
     ),
 ]
@@ -100,8 +100,8 @@ PresetOption: TypeAlias = Annotated[
     str,
     typer.Option(
         "--camera",
-        help="Camera to start from, canon-r6ii or pixel4; or one's own, my.toml (keys as in a dataset's config.json), "
-        "taken as it is but for the options beside it.",
+        help="Camera to start from, canon-r6ii or pixel4; or a file, my.toml (keys as in a dataset's config.json), "
+        "used as it is except for the other options.",
         rich_help_panel=_LENS,
     ),
 ]
@@ -188,7 +188,7 @@ def scene_from(
     Raises
     ------
     ValueError
-        An image without depth or the reverse, a folder beside them, or a stereo rig given by half.
+        An image without depth or the reverse, both and a folder, or an incomplete stereo rig.
     FileNotFoundError
         A file or folder is missing.
     """
@@ -232,7 +232,7 @@ def camera_from(
 ) -> tuple[Camera, str]:
     """Make the camera that the options name.
 
-    A camera from a file (`synth.read_camera`) is taken as it is, with the options in place of its own numbers. Of a
+    A camera from a file (`synth.read_camera`) is used as it is, with the options instead of its own numbers. For a
     preset: with a focal length, f-number or pixel pitch the camera is taken literally (full-frame sensor width unless
     the pitch is given); without, the pitch is fitted so that the most blurred pixel has the wanted radius.
 
@@ -241,7 +241,7 @@ def camera_from(
     camera : Camera
         Without ranges.
     pitch : str
-        Where the pixel pitch came from, for people.
+        Origin of the pixel pitch, for messages.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def exposure(
 ) -> tuple[Scene, Camera]:
     """Return the scene that the options name, the motorcycle where they name none, and what `camera_from` makes of it.
 
-    Prints what a person wants to know about both. ValueError for an image with fewer than `least` rows or columns.
+    Prints a summary of both. ValueError for an image with fewer than `least` rows or columns.
     """
     scene = scene_from(
         image,
@@ -338,7 +338,7 @@ def exposure(
 
 
 def describe(scene: Scene, camera: Camera, pitch: str) -> list[tuple[str, str]]:
-    """Return what a person wants to know about the exposure, as (name, value) rows."""
+    """Return a summary of the exposure, as (name, value) rows."""
     lens = camera.lens
     depth = scene.depth_m[scene.valid]
     return [

@@ -14,10 +14,11 @@ import typer
 
 from ..camera.camera import Camera
 from ..camera.file import camera_named
+from ..camera.views import VIEWS
 from ..generation.generate import MAX_CLAMPED
 from ..generation.recipe import MIN_VALID
 from ..io import Encoding
-from ..rendering.render import VIEWS, Model
+from ..rendering.models import Model
 from . import options as o
 
 __all__ = ["app"]
@@ -60,7 +61,7 @@ def generate(
         str,
         typer.Option(
             "--camera",
-            help=f"One of {', '.join(Camera.presets())}; or one's own, my.toml (keys as in a dataset's config.json).",
+            help=f"One of {', '.join(Camera.presets())}; or a file, my.toml (keys as in a dataset's config.json).",
         ),
     ] = "canon-r6ii",
     seed: Annotated[int, typer.Option("--seed", help="Root of all random numbers.")] = 0,
@@ -73,7 +74,7 @@ def generate(
         str,
         typer.Option(
             "--views",
-            help="What is stored, separated by commas: combined, or left,right or top,bottom or the quarters "
+            help="What is stored, separated by commas: combined, or left,right or top,bottom or the quad-pixel views "
             "top_left,top_right,bottom_left,bottom_right, each with or without combined.",
         ),
     ] = ",".join(VIEWS),
@@ -116,8 +117,8 @@ def generate(
 ) -> None:
     """Render samples of scenes through a camera and store them.
 
-    Each sample draws focus, aperture and gain from the camera's ranges, and its place. The same arguments give the same
-    bytes, whatever the number of workers, and a folder that was interrupted goes on with `blurphys synth resume`.
+    Each sample draws focus, aperture and gain from the camera's ranges, and its window. The same arguments give the
+    same bytes, whatever the number of workers, and `blurphys synth resume` continues an interrupted folder.
 
     Example: blurphys synth generate --scenes photos/ --camera canon-r6ii --samples 1000 --seed 7 --workers 4
     --shard-size 100 --size 512x512 --out data
@@ -140,10 +141,11 @@ def generate(
             shot = replace(shot, lens=replace(shot.lens, pixel_pitch_um=pixel_pitch))
         if angle is not None:
             shot = replace(shot, pupil=replace(shot.pupil, angle=angle))
-    if shot.published is not None and model == "layered":
-        model = "gather"
-        typer.echo(f"{shot.name}: published kernels, rendered by model gather")
-    # What is no such word is refused by the generator, in its own sentence.
+    psfs = shot.psf_model
+    if model == "layered" != psfs.default_rendering:
+        model = psfs.default_rendering
+        typer.echo(f"{shot.name}: {psfs.gather_only}, rendered by model {model}")
+    # The generator refuses other words.
     part, kind, number = cast(Split, split), cast(Model, model), cast(Number, dtype)
     chosen = tuple(view.strip() for view in views.split(","))
     with _as_options(), _goes_on(out), _progress("synth", samples) as on_progress, _client(scheduler) as executor:
@@ -184,12 +186,12 @@ def resume(
         float | None, typer.Option("--max-clamped", help="Another limit on clamping from now on; 1: any [as begun].")
     ] = None,
 ) -> None:
-    """Go on with a dataset that was interrupted: whole shards stay, missing and damaged ones are made.
+    """Continue an interrupted dataset: intact shards stay, missing and damaged ones are made.
 
     Example: blurphys synth resume data --workers 4
     """
-    from ..dataset.reader import read_config
-    from ..generation.shards import resume as run
+    from ..dataset.config import read_config
+    from ..generation.run import resume as run
 
     total = sum(read_config(folder)["shards"])
     limit: Any = "stored" if max_clamped is None else max_clamped
@@ -208,7 +210,7 @@ def verify(
 
     Example: blurphys synth verify data
     """
-    from ..dataset.reader import read_config
+    from ..dataset.config import read_config
     from ..generation.verify import verify as run
 
     shards = 1 if folder.is_file() else len(read_config(folder)["shards"])
@@ -219,7 +221,7 @@ def verify(
         typer.echo(f"{verdict.name}: {verdict.problem}")
     good = len(verdicts) - len(bad)
     files = "shards" if folder.is_dir() else "files"
-    typer.echo(f"{folder}: {good} of {len(verdicts)} {files} whole, {sum(v.samples for v in verdicts)} samples")
+    typer.echo(f"{folder}: {good} of {len(verdicts)} {files} intact, {sum(v.samples for v in verdicts)} samples")
     if bad:
         raise typer.Exit(1)
 
@@ -230,7 +232,7 @@ def repair(folder: _FOLDER, workers: _WORKERS = 1) -> None:
 
     Example: blurphys synth repair data
     """
-    from ..generation.manifest import rebuild
+    from ..dataset.manifest import rebuild
 
     resume(folder, workers)
     typer.echo(f"{folder}: manifest of {rebuild(folder)} shards")
@@ -241,11 +243,11 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders of two or more datasets.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
 ) -> None:
-    """Put datasets behind each other in a new folder.
+    """Concatenate datasets in a new folder.
 
     Example: blurphys synth merge photos leaves --out both
     """
-    from ..generation.merging import merge as run
+    from ..dataset.merging import merge as run
 
     total = run(list(folders), out)
     typer.echo(f"wrote {out}: {total} samples of {len(folders)} datasets")
@@ -259,7 +261,7 @@ def diff(
 
     Example: blurphys synth diff data copy
     """
-    from ..generation.merging import difference
+    from ..dataset.merging import difference
 
     found = difference(one, other)
     for line in found:
@@ -304,7 +306,7 @@ _OPTIONS = {
 
 @contextmanager
 def _as_options() -> Iterator[None]:
-    """Say in errors what the options are called, rather than the arguments of `synth.generate`."""
+    """Replace the names of arguments of `synth.generate` by those of options in errors."""
     try:
         yield
     except ValueError as error:
@@ -318,14 +320,14 @@ def _as_options() -> Iterator[None]:
 
 @contextmanager
 def _goes_on(out: Path) -> Iterator[None]:
-    """Say after Ctrl-C what to do next."""
-    from ..dataset.reader import CONFIG
+    """After Ctrl-C, print how to continue."""
+    from ..dataset.schema import CONFIG
 
     try:
         yield
     except KeyboardInterrupt:
         if (out / CONFIG).is_file():
-            _say(f"`blurphys synth resume {out}` goes on with it")
+            _say(f"`blurphys synth resume {out}` continues it")
         raise
 
 
@@ -348,7 +350,7 @@ def _counted(title: str, total: int) -> Iterator[Any]:
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[int, int, int], None]]:
-    """Count samples, and say how fast they come, how long it will take and how many pixels were clamped."""
+    """Show progress: samples per second, remaining time, and the number of clamped pixels."""
     started, first, before = time.monotonic(), -1, 0
     said = started - 10
     with _counted(title, total) as advance:
@@ -388,7 +390,7 @@ def _client(scheduler: str | None) -> Iterator[Any]:
         client = Client(scheduler, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"--scheduler: no dask scheduler answers at {scheduler} ({error})") from None
-    for name in ("distributed", "distributed.client"):  # where it dies, one sentence of ours is enough
+    for name in ("distributed", "distributed.client"):  # a lost cluster is reported in one sentence
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with client:
         yield client

@@ -1,1 +1,1 @@
-"""The HDF5 file that samples are kept in: schema, reader, writer, folders of shards, data sets for training."""
+"""Storage of samples: schema, writer and reader of HDF5 files, folders of shards, manifest, merging, training set."""

@@ -12,15 +12,17 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike
 
+from .config import read_config
 from .index import row_of
-from .reader import CONFIG, VIRTUAL, Reader, read_config, shard_name
+from .reader import Reader
+from .schema import CONFIG, VIRTUAL, shard_name
 
 if TYPE_CHECKING:
     from ..camera.camera import Camera
 
 __all__ = ["FolderReader", "open"]
 
-OPEN_SHARDS = 16
+MAX_OPEN_SHARDS = 16
 """Shards of a folder that are open at a time."""
 
 
@@ -34,8 +36,8 @@ class FolderReader:
             data.camera(5), data.parameters(5)       # what took it, and what was drawn for it
             data.attrs_of(5)["transfer_function"]    # "linear", or the curve that its images are stored with
 
-    The number of samples is what was asked for when the folder was begun, whatever became of its shards: reading a
-    sample of a missing or damaged one raises an error that names it.
+    The number of samples is that of the configuration, even where shards are missing: reading a sample of a missing or
+    damaged shard raises an error that names the shard.
 
     Attributes
     ----------
@@ -44,9 +46,8 @@ class FolderReader:
     shape : (int, int)
         Height and width of every sample, px.
     attrs, configuration : mapping
-        As of `Reader`, where all samples agree. In a folder that was merged, what its parts do not share (the seed, the
-        camera, the tone curve ...) is no fact about the folder: asking for it is a ValueError that names the way to the
-        sample's own, `attrs_of(index)` and `configuration_of(index)`.
+        As of `Reader`. In a merged folder an entry in which the parts differ (the seed, the camera, the tone curve ...)
+        raises a ValueError that points to `attrs_of(index)` and `configuration_of(index)` of a single sample.
     """
 
     def __init__(self, path: PathLike):
@@ -59,7 +60,7 @@ class FolderReader:
         self.names, self.shape = first.names, first.shape
 
     def _any(self) -> Reader:
-        problem: Exception = ValueError(f"{self.path}: no shard is there yet; `blurphys synth resume` goes on")
+        problem: Exception = ValueError(f"{self.path}: there is no shard yet; `blurphys synth resume` continues it")
         for number in range(len(self._ends)):
             try:
                 return self._shard(number)
@@ -72,7 +73,7 @@ class FolderReader:
             path = self.path / shard_name(number)
             if not path.is_file():
                 raise ValueError(f"{path} is not there; `blurphys synth resume {self.path}` makes it")
-            while len(self._readers) >= OPEN_SHARDS:
+            while len(self._readers) >= MAX_OPEN_SHARDS:
                 self._readers.pop(next(iter(self._readers))).close()
             reader = Reader(path)
             problem = None
@@ -94,18 +95,18 @@ class FolderReader:
 
     @cached_property
     def _parts(self) -> tuple[tuple[int, dict[str, Any], dict[str, Any]], ...]:
-        """First sample, attributes and configuration of each run of shards that were made alike."""
+        """First sample, attributes and configuration of each run of shards with the same attributes."""
         parts: list[tuple[int, dict[str, Any], dict[str, Any]]] = []
         problem: Exception | None = None
         for number, count in enumerate(self.config["shards"]):
             try:
                 reader = self._shard(number)
-            except (OSError, ValueError) as error:  # whoever reads its samples is told
+            except (OSError, ValueError) as error:  # reading its samples raises this error again
                 problem = problem or error
                 continue
             if not parts or reader.attrs != parts[-1][1]:
                 parts.append((int(self._ends[number]) - count, reader.attrs, reader.configuration))
-            if self.config["recipe"] is not None:  # one recipe made them all
+            if self.config["recipe"] is not None:  # not merged: all shards have one recipe
                 break
         if not parts and problem is not None:
             raise problem
@@ -113,21 +114,21 @@ class FolderReader:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """The first sample of each part: runs of samples that were made alike, with one configuration.
+        """The first sample of each part, a run of samples with the same configuration.
 
         (0,) unless the folder was merged. ``{data.attrs_of(i)["model"] for i in data.parts}`` are all its models.
-        Shards that are missing or damaged are passed over.
+        Missing and damaged shards are skipped.
         """
         return tuple(first for first, _, _ in self._parts)
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """Attributes of the files, where all agree; ValueError for one in which the parts differ."""
+        """Attributes of the files; ValueError for one in which the parts differ."""
         return _common(str(self.path), "attrs", [attrs for _, attrs, _ in self._parts])
 
     @property
     def configuration(self) -> Mapping[str, Any]:
-        """How the samples were made, where all agree; ValueError for an entry in which the parts differ."""
+        """How the samples were made; ValueError for an entry in which the parts differ."""
         return _common(str(self.path), "configuration", [configuration for _, _, configuration in self._parts])
 
     def __len__(self) -> int:
@@ -147,7 +148,7 @@ class FolderReader:
         return reader.read(row, names=names, window=window)
 
     def parameters(self, index: int) -> dict[str, float | int]:
-        """Parameters of one sample: what was drawn for it and what was counted."""
+        """Return the parameters of one sample: the settings drawn for it, and counts of its pixels."""
         reader, row = self._find(index)
         return reader.parameters(row)
 
@@ -161,7 +162,7 @@ class FolderReader:
         return self._find(index)[0].attrs
 
     def configuration_of(self, index: int) -> dict[str, Any]:
-        """How sample `index` was made; the parts of a merged folder differ in it."""
+        """Return how sample `index` was made; the parts of a merged folder may differ in this."""
         return self._find(index)[0].configuration
 
     def stored_dtype(self, name: str) -> np.dtype[Any]:
@@ -183,10 +184,10 @@ class FolderReader:
 
 
 class _Common(Mapping[str, Any]):
-    """What several mappings share; ValueError for the value of a key in which they differ, or that some lack."""
+    """Several mappings as one; ValueError for a key whose values differ, or that only some have."""
 
-    def __init__(self, place: str, kind: str, several: Sequence[Mapping[str, Any]]):
-        self._place, self._kind, self._several = place, kind, several
+    def __init__(self, owner: str, kind: str, several: Sequence[Mapping[str, Any]]):
+        self._owner, self._kind, self._several = owner, kind, several
 
     def __getitem__(self, key: str) -> Any:
         found = [one[key] for one in self._several if key in one]
@@ -194,7 +195,7 @@ class _Common(Mapping[str, Any]):
             raise KeyError(key)
         if len(found) < len(self._several) or any(value != found[0] for value in found[1:]):
             raise ValueError(
-                f"{self._place}: its parts were merged and differ in {key!r}, so that there is no one value for all; "
+                f"{self._owner}: its parts were merged and differ in {key!r}, so that there is no common value; "
                 f"ask for that of a sample, {self._kind}_of(index)[{key!r}]"
             )
         return found[0]
@@ -209,8 +210,8 @@ class _Common(Mapping[str, Any]):
         return len(list(iter(self)))
 
 
-def _common(place: str, kind: str, several: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
-    return several[0] if len(several) == 1 else _Common(place, kind, several)
+def _common(owner: str, kind: str, several: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
+    return several[0] if len(several) == 1 else _Common(owner, kind, several)
 
 
 def open(path: PathLike) -> Reader | FolderReader:
@@ -224,7 +225,7 @@ def open(path: PathLike) -> Reader | FolderReader:
     Returns
     -------
     Reader or FolderReader
-        ``len(data)`` samples; ``data[i]`` maps names to arrays. What is known of a sample: ``data.attrs_of(i)``,
+        ``len(data)`` samples; ``data[i]`` maps names to arrays. Metadata of a sample: ``data.attrs_of(i)``,
         ``data.configuration_of(i)``, ``data.parameters(i)``, ``data.camera(i)``. Usable in a ``with`` statement.
 
     Raises
@@ -232,11 +233,11 @@ def open(path: PathLike) -> Reader | FolderReader:
     FileNotFoundError
         There is no such file or folder.
     ValueError
-        Not HDF5, not a dataset of ours, damaged, of another version, or a folder without a readable shard.
+        Not HDF5, not a dataset of `synth`, damaged, of another version, or a folder without a readable shard.
     """
-    place = Path(path)
-    if place.is_dir():
-        return FolderReader(place)
-    if place.name == VIRTUAL and (place.parent / CONFIG).is_file():
-        return FolderReader(place.parent)  # HDF5 shows zeros where a shard is missing
-    return Reader(place)
+    path = Path(path)
+    if path.is_dir():
+        return FolderReader(path)
+    if path.name == VIRTUAL and (path.parent / CONFIG).is_file():
+        return FolderReader(path.parent)  # HDF5 reads zeros from a missing shard
+    return Reader(path)

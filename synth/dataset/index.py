@@ -1,4 +1,4 @@
-"""Numbers of samples."""
+"""Checking the index of a sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["row_of"]
 
 
 def row_of(owner: str, index: object, count: int) -> int:
-    """Row of a sample, negative numbers counted from the end.
+    """Return the row of a sample; negative indices count from the end.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def row_of(owner: str, index: object, count: int) -> int:
     IndexError
         No such sample.
     TypeError
-        No whole number; said with what was likely meant.
+        Not a whole number; the message names the likely intention.
     """
     try:
         number = None if isinstance(index, bool) else operator.index(index)  # type: ignore[arg-type]

@@ -1,38 +1,11 @@
-"""The HDF5 file that samples are kept in: written whole or not at all, read plainly or as a map dataset for training.
-
-Schema ``blurphys-dataset``, version 1. N samples of H x W pixels, all of one size:
-
-=================  ==============  ================  ==================================================================
-dataset            shape           type              meaning
-=================  ==============  ================  ==================================================================
-``all_in_focus``   (N, 3, H, W)    float32, float16  white is 1, linear light unless ``transfer_function`` says more
-``combined``       (N, 3, H, W)    float32, float16  what the lens records: (left + right) / 2 of the noisy views
-``left, right``    (N, 3, H, W)    float32, float16  dual-pixel views, each with the exposure of ``combined``
-``top, bottom``    (N, 3, H, W)    float32, float16  the same, divided the other way
-``top_left, ...``  (N, 3, H, W)    float32, float16  the four views of a quad pixel
-``defocus_map``    (N, H, W)       float32           signed CoC radius in px, positive behind focus, as it was rendered
-``depth_m``        (N, H, W)       float32           metres along the optical axis, NaN where unknown
-``valid``          (N, H, W)       uint8             1 where the depth is known and its CoC radius was not clamped
-``alpha``          (N, L, H, W)    uint8             255 where a layer covers the pixel, front layer first; no photos
-``parameters/*``   (N,)            int64, float64    one column per parameter drawn or counted for a sample
-``crc32/*``        (N,)            uint32            CRC-32 of each array of a sample, as its bytes are stored
-=================  ==============  ================  ==================================================================
-
-One set of views stands there, or none beside ``combined``, which may be missing where they are there. Every array has
-the attributes ``axes``, ``units`` and ``description``. Attributes of the file: ``format``, ``version``, ``generator``,
-``model``, ``transfer_function``, ``defocus_convention``, ``view_normalisation``, ``seed`` and ``configuration``, a
-JSON object with the camera, the scenes and the arguments, from which, with ``parameters``, each sample can be
-rendered again. Axes run (sample, channel R G B, row, column). All data carry Fletcher-32 checksums and no time
-stamps. Readers ignore datasets, columns and attributes they do not know, and refuse another version.
-"""
+"""Reading a dataset file sample by sample."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -42,118 +15,19 @@ from blurphys.files.publishing import PathLike, existing_file
 
 from .._window import inside
 from .index import row_of
+from .schema import CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
 
 if TYPE_CHECKING:
     from ..camera.camera import Camera
 
-__all__ = [
-    "CACHE",
-    "CHECKSUMS",
-    "CONFIG",
-    "FIELDS",
-    "FOLDER_FORMAT",
-    "FOLDER_VERSION",
-    "FORMAT",
-    "VERSION",
-    "VIRTUAL",
-    "Reader",
-    "VersionError",
-    "config_sum",
-    "digest_of",
-    "read_config",
-    "shard_name",
-]
+__all__ = ["CACHE", "Reader", "VersionError"]
 
-FORMAT = "blurphys-dataset"
-VERSION = 1
-CHECKSUMS = "crc32"
-FOLDER_FORMAT, FOLDER_VERSION = "blurphys-dataset-folder", 1
-CONFIG, VIRTUAL = "config.json", "dataset.h5"
-
-_IMAGE = ("sample channel row column", "white = 1, by the transfer function of the file")
-_PLANE = "sample row column"
-FIELDS: dict[str, tuple[str, str, str]] = {  # name: axes, units, description
-    "all_in_focus": (*_IMAGE, "what a pinhole camera would record"),
-    "combined": (*_IMAGE, "all parts of the pixel together; the mean of the views where they are stored"),
-    "left": (*_IMAGE, "left dual-pixel view"),
-    "right": (*_IMAGE, "right dual-pixel view"),
-    "top": (*_IMAGE, "top dual-pixel view"),
-    "bottom": (*_IMAGE, "bottom dual-pixel view"),
-    "top_left": (*_IMAGE, "top left view of a quad pixel"),
-    "top_right": (*_IMAGE, "top right view of a quad pixel"),
-    "bottom_left": (*_IMAGE, "bottom left view of a quad pixel"),
-    "bottom_right": (*_IMAGE, "bottom right view of a quad pixel"),
-    "defocus_map": (_PLANE, "px", "signed radius of the circle of confusion, positive behind the plane of focus"),
-    "depth_m": (_PLANE, "m", "distance along the optical axis, NaN where unknown"),
-    "valid": (_PLANE, "1", "1 where the depth is known and its circle of confusion was not clamped"),
-    "alpha": (
-        "sample layer row column",
-        "1/255",
-        "share of the pixel that each layer covers, also where nearer ones hide it",
-    ),
-}
-MOST_SAMPLES = 1 << 40
 CACHE = {"rdcc_nbytes": 16 << 20, "rdcc_nslots": 2003}
 """Chunk cache of each array: some twenty chunks, and a prime number of slots about a hundred times larger."""
 
 
-def shard_name(number: int) -> str:
-    """Return the name of a shard's file."""
-    return f"shard-{number:05d}.h5"
-
-
-def digest_of(sums: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]) -> str:
-    """Hash the checksums of all arrays and all parameters of a file."""
-    seen = sha256()
-    for kind in (sums, columns):
-        for name in sorted(kind):
-            seen.update(name.encode() + b"\0" + np.ascontiguousarray(kind[name]).tobytes())
-    return seen.hexdigest()
-
-
-def config_sum(config: Mapping[str, Any]) -> str:
-    """Hash a configuration, so that a change is noticed."""
-    return sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read what a folder of shards says of itself.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such folder, or it has no configuration.
-    ValueError
-        `folder` is a file; the configuration is damaged, or of another version.
-    """
-    path = folder / CONFIG
-    if folder.is_file():
-        raise ValueError(f"expected a folder of shards, got the file {folder}")
-    if not path.is_file():
-        what = "there is no folder" if not folder.exists() else "expected a dataset, but there is no config.json in"
-        raise FileNotFoundError(f"{what} {folder}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if config["format"] != FOLDER_FORMAT:
-            raise ValueError(f"expected format {FOLDER_FORMAT}, got {config['format']!r}")
-        if config["version"] != FOLDER_VERSION:
-            raise ValueError(f"expected version {FOLDER_VERSION} of the format, got {config['version']!r}")
-        shards = config["shards"]
-        if not (type(shards) is list and shards and all(type(n) is int and 0 < n < MOST_SAMPLES for n in shards)):
-            raise ValueError("it does not say how many samples each shard holds")
-        told = config.pop("sha256", None)
-        if told is not None and told != config_sum(config):
-            raise ValueError("its checksum is wrong; was it edited?")
-        if not {"recipe", "storage"} <= set(config):
-            raise ValueError("it lacks the recipe or the storage")
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a readable configuration ({error})") from None
-    checked: dict[str, Any] = config
-    return checked
-
-
 class VersionError(ValueError):
-    """A file of another version of the format: whole for all we know, and nothing to be written over."""
+    """A file of another version of the format, which must not be overwritten."""
 
 
 class Reader:
@@ -193,8 +67,8 @@ class Reader:
             if int(self.attrs["version"]) != VERSION:
                 raise VersionError(f"expected version {VERSION} of the format, got {self.attrs['version']}")
             text = self.attrs["configuration"]
-            told = self.attrs.get("configuration_sha256")
-            if told is not None and sha256(text.encode()).hexdigest() != told:
+            checksum = self.attrs.get("configuration_sha256")
+            if checksum is not None and sha256(text.encode()).hexdigest() != checksum:
                 raise ValueError("its configuration is not the one that was written")
             self.configuration: dict[str, Any] = json.loads(text)
             self.names = tuple(name for name in FIELDS if name in self._file)
@@ -206,13 +80,11 @@ class Reader:
             if any(len(column) != self._samples for column in (*self._columns.values(), *self._sums.values())):
                 raise ValueError("a column of parameters or checksums has another length than the samples")
             for name in self.names:
-                inner = (3, *self.shape) if "channel" in FIELDS[name][0] else self.shape
-                if name == "alpha" and len(self._file[name].shape) == 4:
-                    inner = self._file[name].shape[1:2] + self.shape
-                if self._file[name].shape != (self._samples, *inner):
-                    raise ValueError(
-                        f"dataset {name} has shape {self._file[name].shape}, not {(self._samples, *inner)}"
-                    )
+                found = self._file[name].shape
+                layers = found[1] if len(found) > 1 else 0
+                expected = (self._samples, *FIELDS[name].shape(self.shape, layers))
+                if found != expected:
+                    raise ValueError(f"dataset {name} has shape {found}, not {expected}")
         except VersionError as error:
             raise VersionError(
                 f"{self.path}: {error}; it is left as it is, use the version of blurphys that made it"
@@ -255,7 +127,7 @@ class Reader:
         Raises
         ------
         IndexError, TypeError
-            No such sample; `index` no whole number.
+            No such sample; `index` not a whole number.
         ValueError
             Unknown name, window outside the image, or stored data whose checksum fails.
         """
@@ -275,18 +147,17 @@ class Reader:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} cannot be read ({reason})") from None
             if window is None and name in self._sums and zlib.crc32(values) != self._sums[name][row]:
                 raise ValueError(f"{self.path}: sample {row} is damaged: {name} is not what was written")
-            values = values.astype(bool if name == "valid" else np.float32, copy=False)
-            result[name] = values / np.float32(255) if name == "alpha" else values
+            result[name] = FIELDS[name].decode(values)
         return result
 
     @property
     def digest(self) -> str:
-        """A hash of all arrays, by their checksums, and of all parameters."""
+        """Hash of all arrays, by their checksums, and of all parameters."""
         return digest_of(self._sums, self._columns)
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """The first sample of each part that was made alike; a file is one part."""
+        """The first sample of each part; a file is one part."""
         return (0,)
 
     def attrs_of(self, index: int) -> dict[str, Any]:
@@ -295,7 +166,7 @@ class Reader:
         return self.attrs
 
     def fingerprints(self) -> list[bytes]:
-        """For each sample the checksums of all its arrays; two samples with equal ones hold the same."""
+        """Return the checksums of all arrays of each sample; equal ones mean equal samples."""
         columns = [self._sums[name] for name in self.names if name in self._sums]
         return [b"".join(column[row].tobytes() for column in columns) for row in range(len(self))] if columns else []
 
@@ -310,7 +181,7 @@ class Reader:
         return kind
 
     def parameters(self, index: int) -> dict[str, float | int]:
-        """Parameters of one sample: what was drawn for it and what was counted."""
+        """Return the parameters of one sample: the settings drawn for it, and counts of its pixels."""
         row = self._row(index)
         return {name: column[row].item() for name, column in self._columns.items()}
 

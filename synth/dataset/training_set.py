@@ -1,4 +1,4 @@
-"""Samples for training: a torch-style map dataset with crops and mirror images."""
+"""Samples for training: a torch-style map dataset with random crops and flips."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .reader import Reader
 __all__ = ["Dataset"]
 
 _INHERITED: list[Reader | FolderReader] = []
-"""Files that a fork brought along: the parent's, to be neither used nor closed here."""
+"""Files inherited through a fork, which belong to the parent process: neither used nor closed here."""
 
 
 class Dataset:
@@ -41,12 +41,11 @@ class Dataset:
     path : path
         A file or folder that `synth.generate` wrote.
     crop : int or (int, int), optional
-        Height and width of the part to return, px. The middle without `augment`, a random place with it.
+        Height and width of the part to return, px. The centre without `augment`, a random position with it.
     augment : bool
-        Random place of the crop, random mirroring left-right and up-down. A left-right mirror exchanges the left and
-        right views, as a mirrored world does, an up-down one top and bottom; with a pupil turned by a multiple of 90
-        degrees it is those that lie opposite. Where the mirror image of a view would be none of the stored ones (views
-        turned by other angles), the sample is not mirrored that way.
+        Random position of the crop, random flips left-right and up-down. A left-right flip exchanges the left and right
+        views, an up-down flip top and bottom; with a pupil rotated by a multiple of 90 degrees, the views that lie
+        opposite. A flip that turns a stored view into one that is not stored (other angles of the pupil) is left out.
     seed : int
         Root of the augmentation, at least 0; see Notes.
 
@@ -57,9 +56,9 @@ class Dataset:
     IndexError
         On reading: no such sample.
     TypeError
-        A crop that is no whole number and no two of them; on reading: no whole number.
+        A crop that is neither a whole number nor two; on reading: not a whole number.
     ValueError
-        The file is no dataset, the crop is larger than its samples, or a negative seed.
+        The file is not a dataset, the crop is larger than its samples, or a negative seed.
 
     Notes
     -----
@@ -69,10 +68,10 @@ class Dataset:
     `attrs_of`. The file is opened when first needed and once in each process, so instances may be pickled and cross a
     fork or spawn; crops read only the chunks they touch.
 
-    What is drawn for a sample depends on (seed, epoch, index) and nothing else once `set_epoch` was called. Without it
-    every pass draws anew: in a ``DataLoader`` from torch's random numbers, in the main process or those of its workers,
-    persistent ones too, so that ``torch.manual_seed`` (or the loader's ``generator``, with workers) and `seed` repeat a
-    run; elsewhere the n-th time that a sample is asked for is its epoch n, from 0.
+    After `set_epoch`, the augmentation of a sample depends on (seed, epoch, index) and nothing else. Without it every
+    pass is augmented differently: in a ``DataLoader`` by torch's random numbers, in the main process or its workers
+    (persistent ones too), so that ``torch.manual_seed`` (or the loader's ``generator``, with workers) and `seed`
+    reproduce a run; otherwise the n-th access to a sample, counted from 0, is its epoch n.
     """
 
     def __init__(
@@ -96,24 +95,24 @@ class Dataset:
         return self._epoch.value
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the augmentation of the following items is drawn for.
+        """Set the epoch for the augmentation of the following items.
 
         Parameters
         ----------
         epoch : int
-            At least 0. The same epoch gives the same crops and mirror images, whatever the number of workers; this is
-            how a training that was interrupted goes on as it would have.
+            At least 0. The same epoch gives the same crops and flips, whatever the number of workers, so that an
+            interrupted training resumes exactly.
 
         Raises
         ------
         ValueError
-            A negative number, or no whole one.
+            A negative number, or not a whole one.
 
         Notes
         -----
-        Call it before each epoch, before the loop over the loader begins. Workers that are kept alive between epochs
-        (``persistent_workers=True``) hear of it too: the number lies in memory that they share. Without any call every
-        epoch is drawn anew by itself.
+        Call it before each epoch, before the loop over the loader begins. It also reaches workers that are kept alive
+        between epochs (``persistent_workers=True``), through shared memory. Without any call every epoch is augmented
+        differently.
         """
         self._epoch.value = _whole("epoch", epoch)
 
@@ -164,11 +163,11 @@ class Dataset:
         return {name: np.ascontiguousarray(sample[name]) for name in self._names}
 
     def _pass(self, row: int, loading: bool) -> tuple[int, ...]:
-        """Which pass over the data an item belongs to, as a key of its random numbers."""
+        """Return the pass over the data that an item belongs to, as a key of its random numbers."""
         epoch = self._epoch.value
         if epoch is not None:
             return (epoch,)
-        if loading:  # the only thing that tells one epoch of a loader from the next, in all its workers
+        if loading:  # torch reseeds this in every worker for every epoch
             import torch
 
             return 0, int(torch.randint(1 << 62, ()))
@@ -178,7 +177,7 @@ class Dataset:
 
 
 class _Epoch:
-    """A number, or None, that worker processes see change; a copy that goes elsewhere has its own."""
+    """A number, or None, shared with worker processes; other copies are independent."""
 
     _NONE = -1
 
@@ -237,17 +236,17 @@ def _in_a_worker() -> bool:
 
 @lru_cache(maxsize=16)
 def _mirrored(names: tuple[str, ...], angle: float, axis: int) -> dict[str, str] | None:
-    """What each view is called after the image was mirrored along an axis; None where one would be none of them."""
+    """Return the new name of each view after a flip along an axis; None where one would not be a stored view."""
     turned = {
         name: frozenset(round((angle + direction) % 360, 6) % 360 for direction in DIRECTIONS[name])
         for name in names
         if name in DIRECTIONS
     }
     known = {directions: name for name, directions in turned.items()}
-    seen = {
+    flipped = {
         name: frozenset(round(((180 if axis == -1 else 0) - direction) % 360, 6) % 360 for direction in directions)
         for name, directions in turned.items()
     }
-    if not set(seen.values()) <= set(known):
+    if not set(flipped.values()) <= set(known):
         return None
-    return {name: known[directions] for name, directions in seen.items()}
+    return {name: known[directions] for name, directions in flipped.items()}

@@ -1,4 +1,4 @@
-"""All shards of a folder as one virtual HDF5 file, for readers other than ours."""
+"""All shards of a folder as one virtual HDF5 file, for plain HDF5 readers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from blurphys.files.publishing import publish
 
-from .reader import CHECKSUMS, FIELDS, VIRTUAL, shard_name
+from .schema import CHECKSUMS, FIELDS, VIRTUAL, shard_name
 from .writer import put_text
 
 __all__ = ["make_virtual"]
 
 
 def make_virtual(root: Path, counts: Sequence[int]) -> None:
-    """Make the one file in which all shards appear as one; only readers other than ours need it.
+    """Make a virtual file that shows all shards as one, for plain HDF5 readers.
 
     Attributes in which the shards of a merged folder differ are left out: they would be wrong for some samples.
     """
@@ -40,11 +40,12 @@ def make_virtual(root: Path, counts: Sequence[int]) -> None:
             shape, start = (sum(counts), *inner), 0
             kept = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             kept.set_layout(h5py.h5d.VIRTUAL)
-            kept.set_obj_track_times(False)  # equal data, equal bytes; the high-level interface has no word for it
+            # Equal data then have equal bytes; h5py's high-level interface cannot set this.
+            kept.set_obj_track_times(False)
             for number, count in enumerate(counts):
-                place, source = h5py.h5s.create_simple(shape), h5py.h5s.create_simple((count, *inner))
-                place.select_hyperslab((start, *(0 for _ in inner)), (count, *inner))
-                kept.set_virtual(place, shard_name(number).encode(), name.encode(), source)
+                target, source = h5py.h5s.create_simple(shape), h5py.h5s.create_simple((count, *inner))
+                target.select_hyperslab((start, *(0 for _ in inner)), (count, *inner))
+                kept.set_virtual(target, shard_name(number).encode(), name.encode(), source)
                 start += count
             made = h5py.h5d.create(
                 whole.id, name.encode(), h5py.h5t.py_create(dtype, logical=1), h5py.h5s.create_simple(shape), dcpl=kept

@@ -1,4 +1,4 @@
-"""Writing a dataset file: the schema of `synth.dataset.reader`, filled sample by sample."""
+"""Writing a dataset file sample by sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,9 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike, publish, uninterrupted
 
-from .reader import CACHE, CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
+from .reader import CACHE
+from .schema import CHECKSUMS, FIELDS, FORMAT, VERSION, Row, digest_of
+from .statistics import Statistics
 
 __all__ = ["Writer", "library_version", "put_text", "writing"]
 
@@ -24,7 +26,7 @@ _ATTRIBUTES = {
     "defocus_convention": "signed radius in px of the stored image, positive behind the plane of focus",
     "view_normalisation": "each view has the exposure of the combined image; combined = (left + right) / 2 in light",
 }
-_WHOLE_BYTES = 1 << 20  # a sample's array up to this size is one chunk
+_MAX_CHUNK_BYTES = 1 << 20  # a sample's array up to this size is one chunk
 _CHUNK_SIDE = 256
 
 
@@ -39,8 +41,8 @@ def library_version() -> str:
 def put_text(target: Any, key: str, text: str) -> None:
     """Write a text attribute of fixed length.
 
-    HDF5 keeps texts of variable length in a heap without checksums, where a changed bit is not noticed, and some make
-    it read for ever.
+    HDF5 keeps strings of variable length in a heap without checksums, where flipped bits go unnoticed or make the
+    library read forever.
     """
     import h5py
 
@@ -92,7 +94,7 @@ def writing(
     transfer : str
         Tone curve of the images.
     part : Path, optional
-        An existing empty file to write to, which the caller publishes; `path` is for messages then.
+        An existing empty file to write to, which the caller publishes; `path` is then only used in messages.
     layers : int
         Of ``alpha``, where that is among the names.
 
@@ -106,7 +108,7 @@ def writing(
     FileExistsError, FileNotFoundError, OSError
         The file exists, its folder does not, or the disk is full; in each case nothing is left behind.
     ValueError
-        An argument is outside what is written above, or a sample was left out.
+        An argument is out of range, or a sample was not written.
     """
     import h5py
 
@@ -126,10 +128,10 @@ def writing(
                 generator = f"blurphys {library_version()}, h5py {h5py.__version__}, numpy {np.__version__}"
                 file.attrs["version"], file.attrs["seed"] = VERSION, np.uint64(seed)
                 text = json.dumps(configuration, sort_keys=True, allow_nan=False)
-                told = {"format": FORMAT, "generator": generator, **_ATTRIBUTES, "model": model}
-                told |= {"transfer_function": transfer, "configuration": text}
-                told["configuration_sha256"] = sha256(text.encode()).hexdigest()
-                for key, value in told.items():
+                attributes = {"format": FORMAT, "generator": generator, **_ATTRIBUTES, "model": model}
+                attributes |= {"transfer_function": transfer, "configuration": text}
+                attributes["configuration_sha256"] = sha256(text.encode()).hexdigest()
+                for key, value in attributes.items():
                     put_text(file, key, value)
             yield writer
             writer.finish()
@@ -144,11 +146,11 @@ def writing(
 
 
 class _Stream(io.RawIOBase):
-    """The file under HDF5, which never fails while HDF5 writes: it keeps the first error for `check`.
+    """The file under HDF5, which never reports a failure to HDF5: it keeps the first error for `check`.
 
-    HDF5 cannot close a file whose disk is full: it holds on to what it could not write, complains at every object and
-    again at the end of the program. And what a signal's handler raises in a callback, h5py may drop. So HDF5 is told
-    that all went well, after an error nothing more is written, and the error is raised in its place afterwards.
+    HDF5 cannot close a file on a full disk: it keeps the unwritten data and prints errors for every object and again at
+    exit. h5py may also drop an exception that a signal handler raises in a callback. So every call succeeds as far as
+    HDF5 can see, nothing is written after the first error, and `check` raises that error afterwards.
     """
 
     def __init__(self, path: Path):
@@ -181,7 +183,7 @@ class _Stream(io.RawIOBase):
         return self._keep(self._file.tell) or 0
 
     def _keep(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Call; return None in place of an error, which `check` raises if it is the first."""
+        """Call a function; after an error return None, and keep the error for `check` if it is the first."""
         try:
             return call(*arguments)
         except BaseException as error:
@@ -193,13 +195,13 @@ class _Stream(io.RawIOBase):
         super().close()
 
     def check(self) -> None:
-        """Raise the error that a callback met, if there was one."""
+        """Raise the first error of a callback, if there was one."""
         if self._error is not None:
             raise self._error
 
 
 class Writer:
-    """Takes samples one by one into an open file; made by `writing`."""
+    """Writes samples into an open file; made by `writing`."""
 
     def __init__(
         self,
@@ -222,11 +224,9 @@ class Writer:
         for name in FIELDS:
             if name not in names:
                 continue
-            axes, units, description = FIELDS[name]
-            inner = (3, *shape) if "channel" in axes else (layers, *shape) if "layer" in axes else shape
-            coarse = name in ("valid", "alpha")
-            kind = np.dtype("u1" if coarse else dtype if "channel" in axes else "float32")
-            whole = int(np.prod(inner)) * kind.itemsize <= _WHOLE_BYTES
+            field = FIELDS[name]
+            inner, kind = field.shape(shape, layers), field.dtype(images=dtype)
+            whole = int(np.prod(inner)) * kind.itemsize <= _MAX_CHUNK_BYTES
             tile = shape if whole else (min(_CHUNK_SIDE, shape[0]), min(_CHUNK_SIDE, shape[1]))
             dataset = file.create_dataset(
                 name,
@@ -239,7 +239,7 @@ class Writer:
                 fletcher32=True,
                 track_times=False,
             )
-            for key, text in (("axes", axes), ("units", units), ("description", description)):
+            for key, text in field._asdict().items():
                 put_text(dataset, key, text)
             self._datasets[name] = dataset
             self._sums[name] = np.zeros(samples, np.uint32)
@@ -262,13 +262,21 @@ class Writer:
         self._written[index] = True
         self._stream.check()
 
+    def write_all(self, rows: Iterable[Row]) -> Statistics:
+        """Store samples from the first on, and count them; see `write`."""
+        statistics = Statistics()
+        for index, row in enumerate(rows):
+            self.write(index, row.arrays, row.parameters)
+            statistics.add(row.arrays["defocus_map"], row.parameters)
+        return statistics
+
     def _store(self, name: str, index: int, array: np.ndarray | None) -> None:
         dataset = self._datasets[name]
         if array is None or array.shape != dataset.shape[1:]:
             came = "none" if array is None else f"one of shape {array.shape}"
             raise ValueError(f"dataset: expected an array {name} of shape {dataset.shape[1:]}, got {came}")
         with np.errstate(over="ignore"):
-            stored = (np.rint(array * 255) if name == "alpha" else array).astype(dataset.dtype)
+            stored = FIELDS[name].encode(array).astype(dataset.dtype)
         if dataset.dtype == np.float16 and np.isinf(stored).any():
             raise ValueError(
                 f"dataset: {name} reaches {np.abs(array).max():g}, more than float16 holds; use dtype='float32'"

@@ -1,4 +1,4 @@
-"""The field's own datasets, read from the folders they are published in, as torch-style map datasets without torch.
+"""Published datasets, read from their original folders, as torch-style map datasets without torch.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Samples that lie as files in folders: finding the folders, pairing the files, reading a sample when asked for it."""
+"""Datasets of image files in folders: finding the folders, pairing the files, reading samples on demand."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from blurphys.files.publishing import PathLike
 from ..dataset.index import row_of
 from ..io import Encoding, read_array, read_image
 
-__all__ = ["FolderDataset", "files_in", "found_root", "natural", "paired_by_key", "paired_by_order", "read_plane"]
+__all__ = ["FolderDataset", "files_in", "find_root", "natural", "pair_by_key", "pair_by_order", "read_plane"]
 
 Rows = Sequence[tuple[str, dict[str, Path]]]
-_SHOWN = 6  # how many entries of a folder an error message lists
+MAX_LISTED = 6  # how many entries of a folder an error message lists
 
 
 class FolderDataset:
-    """What all sets of this package have in common: named samples, each a mapping of array names to files.
+    """Base class of published datasets: named samples, each a mapping of array names to files.
 
     Attributes
     ----------
     root : Path
-        The folder that was found to hold the set.
+        The folder of the set.
     names : tuple of str
         One name per sample, from its file name.
     linear : bool
-        Whether images are handed out as linear light; False hands out the encoded values of the files.
+        Whether images are returned as linear light, or as the encoded values of the files.
 
     Notes
     -----
-    Making one lists folders and opens no file; an item is read when it is asked for, and nothing is kept. Instances
-    may be pickled and shared by workers. Items are dictionaries of NumPy arrays, which a
+    The constructor lists folders and opens no file; items are read on access and not cached. Instances may be pickled
+    and shared by workers. Items are dictionaries of NumPy arrays, which a
     ``torch.utils.data.DataLoader`` turns into tensors.
     """
 
     encoding: Encoding | None = "srgb"
-    """What the numbers of the images mean. Published figures were measured on the numbers as they stand in the files,
-    so that what these say of colour is not consulted."""
+    """Encoding of the images. Published figures were measured on the stored numbers, so that the colour metadata of the
+    files is ignored."""
     _maps: ClassVar[Mapping[str, Callable[[Path, Path], np.ndarray]]] = {}
-    """How the arrays that are no images are read, from their file and that of the image they belong to."""
+    """Readers of the arrays other than images, called with their file and that of the image they belong to."""
     _slip: ClassVar[str] = "is one of them a resized or turned copy?"
-    """What has likely happened when the files of a sample differ in size."""
+    """The likely cause of files of different size in a sample, for messages."""
 
     def __init__(self, root: Path, rows: Rows, *, linear: bool, **options: object):
         self.root, self.linear, self._options = root, linear, options
@@ -106,8 +106,8 @@ class FolderDataset:
         return read_image(file, linear=self.linear, encoding=self.encoding, belongs_to=picture)
 
 
-def found_root(owner: str, root: PathLike, spellings: Sequence[str], marks: Sequence[str]) -> Path:
-    """Find the folder of a set: `root` itself or a usual name inside it, told by the entries the set begins with.
+def find_root(owner: str, root: PathLike, spellings: Sequence[str], marks: Sequence[str]) -> Path:
+    """Find the folder of a set: `root` itself or a usual name inside it, recognised by its entries.
 
     Parameters
     ----------
@@ -153,14 +153,14 @@ def found_root(owner: str, root: PathLike, spellings: Sequence[str], marks: Sequ
 def files_in(
     owner: str, folder: Path, *, prefix: str = "", suffixes: Sequence[str] = (".png",), empty: bool = False
 ) -> list[Path]:
-    """Files of a folder in their natural order: by name, numbers by their value.
+    """Return the files of a folder in natural order: by name, numbers by their value.
 
     Parameters
     ----------
     owner : str
         Name of the set, for messages.
     folder : Path
-        Not searched below its own level; hidden files are passed over.
+        Subfolders are not searched, and hidden files are skipped.
     prefix, suffixes : str, sequence of str
         What a name begins and, in capitals or not, ends with.
     empty : bool
@@ -184,7 +184,7 @@ def files_in(
             for entry in entries
             if entry.name.startswith(prefix)
             and entry.name.lower().endswith(tuple(suffixes))
-            and not entry.name.startswith(".")  # copying from a Mac leaves ._name.png beside name.png
+            and not entry.name.startswith(".")  # copying from macOS leaves ._name.png beside name.png
             and entry.is_file()
         ]
     if not names and not empty:
@@ -195,8 +195,8 @@ def files_in(
     return [folder / name for name in sorted(names, key=natural)]
 
 
-def paired_by_order(owner: str, columns: Mapping[str, Sequence[Path]], *, named_by: str) -> Rows:
-    """Put the files of equal rank together, whatever they are called; `columns` are sorted and unequal counts refused.
+def pair_by_order(owner: str, columns: Mapping[str, Sequence[Path]], *, named_by: str) -> Rows:
+    """Pair files by their position in the sorted columns; ValueError for unequal counts.
 
     Parameters
     ----------
@@ -228,8 +228,8 @@ def paired_by_order(owner: str, columns: Mapping[str, Sequence[Path]], *, named_
     return [(name, dict(zip(columns, row, strict=True))) for name, row in zip(names, rows, strict=True)]
 
 
-def paired_by_key(owner: str, columns: Mapping[str, Sequence[Path]], key: Callable[[Path], str]) -> Rows:
-    """Put the files of equal key together, in the order of the first column; a file without partner is refused.
+def pair_by_key(owner: str, columns: Mapping[str, Sequence[Path]], key: Callable[[Path], str]) -> Rows:
+    """Pair files by a key, in the order of the first column; ValueError for a file without partner.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def paired_by_key(owner: str, columns: Mapping[str, Sequence[Path]], key: Callab
 
 
 def read_plane(file: Path, picture: Path | None = None) -> np.ndarray:
-    """Read the integers of a map that is grey or holds the same values in red, green and blue.
+    """Read the integers of a grey map, or of one with equal red, green and blue.
 
     Parameters
     ----------
@@ -321,5 +321,5 @@ def _either(words: Sequence[str]) -> str:
 
 def _content(folder: Path) -> str:
     entries = sorted((entry.name for entry in folder.iterdir()), key=natural)
-    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
-    return ", ".join(entries[:_SHOWN]) + more if entries else "nothing"
+    more = f" and {len(entries) - MAX_LISTED} more" if len(entries) > MAX_LISTED else ""
+    return ", ".join(entries[:MAX_LISTED]) + more if entries else "nothing"

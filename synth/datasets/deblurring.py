@@ -8,12 +8,12 @@ from typing import Literal, get_args
 
 from blurphys.files.publishing import PathLike
 
-from ._folders import FolderDataset, files_in, found_root, natural, paired_by_key, paired_by_order
+from ._folders import FolderDataset, files_in, find_root, natural, pair_by_key, pair_by_order
 
 __all__ = ["DPDD", "LFDOF", "RTF", "PixelDP", "RealDOF"]
 
 _VIEWS = {"combined": "c", "left": "l", "right": "r"}
-_ORDER_SLIP = "has a file been added, removed or renamed, so that the sorted order pairs strangers?"
+_ORDER_SLIP = "has a file been added, removed or renamed, so that the sorted order pairs different scenes?"
 Split = Literal["train", "val", "test"]
 
 
@@ -63,10 +63,10 @@ class DPDD(FolderDataset):
         chosen = _chosen_views("DPDD", views)
         splits = _known_split("DPDD", split, get_args(Split))
         marks = [f"{s}_{letter}" for s in splits for letter in _VIEWS.values()]
-        where = found_root("DPDD", root, ("dd_dp_dataset_canon", "DPDD", "dd_dp_dataset_png"), marks)
+        where = find_root("DPDD", root, ("dd_dp_dataset_canon", "DPDD", "dd_dp_dataset_png"), marks)
         folders = {"all_in_focus": where / f"{split}_c" / "target", **_sources(where, split, chosen)}
         columns = {name: files_in("DPDD", folder) for name, folder in folders.items()}
-        rows = paired_by_order("DPDD", columns, named_by=chosen[0])
+        rows = pair_by_order("DPDD", columns, named_by=chosen[0])
         super().__init__(where, rows, linear=linear, split=split, views=chosen)
 
 
@@ -91,7 +91,7 @@ class PixelDP(FolderDataset):
 
     Notes
     -----
-    Files: ``test_{c,l,r}/source/*.png``, 16 bits. They are handed out as they lie, unturned.
+    Files: ``test_{c,l,r}/source/*.png``, 16 bits, returned as stored.
 
     References
     ----------
@@ -102,9 +102,9 @@ class PixelDP(FolderDataset):
 
     def __init__(self, root: PathLike, views: Sequence[str] = ("combined", "left", "right"), *, linear: bool = False):
         chosen = _chosen_views("PixelDP", views)
-        where = found_root("PixelDP", root, ("PixelDP",), [f"test_{letter}" for letter in _VIEWS.values()])
+        where = find_root("PixelDP", root, ("PixelDP",), [f"test_{letter}" for letter in _VIEWS.values()])
         columns = {name: files_in("PixelDP", folder) for name, folder in _sources(where, "test", chosen).items()}
-        rows = paired_by_order("PixelDP", columns, named_by=chosen[0])
+        rows = pair_by_order("PixelDP", columns, named_by=chosen[0])
         super().__init__(where, rows, linear=linear, views=chosen)
 
 
@@ -127,8 +127,8 @@ class RealDOF(FolderDataset):
 
     Notes
     -----
-    Files: ``{source,target}/*.png`` of 2320 x 1536 px, paired by sorted order. Copies of 8 and of 16 bits are about;
-    each file is divided by the white of its own type.
+    Files: ``{source,target}/*.png`` of 2320 x 1536 px, paired by sorted order. Copies of 8 and of 16 bits exist; each
+    file is divided by the white of its own type.
 
     References
     ----------
@@ -150,10 +150,10 @@ class RealDOF(FolderDataset):
     _slip = _ORDER_SLIP
 
     def __init__(self, root: PathLike, *, linear: bool = False):
-        where = found_root("RealDOF", root, ("RealDOF",), ("source", "target"))
+        where = find_root("RealDOF", root, ("RealDOF",), ("source", "target"))
         folders = {"all_in_focus": where / "target", "combined": where / "source"}
         columns = {name: files_in("RealDOF", folder) for name, folder in folders.items()}
-        super().__init__(where, paired_by_order("RealDOF", columns, named_by="combined"), linear=linear)
+        super().__init__(where, pair_by_order("RealDOF", columns, named_by="combined"), linear=linear)
 
 
 class LFDOF(FolderDataset):
@@ -189,7 +189,7 @@ class LFDOF(FolderDataset):
 
     def __init__(self, root: PathLike, split: Literal["train", "test"] = "train", *, linear: bool = False):
         splits = _known_split("LFDOF", split, ("train", "test"))
-        where = found_root("LFDOF", root, ("LFDOF",), [f"{s}_data" for s in splits])
+        where = find_root("LFDOF", root, ("LFDOF",), [f"{s}_data" for s in splits])
         inputs, truth = where / f"{split}_data" / "input", where / f"{split}_data" / "ground_truth"
         sharp = {file.stem: file for file in files_in("LFDOF", truth)}
         blurred = files_in("LFDOF", inputs, empty=True)
@@ -236,10 +236,10 @@ class RTF(FolderDataset):
 
     def __init__(self, root: PathLike, *, linear: bool = False):
         spellings = ("Ground_Truth_Data", "RTF/Ground_Truth_Data", "RTF")
-        where = found_root("RTF", root, spellings, ("image_*.png", "sharp_*.png"))
+        where = find_root("RTF", root, spellings, ("image_*.png", "sharp_*.png"))
         prefixes = {"all_in_focus": "sharp_", "combined": "image_"}
         columns = {name: files_in("RTF", where, prefix=prefix) for name, prefix in prefixes.items()}
-        super().__init__(where, paired_by_key("RTF", columns, _after_prefix), linear=linear)
+        super().__init__(where, pair_by_key("RTF", columns, _after_prefix), linear=linear)
 
 
 def _known_split(owner: str, split: str, splits: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike
 
-from ._folders import FolderDataset, files_in, found_root, paired_by_key, read_plane
+from ._folders import FolderDataset, files_in, find_root, pair_by_key, read_plane
 
 __all__ = ["CUHK", "SYNDOF"]
 
@@ -65,13 +65,13 @@ class CUHK(FolderDataset):
     _maps = {"blurred_mask": _blurred}
 
     def __init__(self, root: PathLike, *, linear: bool = False):
-        where = found_root("CUHK", root, ("CUHK", "CUHK-BD"), ("image", "gt"))
+        where = find_root("CUHK", root, ("CUHK", "CUHK-BD"), ("image", "gt"))
         kind = "out_of_focus"
         columns = {
             "combined": files_in("CUHK", where / "image", prefix=kind, suffixes=(".jpg", ".jpeg", ".png")),
             "blurred_mask": files_in("CUHK", where / "gt", prefix=kind),
         }
-        super().__init__(where, paired_by_key("CUHK", columns, _stem), linear=linear)
+        super().__init__(where, pair_by_key("CUHK", columns, _stem), linear=linear)
 
 
 class SYNDOF(FolderDataset):
@@ -107,7 +107,7 @@ class SYNDOF(FolderDataset):
     _maps = {"defocus_map": _sigma}
 
     def __init__(self, root: PathLike, *, linear: bool = False):
-        where = found_root("SYNDOF", root, ("SYNDOF",), ("image", "blur_map"))
+        where = find_root("SYNDOF", root, ("SYNDOF",), ("image", "blur_map"))
         folders = {"combined": where / "image", "defocus_map": where / "blur_map"}
         columns = {name: files_in("SYNDOF", folder) for name, folder in folders.items()}
-        super().__init__(where, paired_by_key("SYNDOF", columns, _stem), linear=linear)
+        super().__init__(where, pair_by_key("SYNDOF", columns, _stem), linear=linear)

@@ -1,4 +1,4 @@
-"""Any blurred photographs with their sharp counterparts, as they lie in two folders or in one."""
+"""Pairs of blurred and sharp photographs, in two folders or in one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blurphys.files.publishing import PathLike
 
 from ..io import Encoding, PictureWarning
 from ..io.formats import upright_size
-from ._folders import FolderDataset, Rows, files_in, natural, paired_by_key
+from ._folders import FolderDataset, Rows, files_in, natural, pair_by_key
 
 __all__ = ["Pairs"]
 
@@ -36,11 +36,11 @@ class Pairs(FolderDataset):
     split : str, optional
         A folder in `root` that holds them instead: ``train``, ``val``, ``test``, or any name.
     blurred, sharp : str, optional
-        What the two folders are called, where none of the usual words does; both or neither.
+        Names of the two folders, where they are none of the usual ones; both or neither.
     linear : bool
         True returns linear light, False sRGB-encoded values.
     encoding : {"srgb", "linear"}, optional
-        What the numbers in all files mean. Without it each file is taken at its word, as by `synth.io.read_image`.
+        Encoding of all files. Without it that of each file, as in `synth.io.read_image`.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Pairs(FolderDataset):
     Warns
     -----
     PictureWarning
-        Of pictures whose orientation was not certain, see `synth.io.read_array`.
+        The orientation of pictures is not certain, see `synth.io.read_array`.
 
     Notes
     -----
@@ -64,7 +64,7 @@ class Pairs(FolderDataset):
       repeat the word: ``blurred/NAME_blurred.png``.
     - one folder with ``NAME_blurred.png`` and ``NAME_sharp.png``, or ``blurred_NAME.png`` and ``sharp_NAME.png``.
 
-    Making one reads the header of every file. Samples have ``all_in_focus`` (sharp) and ``combined`` (blurred).
+    The constructor reads the header of every file. Samples have ``all_in_focus`` (sharp) and ``combined`` (blurred).
 
     Examples
     --------
@@ -109,7 +109,7 @@ class Pairs(FolderDataset):
 
     @classmethod
     def lie_in(cls, root: PathLike) -> bool:
-        """Whether a folder looks like pairs: two folders or two kinds of names that are usual."""
+        """Return whether a folder looks like pairs: two folders, or two kinds of files, with usual names."""
         where = Path(root)
         if not where.is_dir():
             return False
@@ -145,7 +145,7 @@ class Pairs(FolderDataset):
 
 
 def _two_folders(where: Path) -> tuple[Path, Path] | None:
-    """The folders of the blurred and the sharp pictures; None where there are not both."""
+    """Return the folders of the blurred and the sharp pictures; None unless both exist."""
     entries = {entry.name.lower(): entry for entry in where.iterdir() if entry.is_dir()}
     found = [[entries[word] for word in words if word in entries] for words in (BLURRED, SHARP)]
     for kind, folders in zip(("blurred", "sharp"), found, strict=True):
@@ -163,7 +163,7 @@ def _in_two(blurred: Path, sharp: Path) -> Rows:
     columns = {"all_in_focus": files_in("Pairs", sharp, suffixes=SUFFIXES)}
     columns["combined"] = files_in("Pairs", blurred, suffixes=SUFFIXES)
     words = {blurred: BLURRED, sharp: SHARP}
-    rows = paired_by_key("Pairs", columns, lambda file: _bare(file.stem, words[file.parent])[0])
+    rows = pair_by_key("Pairs", columns, lambda file: _bare(file.stem, words[file.parent])[0])
     return sorted(rows, key=lambda row: natural(row[0]))
 
 
@@ -180,13 +180,13 @@ def _in_one(where: Path) -> Rows:
         inner = [entry.name for entry in where.iterdir() if entry.is_dir() and _two_folders(entry)]
         hint = f"; there are pairs in {', '.join(sorted(inner))}: name one as the split" if inner else ""
         raise FileNotFoundError(f"Pairs: expected in {where} {_LAYOUTS}, found no pairs{hint}")
-    return paired_by_key("Pairs", columns, keys.__getitem__)
+    return pair_by_key("Pairs", columns, keys.__getitem__)
 
 
 def _bare(stem: str, words: Sequence[str]) -> tuple[str, bool]:
-    """Take a word off the beginning or the end of a name; whether there was one.
+    """Strip a word from the beginning or the end of a name; returns the rest, and whether there was one.
 
-    File systems spell an umlaut as one character or as two.
+    Names are normalised: file systems store an umlaut as one character or as two.
     """
     stem = unicodedata.normalize("NFC", stem)
     lower = stem.lower()

@@ -1,1 +1,1 @@
-"""From a recipe to a folder of samples: splits, shards, workers, merging, and the operator of what was made."""
+"""From scenes to datasets: sources, recipe, samples, workers, preview, and the operator of a sample."""

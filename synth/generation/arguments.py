@@ -1,4 +1,4 @@
-"""Whole numbers, and pairs of them, as `synth.generate` is given them."""
+"""Checks of the arguments of `synth.generate`: whole numbers and pairs of them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Scenes and a camera to samples in HDF5: one file, or a folder of shards that survives whatever stops it."""
+"""`synth.generate`: from scenes and a camera to samples in HDF5, one file or a folder of shards; and `replay`."""
 
 from __future__ import annotations
 
 import os
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,16 +11,16 @@ from typing import Any, Literal
 from blurphys.files.publishing import PathLike, refuse_existing
 
 from ..camera.camera import Camera
+from ..camera.views import VIEWS
+from ..dataset.config import Storage
 from ..dataset.folder import open as open_dataset
-from ..dataset.writer import writing
 from ..io import Encoding
-from ..rendering.render import VIEWS, Sample
+from ..rendering.render import Sample
 from ..scenes import Scene
-from .config import Storage
 from .recipe import MIN_VALID, SPLITS, Recipe, make_recipe
-from .report import Report, Tally, check_foreseen
-from .samples import Stage, optics_of, prepared, sample_of, shoot, stream
-from .shards import fill
+from .report import Report
+from .run import make_file, make_folder
+from .samples import Stage, prepare_scene, shoot, stream
 from .sources import sources_of
 
 __all__ = [
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 MAX_CLAMPED = 0.25
-"""Share of the pixels of known depth that may be clamped: beyond it the clamping shapes the blur more than the lens."""
+"""Largest share of the pixels of known depth that may be clamped by default."""
 
 
 def generate(
@@ -71,11 +70,11 @@ def generate(
     Parameters
     ----------
     scenes : Scene, str, path, or a sequence of them
-        Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such; names are those of
-        `synth.generation.sources.DRAWN` and "motorcycle". Sample i shows scene i modulo their number. Keep the scenes
-        of different splits apart: no scene may be in two.
+        Paths are RGB-D folders (`synth.scenes.read_folder`) or folders of such folders; names are "motorcycle" and the
+        procedural scenes in `synth.generation.sources.DRAWN`. Sample i shows scene i modulo their number. No scene
+        should be in two splits (`synth.split_scenes`).
     out : path
-        A name ending in .h5 or .hdf5: one file, see `synth.dataset.reader`. Any other: a folder of shards, see Notes
+        A name ending in .h5 or .hdf5: one file, see `synth.dataset.schema`. Any other: a folder of shards, see Notes
         and ``docs/dataset.md``.
     camera : Camera
         Each sample draws its settings from the camera's ranges.
@@ -86,9 +85,9 @@ def generate(
     split : {"train", "val", "test"}
         Part of the key of the random numbers.
     size : (int, int), optional
-        Height and width of the samples, px, cut at a random place out of a larger rendering, so that true content
-        rather than a mirror image blurs across the border wherever the photograph goes on. The whole scenes without
-        it, which then must be of one size.
+        Height and width of the samples, px: a random window, rendered with a margin, so that true content rather than
+        its mirror image blurs across the border wherever the photograph goes on. Without it whole scenes, which must
+        then be of one size.
     views, invalid, model, slabs
         As for `synth.render`; photographs get a background (`synth.scenes.with_background`) where the model needs it.
     dtype : {"float32", "float16"}
@@ -101,11 +100,11 @@ def generate(
         ``max_radius``; a quarter by default, None for any. Looked at on up to 32 samples before anything is written,
         counted while rendering, reported at the end.
     min_valid : float
-        Least share, 0 to 1, of the pixels of a sample whose depth is known; samples are cut at places that have it, and
-        a scene without one is refused. At least one pixel in any case.
+        Least share, 0 to 1, of the pixels of a sample whose depth is known; samples are windows that have it, and a
+        scene without one is refused. At least one pixel in any case.
     alpha : bool
-        Whether to store the coverage of each layer where scenes have exact layers, as drawn ones do. Photographs have
-        none: data sets of them alone are the same either way.
+        Whether to store the coverage of each layer of scenes with exact layers, such as procedural ones. It makes no
+        difference for photographs, which have none.
     depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
         Of all folders, overriding what their layout implies, see `synth.io.depth.to_metres`.
     encoding : {"srgb", "linear"}, optional
@@ -116,10 +115,10 @@ def generate(
         Processes that make the shards of a folder, each with its share of the threads. They are spawned, so a script
         needs its ``if __name__ == "__main__":``.
     executor : concurrent.futures.Executor or dask.distributed.Client, optional
-        Who makes the shards instead, on one machine or several; all of them must see `out` under the same path.
+        Makes the shards instead, on one machine or several; all of them must see `out` under the same path.
     resume : bool
-        Go on with a folder that was begun with the same arguments: shards that are whole are kept, damaged and missing
-        ones are made. False refuses any folder that is there.
+        Continue a folder that was begun with the same arguments: intact shards are kept, damaged and missing ones are
+        made. False refuses any existing folder.
     overwrite : bool
         Whether an existing file may be replaced. A folder never is.
     on_sample : callable, optional
@@ -127,8 +126,7 @@ def generate(
     on_progress : callable, optional
         Called with the number of samples that are done, of all samples, and of pixels clamped so far.
     on_note : callable, optional
-        Called with what is worth knowing about the scenes, and whether it is a warning; those become Python warnings
-        without it.
+        Called with a sentence about the scenes, and whether it is a warning; without it those are Python warnings.
 
     Returns
     -------
@@ -142,37 +140,36 @@ def generate(
     FileNotFoundError
         The folder of `out`, or a scene, does not exist.
     OSError
-        The disk is full; what was published before stays, nothing else does.
+        The disk is full; shards that were published before remain, nothing else does.
     ValueError
-        No scenes, two scenes of one name, sizes that do not fit, a folder that was begun with other arguments (which
-        one is said) or that another process is making, a shard of another version of the format, too much clamping, too
-        little known depth, or an argument outside what is written above. Where that ends a new folder before its first
-        shard, nothing is left.
+        No scenes, two scenes of one name, sizes that do not fit, a folder that was begun with other arguments (the
+        message names one) or that another process is making, a shard of another version of the format, too much
+        clamping, too little known depth, or an argument out of range. A new folder is removed if this happens before
+        its first shard.
     ChildProcessError, ConnectionError
-        A worker was killed, or the cluster is gone; the folder stays, to be resumed.
+        A worker was killed, or the cluster is gone; the folder can be resumed.
 
     Notes
     -----
     A sample has images (3, H, W) in units of white, linear light unless the camera has a tone curve: `all_in_focus` and
     the `views`; ``defocus_map`` (H, W), signed radius in px; ``depth_m`` (H, W), metres; ``valid`` (H, W); with layers
-    ``alpha`` (L, H, W). `synth.dataset.reader` has all of it.
+    ``alpha`` (L, H, W). `synth.dataset.schema` has all of it.
 
-    A folder holds ``config.json`` (what it is to hold; written first), ``shard-00000.h5`` and so on, each a file of
+    A folder holds ``config.json`` (its configuration; written first), ``shard-00000.h5`` and so on, each a file of
     `shard_size` samples that can be read alone, ``manifest.jsonl`` (a line for each shard), ``dataset.h5`` (all of them
     as one virtual file, made last) and ``.lock``.
 
-    One process at a time fills a folder; a second one is refused while it lives, where the file system has locks.
-    Several nodes share one `out` as workers of that process: pass an `executor` that reaches them, such as
-    ``dask.distributed.Client("tcp://HOST:8786")``, and a folder on a disk that all of them see. Without a cluster, give
-    each node its own folder and its own `seed`, and `synth.merge` them.
+    One process at a time fills a folder; a second one is refused, where the file system has locks. To use several
+    nodes, pass an `executor` that reaches them, such as ``dask.distributed.Client("tcp://HOST:8786")``, and a folder on
+    a shared disk. Without a cluster, give each node its own folder and its own `seed`, and merge them (`synth.merge`).
 
-    The numbers of a sample depend on (seed, split, scene, sample) and its arguments, not on how many samples are
-    made, where, by how many processes or in which order. All that was drawn is stored, so that `replay` renders a
-    sample again without drawing.
+    A sample depends on (seed, split, scene, sample) and the arguments, not on the number of samples, the machine, the
+    number of processes or their order. All random settings are stored, so that `replay` renders a sample again without
+    drawing them.
 
     Cost: for each sample that of `synth.render`, at most O(H W r^2) for radius r, for each slab or layer where models
-    have them; every shard is written, read back and brought to the disk before it counts. Memory: one sample, one chunk
-    cache and up to eight scenes for each process.
+    have them; every shard is written, read back and flushed to the disk before it is published. Memory: one sample, one
+    chunk cache and up to eight scenes for each process.
     """
     if max_clamped is not None and not 0 <= max_clamped <= 1:
         raise ValueError(f"generate: expected max_clamped from 0 to 1, got {max_clamped}")
@@ -190,14 +187,13 @@ def generate(
         compression = 1 if single else None
     if not single:
         storage = Storage(dtype=dtype, compression=compression, shard_size=shard_size, max_clamped=max_clamped)
-        report: Report = fill(
+        return make_folder(
             out, recipe, storage, workers=workers, executor=executor, resume=resume, on_sample=on_sample,
             on_progress=on_progress,
         )  # fmt: skip
-        return report
     if workers != 1 or executor is not None:
         raise ValueError(f"generate: one file is made by one process; name a folder, not {out}, to use several")
-    return _one_file(
+    return make_file(
         out, recipe, dtype=dtype, compression=compression, overwrite=overwrite, max_clamped=max_clamped,
         on_sample=on_sample, on_progress=on_progress,
     )  # fmt: skip
@@ -208,39 +204,8 @@ def _warn(sentence: str, warning: bool) -> None:
         warnings.warn(sentence, stacklevel=4)
 
 
-def _one_file(
-    out: PathLike,
-    recipe: Recipe,
-    *,
-    dtype: str,
-    compression: int | None,
-    overwrite: bool,
-    max_clamped: float | None,
-    on_sample: Callable[[int, Sample], None] | None,
-    on_progress: Callable[[int, int, int], None] | None,
-) -> Report:
-    started, tally = time.perf_counter(), Tally()
-    check_foreseen(recipe, max_clamped)
-    optics = optics_of(recipe)
-    with writing(
-        out, samples=recipe.samples, shape=recipe.size, names=recipe.names, configuration=recipe.to_dict(),
-        seed=recipe.seed, dtype=dtype, compression=compression, overwrite=overwrite, model=recipe.model,
-        transfer=recipe.camera.tone.name, layers=recipe.layers,
-    ) as writer:  # fmt: skip
-        for index in range(recipe.samples):
-            sample, parameters = sample_of(recipe, index, optics=optics)
-            writer.write(index, sample.arrays, parameters)
-            tally.add(sample)
-            if on_sample is not None:
-                on_sample(index, sample)
-            if on_progress is not None:
-                on_progress(index + 1, recipe.samples, tally.clamped)
-        tally.check(max_clamped)
-    return tally.report(out, time.perf_counter() - started, recipe.samples)
-
-
 def replay(path: PathLike, index: int, scene: Scene) -> Sample:
-    """Render a stored sample again from its stored parameters, drawing nothing but the noise, whose stream is known.
+    """Render a stored sample again from its stored parameters; only the noise is drawn, from the same stream.
 
     Parameters
     ----------
@@ -249,7 +214,7 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     index : int
         Which sample.
     scene : Scene
-        The scene it shows; the file knows its name and size but does not hold it.
+        The scene it shows; the file holds only its name and size.
 
     Returns
     -------
@@ -261,20 +226,21 @@ def replay(path: PathLike, index: int, scene: Scene) -> Sample:
     FileNotFoundError, IndexError
         No such file or sample.
     ValueError
-        The file is no dataset, or `scene` has another name or size than the sample's.
+        The file is not a dataset, or `scene` has another name or size than the sample's.
     """
     with open_dataset(path) as data:
         made, stored = data.configuration_of(index), data.parameters(index)
         camera, row = data.camera(index), int(stored.get("sample", range(len(data))[index]))
     number = int(stored["scene"])
-    told = made["scenes"][number]
-    if (scene.name, *scene.shape) != (told["name"], told["height"], told["width"]):
+    stored_scene = made["scenes"][number]
+    name, size = stored_scene["name"], (stored_scene["height"], stored_scene["width"])
+    if (scene.name, scene.shape) != (name, size):
         raise ValueError(
-            f"replay: expected the scene {told['name']} of {told['height']} x {told['width']} px, got {scene.name} of "
+            f"replay: expected the scene {name} of {size[0]} x {size[1]} px, got {scene.name} of "
             f"{scene.shape[0]} x {scene.shape[1]} px"
         )
     recipe = Recipe.from_dict(made)
     window = (int(stored["top"]), int(stored["left"]), *recipe.size)
     rng = stream(recipe.seed, recipe.split, number, row, Stage.NOISE)
-    ready = prepared(scene, recipe.model, recipe.camera)
+    ready = prepare_scene(scene, recipe.model, recipe.camera)
     return shoot(ready, camera, window, recipe, rng=rng)

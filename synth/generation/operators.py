@@ -1,4 +1,4 @@
-"""The operator of a stored sample: what made its views from its sharp image, as far as an operator can say it."""
+"""The operator of a stored sample: the linear part of what made its views from its sharp image."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import numpy as np
 import blurphys as bp
 
 from ..camera.camera import Camera
+from ..camera.noise import ShotReadNoise
+from ..camera.psf_models import Banks, banks_of
+from ..camera.recording import compute_gains
+from ..camera.views import QUAD_PIXEL, sub_apertures_of
 from ..dataset.folder import FolderReader
 from ..dataset.reader import Reader
-from ..noise import ShotReadNoise
-from ..rendering.render import QUARTERS, gains_of, gathered, parts_of
+from ..rendering.render import gather_operator
 from .recipe import Recipe
-from .samples import Optics, optics_of
 
 __all__ = ["OperatorWarning", "noise_of", "operator_of"]
 
 
 class OperatorWarning(UserWarning):
-    """The operator of a sample is not all that made it."""
+    """The operator of a sample leaves out a part of how its views were made."""
 
 
 def operator_of(
@@ -44,29 +46,29 @@ def operator_of(
     -------
     blurphys.LinearOperator
         From the sharp image (3, H, W) to the views (3 len(views), H, W), all colours of the first view, then of the
-        second; linear light, float32. It knows the PSFs of the sample's camera (pupil, colours, diffraction, cat eyes,
-        published kernels) at the stored radii, and what lens and microlenses let through (vignetting, shading).
+        second; linear light, float32. It has the PSFs of the sample's camera (pupil, colours, diffraction, cat eyes,
+        published kernels) at the stored radii, vignetting and shading.
 
     Raises
     ------
     IndexError, TypeError
         No such sample.
     ValueError
-        A view that the sample does not have; a sample whose configuration does not tell how it was made.
+        A view that the sample does not have; a configuration without the recipe of the sample.
 
     Warns
     -----
     OperatorWarning
-        What made the sample is not an operator of this kind. Occlusion (``model`` "layered" or "aperture"): this one is
-        the gather form, right inside surfaces, not at their edges. A distorting lens: blur is applied after the
-        distortion, as if its shape did not change with it. A colour mosaic: what demosaicing changed is left out.
+        The sample was not made by an operator of this kind. Occlusion (``model`` "layered" or "aperture"): the operator
+        is the gather form, correct inside surfaces but not at their edges. Lens distortion: the operator blurs after
+        the distortion, with undistorted PSFs. A colour mosaic: the operator does not include demosaicing.
 
     Notes
     -----
     For noiseless data of ``model="gather"`` ``operator_of(data, i, v)(data[i]["all_in_focus"])`` is what is stored, to
     rounding (and the steps of a converter), but for the rim where light from outside the frame came in: as wide as the
     widest PSF on the sides where the scene goes on, see the columns ``top`` and ``left``. Where the tone curve is not
-    "linear", decode both images with ``data.camera(i).tone.invert`` first. Noise has no part in it, see `noise_of`.
+    "linear", decode both images with ``data.camera(i).tone.invert`` first. It does not include noise, see `noise_of`.
 
     Cost: the PSFs are made at the first call and kept for the following ones of the same camera.
 
@@ -77,35 +79,35 @@ def operator_of(
     ...     A = synth.operator_of(data, 0, ("left", "right"))
     ...     x = solvers.cgls(A, np.concatenate([data[0]["left"], data[0]["right"]])).x
     """
-    told = reader.configuration_of(index)
-    recipe, parameters, camera = Recipe.from_dict(told), reader.parameters(index), reader.camera(index)
-    chosen = _chosen(recipe.views, views)
+    configuration = reader.configuration_of(index)
+    recipe, parameters, camera = Recipe.from_dict(configuration), reader.parameters(index), reader.camera(index)
+    chosen = _choose_views(recipe.views, views)
     if shortcoming := _shortcoming(recipe):
         warnings.warn(shortcoming, OperatorWarning, stacklevel=2)
     defocus_map = reader.read(index, names=("defocus_map",))["defocus_map"]
-    optics = optics_of(recipe)
+    banks = banks_of(recipe.camera, recipe.views, recipe.size)
     if recipe.camera.imperfections.distortion is not None:  # its radii may exceed what was rendered
-        defocus_map = np.clip(defocus_map, float(optics.bank.radii[0]), float(optics.bank.radii[-1]))
-    frame = _Frame(defocus_map, camera, recipe, optics, _margins(recipe, optics, parameters))
-    gains, seen = gains_of(recipe.size, camera), parts_of(recipe.views)
-    if len({id(gains[view]) for view in seen or chosen}) > 1:
-        return bp.stack([_one_view(frame, view, gains, seen) for view in chosen])
-    return _dimmed(frame.blur(chosen), gains["combined"])
+        defocus_map = np.clip(defocus_map, float(banks.bank.radii[0]), float(banks.bank.radii[-1]))
+    frame = _Frame(defocus_map, camera, recipe, banks, _margins(recipe, banks, parameters))
+    gains, apertures = compute_gains(recipe.size, camera), sub_apertures_of(recipe.views)
+    if len({id(gains[view]) for view in apertures or chosen}) > 1:
+        return bp.stack([_one_view(frame, view, gains, apertures) for view in chosen])
+    return _apply_gain(frame.blur(chosen), gains["combined"])
 
 
 def noise_of(reader: Reader | FolderReader, index: int, view: str = "combined") -> ShotReadNoise:
     """Return the noise of one view of a stored sample.
 
-    That of the camera is one half pixel's; the combined image has half its variance, a quarter has twice its shot and
-    four times its read noise.
+    The camera's noise is that of a dual-pixel view; the combined image has half its variance, a quad-pixel view twice
+    its shot and four times its read noise.
     """
     noise = reader.camera(index).noise
     if view == "combined":
         return noise.combined
-    return noise.scaled(2) if view in QUARTERS else noise
+    return noise.scaled(2) if view in QUAD_PIXEL else noise
 
 
-def _chosen(stored: Sequence[str], views: Sequence[str] | str | None) -> tuple[str, ...]:
+def _choose_views(stored: Sequence[str], views: Sequence[str] | str | None) -> tuple[str, ...]:
     chosen = tuple(stored) if views is None else (views,) if isinstance(views, str) else tuple(views)
     known = dict.fromkeys((*stored, "combined"))
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
@@ -114,7 +116,7 @@ def _chosen(stored: Sequence[str], views: Sequence[str] | str | None) -> tuple[s
 
 
 def _shortcoming(recipe: Recipe) -> str:
-    """Say what the operator leaves out of what made the samples; empty for nothing."""
+    """Say what the operator leaves out of how the samples were made; empty for nothing."""
     found = []
     if recipe.model != "gather":
         found.append(
@@ -128,10 +130,10 @@ def _shortcoming(recipe: Recipe) -> str:
     return "; ".join(found)
 
 
-def _margins(recipe: Recipe, optics: Optics, parameters: dict[str, float | int]) -> tuple[tuple[int, int], ...]:
-    """How much more was rendered than stored: rows above and below, columns left and right."""
+def _margins(recipe: Recipe, banks: Banks, parameters: dict[str, float | int]) -> tuple[tuple[int, int], ...]:
+    """Return the rendered margins: rows above and below, columns left and right of what is stored."""
     source = recipe.sources[int(parameters["scene"])]
-    reach = optics.bank.psfs(recipe.views[0]).shape[-1] // 2
+    reach = banks.bank.psfs(recipe.views[0]).shape[-1] // 2
     return tuple(
         (min(reach, start), min(reach, whole - start - size))
         for start, whole, size in zip(
@@ -144,34 +146,34 @@ class _Frame:
     """The blur of one sample for any of its views."""
 
     def __init__(
-        self, defocus_map: np.ndarray, camera: Camera, recipe: Recipe, optics: Optics, margins: Sequence[Sequence[int]]
+        self, defocus_map: np.ndarray, camera: Camera, recipe: Recipe, banks: Banks, margins: Sequence[Sequence[int]]
     ) -> None:
-        self.map, self.camera, self.size, self.optics, self.margins = defocus_map, camera, recipe.size, optics, margins
+        self.map, self.camera, self.size, self.banks, self.margins = defocus_map, camera, recipe.size, banks, margins
 
     def blur(self, views: tuple[str, ...]) -> bp.LinearOperator:
-        bank, banks = self.optics
-        if banks is None:
-            return gathered(self.map, self.camera, views, bank, None)
-        # Cat eyes lie on the frame that was rendered, of which the stored image is a window.
+        bank, grid = self.banks
+        if grid is None:
+            return gather_operator(self.map, self.camera, views, bank, None)
+        # PSFs that differ over the frame refer to the frame that was rendered; the stored image is a window of it.
         (above, below), (before, after) = self.margins
         canvas = np.pad(self.map, ((above, below), (before, after)), mode="edge")
-        A = gathered(canvas, self.camera, views, bank, banks)
+        A = gather_operator(canvas, self.camera, views, bank, grid)
         return A.crop(slice(above, above + self.size[0]), slice(before, before + self.size[1]))
 
 
 def _one_view(frame: _Frame, view: str, gains: dict[str, Any], parts: tuple[str, ...]) -> bp.LinearOperator:
-    """Blur and gain of a view; combined is the mean of the views, each with its gain."""
+    """Return blur and gain of a view; combined is the mean of the views, each with its gain."""
     if view != "combined" or not parts:
-        return _dimmed(frame.blur((view,)), gains[view])
+        return _apply_gain(frame.blur((view,)), gains[view])
     total: Any = None
     for part in parts:
-        one = _dimmed(frame.blur((part,)), gains[part])
+        one = _apply_gain(frame.blur((part,)), gains[part])
         total = one if total is None else total + one
     mean: bp.LinearOperator = (1 / len(parts)) * total
     return mean
 
 
-def _dimmed(blur: bp.LinearOperator, gain: np.ndarray | float) -> bp.LinearOperator:
+def _apply_gain(blur: bp.LinearOperator, gain: np.ndarray | float) -> bp.LinearOperator:
     """Multiply what an operator returns, pixel by pixel."""
     if not isinstance(gain, np.ndarray):
         return blur if math.isclose(gain, 1.0) else gain * blur

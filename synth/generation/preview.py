@@ -1,4 +1,4 @@
-"""A contact sheet of a dataset: what is in it, on one page."""
+"""A contact sheet of a dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..dataset.folder import open as open_dataset
 
 __all__ = ["preview"]
 
-MOSAIC = 5
+PSF_TILES = 5
 
 
 def preview(path: PathLike, out: PathLike, *, samples: int = 6, overwrite: bool = False) -> None:
@@ -42,8 +42,8 @@ def preview(path: PathLike, out: PathLike, *, samples: int = 6, overwrite: bool 
     Notes
     -----
     One row for each sample: the sharp image, what was recorded, left minus right (red where left is brighter), the
-    signed CoC radius with its bar, and the PSFs at five radii over the sample's range, left view in red, right in cyan.
-    Of views above each other it is top and bottom, of quarters the left ones and the right ones.
+    signed CoC radius with its colour bar, and the PSFs at five radii over the sample's range, left view in red, right
+    in cyan. For top and bottom views these two are shown instead; quad-pixel views are averaged to left and right.
     """
     from matplotlib.figure import Figure
 
@@ -83,8 +83,8 @@ def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
     sharp.set_ylabel(f"{index}: {scene}", fontsize=8)
     first, second = _sides(data.names)
     both = [_side(sample, side) for side in (first, second)]
-    seen = sample["combined"] if "combined" in sample else sum(both) / 2
-    recorded.imshow(_shown(seen, linear))
+    image = sample["combined"] if "combined" in sample else sum(both) / 2
+    recorded.imshow(_shown(image, linear))
     recorded.set_xlabel(f"focus {parameters['focus_distance_m']:.2f} m, f/{parameters['f_number']:.1f}", fontsize=8)
     if both[0] is not None:
         signed = (both[0] - both[1]).mean(axis=0)
@@ -104,28 +104,28 @@ def _row(figure: Any, axes: Any, data: Any, index: int) -> None:
 
 
 def _shown(image: np.ndarray, linear: bool) -> np.ndarray:
-    """Return an image (H, W, 3) to be looked at: linear light encoded, what has a tone curve as it is."""
+    """Return an image (H, W, 3) for display: linear light is sRGB-encoded, encoded images are left as they are."""
     values = image.clip(0, 1)
     shown: np.ndarray = (linear_to_srgb(values) if linear else values).transpose(1, 2, 0)
     return shown
 
 
 def _sides(names: Sequence[str]) -> tuple[str, str]:
-    """The two halves whose difference is shown."""
+    """Return the two views whose difference is shown."""
     return ("top", "bottom") if "top" in names else ("left", "right")
 
 
 def _side(sample: dict[str, np.ndarray], side: str) -> Any:
-    """A half of the pixel: a view, or the mean of two quarters; None where there is none."""
+    """Return a dual-pixel view, or the mean of two quad-pixel views; None where there is none."""
     views = [array for name, array in sample.items() if name.split("_")[-1] == side]
     return sum(views) / len(views) if views else None
 
 
 def _psfs(camera: Any, low: float, high: float, sides: tuple[str, str] = ("left", "right")) -> np.ndarray:
-    """PSFs at five radii beside each other, each scaled to its own peak; first view red, second green and blue."""
+    """Return PSFs at five radii side by side, each scaled to its peak; first view red, second green and blue."""
     bank = camera.bank(sides)
     tiles = []
-    for radius in np.linspace(low, high, MOSAIC):
+    for radius in np.linspace(low, high, PSF_TILES):
         level = int(np.abs(bank.radii - radius).argmin())
         left, right = (bank.psfs(side)[level] for side in sides)
         peak = max(left.max(), right.max())

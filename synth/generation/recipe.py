@@ -1,4 +1,4 @@
-"""What a dataset is made from, so that any sample of it can be made anywhere: scenes by name, camera, arguments."""
+"""A recipe: everything a dataset depends on, as plain data, so that any process can make any of its samples."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..camera.camera import Camera
-from ..rendering.render import VIEWS, Model, check_model, check_views
+from ..camera.views import VIEWS, check_views
+from ..dataset.schema import Header
+from ..rendering.models import Model, check_model
 from .arguments import height_and_width, whole_number
 from .sources import Source
 
-__all__ = ["MIN_VALID", "Recipe", "SPLITS", "make_recipe"]
+__all__ = ["MIN_VALID", "SPLITS", "Recipe", "make_recipe"]
 
 SPLITS = ("train", "val", "test")
 
 Invalid = Literal["error", "nearest", "far"]
-MOST_PSFS = 4 << 30
-"""Bytes that the PSFs of a camera may take."""
 MIN_VALID = 0.005
-"""Least share of a sample's pixels whose depth is known; low enough for the sparse depth of a laser scanner."""
+"""Smallest share of known depths in a sample by default; low enough for the sparse depth of a laser scanner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,17 @@ class Recipe:
         """The arrays each sample has."""
         return ("all_in_focus", *self.views, "defocus_map", "depth_m", "valid", *(("alpha",) if self.layers else ()))
 
+    @property
+    def header(self) -> Header:
+        """What all samples have in common, for the files that hold them."""
+        return Header(
+            shape=self.size, names=self.names, layers=self.layers, model=self.model, transfer=self.camera.tone.name,
+            seed=self.seed, configuration=self.to_dict(),
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
-        """Give it ready for JSON; scenes in memory by name and digest."""
-        # What was added later is left out where it is off, so that what was begun before can be resumed.
+        """Return the recipe ready for JSON; scenes in memory by name and digest."""
+        # Later fields are left out at their defaults, so that older folders can be resumed.
         later = {"min_valid": self.min_valid, "layers": self.layers}
         return {name: value for name, value in later.items() if value} | {
             "camera": self.camera.to_dict(),
@@ -66,7 +74,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
-        """Undo `to_dict`; ValueError if the description is not one."""
+        """Undo `to_dict`; ValueError for anything else."""
         try:
             if fields["split"] not in SPLITS or not fields["scenes"] or int(fields["samples"]) < 1:
                 raise ValueError("expected the description of a dataset, got one without scenes, samples or split")
@@ -105,7 +113,7 @@ def make_recipe(
     min_valid: float = MIN_VALID,
     alpha: bool = True,
 ) -> Recipe:
-    """Check the arguments of `synth.generate` and put them together; ValueError or TypeError for one that is wrong."""
+    """Check the arguments of `synth.generate` and make a recipe; ValueError or TypeError for a wrong one."""
     if not isinstance(camera, Camera):
         hint = "; synth.Camera.preset makes one by its name" if isinstance(camera, str) else ""
         raise TypeError(f"generate: expected a synth.Camera, got {camera!r}{hint}")
@@ -128,27 +136,8 @@ def make_recipe(
         slabs=slabs, min_valid=float(min_valid),
         layers=max(source.layers for source in sources) if alpha else 0,
     )  # fmt: skip
-    _check_reach(made)
+    camera.psf_model.check_size(min(min(source.shape) for source in sources), views=len(made.views))
     return made
-
-
-def _check_reach(recipe: Recipe) -> None:
-    """Refuse PSFs that are larger than a scene, which cannot be mirrored at its border that far."""
-    camera, least = recipe.camera, min(min(source.shape) for source in recipe.sources)
-    if camera.max_radius > 2 * least or camera.reach >= least:
-        raise ValueError(
-            f"generate: blur of max_radius {camera.max_radius:g} px reaches beyond the smallest image, whose shorter "
-            f"side is {least} px; lower max_radius or give larger images"
-        )
-    flaws = camera.imperfections
-    banks = (15 if flaws.cat_eye else 1) * (1 if flaws.chromatic == (1.0, 1.0, 1.0) else 3) * len(recipe.views)
-    step = camera.step if camera.published is None else 1.0
-    size = 8 * banks * (2 * camera.max_radius / step + 1) * (2 * camera.reach + 1) ** 2
-    if size > MOST_PSFS:
-        raise ValueError(
-            f"generate: the PSFs of max_radius {camera.max_radius:g} px in steps of {step:g} px would take "
-            f"{size / 2**30:.0f} GiB, more than {MOST_PSFS / 2**30:.0f}; lower max_radius or make the steps larger"
-        )
 
 
 def _size(sources: Sequence[Source], size: tuple[int, int] | None) -> tuple[int, int]:

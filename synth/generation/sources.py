@@ -1,4 +1,4 @@
-"""Where the scenes of a dataset come from, each by a name from which it can be read or drawn again anywhere."""
+"""Sources: where the scenes of a dataset come from, as plain data from which any process can load them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .arguments import height_and_width
 __all__ = ["DRAWN", "Source", "digest_of", "sources_of"]
 
 DRAWN = ("dead-leaves", "slanted-planes", "thin-occluders", "highlights", "text-chart")
-"""Scenes that are drawn by rule; `NAME:N` stands for N of them, with the seeds 0 to N - 1."""
+"""Procedural scenes; `NAME:N` stands for N of them, with the seeds 0 to N - 1."""
 _LAYERS = {"dead-leaves": 6, "slanted-planes": 4, "thin-occluders": 4, "highlights": 5, "text-chart": 2}
 
 
@@ -38,28 +38,28 @@ class Source:
     name : str
         Different for every scene of a dataset.
     kind : {"folder", "drawn", "motorcycle", "memory"}
-        What `place` means: a folder, the name of a drawn scene, nothing.
-    place : str
-        The folder, absolute, or what is drawn.
+        What `location` is: a folder, the name of a procedural scene, empty.
+    location : str
+        Absolute path of the folder, or name of the procedural scene.
     arguments : tuple of (str, value)
-        Of the reader or of the drawing.
+        Of the function that reads or draws the scene.
     shape : (int, int)
         Height and width, px.
     source : str
-        What the scene says of its origin.
+        `Scene.source`.
     digest : str
-        Hash of what the scene shows, so that another one under the same name is noticed.
+        Hash of the scene, which detects another scene of the same name.
     scene : Scene, optional
-        With kind "memory": the scene itself, which no file knows.
+        With kind "memory": the scene itself.
     layers : int
         How many exact layers it has; 0 for a photograph.
     sharp : bool
-        Whether it is in focus everywhere, see `Scene`.
+        `Scene.sharp`.
     """
 
     name: str
     kind: str
-    place: str = ""
+    location: str = ""
     arguments: tuple[tuple[str, Any], ...] = ()
     shape: tuple[int, int] = (0, 0)
     source: str = ""
@@ -74,7 +74,7 @@ class Source:
         Raises
         ------
         FileNotFoundError, ValueError
-            The folder is gone or cannot be read; the scene was in memory and is not given.
+            The folder is missing or cannot be read; the scene was in memory and is not given.
         """
         options = dict(self.arguments)
         if self.kind == "memory":
@@ -87,27 +87,27 @@ class Source:
         if self.kind == "motorcycle":
             return scene_readers.stereo_motorcycle()
         if self.kind == "drawn":
-            draw = getattr(scene_readers, self.place.replace("-", "_"))
+            draw = getattr(scene_readers, self.location.replace("-", "_"))
             return replace(cast(Scene, draw(**options)), name=self.name)
         stereo = options.pop("stereo", None)
         rig = None if stereo is None else Stereo(**dict(stereo))
-        scene = scene_readers.read_folder(self.place, stereo=rig, **options)
+        scene = scene_readers.read_folder(self.location, stereo=rig, **options)
         return replace(scene, name=self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the scene itself, ready for JSON."""
-        told = {
-            "name": self.name, "kind": self.kind, "place": self.place,
+        """Return everything but the scene itself, ready for JSON."""
+        fields = {
+            "name": self.name, "kind": self.kind, "place": self.location,
             "arguments": {key: dict(value) if key == "stereo" else value for key, value in self.arguments},
             "source": self.source, "height": self.shape[0], "width": self.shape[1], "digest": self.digest,
         }  # fmt: skip
-        return told if self.sharp else {**told, "sharp": False}
+        return fields if self.sharp else {**fields, "sharp": False}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Source:
         """Undo `to_dict`; a scene in memory is then missing."""
         return cls(
-            name=fields["name"], kind=fields["kind"], place=fields["place"],
+            name=fields["name"], kind=fields["kind"], location=fields["place"],
             arguments=tuple(
                 (key, tuple(sorted(value.items())) if key == "stereo" else value)
                 for key, value in sorted(fields["arguments"].items())
@@ -118,15 +118,15 @@ class Source:
 
 
 def digest_of(scene: Scene) -> str:
-    """Return a hash of all that a scene shows."""
-    seen = hashlib.sha256()
+    """Return a hash of the arrays of a scene."""
+    hasher = hashlib.sha256()
     planes = [scene.all_in_focus, scene.depth_m]
     for layer in scene.layers:
         planes += [layer.colour, layer.alpha, layer.depth_m]
     for plane in planes:
-        seen.update(repr((plane.shape, plane.dtype.str)).encode())
-        seen.update(np.ascontiguousarray(plane).tobytes())
-    return seen.hexdigest()[:32]
+        hasher.update(repr((plane.shape, plane.dtype.str)).encode())
+        hasher.update(np.ascontiguousarray(plane).tobytes())
+    return hasher.hexdigest()[:32]
 
 
 def sources_of(
@@ -138,7 +138,7 @@ def sources_of(
     size: tuple[int, int] | None = None,
     on_note: Callable[[str, bool], None] | None = None,
 ) -> tuple[Source, ...]:
-    """Find out what a list of scenes stands for.
+    """Resolve a list of scenes, paths and names to sources.
 
     Parameters
     ----------
@@ -150,20 +150,20 @@ def sources_of(
     size : (int, int), optional
         Height and width of drawn scenes; 720 x 1280 without it.
     on_note : callable, optional
-        Called with a sentence, and whether it is a warning: which folders inside a folder were taken and which were
-        not, which photographs are not in focus everywhere.
+        Called with a sentence, and whether it is a warning: which subfolders were taken and which were skipped, and
+        which photographs are partly out of focus.
 
     Returns
     -------
     tuple of Source
-        Of different names: of two folders called alike the second is called NAME-2.
+        Of different names: the second of two folders of one name is called NAME-2.
 
     Raises
     ------
     FileNotFoundError
         There is no such folder.
     ValueError
-        No scene, one of them twice, a folder that cannot be read, or a depth unit that is none.
+        No scene, a scene given twice, a folder that cannot be read, or an invalid depth unit.
     """
     if depth_unit is not None:
         metres_per_unit(depth_unit)
@@ -185,44 +185,44 @@ def sources_of(
                 )
             )  # fmt: skip
         else:
-            found += _named(str(item), depth_unit, stereo, encoding, drawn_size, say)
+            found += _sources_named(str(item), depth_unit, stereo, encoding, drawn_size, say)
     if not found:
         raise ValueError("generate: expected at least one scene, got none")
-    found = _numbered(found)
+    found = _number_duplicates(found)
     names = [source.name for source in found]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"generate: expected scenes of different names, got {', '.join(twice)} more than once")
     if blurred_before := [source.name for source in found if not source.sharp]:
         say(
-            f"{_listed(blurred_before)}: the photograph is out of focus in places itself, so its all_in_focus is not, "
-            "and what is rendered from it is blurred twice",
+            f"{_list_names(blurred_before)}: parts of the photograph are out of focus already, so its all_in_focus is "
+            "not, and what is rendered from it is blurred twice",
             True,
         )
     return tuple(found)
 
 
-def _numbered(found: Sequence[Source]) -> list[Source]:
-    """Tell folders of one name apart by a number; the same folder twice stays what it is."""
+def _number_duplicates(found: Sequence[Source]) -> list[Source]:
+    """Append numbers to the names of different folders that are called alike."""
     taken, places = {source.name for source in found}, dict[str, set[str]]()
     named = []
     for source in found:
-        name, seen = source.name, places.setdefault(source.name, set())
-        if source.kind == "folder" and seen and source.place not in seen:
+        name, known = source.name, places.setdefault(source.name, set())
+        if source.kind == "folder" and known and source.location not in known:
             number = next(n for n in itertools.count(2) if f"{name}-{n}" not in taken)
             taken.add(f"{name}-{number}")
             source = replace(source, name=f"{name}-{number}")
-        seen.add(source.place)
+        known.add(source.location)
         named.append(source)
     return named
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
+def _list_names(names: Sequence[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def _named(
+def _sources_named(
     text: str,
     depth_unit: str | float | None,
     stereo: Stereo | None,
@@ -244,7 +244,7 @@ def _named(
                 Source(
                     name=name,
                     kind="drawn",
-                    place=word,
+                    location=word,
                     arguments=tuple(sorted(options.items())),
                     shape=size,
                     digest=digest,
@@ -268,21 +268,22 @@ def _named(
     if stereo is not None:
         rig = {key: value for key, value in asdict(stereo).items() if value is not None}
         options["stereo"] = tuple(sorted(rig.items()))  # hashable, as the rest of a source
-    places = [folder]
+    locations = [folder]
     if folder.is_dir():
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
         if inner and not any(path.is_file() and path.suffix.lower() in _IMAGES for path in folder.iterdir()):
-            places = [path for path in inner if holds_pair(path)] or inner
-            skipped = [path.name for path in inner if path not in places]
-            told = f"{folder}: took {_listed([path.name for path in places])}"
+            locations = [path for path in inner if holds_pair(path)] or inner
+            skipped = [path.name for path in inner if path not in locations]
+            sentence = f"{folder}: took {_list_names([path.name for path in locations])}"
             if skipped:
-                told += f"; skipped {_listed(skipped)}, in which no colour and depth pair was found"
-            if holds_pair(places[0]):
-                say(told, bool(skipped))
+                sentence += f"; skipped {_list_names(skipped)}, in which no colour and depth pair was found"
+            if holds_pair(locations[0]):
+                say(sentence, bool(skipped))
     sources = []
-    for place in places:
+    for location in locations:
         made = Source(
-            name=place.name, kind="folder", place=str(place.absolute()), arguments=tuple(sorted(options.items()))
+            name=location.name, kind="folder", location=str(location.absolute()),
+            arguments=tuple(sorted(options.items())),
         )  # fmt: skip
         scene = made.load()
         sources.append(

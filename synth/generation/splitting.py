@@ -1,4 +1,4 @@
-"""Scenes divided among splits, so that none is in two."""
+"""Dividing scenes among splits, so that no scene is in two."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["split_scenes"]
 def split_scenes(
     scenes: Sequence[Scene | PathLike], shares: Mapping[str, float], *, seed: int
 ) -> dict[str, list[Scene | PathLike]]:  # fmt: skip
-    """Divide scenes among splits, so that none is in two.
+    """Divide scenes among splits, so that no scene is in two.
 
     Parameters
     ----------
     scenes : sequence of Scene, str or path
         What `synth.generate` takes, each of another name.
     shares : mapping of split to float
-        Such as ``{"train": 0.8, "val": 0.1, "test": 0.1}``; they count relative to their sum.
+        Such as ``{"train": 0.8, "val": 0.1, "test": 0.1}``, relative to their sum.
     seed : int
-        Which division.
+        Selects the division.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def split_scenes(
 
     Notes
     -----
-    Scenes are ordered by a hash of the seed and their name, whatever their order in the list, and cut by the shares.
+    Scenes are sorted by a hash of seed and name, independent of their order in the list, and cut by the shares.
     """
     wanted = {split: float(share) for split, share in shares.items() if share != 0}
     if not wanted or not set(wanted) <= set(SPLITS) or not all(0 < share < np.inf for share in wanted.values()):

@@ -1,72 +1,28 @@
-"""Shards read back and held against their checksums: which of a dataset are whole."""
+"""Datasets read back and compared with their checksums."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from blurphys.files.publishing import PathLike
 
-from ..dataset.reader import CONFIG, VIRTUAL, Reader, read_config, shard_name
-from .config import difference_of
+from ..dataset.config import read_config
+from ..dataset.verify import Verdict, check_dataset
 from .recipe import Recipe
 
-__all__ = ["ForeignError", "Verdict", "check_shard", "verify"]
-
-
-class ForeignError(ValueError):
-    """A shard that is whole, but of another recipe: nothing to be overwritten."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What `verify` found out about one shard: `problem` is None where it is whole."""
-
-    shard: int
-    name: str
-    samples: int
-    problem: str | None
-
-    @property
-    def whole(self) -> bool:
-        """Whether every sample can be read and is what was written."""
-        return self.problem is None
-
-
-def check_shard(
-    path: PathLike, *, samples: int | None = None, recipe: Recipe | None = None, first: int | None = None
-) -> str:  # fmt: skip
-    """Read every sample of a shard and compare it with its checksums.
-
-    Returns
-    -------
-    str
-        A digest of all arrays and parameters.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        It is no dataset, damaged, holds another number of samples than `samples`, another recipe's, or others than
-        those from number `first` on.
-    """
-    with Reader(path) as data:
-        if samples is not None and len(data) != samples:
-            raise ValueError(f"{path}: expected {samples} samples, got {len(data)}")
-        if recipe is not None and (field := difference_of(recipe.to_dict(), data.configuration)):
-            raise ForeignError(f"{path}: it was made with another {field} than the folder's")
-        for row in range(len(data)):
-            data.read(row)
-            if first is not None and data.parameters(row)["sample"] != first + row:
-                number = data.parameters(row)["sample"]
-                raise ValueError(f"{path}: it holds sample {number} in the place of {first + row}; was it renamed?")
-        return data.digest
+__all__ = ["verify"]
 
 
 def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
-    """Read every shard of a folder, or a single file, and say which are whole.
+    """Read every shard of a folder, or a single file, and report which are intact.
+
+    Parameters
+    ----------
+    folder : path
+        A file or folder that `synth.generate` or `synth.merge` wrote.
+    on_progress : callable, optional
+        Called with the number of shards that are done, and of all.
 
     Returns
     -------
@@ -78,38 +34,6 @@ def verify(folder: PathLike, on_progress: Callable[[int, int], None] | None = No
     FileNotFoundError, ValueError
         There is no such dataset, or its configuration cannot be read.
     """
-    root = Path(folder)
-    if root.is_file():
-        if root.name != VIRTUAL or not (root.parent / CONFIG).is_file():
-            return [_verdict_of(root, on_progress)]
-        root = root.parent
-    config = read_config(root)
-    recipe = None if config["recipe"] is None else Recipe.from_dict(config["recipe"])
-    verdicts = []
-    for number, count in enumerate(config["shards"]):
-        path, problem = root / shard_name(number), None
-        try:
-            first = None if recipe is None else sum(config["shards"][:number])
-            check_shard(path, samples=count, recipe=recipe, first=first)
-        except FileNotFoundError:
-            problem = "missing"
-        except ValueError as error:
-            problem = str(error)
-        verdicts.append(Verdict(shard=number, name=path.name, samples=count, problem=problem))
-        if on_progress is not None:
-            on_progress(number + 1, len(config["shards"]))
-    return verdicts
-
-
-def _verdict_of(file: Path, on_progress: Callable[[int, int], None] | None) -> Verdict:
-    """Judge a file that is a dataset of its own."""
-    samples, problem = 0, None
-    try:
-        with Reader(file) as data:
-            samples = len(data)
-        check_shard(file)
-    except ValueError as error:
-        problem = str(error)
-    if on_progress is not None:
-        on_progress(1, 1)
-    return Verdict(shard=0, name=file.name, samples=samples, problem=problem)
+    if Path(folder).is_dir() and (recipe := read_config(Path(folder))["recipe"]) is not None:
+        Recipe.from_dict(recipe)
+    return check_dataset(folder, on_progress)

@@ -1,4 +1,4 @@
-"""Shards made by other processes: a pool of this machine, or the executor that is given."""
+"""Making shards in other processes: a pool on this machine, or a given executor."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import Storage
+    from ..dataset.config import Storage
     from .recipe import Recipe
 
-__all__ = ["begin_worker", "elsewhere"]
+__all__ = ["begin_worker", "run_elsewhere"]
 
 
-def elsewhere(
-    make_shard: Callable[..., dict[str, Any]],
+def run_elsewhere(
+    render_shard: Callable[..., dict[str, Any]],
     root: Path,
     missing: Sequence[int],
     recipe: Recipe,
@@ -27,9 +27,9 @@ def elsewhere(
     workers: int,
     executor: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the lines of shards that other processes make, as they finish; few are under way at a time."""
+    """Yield the manifest lines of shards that other processes make, as they finish; few are in flight at a time."""
     if executor is not None:
-        yield from _collected(make_shard, executor, root, missing, recipe, storage, max(2 * workers, 8))
+        yield from _collect(render_shard, executor, root, missing, recipe, storage, max(2 * workers, 8))
         return
     from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
     from multiprocessing import get_context
@@ -42,12 +42,12 @@ def elsewhere(
         initargs=(max(1, cores // workers), os.getpid()),
     ) as pool:
         try:
-            yield from _collected(make_shard, pool, root, missing, recipe, storage, 2 * workers)
+            yield from _collect(render_shard, pool, root, missing, recipe, storage, 2 * workers)
         except BrokenExecutor:
             raise ChildProcessError(
-                f"a worker process was killed while it made a shard of {root}, perhaps for want of memory; the shards "
-                f"published before are whole, `blurphys synth resume {root}` goes on (with fewer --workers it takes "
-                "less memory)"
+                f"a worker process was killed while it made a shard of {root}, perhaps for lack of memory; the "
+                f"shards published before are intact, `blurphys synth resume {root}` continues it (fewer --workers "
+                "take less memory)"
             ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -55,7 +55,7 @@ def elsewhere(
 
 
 def begin_worker(threads: int, parent: int) -> None:
-    """Take a share of the threads, and end when the process that asked for the work does."""
+    """Limit the threads of a worker, and end it together with its parent process."""
     os.environ["BLURPHYS_NUM_THREADS"] = str(threads)
 
     def watch() -> None:
@@ -66,8 +66,8 @@ def begin_worker(threads: int, parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _collected(
-    make_shard: Callable[..., dict[str, Any]],
+def _collect(
+    render_shard: Callable[..., dict[str, Any]],
     executor: Any,
     root: Path,
     missing: Sequence[int],
@@ -80,13 +80,13 @@ def _collected(
     keep = {"pure": False} if _is_dask(executor) else {}
     while waiting or under_way:
         while waiting and len(under_way) < ahead:
-            with _said_who_died(executor, root):
-                future = executor.submit(make_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
+            with _name_dead_workers(executor, root):
+                future = executor.submit(render_shard, str(root.absolute()), waiting.pop(), recipe, storage, **keep)
             under_way.append(future)
         ready = [future for future in under_way if future.done()]
         under_way = [future for future in under_way if future not in ready]
         for future in ready:
-            with _said_who_died(executor, root):
+            with _name_dead_workers(executor, root):
                 line = future.result()
             yield line
         if not ready:
@@ -98,8 +98,8 @@ def _is_dask(executor: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _said_who_died(executor: Any, root: Path) -> Iterator[None]:
-    """Turn what dask raises where a machine is gone into a sentence; errors of the work itself pass."""
+def _name_dead_workers(executor: Any, root: Path) -> Iterator[None]:
+    """Turn dask's errors for a lost machine into one sentence; errors of the task itself pass through."""
     try:
         yield
     except Exception as error:
@@ -109,11 +109,13 @@ def _said_who_died(executor: Any, root: Path) -> Iterator[None]:
         who = f"the dask scheduler at {scheduler}" if scheduler else "the dask scheduler"
         what = f"{who} does not answer any more"
         if type(error).__name__ == "KilledWorker":
-            place = getattr(getattr(error, "last_worker", None), "address", "")
-            what = f"a dask worker{f' at {place}' if place else ''} was killed, and so were the others given its shard"
+            address = getattr(getattr(error, "last_worker", None), "address", "")
+            what = (
+                f"a dask worker{f' at {address}' if address else ''} was killed, and so were the others given its shard"
+            )
         raise ConnectionError(
-            f"{what} ({type(error).__name__}); the shards published before are whole, `blurphys synth resume {root} "
-            f"--scheduler {scheduler or 'ADDRESS'}` goes on"
+            f"{what} ({type(error).__name__}); the shards published before are intact, `blurphys synth resume {root} "
+            f"--scheduler {scheduler or 'ADDRESS'}` continues it"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Image files in and out, 8 and 16 bits exact; what the bytes are decides, not the suffix of the name."""
+"""Reading and writing image files, exact for 8 and 16 bits; the format is recognised by content, not by suffix."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from blurphys.files.publishing import PathLike, publish, publish_together
 from . import formats, png
 from .colour import LINEAR, SRGB, Colour
 from .depth import Stereo, read_depth, to_metres
-from .formats import read_array, read_stored, turning
-from .orientation import PictureWarning, upright
+from .formats import orientation_for, read_array, read_stored
+from .orientation import PictureWarning, turn_upright
 from .raster import Stored
 
 __all__ = [
@@ -39,9 +39,9 @@ __dir__ = __all__.copy  # what completion offers
 Encoding: TypeAlias = Literal["srgb", "linear"]
 Axes: TypeAlias = Literal["hwc", "chw"]
 _VISIBLE = 0.5 / 255
-"""Beyond this, in linear light, a colour outside sRGB is worth a word."""
+"""Colours outside sRGB by more than this, in linear light, are reported."""
 _ROUNDING = 1e-3
-"""Numbers that are to lie between two limits may miss them by this share of white."""
+"""Tolerance of range checks, as a share of white."""
 
 
 def read_image(
@@ -64,20 +64,20 @@ def read_image(
     linear : bool
         True returns linear light; False returns sRGB-encoded values.
     encoding : {"srgb", "linear"}, optional
-        What the numbers in the file mean, whatever the file says. Without it: what the file says (see Notes); where it
-        says nothing, integers are sRGB-encoded and floats are linear light.
+        Encoding of the numbers, overriding the file. Without it that of the file (see Notes); where it has none,
+        integers are sRGB-encoded and floats are linear light.
     belongs_to : path, optional
         The picture whose other view this is, as for `read_array`.
     layout : {"hwc", "chw"}, optional
         Of a ``.npy`` file with three axes: channels last, or first as in this package. Without it the shape decides.
         Two axes are rows and columns of a grey image, whatever their lengths.
     shape : (int, int, int), optional
-        What (C, H, W) is wanted, if the file has it: one channel of a grey file, and of a ``.npy`` file any number.
-        Another size is returned as it is.
+        The expected (C, H, W): one channel for a grey file, any number for a ``.npy`` file. An image of another size is
+        returned as it is.
     dtype : dtype
         float32 or float64.
     observed : ndarray of bool, shape (H, W), optional
-        Pixels that count; the others may hold anything, NaN too, and become 0.
+        The valid pixels; the others may hold anything, NaN too, and become 0.
 
     Returns
     -------
@@ -97,13 +97,13 @@ def read_image(
     Warns
     -----
     PictureWarning
-        The file says something about colour that cannot be used, and sRGB was assumed, or colours of an integer file
-        outside sRGB were clipped; or as for `read_array`.
+        The file has colour metadata that cannot be used, and sRGB was assumed; colours of an integer file outside sRGB
+        were clipped; or as for `read_array`.
 
     Notes
     -----
-    Floats are never clipped: linear light is kept below 0 and above 1, as are colours that sRGB's primaries cannot
-    show. No curve goes beyond [0, 1], so that encoded floats outside it, but for rounding, are an error.
+    Floats are never clipped: linear light keeps values below 0 and above 1, also those of colours outside sRGB. Encoded
+    floats outside [0, 1], except by rounding, are an error.
 
     ICC profiles of curves and a matrix (JPEG, PNG, TIFF, WebP), the chunks cICP, sRGB, gAMA and cHRM of PNG, and EXIF's
     colour space are used: the light is that of sRGB's primaries in any case, and colours of integer files that these
@@ -118,7 +118,7 @@ def read_image(
         raise ValueError(f"read_image: expected dtype float32 or float64, got {np.dtype(dtype)}")
     stored = read_stored(path)
     stored = stored._replace(values=_channels_last(stored, layout, shape, path))
-    values = upright(stored.values, turning(path, stored, belongs_to))
+    values = turn_upright(stored.values, orientation_for(path, stored, belongs_to))
     is_integer = values.dtype.kind in "ui"
     if values.dtype.kind != "f" and values.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: expected an image of uint8, uint16 or floats, got {values.dtype}")
@@ -156,7 +156,7 @@ def _colour_of(stored: Stored, encoding: str | None, is_integer: bool) -> Colour
 
 
 def _meant(planes: np.ndarray, colour: Colour, path: PathLike, *, linear: bool, clip: bool) -> np.ndarray:
-    """From the numbers of a file, white 1, to linear light or sRGB-encoded values."""
+    """Convert the numbers of a file, white at 1, to linear light or sRGB-encoded values."""
     if colour.assumed:
         warnings.warn(
             f"{path}: sRGB is assumed, since the file has {colour.assumed}; say the encoding, srgb or linear, to "
@@ -182,7 +182,7 @@ def _meant(planes: np.ndarray, colour: Colour, path: PathLike, *, linear: bool, 
 
 
 def _channels_last(stored: Stored, layout: str | None, shape: tuple[int, ...] | None, path: PathLike) -> np.ndarray:
-    """Bring an array of three axes to (H, W, C), by what is said, what is wanted, or what its shape can only be."""
+    """Bring an array of three axes to (H, W, C), by `layout`, the expected `shape`, or what its own shape allows."""
     values = stored.values
     if stored.axes is not None or values.ndim != 3:
         return values
@@ -207,10 +207,10 @@ def read_mask(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarr
     Parameters
     ----------
     path : path
-        As for `read_array`. Of colours the brightest channel counts. Files without lossy compression may hold 0 and
-        1 instead, as NumPy's booleans do.
+        As for `read_array`. For colours the brightest channel counts. Files without lossy compression may hold 0 and 1
+        instead.
     belongs_to : path, optional
-        The picture it is the mask of, as for `read_array`.
+        The picture that it masks, as for `read_array`.
 
     Returns
     -------
@@ -222,15 +222,15 @@ def read_mask(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarr
     FileNotFoundError
         There is no such file.
     ValueError
-        The file cannot be read, is no grey or colour image, has transparent pixels or values that are not finite.
+        The file cannot be read, is neither grey nor in colour, has transparent pixels or values that are not finite.
 
     Notes
     -----
-    Half of the stored values, before any curve: ringing of JPEG beside an edge stays on its side. Cost O(H W).
+    The threshold applies to the stored values: JPEG ringing beside an edge does not cross it. Cost O(H W).
     """
     stored = read_stored(path)
     stored = stored._replace(values=_channels_last(stored, None, None, path))
-    values = upright(stored.values, turning(path, stored, belongs_to))
+    values = turn_upright(stored.values, orientation_for(path, stored, belongs_to))
     kind = values.dtype.kind
     white = float(np.iinfo(values.dtype).max) if values.dtype in (np.uint8, np.uint16) else 1.0
     planes = _three_channels(values, white, path).astype(np.float64)
@@ -288,13 +288,13 @@ def write_image(
     OSError
         The disk is full; nothing is left behind.
     TypeError
-        Integers, whose white may be 255 or 65535; `write_array` writes them as they are.
+        Integers; `write_array` writes them unchanged.
     ValueError
         Another suffix, bit depth or shape, or values that are not finite.
 
     Notes
     -----
-    The file appears whole or not at all. Cost O(H W).
+    The file is complete or does not appear. Cost O(H W).
     """
     write_images({path: image}, bits=bits, linear=linear, overwrite=overwrite)
 
@@ -306,7 +306,7 @@ def write_images(
     linear: bool = True,
     overwrite: bool = False,
 ) -> None:
-    """Write images that belong together, each as `write_image` does: all files appear, or none.
+    """Write several images, each as `write_image` does: all files appear, or none.
 
     Parameters
     ----------
@@ -367,7 +367,7 @@ def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -
     FileExistsError, FileNotFoundError, OSError
         As for `write_image`.
     TypeError
-        The format cannot hold this dtype exactly, or it is none of numbers.
+        The format cannot hold this dtype exactly, or the dtype is not numeric.
     ValueError
         Unknown suffix, or a shape the format cannot hold.
     """

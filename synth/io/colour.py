@@ -1,7 +1,7 @@
-"""What the numbers of a picture mean: transfer curves and primaries, from profiles and chunks to linear sRGB light.
+"""Colour encodings: transfer curves and primaries of ICC profiles and PNG chunks, converted to linear sRGB light.
 
-Primaries are adapted to another white by the Bradford transform, as ICC profiles are. What a file says of sRGB, in
-whichever words, becomes the one exact curve.
+Primaries are adapted to another white by the Bradford transform, as in ICC profiles. Every description of sRGB becomes
+the exact curve.
 
 References: W3C PNG specification, third edition (cICP before iCCP before sRGB before gAMA and cHRM); ICC.1:2022
 (curveType, parametricCurveType, three-component matrix-based profiles); IEC 61966-2-1 (sRGB); ITU-T H.273 (cICP).
@@ -17,15 +17,15 @@ import numpy as np
 
 from blurphys.colour import srgb_to_linear
 
-from .png import inflated
+from .png import inflate_chunk
 
 __all__ = ["ADOBE_RGB", "LINEAR", "SRGB", "Colour", "from_icc", "from_png", "from_primaries", "gamma", "unknown"]
 
 Curve = Callable[[np.ndarray], np.ndarray]
-"""Encoded values in, linear light out."""
+"""From encoded values to linear light."""
 
 _NEAR_CURVE, _NEAR_MATRIX = 1e-3, 4e-3
-"""What is nearer to sRGB than this, in linear light, is sRGB: profiles are rounded, the curve is not."""
+"""Tolerance, in linear light, for recognising sRGB: profiles are rounded."""
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _SRGB_PRIMARIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
@@ -33,18 +33,18 @@ _SRGB_PRIMARIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 
 @dataclass(frozen=True, eq=False)
 class Colour:
-    """How the numbers of a file become linear light.
+    """How the numbers of a file are converted to linear light.
 
     Attributes
     ----------
     about : str
-        What it is, and who says so, for people.
+        Description and origin, for messages.
     curves : tuple of callable
         One for all channels, or one each, from [0, 1] to linear light; empty for values that are linear light already.
     matrix : ndarray of shape (3, 3), optional
         From the light of the file's primaries to that of sRGB; None where they are the same.
     assumed : str
-        What the file says that is not understood, so that sRGB was assumed; empty where all is.
+        The metadata that is not supported, so that sRGB was assumed; empty where there is none.
     """
 
     about: str
@@ -70,7 +70,7 @@ LINEAR = Colour("linear light")
 
 
 def unknown(what: str) -> Colour:
-    """Take the numbers for sRGB where a file says something else that cannot be used."""
+    """Return sRGB, assumed for a file with other metadata that cannot be used."""
     return Colour("sRGB, assumed", (srgb_to_linear,), assumed=what)
 
 
@@ -80,7 +80,7 @@ def gamma(exponent: float) -> Curve:
 
 
 def _simplified(about: str, curves: tuple[Curve, ...], matrix: np.ndarray | None) -> Colour:
-    """Put the exact curve, and no matrix, where what was found is sRGB's to rounding."""
+    """Return the exact sRGB for curves and matrices that equal it to rounding."""
     at = np.linspace(0.0, 1.0, 257)
     if curves and all(np.abs(curve(at) - srgb_to_linear(at)).max() < _NEAR_CURVE for curve in curves):
         curves = (srgb_to_linear,)
@@ -95,7 +95,7 @@ def _simplified(about: str, curves: tuple[Curve, ...], matrix: np.ndarray | None
 
 
 def _to_xyz(primaries: tuple[float, ...], white: np.ndarray) -> np.ndarray:
-    """RGB to XYZ adapted to `white`, of the chromaticities (xw, yw, xr, yr, xg, yg, xb, yb)."""
+    """Return the matrix RGB to XYZ adapted to `white`, for chromaticities (xw, yw, xr, yr, xg, yg, xb, yb)."""
     x, y = np.array(primaries[::2]), np.array(primaries[1::2])
     columns = np.stack([x, y, 1 - x - y]) / y
     native, corners = columns[:, 0], columns[:, 1:]
@@ -119,7 +119,7 @@ def from_primaries(about: str, primaries: tuple[float, ...], curve: Curve | None
     except np.linalg.LinAlgError:
         matrix = np.full((3, 3), np.nan)
     if not np.isfinite(matrix).all() or np.abs(matrix).max() > 100:
-        raise ValueError(f"primaries {primaries} that are none")
+        raise ValueError(f"invalid primaries {primaries}")
     return _simplified(about, () if curve is None else (curve,), matrix)
 
 
@@ -137,12 +137,12 @@ _CICP_CURVES: dict[int, Curve | None] = {4: gamma(2.2), 5: gamma(2.8), 8: None, 
 
 
 def from_png(chunks: Mapping[bytes, bytes], channels: int) -> Colour | None:
-    """Read what a PNG file says about colour; None where it says nothing.
+    """Return the colour encoding of a PNG file; None where it has none.
 
     Notes
     -----
-    gAMA 45455 is what every sRGB picture is told to say for readers that know no better, so that it is sRGB's curve and
-    not the power 2.2.
+    gAMA 45455 is the fallback that every sRGB picture should have, so that it stands for sRGB's curve rather than the
+    power 2.2.
     """
     if len(code := chunks.get(b"cICP", b"")) == 4:
         if code[0] in _CICP_PRIMARIES and code[1] in _CICP_CURVES and code[2] == 0 and code[3] == 1:
@@ -151,7 +151,7 @@ def from_png(chunks: Mapping[bytes, bytes], channels: int) -> Colour | None:
     if b"iCCP" in chunks:
         _, _, packed = chunks[b"iCCP"].partition(b"\0")
         try:
-            return from_icc(inflated(packed[1:]), channels)
+            return from_icc(inflate_chunk(packed[1:]), channels)
         except ValueError:
             return unknown("a colour profile that is damaged")
     if b"sRGB" in chunks:
@@ -160,10 +160,10 @@ def from_png(chunks: Mapping[bytes, bytes], channels: int) -> Colour | None:
     if not exponent and not points:
         return None
     try:
-        told = struct.unpack(">I", exponent)[0] if exponent else 45455
-        if not 1000 <= told <= 1000000:
-            return unknown(f"a gamma (gAMA) of {told / 1e5:g}")
-        curve = srgb_to_linear if abs(told - 45455) <= 100 else gamma(1e5 / told)
+        value = struct.unpack(">I", exponent)[0] if exponent else 45455
+        if not 1000 <= value <= 1000000:
+            return unknown(f"a gamma (gAMA) of {value / 1e5:g}")
+        curve = srgb_to_linear if abs(value - 45455) <= 100 else gamma(1e5 / value)
         numbers = tuple(n / 1e5 for n in struct.unpack(">8I", points)) if points else _SRGB_PRIMARIES
         primaries = numbers if channels == 3 else _SRGB_PRIMARIES
         said = " and ".join(name for name, body in (("gAMA", exponent), ("cHRM", points)) if body)
@@ -197,7 +197,7 @@ def from_icc(profile: bytes, channels: int) -> Colour:
         called = f"the colour profile {name!r}" if name else "a colour profile"
         if space == b"GRAY" and b"kTRC" in tags and channels == 1:
             return _simplified(called, (_curve(tags[b"kTRC"]),), None)
-        if space == b"RGB " and b"gTRC" in tags and channels == 1:  # kept when a colour picture was made grey
+        if space == b"RGB " and b"gTRC" in tags and channels == 1:  # left over from before the picture was grey
             return _simplified(called, (_curve(tags[b"gTRC"]),), None)
         if space != b"RGB " or channels != 3:
             return unknown(
@@ -234,15 +234,15 @@ def _fixed(data: bytes, count: int) -> np.ndarray:
 
 
 def _curve(tag: bytes) -> Curve:
-    curve = _told_curve(tag)
+    curve = _named_curve(tag)
     with np.errstate(all="ignore"):
         values = curve(np.linspace(0.0, 1.0, 257))
     if not np.isfinite(values).all() or (np.diff(values) < 0).any() or not 0.5 < values[-1] - values[0] < 2:
-        raise ValueError("a curve that cannot be one")
+        raise ValueError("an invalid curve")
     return curve
 
 
-def _told_curve(tag: bytes) -> Curve:
+def _named_curve(tag: bytes) -> Curve:
     if tag[:4] == b"curv":
         (count,) = struct.unpack_from(">I", tag, 8)
         if count == 0:

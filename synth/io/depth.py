@@ -1,4 +1,4 @@
-"""What the numbers of a depth file mean: units, stereo disparity, and pixels nobody measured."""
+"""Units of depth files, stereo disparity, and unknown pixels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ UNITS = ("m", "mm", "0.2mm", "disparity")
 _METRES = {"m": Fraction(1), "mm": Fraction(1, 1000), "0.2mm": Fraction(1, 5000)}
 _ANY = f"{', '.join(UNITS)}, or the metres of one unit of the file such as 1/256 or 0.0001"
 _FAR = 100.0
-"""Median depth, m, above which an integer file said to be in metres is taken for a slip."""
+"""Median depth, m, above which the unit of an integer file in metres is assumed to be wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stereo:
-    """A rectified stereo rig, which turns a disparity into a depth.
+    """A rectified stereo rig, to convert disparity to depth.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class Stereo:
     scale : float
         Disparity in px of one unit of the file: 0.25 for the quarter-size Middlebury 2003 files.
     zero_known : bool, optional
-        Whether 0 in an integer file is a disparity like any other, or the mark of an unknown pixel, as stereo sets have
-        it. Without it: a disparity where ``baseline_m focal_px`` is 1, which is relative inverse depth, else a mark.
+        Whether 0 in an integer file is a valid disparity, or marks an unknown pixel, as in stereo sets. Without it:
+        valid where ``baseline_m focal_px`` is 1, which is relative inverse depth, else a mark.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class Stereo:
     confusion is linear in it, and a wrong baseline or focal length only rescales the scene.
 
     What monocular networks predict is relative inverse depth, 1 / z = A + B q:
-    ``Stereo(focal_px=1, baseline_m=1, doffs=A, scale=B)``, in which q = 0 is the farthest that can be told, 1 / A.
+    ``Stereo(focal_px=1, baseline_m=1, doffs=A, scale=B)``, in which q = 0 is the largest depth, 1 / A.
     """
 
     focal_px: float
@@ -69,7 +69,7 @@ class Stereo:
 
 
 def metres_per_unit(unit: str | float) -> Fraction | None:
-    """Return what one unit of a depth file is in metres, exactly; None for disparity.
+    """Return one unit of a depth file in metres, exactly; None for disparity.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def metres_per_unit(unit: str | float) -> Fraction | None:
 
 
 def to_metres(values: np.ndarray, *, unit: str | float, stereo: Stereo | None = None) -> np.ndarray:
-    """Turn the numbers of a depth file into metres along the optical axis; unknown pixels become NaN.
+    """Convert the numbers of a depth file to metres along the optical axis; unknown pixels become NaN.
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ def to_metres(values: np.ndarray, *, unit: str | float, stereo: Stereo | None = 
     Returns
     -------
     ndarray of shape (H, W)
-        float64 metres. NaN where the file says unknown: 0, negative, NaN or infinite depth; disparity that is NaN or
-        infinite, not positive after the offset, or 0 in an integer file unless the rig says that it is known.
+        float64 metres. NaN where unknown: 0, negative, NaN or infinite depth; disparity that is NaN or infinite, not
+        positive after the offset, or 0 in an integer file unless `zero_known`.
 
     Raises
     ------
@@ -182,11 +182,11 @@ def read_depth(
     path : path
         16-bit grey PNG or TIFF, PFM, Sintel ``.dpt`` or ``.npy``.
     unit : {"m", "mm", "0.2mm", "disparity"}, or a number or its text, optional
-        As for `to_metres`. Only a ``.dpt`` file says its unit (m) itself; for every other it must be given.
+        As for `to_metres`. Only ``.dpt`` files have a known unit (m); for all others it must be given.
     stereo : Stereo, optional
         The rig, with ``unit="disparity"``.
     belongs_to : path, optional
-        The photograph whose depth this is, so that both end the same way up: see `synth.io.read_array`.
+        The photograph whose depth this is, so that both get the same orientation: see `synth.io.read_array`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""From the bytes of an image or depth file to an array, whichever format it is; ValueError for anything damaged."""
+"""Recognising and decoding image and depth files; ValueError for damaged ones."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike, existing_file
 
-from . import png
+from . import jpegxl, png
 from .colour import from_png
-from .orientation import Layout, from_exif, of_companion, upright
+from .orientation import Layout, companion_orientation, from_exif, turn_upright
 from .raster import Stored, decode_jpeg, decode_tiff, decode_webp, is_tiff, is_webp, layout_of
 
-__all__ = ["Stored", "encode_npy", "encode_pfm", "layout", "read_array", "read_stored", "turning", "upright_size"]
+__all__ = [
+    "Stored",
+    "encode_npy",
+    "encode_pfm",
+    "layout",
+    "orientation_for",
+    "read_array",
+    "read_stored",
+    "upright_size",
+]
 
 DPT_SIGNATURE = b"PIEH"
 NPY_SIGNATURE = b"\x93NUMPY"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
-_EXPECTED = "a PNG, JPEG, TIFF, WebP, PFM, Sintel .dpt or .npy file"
+_EXPECTED = "a PNG, JPEG, JPEG XL, TIFF, WebP, PFM, Sintel .dpt or .npy file"
 
 
 def read_array(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarray:
-    """Read the numbers of an image file as they stand in it.
+    """Read the numbers of an image file, unconverted.
 
     Parameters
     ----------
     path : path
-        PNG (every colour type, 1 to 16 bits, interlaced or not), JPEG, TIFF (one page; integers or floats), WebP, PFM,
-        Sintel ``.dpt``, or ``.npy``.
+        PNG (every colour type, 1 to 16 bits, interlaced or not), JPEG, JPEG XL, TIFF (one page; integers or floats),
+        WebP, PFM, Sintel ``.dpt``, or ``.npy``.
     belongs_to : path, optional
-        The picture whose depth map, mask or other view this is, so that both end the same way up. See Notes.
+        The picture whose depth map, mask or other view this is, so that both get the same orientation. See Notes.
 
     Returns
     -------
@@ -53,30 +62,29 @@ def read_array(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndar
     Warns
     -----
     PictureWarning
-        `belongs_to` is stored turned in a way that leaves its shape as it is, and `path` does not say how it lies.
+        `belongs_to` has an orientation that keeps its shape, and `path` has none.
 
     Notes
     -----
-    A companion with an orientation of its own is turned by that. One without is taken to lie as the pixels of its
-    picture are stored, and is turned with them, unless only the upright picture has its shape: then somebody has turned
-    it already.
+    A companion with an orientation of its own is turned by that. One without is assumed to be stored like the pixels of
+    its picture and is turned with them, unless only the upright picture has its shape: then it is upright already.
 
     Pillow, imageio and scikit-image return the top eight bits of 16-bit colour PNG files; this reader returns all 16.
-    Nothing is ever unpickled. Cost O(H W C); a 1680 x 1120 PNG of 16-bit colour takes about a second.
+    Nothing is ever unpickled. Cost O(H W C); a 1680 x 1120 PNG of 16-bit colour takes about a tenth of a second.
     """
     stored = read_stored(path)
-    return upright(stored.values, turning(path, stored, belongs_to))
+    return turn_upright(stored.values, orientation_for(path, stored, belongs_to))
 
 
-def turning(path: PathLike, stored: Stored, belongs_to: PathLike | None) -> int | None:
-    """Return the orientation by which a file that was read is to be turned; as for `read_array`."""
+def orientation_for(path: PathLike, stored: Stored, belongs_to: PathLike | None) -> int | None:
+    """Return the orientation that a file is to be turned by, as for `read_array`."""
     if belongs_to is None:
         return stored.orientation
-    return of_companion(path, Layout(stored.size, stored.orientation), belongs_to, layout(belongs_to))
+    return companion_orientation(path, Layout(stored.size, stored.orientation), belongs_to, layout(belongs_to))
 
 
 def read_stored(path: PathLike) -> Stored:
-    """Read the numbers of an image file, not turned, and what it says of its orientation and colour."""
+    """Read the numbers of an image file, not turned, with its orientation and colour encoding."""
     file = existing_file(path)
     data = file.read_bytes()
     try:
@@ -88,6 +96,8 @@ def read_stored(path: PathLike) -> Stored:
             return decode_webp(data)
         if is_tiff(data):
             return decode_tiff(data)
+        if jpegxl.is_jpegxl(data):
+            return jpegxl.decode_jpegxl(data)
         if data.startswith((b"PF", b"Pf")):
             return Stored(decode_pfm(data))
         if data.startswith(DPT_SIGNATURE):
@@ -102,7 +112,7 @@ def read_stored(path: PathLike) -> Stored:
 
 
 def layout(path: PathLike) -> Layout:
-    """Return how a picture lies in its file, from its header; what is no picture has size (0, 0).
+    """Return stored size and orientation of a picture, from its header; size (0, 0) for other files.
 
     Raises
     ------
@@ -119,36 +129,38 @@ def layout(path: PathLike) -> Layout:
         try:
             if head.startswith(png.SIGNATURE):
                 return Layout(png.size(data[:33]), _png_orientation(png.ancillary(data)))
-            for told, kind in ((head.startswith(_JPEG_SIGNATURE), "JPEG"), (is_webp(head), "WEBP")):
-                if told:
+            for matches, kind in ((head.startswith(_JPEG_SIGNATURE), "JPEG"), (is_webp(head), "WEBP")):
+                if matches:
                     return layout_of(stream, kind)
             if is_tiff(head):
                 return layout_of(stream, "TIFF")
+            if jpegxl.is_jpegxl(head):
+                return jpegxl.layout(data[:])
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
     return Layout((0, 0), None)
 
 
 def upright_size(path: PathLike, *, belongs_to: PathLike | None = None) -> tuple[int, int]:
-    """Height and width with which `read_array` would return a picture, from its header where it has one.
+    """Return height and width of what `read_array` would return, from the header where there is one.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        It is no picture, or damaged.
+        It is not a picture, or is damaged.
     """
     own = layout(path)
     if own.size == (0, 0):
         values = read_array(path, belongs_to=belongs_to)
         return (values.shape[0], values.shape[1]) if values.ndim > 1 else own.size
-    turned = own.orientation if belongs_to is None else of_companion(path, own, belongs_to, layout(belongs_to))
+    turned = own.orientation if belongs_to is None else companion_orientation(path, own, belongs_to, layout(belongs_to))
     return own.size[::-1] if turned in (5, 6, 7, 8) else own.size
 
 
 def _foreign(data: bytes) -> str:
-    """Name a format that people have and that is not read here."""
+    """Name a common format that is not supported."""
     if data[4:8] == b"ftyp":
         kind = {b"avif": "AVIF", b"crx ": "Canon CR3"}.get(data[8:12], "HEIC" if data[8:11] in _HEIC else "a video")
         return f"{kind}; convert it to PNG, TIFF or JPEG"
@@ -162,13 +174,13 @@ _HEIC = (b"hei", b"hev", b"mif", b"msf")
 _FOREIGN = {
     b"GIF8": "GIF", b"BM": "BMP", b"\x00\x00\x01\x00": "an icon", b"v/1\x01": "OpenEXR", b"#?RADIANCE": "Radiance HDR",
     b"8BPS": "a Photoshop document", b"P5": "PGM", b"P6": "PPM", b"P4": "PBM", b"\x89HDF": "HDF5", b"%PDF": "PDF",
-    b"PK": "a ZIP archive or .npz file", b"\xff\x0a": "JPEG XL", b"\x00\x00\x00\x0cJXL": "JPEG XL",
+    b"PK": "a ZIP archive or .npz file",
     b"\x00\x00\x00\x0cjP": "JPEG 2000", b"<svg": "SVG", b"<?xml": "XML or SVG",
 }  # fmt: skip
 
 
 def decode_png(data: bytes) -> Stored:
-    """PNG of one picture, with its eXIf orientation and what it says about colour."""
+    """PNG of one picture, with its eXIf orientation and its colour encoding."""
     values = png.decode(data)
     chunks = png.ancillary(data)
     frames = int.from_bytes(chunks.get(b"acTL", b"")[:4], "big")
@@ -179,14 +191,14 @@ def decode_png(data: bytes) -> Stored:
 
 
 def _png_orientation(chunks: Mapping[bytes, bytes]) -> int | None:
-    """Read the orientation in the eXIf chunk; None where there is none, or it is damaged."""
+    """Return the orientation in the eXIf chunk; None where there is none, or it is damaged."""
     from PIL import Image
 
     exif = Image.Exif()
     try:
         exif.load(b"Exif\0\0" + chunks.get(b"eXIf", b""))
         return from_exif(exif)
-    except Exception:  # a foreign parser on bytes of unknown origin; the picture itself is whole
+    except Exception:  # a damaged record must not prevent reading the picture
         return None
 
 
@@ -258,7 +270,7 @@ def decode_npy(data: bytes) -> np.ndarray:
 
 
 def encode_npy(array: np.ndarray) -> bytes:
-    """Write an array as a NumPy array file, one that `decode_npy` takes."""
+    """Encode an array as a NumPy array file that `decode_npy` accepts."""
     if array.dtype.kind not in "buif":
         raise TypeError(f"npy file: expected real numbers, got {array.dtype}")
     if array.ndim == 0 or array.size == 0:

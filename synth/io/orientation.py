@@ -1,8 +1,7 @@
-"""How a camera was held: EXIF orientation, and turning what belongs to a picture with it.
+"""EXIF orientation of pictures and of their companions (depth maps, masks, other views).
 
-The rule for a companion (a depth map, a mask, another view): one with an orientation of its own is turned by that. One
-without is taken to lie as the pixels of its picture are stored, and is turned with them, unless only the upright
-picture has its shape: then somebody has turned it already.
+A companion with an orientation of its own is turned by that. One without is assumed to be stored like the pixels of its
+picture and is turned with them, unless only the upright picture has its shape: then it is upright already.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from blurphys.notes import NoteWarning
 
-__all__ = ["TAG", "Layout", "PictureWarning", "from_exif", "of_companion", "upright"]
+__all__ = ["TAG", "Layout", "PictureWarning", "companion_orientation", "from_exif", "turn_upright"]
 
 TAG = 0x0112
 _WORDS = {
@@ -24,28 +23,28 @@ _WORDS = {
 
 
 class PictureWarning(NoteWarning):
-    """What a picture does not say, or says in a way that is not understood, and what was assumed."""
+    """Metadata of a picture is missing or not supported; the message names what was assumed."""
 
 
 class Layout(NamedTuple):
-    """How a picture lies in its file: its stored size, and its EXIF orientation, None where the file has none."""
+    """Stored size and EXIF orientation of a picture; None where the file has none."""
 
     size: tuple[int, int]
     orientation: int | None
 
 
 def from_exif(exif: object) -> int | None:
-    """Return the orientation that Pillow's EXIF record holds, None for none and for numbers that mean nothing."""
+    """Return the orientation in Pillow's EXIF record, None where it is missing or invalid."""
     value = exif.get(TAG) if hasattr(exif, "get") else None
     return int(value) if isinstance(value, int) and 1 <= value <= 8 else None
 
 
-def upright(values: np.ndarray, orientation: int | None) -> np.ndarray:
-    """Turn an array of shape (H, W) or (H, W, C) as EXIF orientation 1 to 8 says; None leaves it."""
+def turn_upright(values: np.ndarray, orientation: int | None) -> np.ndarray:
+    """Turn an array of shape (H, W) or (H, W, C) by EXIF orientation 1 to 8; None leaves it unchanged."""
     turned = values
     if orientation in (5, 6, 7, 8):
         turned = turned.swapaxes(0, 1)
-    # after the exchange of axes: 6 and 7 mirror left-right, 7 and 8 up-down
+    # after the transposition: 6 and 7 flip left-right, 7 and 8 up-down
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]
     if orientation in (3, 4, 7, 8):
@@ -53,13 +52,13 @@ def upright(values: np.ndarray, orientation: int | None) -> np.ndarray:
     return np.ascontiguousarray(turned)
 
 
-def of_companion(file: object, own: Layout, picture_file: object, picture: Layout) -> int | None:
-    """Return by which orientation a companion is turned.
+def companion_orientation(file: object, own: Layout, picture_file: object, picture: Layout) -> int | None:
+    """Return the orientation that a companion is to be turned by.
 
     Warns
     -----
     PictureWarning
-        Its shape is that of the stored and of the upright picture, so that the rule is all there is to go by.
+        Its shape fits both the stored and the upright picture, so that the orientation is not certain.
     """
     if own.orientation is not None or picture.orientation in (None, 1):
         return own.orientation

@@ -1,7 +1,8 @@
-"""Portable Network Graphics, bit for bit: every colour type and depth the format has, 16-bit colour included.
+"""PNG files, bit for bit: every colour type and depth of the format, 16-bit colour included.
 
-The usual Python readers hand 16-bit colour back as its top eight bits without a word, which ruins linear-light work;
-this module exists for that case and then serves all others too. Only zlib and NumPy are used.
+The structure of a file is checked here, before anything is decoded: sizes, checksums, palettes, and how many bytes its
+pixels unpack to. libpng (through imagecodecs) then undoes the row filters of pixels that are known to be complete, so
+that it neither warns nor allocates more than was checked.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["SIGNATURE", "ancillary", "decode", "encode", "inflated", "size"]
+__all__ = ["SIGNATURE", "ancillary", "decode", "encode", "inflate_chunk", "size"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_BYTES = 1 << 30
-"""Largest decoded image, in bytes: a header that promises more is refused before anything is allocated."""
+"""Largest decoded image, in bytes; a header with a larger size is refused before anything is allocated."""
+MAX_SIDE = 1_000_000
+"""Largest height and width, px: libpng takes no more."""
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-_DEFLATE_LIMIT = 1040  # no deflate stream expands by more than 1032 to 1
-_BLOCK_BYTES = 1 << 24
+_MAX_DEFLATE_RATIO = 1040  # no deflate stream expands by more than 1032 to 1
 
 
 class _Header(NamedTuple):
@@ -80,24 +82,51 @@ def decode(data: bytes) -> np.ndarray:
     Notes
     -----
     Interlaced files are supported. What the file says about colour and orientation is in its `ancillary` chunks. Cost
-    O(H W C), memory three images.
+    O(H W C), memory four images.
 
     References
     ----------
     Portable Network Graphics (PNG) Specification, W3C Recommendation, second edition, 2003.
     """
+    from imagecodecs import png_decode
+
     header, palette, transparent, stream = _chunks(data)
-    rows = [h * (1 + header.row_bytes(w)) for _, _, h, w in header.passes()]
-    raw = _inflate(stream, sum(rows))
-    samples = np.empty(
-        (header.height, header.width, _CHANNELS[header.colour]), np.uint16 if header.depth == 16 else np.uint8
-    )
-    start = 0
-    for (across, along, h, w), length in zip(header.passes(), rows, strict=True):
-        lines = np.frombuffer(raw, np.uint8, length, start).reshape(h, -1)
-        samples[across, along] = _samples(_unfilter(lines, max(1, header.pixel_bits // 8)), header, w)
+    passes = header.passes()
+    lengths = [h * (1 + header.row_bytes(w)) for _, _, h, w in passes]
+    raw, start, parts = memoryview(_inflate(stream, sum(lengths))), 0, list[np.ndarray]()
+    for (_, _, h, w), length in zip(passes, lengths, strict=True):
+        plain = _plain(header, h, w, raw[start : start + length], transparent)
         start += length
-    return _colours(samples, header, palette, transparent)
+        try:
+            parts.append(np.asarray(png_decode(plain)))
+        except RuntimeError as error:
+            raise ValueError(f"PNG file is damaged ({error})") from None
+    image = parts[0]
+    if header.interlaced:
+        image = np.empty((header.height, header.width, *image.shape[2:]), image.dtype)
+        for (across, along, _, _), part in zip(passes, parts, strict=True):
+            image[across, along] = part
+    return image if header.colour != 3 else _look_up(image // (255 // ((1 << header.depth) - 1)), palette, transparent)
+
+
+def _plain(header: _Header, height: int, width: int, rows: memoryview, transparent: bytes | None) -> bytes:
+    """Pack filtered rows as a file without compression, interlacing or palette: indices become levels of grey."""
+    lines = np.frombuffer(rows, np.uint8).reshape(height, -1)
+    if (kind := lines[:, 0].max()) > 4:
+        raise ValueError(f"PNG file is damaged: row filter {kind} does not exist")
+    colour = 0 if header.colour == 3 else header.colour
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, header.depth, colour, 0, 0, 0))]
+    if transparent is not None and header.colour in (0, 2):
+        if len(transparent) != 2 * _CHANNELS[colour]:
+            raise ValueError(
+                f"PNG file is damaged: its tRNS chunk has {len(transparent)} bytes instead of {2 * _CHANNELS[colour]}"
+            )
+        chunks.append((b"tRNS", transparent))
+    chunks += [(b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]
+    return SIGNATURE + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
+        for name, body in chunks
+    )
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -109,7 +138,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def ancillary(data: bytes | mmap.mmap) -> dict[bytes, bytes]:
-    """Bodies of the chunks that may be left out, by name, the first of each; for a file that `decode` takes."""
+    """Return the bodies of the ancillary chunks by name, the first of each; for a file that `decode` accepts."""
     found: dict[bytes, bytes] = {}
     position = 8
     while position + 12 <= len(data):
@@ -120,8 +149,8 @@ def ancillary(data: bytes | mmap.mmap) -> dict[bytes, bytes]:
     return found
 
 
-def inflated(body: bytes, limit: int = 1 << 24) -> bytes:
-    """Unpack what a chunk holds; ValueError where it is damaged or larger than `limit` bytes."""
+def inflate_chunk(body: bytes, limit: int = 1 << 24) -> bytes:
+    """Decompress the body of a chunk; ValueError where it is damaged or larger than `limit` bytes."""
     stream = zlib.decompressobj()
     try:
         text = stream.decompress(body, limit)
@@ -184,16 +213,17 @@ def _header(body: bytes) -> _Header:
             f"{filtering} and interlace {interlace} is no combination the format defines"
         )
     header = _Header(width, height, depth, colour, bool(interlace))
-    if header.decoded_bytes > MAX_BYTES:
+    if header.decoded_bytes > MAX_BYTES or max(width, height) > MAX_SIDE:
         raise ValueError(
-            f"PNG file says {width} x {height} pixels, more than the {MAX_BYTES >> 20} MiB this reader takes"
+            f"PNG file says {width} x {height} pixels, more than the {MAX_BYTES >> 20} MiB or {MAX_SIDE} pixels a side "
+            "that this reader takes"
         )
     return header
 
 
 def _inflate(stream: bytes, expected: int) -> bytes:
-    """Decompress to exactly `expected` bytes, never allocating more than the stream can honestly fill."""
-    if expected > _DEFLATE_LIMIT * len(stream) + 64:
+    """Decompress to exactly `expected` bytes, without allocating more than the stream can fill."""
+    if expected > _MAX_DEFLATE_RATIO * len(stream) + 64:
         raise ValueError(
             f"PNG file is cut short: {len(stream)} compressed bytes cannot hold the {expected} its header promises"
         )
@@ -208,101 +238,6 @@ def _inflate(stream: bytes, expected: int) -> bytes:
     if surplus or not inflater.eof:
         raise ValueError(f"PNG file is damaged: it holds more than the {expected} bytes of pixels its header promises")
     return raw
-
-
-def _unfilter(lines: np.ndarray, stride: int) -> np.ndarray:
-    """Undo the row filters: bytes of shape (h, 1 + n), filter type first, to bytes of shape (h, n).
-
-    A pixel needs its left, upper and upper-left neighbours, so all pixels of one anti-diagonal are independent: the
-    rows are handled in blocks, and a block diagonal by diagonal, as arrays.
-    """
-    kinds, body = lines[:, 0], lines[:, 1:]
-    if kinds.max() > 4:
-        raise ValueError(f"PNG file is damaged: row filter {kinds.max()} does not exist")
-    if not kinds.any():
-        return body
-    h, n = body.shape
-    width = n // stride  # rows of less than a byte per pixel have stride 1, so this is exact
-    out = np.empty((h, width, stride), np.uint8)
-    above = np.zeros((width, stride), np.uint8)
-    step = min(512, max(1, _BLOCK_BYTES // n))
-    for top in range(0, h, step):
-        rows = min(step, h - top)
-        block = body[top : top + rows].reshape(rows, width, stride)
-        out[top : top + rows] = _unfilter_block(block, kinds[top : top + rows], above)
-        above = out[top + rows - 1]
-    return out.reshape(h, n)
-
-
-def _unfilter_block(block: np.ndarray, kinds: np.ndarray, above: np.ndarray) -> np.ndarray:
-    rows, width, stride = block.shape
-    # skew[d, r + 1] is pixel (r, d - r - 1); column 0 is the row above the block. What was never written is the zero
-    # outside the image.
-    skew = np.zeros((rows + width + 1, rows + 1, stride), np.int16)
-    row = np.arange(rows)[:, None]
-    diagonal = row + 1 + np.arange(1, width + 1)[None, :]
-    skew[np.arange(1, width + 1), 0] = above
-    skew[diagonal, row + 1] = block
-    kind = kinds[:, None]
-    present = [k for k in (1, 2, 3, 4) if (kinds == k).any()]
-    for d in range(2, rows + width + 1):
-        first, last = max(0, d - 1 - width), min(rows, d - 1)
-        here = skew[d, first + 1 : last + 1]
-        a, b, c = skew[d - 1, first + 1 : last + 1], skew[d - 1, first:last], skew[d - 2, first:last]
-        chosen = kind[first:last]
-        for k in present:
-            if k == 1:
-                guess = a
-            elif k == 2:
-                guess = b
-            elif k == 3:
-                guess = (a + b) >> 1
-            else:
-                guess = _paeth(a, b, c)
-            here += np.where(chosen == k, guess, 0)
-        here &= 255
-    return skew[diagonal, row + 1].astype(np.uint8)
-
-
-def _paeth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Return whichever of left, above, upper left is nearest to a + b - c, ties in that order."""
-    da, db = np.abs(b - c), np.abs(a - c)
-    dc = np.abs(a + b - 2 * c)
-    return np.where((da <= db) & (da <= dc), a, np.where(db <= dc, b, c))
-
-
-def _samples(body: np.ndarray, header: _Header, width: int) -> np.ndarray:
-    """Bytes of shape (h, n) to samples of shape (h, width, channels)."""
-    h, channels = body.shape[0], _CHANNELS[header.colour]
-    if header.depth == 16:
-        return np.ascontiguousarray(body).view(">u2").reshape(h, width, channels).astype(np.uint16)
-    if header.depth == 8:
-        return body.reshape(h, width, channels)
-    bits = np.unpackbits(body, axis=1).reshape(h, -1, header.depth)[:, :width]
-    weights = 1 << np.arange(header.depth - 1, -1, -1, dtype=np.uint8)
-    values: np.ndarray = (bits * weights).sum(-1, dtype=np.uint8)
-    return values[..., None]
-
-
-def _colours(samples: np.ndarray, header: _Header, palette: np.ndarray | None, transparent: bytes | None) -> np.ndarray:
-    """Palette look-up, transparent colour, and the scaling of narrow grey."""
-    if header.colour == 3:
-        return _look_up(samples[..., 0], palette, transparent)
-    image = samples
-    if transparent is not None and header.colour in (0, 2):
-        channels = _CHANNELS[header.colour]
-        if len(transparent) != 2 * channels:
-            raise ValueError(
-                f"PNG file is damaged: its tRNS chunk has {len(transparent)} bytes instead of {2 * channels}"
-            )
-        key = np.frombuffer(transparent, ">u2")
-        opaque = (samples != key).any(-1, keepdims=True)
-        image = np.concatenate([samples, opaque * samples.dtype.type((1 << header.depth) - 1)], axis=-1)
-    if header.depth < 8:
-        image = image * np.uint8(255 // ((1 << header.depth) - 1))
-    if image.shape[-1] == 1:
-        image = image[..., 0]
-    return image
 
 
 def _look_up(index: np.ndarray, palette: np.ndarray | None, transparent: bytes | None) -> np.ndarray:
@@ -334,48 +269,26 @@ def encode(array: np.ndarray, *, level: int = 6) -> bytes:
     Returns
     -------
     bytes
-        The whole file. Each row takes the filter whose residual has the smallest sum of absolute values.
+        The whole file.
 
     Raises
     ------
     TypeError
         The array is neither uint8 nor uint16.
     ValueError
-        The shape is none of the above, or empty.
+        The shape is none of the above, or empty, or longer than 1 000 000 pixels a side.
 
     Notes
     -----
     Cost O(H W C).
     """
+    from imagecodecs import png_encode
+
     if array.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"PNG: expected uint8 or uint16 samples, got {array.dtype}")
-    image = array[..., None] if array.ndim == 2 else array
-    if image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4) or image.size == 0:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 2, 3, 4)) or array.size == 0:
         raise ValueError(f"PNG: expected shape (H, W) or (H, W, C) with C of 1 to 4, got {array.shape}")
-    height, width, channels = image.shape
-    wide = image.dtype == np.uint16
-    body = np.ascontiguousarray(image.astype(">u2") if wide else image).view(np.uint8).reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 16 if wide else 8, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    pixels = zlib.compress(_filter(body, channels * (2 if wide else 1)).tobytes(), level)
-    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
-
-
-def _filter(body: np.ndarray, stride: int) -> np.ndarray:
-    """Bytes of shape (h, n) to filtered rows of shape (h, 1 + n), the best of the five filters for each row."""
-    h, n = body.shape
-    padded = np.zeros((h + 1, n + stride), np.int16)
-    padded[1:, stride:] = body
-    a, b, c = padded[1:, :-stride], padded[:-1, stride:], padded[:-1, :-stride]
-    out = np.empty((h, 1 + n), np.uint8)
-    best = np.full(h, np.iinfo(np.int64).max)
-    for kind, guess in enumerate((0, a, b, (a + b) >> 1, _paeth(a, b, c))):
-        residual = (body - guess).astype(np.uint8)
-        size = np.abs(residual.view(np.int8).astype(np.int16)).sum(1, dtype=np.int64)
-        better = size < best
-        best[better] = size[better]
-        out[better, 0], out[better, 1:] = kind, residual[better]
-    return out
+    if max(array.shape[:2]) > MAX_SIDE:
+        raise ValueError(f"PNG: expected at most {MAX_SIDE} pixels a side, got shape {array.shape}")
+    filtered = array.nbytes + array.shape[0]  # imagecodecs underestimates the size for short rows
+    return bytes(png_encode(array.copy(), level=level, out=filtered + filtered // 50 + 1024))

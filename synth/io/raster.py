@@ -1,4 +1,4 @@
-"""JPEG, WebP and TIFF through Pillow and tifffile: the numbers as stored, and what the file says about them."""
+"""JPEG, WebP and TIFF through Pillow and tifffile: stored numbers, orientation and colour encoding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from . import colour
 from .colour import Colour
-from .orientation import TAG, Layout, from_exif, upright
+from .orientation import TAG, Layout, from_exif
 
 __all__ = ["MAX_BYTES", "Stored", "decode_jpeg", "decode_tiff", "decode_webp", "is_tiff", "is_webp", "layout_of"]
 
 MAX_BYTES = 1 << 30
-"""Largest decoded picture, in bytes; a header that promises more is refused before anything is allocated."""
+"""Largest decoded picture, in bytes; a header with a larger size is refused before anything is allocated."""
 
 _PILLOW = {"JPEG": ("L", "RGB"), "WEBP": ("RGB", "RGBA")}
 _COLOUR_SPACE, _INTEROP_FOLDER, _INTEROP_INDEX, _PHOTO_FOLDER = 0xA001, 0xA005, 0x0001, 0x8769
@@ -27,10 +27,13 @@ _UNUSUAL = {
     32803: "a colour filter array (raw)", 34892: "linear raw",
 }  # fmt: skip
 _DNG_VERSION = 50706
+_JPEG = (6, 7)
+_LOSSLESS = (1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000)
+"""Compressions of TIFF that keep every bit: none, CCITT, LZW, Deflate (twice), PackBits, LZMA, Zstandard."""
 
 
 class Stored(NamedTuple):
-    """A picture as it lies in its file.
+    """A picture as it is stored in its file.
 
     Attributes
     ----------
@@ -39,9 +42,9 @@ class Stored(NamedTuple):
     orientation : int or None
         EXIF 1 to 8, None where the file has none.
     colour : Colour or None
-        None where the file says nothing.
+        None where the file has no colour metadata.
     exact : bool
-        Whether no lossy compression stood between the numbers and the file.
+        Whether the file is compressed without loss.
     axes : str or None
         "hwc" where the format has channels last, None where an array may have them first.
     """
@@ -60,30 +63,30 @@ class Stored(NamedTuple):
 
 def decode_jpeg(data: bytes) -> Stored:
     """JPEG: uint8 of shape (H, W) or (H, W, 3)."""
-    return _by_pillow(data, "JPEG")
+    return _decode_by_pillow(data, "JPEG")
 
 
 def decode_webp(data: bytes) -> Stored:
     """WebP of one frame: uint8 of shape (H, W, 3) or (H, W, 4)."""
-    return _by_pillow(data, "WEBP")
+    return _decode_by_pillow(data, "WEBP")
 
 
 def is_webp(data: bytes) -> bool:
-    """Whether the file begins as WebP does."""
+    """Return whether the file has the signature of WebP."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether the file begins as TIFF, or BigTIFF, does."""
+    """Return whether the file has the signature of TIFF or BigTIFF."""
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _by_pillow(data: bytes, kind: str) -> Stored:
+def _decode_by_pillow(data: bytes, kind: str) -> Stored:
     from PIL import Image
 
     name = {"WEBP": "WebP"}.get(kind, kind)
     try:
-        with _in_silence(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        with _silenced(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
             frames = 1 if kind == "JPEG" else getattr(image, "n_frames", 1)  # of a stereo JPEG the first is the picture
             mode = image.mode
             if frames == 1 and mode in _PILLOW[kind]:
@@ -94,7 +97,7 @@ def _by_pillow(data: bytes, kind: str) -> Stored:
                 return Stored(values, from_exif(exif), said, exact=False)
     except Image.DecompressionBombError:
         raise ValueError(f"{name} says it has more than 178 million pixels; this reader takes fewer") from None
-    except Exception as error:  # a foreign decoder on bytes of unknown origin: whatever it stumbles over is damage
+    except Exception as error:  # decoders of untrusted bytes fail in many ways
         raise ValueError(f"{name} file is damaged or cut short ({error})") from None
     if frames > 1:
         raise ValueError(f"{name}: expected one picture, got an animation of {frames} frames; save the frame you want")
@@ -102,8 +105,8 @@ def _by_pillow(data: bytes, kind: str) -> Stored:
 
 
 @contextmanager
-def _in_silence() -> Iterator[None]:
-    """Keep what the decoders warn and log of to themselves: what matters is raised, and said in one sentence."""
+def _silenced() -> Iterator[None]:
+    """Silence the warnings and logs of the decoders; errors are raised."""
     logger = logging.getLogger("tifffile")
     before, logger.disabled = logger.disabled, True
     try:
@@ -115,7 +118,7 @@ def _in_silence() -> Iterator[None]:
 
 
 def _exif_of(image: Any) -> Any:
-    """The EXIF record, empty where it is damaged: the picture itself may be whole."""
+    """Return the EXIF record, empty where it is damaged."""
     from PIL import Image
 
     try:
@@ -123,12 +126,12 @@ def _exif_of(image: Any) -> Any:
         for folder in (_INTEROP_FOLDER, _PHOTO_FOLDER):
             exif.get_ifd(folder)
         return exif
-    except Exception:  # a foreign parser on bytes of unknown origin
+    except Exception:  # a damaged record must not prevent reading the picture
         return Image.Exif()
 
 
 def _colour_of(exif: Any, profile: bytes | None, channels: int) -> Colour | None:
-    """What the profile says, else what the camera wrote, else None."""
+    """Return the colour of the ICC profile, else of EXIF, else None."""
     if profile:
         return colour.from_icc(profile, channels)
     if channels == 3 and exif.get_ifd(_INTEROP_FOLDER).get(_INTEROP_INDEX) == "R03":
@@ -149,10 +152,10 @@ def layout_of(stream: BinaryIO, kind: str) -> Layout:
         if kind == "TIFF":
             import tifffile
 
-            with _in_silence(), tifffile.TiffFile(stream) as file:
+            with _silenced(), tifffile.TiffFile(stream) as file:
                 page = _only_page(file)
                 return Layout((page.imagelength, page.imagewidth), from_exif({TAG: page.tags.valueof(TAG)}))
-        with _in_silence(), Image.open(stream, formats=(kind,)) as image:
+        with _silenced(), Image.open(stream, formats=(kind,)) as image:
             return Layout(image.size[::-1], from_exif(_exif_of(image)))
     except _TiffError:
         raise
@@ -169,17 +172,17 @@ def decode_tiff(data: bytes) -> Stored:
     Raises
     ------
     ValueError
-        The file is damaged, holds several pictures, or one of another kind; its compression needs imagecodecs.
+        The file is damaged, holds several pictures, or one of another kind or compression.
     """
     import tifffile
 
     try:
-        with _in_silence(), tifffile.TiffFile(io.BytesIO(data)) as file:
+        with _silenced(), tifffile.TiffFile(io.BytesIO(data)) as file:
             page = _only_page(file)
             _check_kind(page)
             orientation = from_exif({TAG: page.tags.valueof(TAG)})
             profile = page.tags.valueof(34675)
-            values = _tiff_values(page, data)
+            values = _tiff_values(page)
     except _TiffError:
         raise
     except Exception as error:  # as above
@@ -187,15 +190,15 @@ def decode_tiff(data: bytes) -> Stored:
         raise ValueError(f"TIFF file is damaged or cut short ({reason})") from None
     channels = 1 if values.ndim == 2 or values.shape[-1] == 2 else 3
     said = colour.from_icc(bytes(profile), channels) if profile else None
-    return Stored(values, orientation, said, exact=page.compression not in (6, 7))
+    return Stored(values, orientation, said, exact=int(page.compression) in _LOSSLESS)
 
 
 class _TiffError(ValueError):
-    """The file can be read, but is not what this reader takes."""
+    """A valid file of a kind that is not supported."""
 
 
 def _only_page(file: Any) -> Any:
-    """Return the one page that is no reduced copy of another."""
+    """Return the only page that is not a reduced copy of another."""
     if not len(file.pages):
         raise ValueError("it holds no picture")
     pages = [page for page in file.pages if not page.is_reduced]
@@ -207,6 +210,8 @@ def _only_page(file: Any) -> Any:
 
 
 def _check_kind(page: Any) -> None:
+    import tifffile
+
     kind, bits, form = int(page.photometric), page.bitspersample, int(page.sampleformat)
     if kind in _UNUSUAL:
         raise _TiffError(f"TIFF: expected a grey or RGB picture, got {_UNUSUAL[kind]}; convert it first")
@@ -223,21 +228,22 @@ def _check_kind(page: Any) -> None:
             f"TIFF: expected {colours} channel{'s' if colours > 1 else ''}, perhaps with alpha, got "
             f"{page.samplesperpixel}; is it a stack or a multispectral image?"
         )
+    if kind == 6 and int(page.compression) not in _JPEG:
+        raise _TiffError("TIFF: expected a grey or RGB picture, got YCbCr without JPEG; convert it first")
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        name = getattr(page.compression, "name", page.compression)
+        raise _TiffError(
+            f"TIFF: no decoder for the compression {name}; save the picture without, or with ZIP (deflate)"
+        )
     if page.samplesperpixel * page.imagelength * page.imagewidth * max(1, bits // 8) > MAX_BYTES:
         raise _TiffError("TIFF says it has more than 1 GiB of pixels; this reader takes less")
 
 
-def _tiff_values(page: Any, data: bytes) -> np.ndarray:
+def _tiff_values(page: Any) -> np.ndarray:
     kind, bits = int(page.photometric), page.bitspersample
-    try:
-        values = np.asarray(page.asarray())
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        return _without_codecs(page, data)
-    values = values.reshape(page.shape)
+    values = np.asarray(page.asarray()).reshape(page.shape)
     if kind == 3:
-        return _looked_up(values, np.asarray(page.colormap))
+        return _look_up_palette(values, np.asarray(page.colormap))
     if values.ndim == 3 and page.planarconfig == 2:
         values = np.moveaxis(values, 0, -1)
     white = 2**bits - 1
@@ -252,32 +258,11 @@ def _tiff_values(page: Any, data: bytes) -> np.ndarray:
     return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
 
-def _looked_up(index: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Colours of a palette (3, n) of 16 bits, of which most writers fill the upper eight, or both alike."""
+def _look_up_palette(index: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Look up colours in a palette (3, n) of 16 bits; many writers store 8 bits, in the upper byte or in both."""
     if int(index.max()) >= table.shape[1]:
         raise ValueError("a colour beyond its palette")
     narrow = bool((table % 256 == 0).all() or (table % 257 == 0).all())
     colours = (table >> 8).astype(np.uint8) if narrow else table.astype(np.uint16)
     found: np.ndarray = np.ascontiguousarray(colours.T)[index]
     return found
-
-
-def _without_codecs(page: Any, data: bytes) -> np.ndarray:
-    """Decode by Pillow what tifffile alone cannot (LZW, JPEG), as far as Pillow keeps every bit."""
-    from PIL import Image
-
-    method = getattr(page.compression, "name", page.compression)
-    with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
-        kept = {"1": (1,), "L": (1, 2, 4, 8), "RGB": (8,), "RGBA": (8,), "I;16": (16,), "I;16B": (16,), "F": (32,)}
-        kind, bits = int(page.photometric), page.bitspersample
-        if bits in kept.get(image.mode, ()) and kind != 3 and not (kind == 0 and bits == 16):
-            image.load()
-            values = np.array(image.convert("L") if image.mode == "1" else image)
-            told = from_exif({TAG: page.tags.valueof(TAG)})
-            if from_exif(image.getexif()) is None and told is not None:  # newer releases turn what they load
-                values = upright(values, {6: 8, 8: 6}.get(told, told))
-            return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    raise _TiffError(
-        f"TIFF: {page.bitspersample}-bit pixels packed by {method} need the package imagecodecs; install it, or save "
-        "the picture without compression or with ZIP (deflate)"
-    )

@@ -1,4 +1,4 @@
-"""What real lenses add to an ideal one: PSFs by colour and by place in the frame, diffraction, shading.
+"""Aberrations of real lenses: PSFs that differ by colour and over the frame, diffraction, shading.
 
 Banks made here go into `blurphys.DualPixel`, `blurphys.LayeredDefocus` and, as grids, into
 `blurphys.FieldDefocus`. Places are measured from the centre of the frame in units of the distance of its corners.

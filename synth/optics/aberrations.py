@@ -1,4 +1,4 @@
-"""PSFs that differ by colour and by place in the frame: longitudinal chromatic aberration and cat eyes."""
+"""PSFs that differ by colour and over the frame: longitudinal chromatic aberration and cat eyes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def chromatic_bank(
     scale, shift_px : sequence of C floats
         Colour c of a pixel with radius r has the PSF of radius ``scale[c] r + shift_px[c]``, clipped to max_radius.
     views : sequence of str
-        Opposite halves or the four quarters, see `Pupil.seen`.
+        Dual-pixel views, or the four views of a quad pixel, see `Pupil.seen`.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def chromatic_bank(
     -----
     A thin lens that focuses colour c at the distance u_c, and the others at u, shifts its radii by
     ``c_inf (u / u_c - 1)``, c_inf the radius at infinity (`ThinLens.radius_at_infinity`), and does not scale them.
-    Where the clipping sets in, the colours draw level: let max_radius exceed the radii in use by the largest shift.
+    Clipped colours lose their difference: let max_radius exceed the radii in use by the largest shift.
 
     Examples
     --------

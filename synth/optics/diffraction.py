@@ -1,4 +1,4 @@
-"""What keeps a focused point wide: the width of the diffraction disk, and PSFs softened by it."""
+"""Diffraction: the width of its core, and PSFs softened by it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def diffraction_sigma(
 
     Notes
     -----
-    The sensor's own pixel is not in it: PSFs of this package are integrated over the pixel already.
+    It does not include the pixel: PSFs of this package are integrated over the pixel already.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def diffraction_sigma(
 
 
 def softened(bank: bp.PSFBank, sigma_px: float | Sequence[float], *, views: Sequence[str] | None = None) -> bp.PSFBank:
-    """Return a bank whose every PSF is blurred by a Gaussian: diffraction, and what else keeps a focused point wide.
+    """Return a bank with every PSF blurred by a Gaussian, for diffraction and other limits of sharpness.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def softened(bank: bp.PSFBank, sigma_px: float | Sequence[float], *, views: Sequ
     (True, 1.0)
     """
     if not bank.fixed:
-        raise TypeError("softened: expected a bank of a pupil or of NumPy arrays, got tensors; soften them yourself")
+        raise TypeError("softened: expected a bank of a pupil or of NumPy arrays, got tensors")
     sigmas = [float(s) for s in sigma_px] if isinstance(sigma_px, Sequence) else [float(sigma_px)]
     if not sigmas or not all(isfinite(s) and s >= 0 for s in sigmas):
         raise ValueError(f"softened: expected finite sigma_px >= 0, got {sigma_px}")

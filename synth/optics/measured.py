@@ -1,4 +1,4 @@
-"""Banks from PSFs that were measured, at one defocus all over the frame or at many."""
+"""Banks of measured PSFs: at one defocus over the frame, or at several."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def measured_banks(
     Raises
     ------
     ValueError
-        Shapes that are no grid or differ, values that are negative, not finite or all zero, a radius, max_radius or
+        Shapes that are not grids, or differ, values that are negative, not finite or all zero, a radius, max_radius or
         step that is not positive, a cut out of range.
 
     Notes
@@ -94,7 +94,7 @@ def measured_banks(
 
 
 def stack_bank(psfs: np.ndarray, *, radii: Sequence[float], background: float = 0.0) -> bp.PSFBank:
-    """Return a bank from PSFs that were measured at many defoci, a focal stack of a point.
+    """Return a bank from PSFs measured at several defoci, a focal stack of a point source.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import numpy as np
 
 import blurphys as bp
 
-__all__ = ["by_aperture", "pupil_points", "sampled_psf"]
+__all__ = ["pupil_points", "render_by_aperture", "sample_psf"]
 
 
 def pupil_points(pupil: bp.Pupil, view: str | float, samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ def pupil_points(pupil: bp.Pupil, view: str | float, samples: int) -> tuple[np.n
     view : str or float
         As for `Pupil.seen`.
     samples : int
-        Points, rounded up to an even number; those outside the pupil or seen by nobody are left out.
+        Points, rounded up to an even number; those outside the pupil or without any view are left out.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def pupil_points(pupil: bp.Pupil, view: str | float, samples: int) -> tuple[np.n
     return points[inside][kept], weights[kept]
 
 
-def by_aperture(
+def render_by_aperture(
     colours: np.ndarray,
     alphas: np.ndarray,
     radii: Sequence[float],
@@ -119,14 +119,14 @@ def by_aperture(
     return total
 
 
-def sampled_psf(radius: float, pupil: bp.Pupil, *, view: str | float = "combined", samples: int = 1000) -> np.ndarray:
-    """Return the PSF that `by_aperture` gives a point in the plane of one layer, (n, n) with n odd."""
+def sample_psf(radius: float, pupil: bp.Pupil, *, view: str | float = "combined", samples: int = 1000) -> np.ndarray:
+    """Return the PSF that `render_by_aperture` gives a point in the plane of one layer, (n, n) with n odd."""
     points, weights = pupil_points(pupil, view, samples)
     half = math.ceil(abs(radius) * float(np.abs(points).max(initial=0.0))) + 1
     psf = np.zeros((2 * half + 1, 2 * half + 1))
-    place = half + radius * points[:, ::-1]
-    corner = np.floor(place).astype(int)
-    fraction = place - corner
+    position = half + radius * points[:, ::-1]
+    corner = np.floor(position).astype(int)
+    fraction = position - corner
     for down in (0, 1):
         for right in (0, 1):
             share = np.abs(1 - down - fraction[:, 0]) * np.abs(1 - right - fraction[:, 1])

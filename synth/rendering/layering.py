@@ -1,4 +1,4 @@
-"""From a scene and a lens to the layers that `blurphys.LayeredDefocus` lays over each other."""
+"""Cutting a scene into the layers of `blurphys.LayeredDefocus`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..scenes import Layer, Scene
 
 __all__ = ["Layers", "layers_of"]
 
-FINEST = 0.25
-"""Slabs thinner than this, px of radius, cannot be told apart."""
+MIN_SLAB_PX = 0.25
+"""Smallest thickness of a slab, px of radius."""
 
 
 class Layers(NamedTuple):
@@ -36,11 +36,11 @@ def layers_of(
     Parameters
     ----------
     scene : Scene
-        A photograph (with or without what `with_background` guesses), or a scene of exact layers.
+        A photograph (with or without the background of `with_background`), or a scene of exact layers.
     camera : Camera
         Its lens gives the radii, clamped to `limit`.
     slabs : int
-        At most as many for a photograph, or for each exact layer whose depth varies.
+        Largest number for a photograph, or for each exact layer whose depth varies.
     invalid : {"error", "nearest", "far"}
         How the unknown depths of a photograph are filled.
     limit : float, optional
@@ -57,29 +57,29 @@ def layers_of(
 
     Notes
     -----
-    Slabs are uniform in the radius, that is in inverse depth, and their radius is the mean of what they hold. A surface
-    that goes on from one slab to the next would show a seam, where both are half open: so each slab goes on under the
-    next nearer one, with that one's own colours, as far as the blur of either reaches.
+    Slabs are uniform in the radius, that is in inverse depth, and have the mean radius of their pixels. A surface that
+    continues from one slab into the next would show a seam, where both are half transparent: so each slab is extended
+    under the next nearer one, with the colours of that one, as far as the blur of either reaches.
     """
     if slabs < 1:
         raise ValueError(f"layers: expected at least one slab, got {slabs}")
     limit = camera.max_radius if limit is None else limit
     if scene.layers:
-        seen_here = [layer for layer in scene.layers if layer.alpha.any()]  # a window may not hold all of them
-        parts = [_cut([layer], [_radii(layer.depth_m, layer.alpha > 0, camera, limit)], slabs) for layer in seen_here]
+        present = [layer for layer in scene.layers if layer.alpha.any()]  # a window may lack some
+        parts = [_cut([layer], [_radii(layer.depth_m, layer.alpha > 0, camera, limit)], slabs) for layer in present]
         return Layers(
             np.concatenate([part.colours for part in parts]),
             np.concatenate([part.alphas for part in parts]),
             tuple(radius for part in parts for radius in part.radii),
         )
     exact = np.clip(camera.defocus_map(scene.depth_m, invalid=invalid), -limit, limit)
-    seen = Layer(
+    visible = Layer(
         colour=scene.all_in_focus, alpha=np.ones_like(scene.all_in_focus[0]), depth_m=np.ones_like(scene.depth_m)
     )
     if scene.hidden is None:
-        return _cut([seen], [exact], slabs)
+        return _cut([visible], [exact], slabs)
     behind = _radii(scene.hidden.depth_m, scene.hidden.alpha > 0, camera, limit)
-    return _cut([seen, scene.hidden], [exact, np.maximum(behind, exact)], slabs)
+    return _cut([visible, scene.hidden], [exact, np.maximum(behind, exact)], slabs)
 
 
 def _radii(depth: np.ndarray, known: np.ndarray, camera: Camera, limit: float) -> np.ndarray:
@@ -91,13 +91,13 @@ def _radii(depth: np.ndarray, known: np.ndarray, camera: Camera, limit: float) -
 
 
 def _cut(surfaces: list[Layer], radii: list[np.ndarray], slabs: int) -> Layers:
-    """Slice surfaces, the seen one before what it hides, by radius; nearest slab first."""
+    """Slice surfaces (the visible one, then the hidden one) by radius; nearest slab first."""
     used = [surface.alpha > 0 for surface in surfaces]
     values = np.concatenate([radius[mask] for radius, mask in zip(radii, used, strict=True)])
     if not values.size:
         values = np.zeros(1)
     low, high = float(values.min()), float(values.max())
-    count = int(min(slabs, max(1, np.ceil((high - low) / FINEST))))
+    count = int(min(slabs, max(1, np.ceil((high - low) / MIN_SLAB_PX))))
     edges = np.linspace(low, high, count + 1)[1:-1]
     numbers = [np.digitize(radius, edges) for radius in radii]
     colours, alphas, means = [], [], []
@@ -112,7 +112,7 @@ def _cut(surfaces: list[Layer], radii: list[np.ndarray], slabs: int) -> Layers:
             alpha = np.where(member, surface.alpha, alpha)
             colour = np.where(member, surface.colour, colour)
         under = members[0] if k == 0 else _beside(members[0], used[0] & (numbers[0] == k - 1), abs(mean) + 1)
-        under = under & (alpha == 0) & (surfaces[0].alpha == 1)  # a soft edge would count twice
+        under = under & (alpha == 0) & (surfaces[0].alpha == 1)  # partial coverage would count twice
         alpha = np.where(under, surfaces[0].alpha, alpha)
         colour = np.where(under, surfaces[0].colour, colour)
         colours.append(colour)

@@ -1,55 +1,41 @@
-"""Scene and camera to sample: what the lens and the dual-pixel sensor record."""
+"""Rendering: from a scene and a camera to a sample."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 import blurphys as bp
 
-from .. import optics
 from .._window import inside
 from ..camera.camera import Camera
+from ..camera.psf_models import Banks
+from ..camera.recording import record
+from ..camera.views import SUB_APERTURES, VIEWS, check_views, sub_apertures_of
 from ..scenes import Scene
-from .aperture import by_aperture
+from ..scenes.windows import widen
+from .aperture import render_by_aperture
 from .layering import layers_of
+from .models import Model, check_model
 
 __all__ = [
-    "HALVES",
-    "MODELS",
-    "PARTS",
-    "QUARTERS",
-    "VIEWS",
-    "Model",
     "Sample",
-    "blurred",
-    "check_model",
-    "check_views",
-    "exposed",
-    "gains_of",
-    "gathered",
-    "parts_of",
+    "apply_blur",
+    "expose",
+    "gather_operator",
     "render",
+    "render_window",
 ]
-
-VIEWS = ("left", "right", "combined")
-HALVES = (("left", "right"), ("top", "bottom"))
-QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
-PARTS = (*HALVES, QUARTERS)
-"""Sets of views whose mean is the combined image."""
-Model = Literal["gather", "layered", "aperture"]
-MODELS: tuple[Model, ...] = get_args(Model)
-
 
 _PLANES = ("defocus_map", "depth_m", "valid", "alpha")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sample:
-    """One rendered exposure with everything it was made from.
+    """One rendered exposure, with its ground truth.
 
     Attributes
     ----------
@@ -64,16 +50,16 @@ class Sample:
     valid : ndarray of bool of shape (H, W)
         Where the depth is known and its radius was not clamped.
     alpha : ndarray of shape (L, H, W), or None
-        Share of each pixel that each surface covers, also where nearer ones hide it, nearest first; for a scene of
+        Share of each pixel that each surface covers, also where nearer surfaces hide it, nearest first; for a scene of
         exact layers.
     camera : Camera
-        What took it.
+        The camera, with its settings.
     model : str
-        How it was rendered, see `render`.
+        The rendering model, see `render`.
     parameters : dict
-        The camera's settings and the counts: ``unknown_pixels``, ``clamped_pixels`` (known, but beyond the limit), and
-        ``mirrored_top``, ``_bottom``, ``_left``, ``_right``: width in px of the rim that light from outside the
-        photograph would have reached, where the mirrored photograph stands in for it.
+        Settings of the camera, and counts: ``unknown_pixels``, ``clamped_pixels`` (known depth, radius beyond the
+        limit), and ``mirrored_top``, ``_bottom``, ``_left``, ``_right``: width in px of the rim into which the mirrored
+        photograph is blurred, in place of light from outside the photograph.
     """
 
     all_in_focus: np.ndarray
@@ -96,12 +82,12 @@ class Sample:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays by name, those that are there."""
-        names = ("all_in_focus", "combined", *(view for part in PARTS for view in part), *_PLANES)
+        """The arrays that are not None, by name."""
+        names = ("all_in_focus", "combined", *(view for part in SUB_APERTURES for view in part), *_PLANES)
         return {name: array for name in names if (array := getattr(self, name)) is not None}
 
     def window(self, top: int, left: int, height: int, width: int) -> Sample:
-        """Cut out a rectangle of whole pixels and count again inside it; ValueError if it leaves the image."""
+        """Cut out a window of whole pixels and update the counts; ValueError if it leaves the image."""
         H, W = self.valid.shape
         rows, columns = inside("Sample", (top, left, height, width), (H, W))
         cut = {name: array[..., rows, columns] for name, array in self.arrays.items()}
@@ -132,25 +118,25 @@ def render(
     scene : Scene
         Sharp image in linear light and depth.
     camera : Camera
-        Used with its present settings; its ranges are not drawn from (`Camera.draw` does that).
+        Used with its present settings; its ranges are ignored (`Camera.draw` draws from them).
     rng : numpy.random.Generator or int
         Source of the noise, or a seed for one.
     views : sequence of str
-        ``("combined",)`` for an ordinary camera, or one of `PARTS`: left and right, top and bottom, or the four
-        quarters of a quad pixel, with or without combined, their mean. Directions are turned by the pupil's `angle`.
+        ``("combined",)`` for an ordinary camera, or a set of sub-aperture views: left and right, top and bottom, or the
+        four views of a quad pixel, with or without combined, their mean. The pupil's `angle` rotates the directions.
     invalid : {"error", "nearest", "far"}
-        How the unknown depths are filled before blurring: refused, from the nearest known pixel, or as infinitely far.
-        They stay NaN in `depth_m` and False in `valid`.
+        Unknown depths are an error, or filled before blurring: from the nearest known pixel, or as infinitely far. They
+        stay NaN in `depth_m` and False in `valid`.
     model : {"gather", "layered", "aperture"}
         ``"gather"``: each output pixel averages the sharp image under its own PSF (`blurphys.DualPixel`), as published
         generators do; no occlusion, so a blurred foreground has a hard silhouette. ``"layered"``: the scene is cut into
-        slabs, light spreads from each and is stopped by nearer ones (`blurphys.LayeredDefocus`); a photograph should
-        have gone through `synth.scenes.with_background` before. ``"aperture"``: the same slabs, seen from 600 points of
-        the pupil in turn; exact for them, and hundreds of times slower.
+        slabs, each is blurred and occluded by nearer ones (`blurphys.LayeredDefocus`); a photograph should have a
+        background (`synth.scenes.with_background`). ``"aperture"``: the same slabs, as seen from 600 points of the
+        pupil; exact for them, and hundreds of times slower.
     slabs : int
-        At most as many for each surface.
+        Largest number of slabs for each surface.
     bank : blurphys.PSFBank, optional
-        ``camera.bank(views)`` if it is at hand already.
+        ``camera.bank(views)``, to avoid making it again.
 
     Returns
     -------
@@ -166,17 +152,18 @@ def render(
     -----
     Signed CoC radius c from the depth by the lens, clamped to ``camera.max_radius``; the blur; the lens's distortion,
     vignetting and shading; shot and read noise, drawn for each view independently, and the rest of the sensor. The
-    camera's noise is that of a half pixel; a quarter gets half its light, hence twice the shot and four times the read
-    variance. Combined is the mean of the noisy views; alone it is drawn with the noise that (left + right) / 2 has.
-    Nothing is clipped unless the sensor has a converter.
+    camera's noise is that of a dual-pixel view; a quad-pixel view gets half its light, hence twice the shot and four
+    times the read variance. Combined is the mean of the noisy views; alone it is drawn with the noise that
+    (left + right) / 2 has. Nothing is clipped unless the sensor has a converter.
 
     Cost: the blur's, O(H W r^2) at most.
     """
-    sample = blurred(scene, camera, views=views, invalid=invalid, model=model, slabs=slabs, bank=bank)
-    return exposed(sample, rng)
+    chosen, model = check_views(views), check_model(model)
+    sample = apply_blur(scene, camera, views=chosen, invalid=invalid, model=model, slabs=slabs, bank=bank)
+    return expose(sample, rng)
 
 
-def blurred(
+def apply_blur(
     scene: Scene,
     camera: Camera,
     *,
@@ -187,28 +174,26 @@ def blurred(
     bank: bp.PSFBank | None = None,
     banks: Sequence[Sequence[bp.PSFBank]] | None = None,
 ) -> Sample:
-    """Do what `render` does up to the sensor: light, without noise, distortion or shading.
+    """Render up to the sensor: linear light without noise, distortion or shading.
 
-    Arguments, errors and cost as for `render`; `banks` is `Camera.field_banks` if it is at hand already. `combined`
-    stands there for an ordinary camera only, or without noise between the views.
+    Arguments, errors and cost as for `render`; `banks` is `Camera.field_banks`, to avoid making it again. With
+    sub-aperture views, `combined` is their noise-free mean.
     """
-    chosen = check_views(views)
-    bank = camera.bank(chosen) if bank is None else bank
+    bank = camera.bank(views) if bank is None else bank
     image = scene.all_in_focus
     exact = camera.defocus_map(scene.depth_m, invalid=invalid)
     limit = min(camera.max_radius, bank.max_radius)
     defocus_map = np.clip(exact, -limit, limit).astype(image.dtype)
     valid = scene.valid & (np.abs(exact) <= limit)
-    seen = parts_of(chosen) or chosen
-    model = check_model(model)
+    apertures = sub_apertures_of(views) or tuple(views)
     if model == "gather":
         defocus_map = camera.settled_map(defocus_map)
-        light = _light(gathered(defocus_map, camera, seen, bank, banks)(image))
+        light = _light(gather_operator(defocus_map, camera, apertures, bank, banks)(image))
     else:
-        light = _light(_layered(scene, camera, seen, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
-    recorded: dict[str, Any] = {view: light[3 * i : 3 * i + 3] for i, view in enumerate(seen)}
-    if "combined" in chosen and len(seen) > 1:
-        recorded["combined"] = _mean([recorded[view] for view in seen])
+        light = _light(_layered(scene, camera, apertures, bank, model=model, slabs=slabs, invalid=invalid, limit=limit))
+    recorded: dict[str, Any] = {view: light[3 * i : 3 * i + 3] for i, view in enumerate(apertures)}
+    if "combined" in views and len(apertures) > 1:
+        recorded["combined"] = _mean([recorded[view] for view in apertures])
     return Sample(
         all_in_focus=image,
         **{"combined": None, "left": None, "right": None, **recorded},
@@ -222,8 +207,8 @@ def blurred(
     )
 
 
-def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
-    """Take what `blurred` gives through the rest of the camera: distortion, shading, sensor and tone curve.
+def expose(sample: Sample, rng: np.random.Generator | int) -> Sample:
+    """Record the light that `apply_blur` returns: distortion, shading, sensor and tone curve.
 
     Parameters
     ----------
@@ -238,54 +223,44 @@ def exposed(sample: Sample, rng: np.random.Generator | int) -> Sample:
         As recorded.
     """
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
-    camera, flaws = sample.camera, sample.camera.imperfections
-    arrays = sample.arrays
-    if flaws.distortion is not None:
-        kinds: dict[str, Any] = {"depth_m": "depth", "defocus_map": "radius", "valid": "mask"}  # the rest are images
-        arrays = flaws.distortion.apply_all(arrays, {name: kinds.get(name, "image") for name in arrays})
-    gains = gains_of(arrays["valid"].shape, camera)
-    light = {name: arrays[name] for name in gains if name in arrays}
-    light = {name: np.maximum(array * gains[name], 0).astype(array.dtype) for name, array in light.items()}
-    if parts := parts_of(tuple(light)):
-        # A quarter collects half of what a half does, and is scaled up to the same exposure.
-        sensor = replace(camera.sensor, noise=camera.noise.scaled(2)) if parts == QUARTERS else camera.sensor
-        recorded = sensor.views({name: light[name] for name in parts}, generator)
-        recorded = {name: array for name, array in recorded.items() if name in light}
-    else:
-        sensor = replace(camera.sensor, noise=camera.noise.combined)
-        recorded = {"combined": sensor.expose(light["combined"], generator)}
-    arrays = {**arrays, **recorded}
-    if camera.tone.name != "linear":
-        for name in ("all_in_focus", *recorded):
-            arrays[name] = camera.tone.apply(arrays[name])
-    counts = _counts(arrays["depth_m"], arrays["valid"]) if flaws.distortion is not None else {}
+    arrays = record(sample.arrays, sample.camera, generator)
+    distorted = sample.camera.imperfections.distortion is not None
+    counts = _counts(arrays["depth_m"], arrays["valid"]) if distorted else {}
     changes: dict[str, Any] = {**arrays, "parameters": {**sample.parameters, **counts}}
     return replace(sample, **changes)
 
 
-def gains_of(shape: tuple[int, ...], camera: Camera) -> dict[str, np.ndarray | float]:
-    """What the lens and the microlenses let through, for each view."""
-    flaws, frame = camera.imperfections, (shape[0], shape[1])
-    fall: np.ndarray | float = 1.0 if flaws.vignetting == 1 else optics.vignetting(frame, corner=flaws.vignetting)
-    gains = dict.fromkeys(("combined", *(view for part in PARTS for view in part)), fall)
-    if flaws.shading == (1.0, 1.0):
-        return gains
-    split = optics.view_shading(frame, ratio_left=flaws.shading[0], ratio_right=flaws.shading[1])
-    for name in gains:
-        side = name.rpartition("_")[2]
-        if side in split:
-            gains[name] = fall * split[side]
-    return gains
+def render_window(
+    scene: Scene,
+    camera: Camera,
+    window: tuple[int, int, int, int],
+    banks: Banks,
+    *,
+    rng: np.random.Generator,
+    views: Sequence[str],
+    invalid: Literal["error", "nearest", "far"],
+    model: Model,
+    slabs: int,
+) -> Sample:
+    """Render a window (top, left, height, width) of a scene, on a canvas that is larger by the reach of the blur.
+
+    Where the scene goes on beyond the window its true content blurs across the border. Arguments as for `render`.
+    """
+    canvas, (above, before) = widen(scene, window, margin=banks.bank.psfs(views[0]).shape[-1] // 2)
+    sample = apply_blur(
+        canvas, camera, views=views, invalid=invalid, model=model, slabs=slabs, bank=banks.bank, banks=banks.grid
+    )
+    return expose(sample.window(above, before, *window[2:]), rng)
 
 
-def gathered(
+def gather_operator(
     defocus_map: np.ndarray,
     camera: Camera,
     views: Sequence[str],
     bank: bp.PSFBank,
     banks: Sequence[Sequence[bp.PSFBank]] | None,
 ) -> bp.LinearOperator:
-    """Return the blur of model "gather": one bank for the frame, or with cat eyes one for each of its nodes."""
+    """Return the blur of model "gather": one bank for the frame, or one for each node where PSFs differ over it."""
     if banks is None:
         banks = camera.field_banks(defocus_map.shape[1] / defocus_map.shape[0], views)
     if banks is None:
@@ -304,8 +279,7 @@ def _layered(
     invalid: Literal["error", "nearest", "far"],
     limit: float,
 ) -> np.ndarray:
-    if camera.published is not None or camera.imperfections.cat_eye:
-        what = "published kernels" if camera.published is not None else "cat eyes"
+    if what := camera.psf_model.gather_only:
         raise ValueError(f"render: the {what} of camera {camera.name} are for model='gather', got {model!r}")
     flaws = camera.imperfections
     if model == "aperture" and (flaws.chromatic != (1.0, 1.0, 1.0) or flaws.diffraction_nm is not None):
@@ -315,33 +289,11 @@ def _layered(
         )
     colours, alphas, radii = layers_of(scene, camera, slabs=slabs, invalid=invalid, limit=limit)
     if model == "aperture":
-        pictures = [by_aperture(colours, alphas, radii, camera.pupil, view=view, samples=600) for view in views]
+        pictures = [render_by_aperture(colours, alphas, radii, camera.pupil, view=view, samples=600) for view in views]
         return np.concatenate(pictures).astype(colours.dtype)
     A = bp.LayeredDefocus(alphas, radii=radii, bank=bank, views=tuple(views), per_layer=True)
     y: np.ndarray = A(colours.reshape(-1, *colours.shape[-2:]))
     return y
-
-
-def check_model(model: str) -> Model:
-    """Return the model; ValueError unless it is one of `MODELS`."""
-    if model not in MODELS:
-        raise ValueError(f"render: expected model among {', '.join(MODELS)}, got {model!r}")
-    return model
-
-
-def check_views(views: Sequence[str]) -> tuple[str, ...]:
-    """Return the views as a tuple; ValueError unless they are one of the sets that `render` knows."""
-    chosen = () if isinstance(views, str) else tuple(views)
-    if len(set(chosen)) != len(chosen) or (chosen != ("combined",) and not parts_of(chosen)):
-        known = ", ".join("+".join(part) for part in PARTS)
-        raise ValueError(f"render: expected views combined, or {known}, each with or without combined, got {views!r}")
-    return chosen
-
-
-def parts_of(views: Sequence[str]) -> tuple[str, ...]:
-    """The set of `PARTS` among these views; empty where there is none."""
-    apart = set(views) - {"combined"}
-    return next((part for part in PARTS if apart == set(part)), ())
 
 
 def _mean(views: Sequence[np.ndarray]) -> np.ndarray:
@@ -353,7 +305,7 @@ def _mean(views: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _light(y: np.ndarray) -> np.ndarray:
-    """Lift to zero what rounding in the blur pushed below: light is never negative."""
+    """Clip negative values, which rounding in the blur can cause."""
     light: np.ndarray = np.maximum(y, 0)
     return light
 
@@ -364,9 +316,9 @@ def _counts(depth_m: np.ndarray, valid: np.ndarray) -> dict[str, int]:
 
 
 def _mirrored(defocus_map: np.ndarray, bank: bp.PSFBank) -> dict[str, int]:
-    """How far the blur reaches in from each side of the photograph, px."""
-    # A pixel mixes the two levels around its radius, so the wider of them counts. The pupil's extent says by how much a
-    # PSF is wider than its radius; measured kernels are taken at full width.
+    """Return the width of the rim on each side that the blur of the mirrored photograph reaches, px."""
+    # A pixel interpolates the two levels around its radius, so the wider one counts. A PSF is wider than its radius by
+    # the extent of the pupil; measured kernels count at full width.
     if bank.pupil is None:
         reach = np.full(defocus_map.shape, bank.psfs("combined").shape[-1] // 2)
     else:
@@ -382,6 +334,6 @@ def _mirrored(defocus_map: np.ndarray, bank: bp.PSFBank) -> dict[str, int]:
 
 
 def _depth_of_rim(reach: np.ndarray) -> int:
-    """Last line, counted from the border, whose PSF reaches beyond it."""
+    """Return the last row or column, counted from the border, whose PSF reaches beyond it."""
     touched = np.flatnonzero(reach > np.arange(reach.size))
     return int(touched[-1]) + 1 if touched.size else 0

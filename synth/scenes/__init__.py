@@ -1,4 +1,4 @@
-"""Sharp photographs with a depth for every pixel, readers for RGB-D sets as they lie, and scenes drawn by rule."""
+"""Scenes: sharp photographs with depth, readers of RGB-D datasets, and procedural scenes."""
 
 from ..io.depth import Stereo
 from .background import with_background

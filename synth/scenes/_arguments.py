@@ -1,4 +1,4 @@
-"""Sizes, numbers and depths as the drawn scenes are given them."""
+"""Checks of the arguments of procedural scenes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import operator
 
 import numpy as np
 
-__all__ = ["count_of", "depths_of", "start"]
+__all__ = ["check_count", "check_depths", "start"]
 
-_SMALLEST = 16
+MIN_SIDE = 16
 
 
 def start(owner: str, height: int, width: int, seed: int) -> np.random.Generator:
-    count_of(owner, "height", height, _SMALLEST)
-    count_of(owner, "width", width, _SMALLEST)
-    return np.random.Generator(np.random.Philox(count_of(owner, "seed", seed, 0)))
+    check_count(owner, "height", height, MIN_SIDE)
+    check_count(owner, "width", width, MIN_SIDE)
+    return np.random.Generator(np.random.Philox(check_count(owner, "seed", seed, 0)))
 
 
-def count_of(owner: str, name: str, value: int, least: int) -> int:
+def check_count(owner: str, name: str, value: int, least: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
@@ -27,7 +27,7 @@ def count_of(owner: str, name: str, value: int, least: int) -> int:
     return number
 
 
-def depths_of(owner: str, depth_range_m: tuple[float, float], *, ordered: bool = True) -> tuple[float, float]:
+def check_depths(owner: str, depth_range_m: tuple[float, float], *, ordered: bool = True) -> tuple[float, float]:
     pair = tuple(float(depth) for depth in depth_range_m)
     if len(pair) != 2 or not all(1e-3 <= depth <= 1e6 for depth in pair) or (ordered and pair[0] >= pair[1]):
         order = ", the nearer first" if ordered else ""

@@ -1,4 +1,4 @@
-"""What drawn scenes are made of: a canvas that keeps colour and alpha apart, colours, textures and shapes."""
+"""Building blocks of procedural scenes: a canvas with separate colour and alpha, colours, textures and shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .scene import Layer
 
 __all__ = [
     "Canvas", "Paint", "Share", "any_colour", "checks", "cloth", "disc", "grid", "make_layer", "sampled",
-    "spaced_depths", "strand", "texture", "wall",
+    "space_depths", "strand", "texture", "wall",
 ]  # fmt: skip
 
 
@@ -22,14 +22,14 @@ Share = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Canvas:
-    """One layer while it is drawn; each new shape goes under those that are there."""
+    """A layer under construction; each new shape goes under the existing ones."""
 
     def __init__(self, height: int, width: int):
         self.height, self.width = height, width
         self._light, self._alpha = np.zeros((3, height, width)), np.zeros((height, width))
 
     def under(self, share: Share, centre: tuple[float, float], reach: float, paint: Paint) -> None:
-        """Lay a shape, which ends within `reach` px of its centre, under all that is there."""
+        """Add a shape, which ends within `reach` px of its centre, under the existing ones."""
         top, left = (max(0, math.floor(c - reach)) for c in centre)
         bottom, right = math.ceil(centre[0] + reach) + 1, math.ceil(centre[1] + reach) + 1
         if bottom <= 0 or right <= 0 or top >= self.height or left >= self.width:
@@ -44,7 +44,7 @@ class Canvas:
         self._alpha[rows, columns] += added
 
     def fill(self, paint: Paint) -> None:
-        """Cover all that is left."""
+        """Cover all remaining pixels."""
         whole = slice(0, self.height), slice(0, self.width)
         self.under_alpha(np.ones((self.height, self.width)), *whole, paint)
         self._alpha[:] = 1
@@ -90,7 +90,7 @@ def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Periodic noise with the 1 / f amplitudes of photographs, positive, mean about 1."""
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
     frequency[0, 0] = np.inf
-    # the longest waves are left weak: they would be a gradient, not a texture
+    # weak longest waves: they would be a gradient, not a texture
     amplitude = 1 / np.maximum(frequency, 8 / max(shape)) ** 1.1
     amplitude[0, 0] = 0
     noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) * amplitude, shape)
@@ -134,7 +134,7 @@ def strand(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
     return share
 
 
-def spaced_depths(near: float, far: float, count: int) -> list[float]:
+def space_depths(near: float, far: float, count: int) -> list[float]:
     """Depths equally spaced in inverse depth, nearest first, both ends exact."""
     inner = 1 / np.linspace(1 / near, 1 / far, count)[1:-1]
     return [near, *(float(depth) for depth in inner), far]

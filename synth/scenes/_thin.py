@@ -1,4 +1,4 @@
-"""Things thinner than their blur: hair, leaves and a fence, drawn on a canvas."""
+"""Occluders thinner than their blur: hair, leaves and a fence."""
 
 from __future__ import annotations
 

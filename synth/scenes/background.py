@@ -1,4 +1,4 @@
-"""What a photograph does not show: the surfaces behind its depth edges, guessed from beside them."""
+"""A background for photographs: the hidden surfaces behind depth edges, guessed from their surroundings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["with_background"]
 
 
 def with_background(scene: Scene, *, reach: int = 48, jump: float = 0.05) -> Scene:
-    """Add what lies behind the depth edges of a photograph, so that a blurred foreground has something to show.
+    """Add a guess of what lies behind the depth edges of a photograph, to be seen through a blurred foreground.
 
     Parameters
     ----------
     scene : Scene
         A photograph with depth. One with exact layers is returned as it is.
     reach : int
-        How far behind an edge the background goes on, px; twice the largest blur radius is enough.
+        How far the background extends behind an edge, px; twice the largest blur radius is enough.
     jump : float
         Two neighbours belong to different surfaces where their inverse depths differ by more than this share of the
         nearer one's.
@@ -36,10 +36,9 @@ def with_background(scene: Scene, *, reach: int = 48, jump: float = 0.05) -> Sce
 
     Notes
     -----
-    Every pixel on the near side of an edge learns depth and colour of the far side; pixels further in take them from
-    the nearest such pixel, if that lies behind them, too. Colours are then smoothed over the hidden part, more the
-    further it is from the edge. It is a guess, made once for a scene: hidden things cannot be known from one
-    photograph. Cost: one distance transform, O(H W).
+    A pixel on the near side of an edge takes depth and colour of the far side; pixels further in take those of the
+    nearest such pixel, if that depth lies behind their own. Colours are then smoothed, more with the distance from the
+    edge. It is a guess: one photograph does not show hidden surfaces. Cost: one distance transform, O(H W).
     """
     from scipy import ndimage
 
@@ -77,7 +76,7 @@ def with_background(scene: Scene, *, reach: int = 48, jump: float = 0.05) -> Sce
 
 
 def _neighbour(x: np.ndarray, axis: int, step: int) -> np.ndarray:
-    """The next value along an axis; at the border the value itself."""
+    """Return the next value along an axis; at the border the value itself."""
     index = np.clip(np.arange(x.shape[axis]) + step, 0, x.shape[axis] - 1)
     moved: np.ndarray = np.take(x, index, axis=axis)
     return moved

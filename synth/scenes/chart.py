@@ -1,4 +1,4 @@
-"""A board of printed lines before a wall, drawn by rule."""
+"""A procedural scene: a board with printed text before a wall."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ._arguments import depths_of, start
+from ._arguments import check_depths, start
 from ._drawing import grid, make_layer, sampled, wall
 from .scene import Scene
 
@@ -66,7 +66,7 @@ def text_chart(
     (1.0, 4.0)
     """
     rng = start("text_chart", height, width, seed)
-    left, right = depths_of("text_chart", depth_range_m, ordered=False)
+    left, right = check_depths("text_chart", depth_range_m, ordered=False)
     if not (math.isfinite(background_m) and background_m > max(left, right)):
         raise ValueError(
             f"text_chart: expected the wall behind the board ({max(left, right):g} m), got background_m={background_m}"

@@ -1,4 +1,4 @@
-"""RGB-D folders as they lie, recognised by their file names, and any pair of files."""
+"""RGB-D folders, recognised by their file names, and any pair of photograph and depth file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["from_files", "holds_pair", "read_folder"]
 
 
 class _Layout(NamedTuple):
-    """How one kind of RGB-D folder is recognised and read."""
+    """How a kind of RGB-D folder is recognised and read."""
 
     image: str  # pattern of the colour file
     depth: str  # pattern of its depth; "*" stands for the stem of the colour file
@@ -74,24 +74,24 @@ def read_folder(
     Returns
     -------
     Scene
-        Its `source` says what the files are and what was assumed; NYU's white rim of 10 px is cut off.
+        Its `source` names the kind of the files and what was assumed; NYU's white rim of 10 px is cut off.
 
     Raises
     ------
     FileNotFoundError
         There is no such folder.
     PermissionError
-        The folder may not be looked into.
+        The folder is not readable.
     ValueError
-        The path is a file, no known pair is in the folder or several are, the pair does not fit together, or the unit
-        is none, such as 0 metres.
+        The path is a file, the folder holds no known pair or several, the two files do not match, or the unit is
+        invalid, such as 0 metres.
     """
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {folder}")
     if not folder.is_dir():
         raise ValueError(f"expected a folder, got the file {folder}")
-    os.listdir(folder)  # `glob` finds nothing where nobody may look
+    os.listdir(folder)  # `glob` silently finds nothing in a folder without permission
     found = [(layout, image, depth) for layout in _LAYOUTS for image, depth in _pairs(folder, layout)]
     if len(found) != 1:
         known = ", ".join(f"{layout.image} + {layout.depth}" for layout in _LAYOUTS)
@@ -118,7 +118,7 @@ def read_folder(
 
 
 def holds_pair(folder: Path) -> bool:
-    """Whether `read_folder` would know a pair by its names."""
+    """Return whether `read_folder` would recognise a pair."""
     return any(_pairs(folder, layout) for layout in _LAYOUTS)
 
 

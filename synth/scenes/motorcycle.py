@@ -1,4 +1,4 @@
-"""The one real scene that needs no download."""
+"""A real scene that needs no download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes drawn by rule, of which all is known: each surface, also where it is hidden, its alpha and its depth."""
+"""Procedural scenes, with the exact colour, alpha and depth of each surface, also where it is hidden."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._arguments import count_of, depths_of, start
+from ._arguments import check_count, check_depths, start
 from ._drawing import (
     Canvas,
     any_colour,
@@ -17,7 +17,7 @@ from ._drawing import (
     grid,
     make_layer,
     sampled,
-    spaced_depths,
+    space_depths,
     texture,
     wall,
 )  # fmt: skip
@@ -39,7 +39,7 @@ def dead_leaves(
     coverage: float = 0.4,
     textured: bool = True,
 ) -> Scene:
-    """Draw discs that hide each other, in a few planes of depth: the statistics of edges in photographs.
+    """Draw occluding discs in a few planes of depth (dead leaves), with the edge statistics of photographs.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def dead_leaves(
     (3, (48, 64))
     """
     rng = start("dead_leaves", height, width, seed)
-    near, far = depths_of("dead_leaves", depth_range_m)
-    planes = count_of("dead_leaves", "layers", layers, 2)
+    near, far = check_depths("dead_leaves", depth_range_m)
+    planes = check_count("dead_leaves", "layers", layers, 2)
     low, high = (3.0, max(min(height, width) / 5, 4.0)) if radius_px is None else radius_px
     if not (0.5 <= low <= high and math.isfinite(high)):
         raise ValueError(f"dead_leaves: expected radius_px as 0.5 <= smallest <= largest, got {radius_px}")
@@ -104,7 +104,7 @@ def dead_leaves(
     area = (height + 2 * high) * (width + 2 * high)
     number = math.ceil(-math.log(1 - coverage) * area / (math.pi * float((share * radii**2).sum())))
     made = []
-    for depth in spaced_depths(near, far, planes):
+    for depth in space_depths(near, far, planes):
         canvas = Canvas(height, width)
         for radius in rng.choice(radii, number, p=share):
             y, x = rng.uniform(-high, height + high), rng.uniform(-high, width + high)
@@ -128,7 +128,7 @@ def slanted_planes(
     seed: int = 0,
     depth_range_m: tuple[float, float] = (0.5, 4.0),
 ) -> Scene:
-    """Draw textured boards that lean in depth, one in front of the other, before a wall that leans too.
+    """Draw textured boards slanted in depth, one in front of the other, before a slanted wall.
 
     Parameters
     ----------
@@ -167,8 +167,8 @@ def slanted_planes(
     True
     """
     rng = start("slanted_planes", height, width, seed)
-    near, far = depths_of("slanted_planes", depth_range_m)
-    count = count_of("slanted_planes", "planes", planes, 1)
+    near, far = check_depths("slanted_planes", depth_range_m)
+    count = check_count("slanted_planes", "planes", planes, 1)
     edges = np.linspace(1 / near, 1 / far, count + 1)
     y, x = grid(height, width)
     made = []
@@ -205,14 +205,14 @@ def thin_occluders(
     seed: int = 0,
     depth_range_m: tuple[float, float] = (0.4, 4.0),
 ) -> Scene:
-    """Draw things thinner than their blur in front of a textured wall: what defocus without occlusion gets wrong.
+    """Draw occluders thinner than their blur before a textured wall, where defocus without occlusion is wrong.
 
     Parameters
     ----------
     height, width : int
         Size, px; at least 16.
     kinds : sequence of {"hair", "leaves", "fence"}
-        What hangs in front, nearest first; names may repeat.
+        The occluders, nearest first; names may repeat.
     seed : int
         Same seed, same scene.
     depth_range_m : (float, float)
@@ -241,11 +241,11 @@ def thin_occluders(
     [0.4, 0.57, 1.0, 4.0]
     """
     rng = start("thin_occluders", height, width, seed)
-    near, far = depths_of("thin_occluders", depth_range_m)
+    near, far = check_depths("thin_occluders", depth_range_m)
     if isinstance(kinds, str) or not kinds or any(kind not in OCCLUDERS for kind in kinds):
         raise ValueError(f"thin_occluders: expected kinds among {', '.join(OCCLUDERS)}, got {kinds!r}")
     made = []
-    depths = spaced_depths(near, far, len(kinds) + 1)
+    depths = space_depths(near, far, len(kinds) + 1)
     for kind, depth in zip(kinds, depths, strict=False):
         canvas = Canvas(height, width)
         OCCLUDERS[kind](rng, canvas)
@@ -309,12 +309,12 @@ def highlights(
     True
     """
     rng = start("highlights", height, width, seed)
-    near, far = depths_of("highlights", depth_range_m)
-    number = count_of("highlights", "lights", lights, 1)
-    count = count_of("highlights", "depths", depths, 1)
+    near, far = check_depths("highlights", depth_range_m)
+    number = check_count("highlights", "lights", lights, 1)
+    count = check_count("highlights", "depths", depths, 1)
     if not (math.isfinite(peak) and 4 < peak <= 1e6):
         raise ValueError(f"highlights: expected a peak above 4 and up to 1e6, got {peak}")
-    steps = spaced_depths(near, far, count + 1)
+    steps = space_depths(near, far, count + 1)
     canvases = [Canvas(height, width) for _ in range(count)]
     for k in range(number):
         y, x, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(0.8, 1.6)

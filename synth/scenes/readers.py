@@ -145,8 +145,8 @@ def nyu_labelled(path: PathLike, index: int, *, raw: bool = False, rim: int = 10
     index : int
         Which frame, from 0; the published file has 1449.
     raw : bool
-        False reads ``depths``, where the authors filled in what the sensor missed, so that every pixel is known. True
-        reads ``rawDepths``: as measured, NaN where the sensor saw nothing (stored as 0).
+        False reads ``depths``, inpainted by the authors, so that every pixel is known. True reads ``rawDepths``: as
+        measured, NaN where the sensor has no value (stored as 0).
     rim : int
         Pixels cut off each side: registering the two cameras left a white frame of 8 to 10 px around the photograph.
 
@@ -188,7 +188,7 @@ def nyu_labelled(path: PathLike, index: int, *, raw: bool = False, rim: int = 10
         colour, metres = _read(images, frame), _read(depths, frame)
     from blurphys.colour import srgb_to_linear
 
-    known = "depth as measured, NaN where the sensor saw nothing" if raw else "filled depth"
+    known = "depth as measured, NaN where the sensor has no value" if raw else "filled depth"
     scene = _scene(
         np.ascontiguousarray(srgb_to_linear(colour.transpose(0, 2, 1) / 255.0), np.float32),
         _metres(file, np.ascontiguousarray(metres.T)),
@@ -227,7 +227,7 @@ def synthia(image: PathLike, depth: PathLike, *, farthest_m: float = 250.0) -> S
     Notes
     -----
     ``d = 1000 (R + 256 G + 65536 B) / (2^24 - 1)`` metres, clipped, as the published dual-pixel generator reads it.
-    The largest code, 1000 m, is taken for sky and not for an unknown depth. Depth is assumed to run along the axis, not
+    The largest code, 1000 m, counts as sky rather than as an unknown depth. Depth is assumed to run along the axis, not
     along the ray, as that generator does.
 
     References
@@ -287,7 +287,7 @@ def hypersim(colour: PathLike, depth: PathLike, *, focal_px: float = 886.81, exp
     Notes
     -----
     With x and y in px from the centre of the image, ``z = distance f / sqrt(f^2 + x^2 + y^2)``. At the corners of the
-    default camera the distance is 23 % more than z; taken for depth it bends every wall.
+    default camera the distance is 23 % more than z; used as depth it would bend every wall.
 
     References
     ----------
@@ -315,11 +315,11 @@ def hypersim(colour: PathLike, depth: PathLike, *, focal_px: float = 886.81, exp
 
 
 class _UnfitError(ValueError):
-    """The file can be read, but does not hold what was asked for."""
+    """The file can be read, but lacks the requested array."""
 
 
 def _metres(file: PathLike, values: np.ndarray, *, stereo: Stereo | None = None) -> np.ndarray:
-    """As `to_metres`, of metres or of disparity, with the file named in what goes wrong."""
+    """Do what `to_metres` does for metres or disparity, with the file named in errors."""
     try:
         return to_metres(values, unit="m" if stereo is None else "disparity", stereo=stereo)
     except ValueError as error:
@@ -335,7 +335,7 @@ def _scene(image: np.ndarray, depth: np.ndarray, *, name: str, source: str, file
 
 @contextlib.contextmanager
 def _hdf5(path: PathLike) -> Iterator[h5py.File]:
-    """Open a file of unknown origin for reading; whatever goes wrong inside the block is a ValueError that names it."""
+    """Open an untrusted HDF5 file for reading; any error inside the block becomes a ValueError that names the file."""
     import h5py
 
     file = existing_file(path)
@@ -352,7 +352,7 @@ def _hdf5(path: PathLike) -> Iterator[h5py.File]:
 
 
 def _array(content: h5py.File, key: str, kind: str, axes: int) -> h5py.Dataset:
-    """Find an array in this very file that is no larger than its bytes can hold."""
+    """Return an array of the file, after checking that the file can hold it."""
     import h5py
 
     if not isinstance(content.get(key, getlink=True), h5py.HardLink):

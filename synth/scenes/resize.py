@@ -1,4 +1,4 @@
-"""Smaller scenes: light is averaged, depth is chosen, and the pixel pitch grows along."""
+"""Downscaling scenes: light is averaged, depth is the median, and the pixel pitch grows accordingly."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["resized", "scaled_pitch"]
 
 
 def resized(scene: Scene, height: int, width: int) -> Scene:
-    """Show a scene with fewer, larger pixels.
+    """Downscale a scene.
 
     Parameters
     ----------
     scene : Scene
-        What is to be shown.
+        The scene.
     height, width : int
         New size, px; at most the old one, and of its proportions to within a pixel.
 
@@ -88,7 +88,7 @@ def resized(scene: Scene, height: int, width: int) -> Scene:
 
 
 def scaled_pitch(lens: bp.ThinLens, scene: Scene, smaller: Scene) -> bp.ThinLens:
-    """Give the lens the pixels of the resized scene, so that every blur keeps its size relative to the picture.
+    """Scale the pixel pitch of a lens with a resized scene, so that blur keeps its size relative to the image.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def scaled_pitch(lens: bp.ThinLens, scene: Scene, smaller: Scene) -> bp.ThinLens
 
 
 def _shares(old: int, new: int) -> csr_array:
-    """Which share of each new pixel every old one fills: (new, old), rows that sum to 1, from whole numbers."""
+    """Return the share of each new pixel that every old one fills: (new, old), rows sum to 1, exact integers inside."""
     from scipy.sparse import csr_array
 
     start, stop = np.arange(new) * old, (np.arange(new) + 1) * old  # in units of 1/new of an old pixel

@@ -1,4 +1,4 @@
-"""What a camera looks at: a sharp photograph with depth, and the layers behind what is seen, where they are known."""
+"""A scene: a sharp photograph with depth, and the layers behind the visible surfaces, where they are known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Layer", "Scene"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Layer:
-    """One surface of a scene, also where nearer ones hide it.
+    """One surface of a scene, also where nearer surfaces hide it.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Layer:
             raise ValueError("Layer: expected a depth > 0 m wherever alpha > 0; is one unknown?")
 
     def window(self, top: int, left: int, height: int, width: int) -> Layer:
-        """Cut out a rectangle of whole pixels; ValueError if it leaves the image."""
+        """Cut out a window of whole pixels; ValueError if it leaves the image."""
         rows, columns = inside("Layer", (top, left, height, width), self.shape)
         return Layer(
             colour=self.colour[:, rows, columns], alpha=self.alpha[rows, columns], depth_m=self.depth_m[rows, columns]
@@ -78,18 +78,17 @@ class Scene:
     all_in_focus : ndarray of shape (3, H, W)
         float32 or float64, linear light, finite and not negative; white is 1, highlights may exceed it.
     depth_m : ndarray of shape (H, W)
-        float64, metres along the optical axis; NaN where nobody knows.
+        float64, metres along the optical axis; NaN where unknown.
     name : str
         Short name, used in reports and stored with the data.
     source : str
         Where it comes from and what was done to it.
     layers : tuple of Layer
-        The surfaces, nearest first, where more is known than what is seen; usually from `from_layers`. Empty for a
-        photograph.
+        The surfaces, nearest first, with their hidden parts; usually from `from_layers`. Empty for a photograph.
     hidden : Layer, optional
-        For a photograph: the second surface behind each pixel, where one was guessed (`with_background`).
+        For a photograph: a guess of the second surface behind each pixel (`with_background`).
     sharp : bool
-        False where the photograph is known to be out of focus itself; what is rendered from it is blurred twice.
+        False for a photograph that is known to be partly out of focus; what is rendered from it is blurred twice.
 
     Raises
     ------
@@ -137,19 +136,19 @@ class Scene:
 
     @classmethod
     def from_layers(cls, layers: Sequence[Layer], *, name: str, source: str = "") -> Scene:
-        """Make the scene that these surfaces, nearest first, show to a pinhole camera.
+        """Make the scene that a pinhole camera sees of these surfaces, nearest first.
 
         Parameters
         ----------
         layers : sequence of Layer
-            Their alphas have to leave no pixel open: the last one is usually 1 everywhere.
+            Their alphas have to cover every pixel: the last one is usually 1 everywhere.
         name, source : str
             As for `Scene`.
 
         Returns
         -------
         Scene
-            The image is the layers laid over each other; the depth of a pixel is that of the first layer by which at
+            The image is the composite of the layers; the depth of a pixel is that of the first layer down to which at
             least half of it is covered.
 
         Raises
@@ -179,12 +178,12 @@ class Scene:
 
     @property
     def valid(self) -> np.ndarray:
-        """Bool of shape (H, W): where the depth is known."""
+        """Mask of shape (H, W): where the depth is known."""
         known: np.ndarray = ~np.isnan(self.depth_m)
         return known
 
     def window(self, top: int, left: int, height: int, width: int) -> Scene:
-        """Cut out a rectangle of whole pixels; ValueError if it leaves the image."""
+        """Cut out a window of whole pixels; ValueError if it leaves the image."""
         rows, columns = inside(f"Scene {self.name}", (top, left, height, width), self.shape)
         return replace(
             self,

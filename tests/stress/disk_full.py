@@ -77,8 +77,8 @@ def rationed(folder: Path, budget: int) -> str:
 def judge(kind: str, said: str, before: dict[str, str], folder: Path, reference: Path) -> list[str]:
     """Say what is wrong after a disk was full; then resume."""
     import synth
-    from synth.generation.merging import difference
-    from synth.generation.verify import check_shard
+    from synth.dataset.merging import difference
+    from synth.dataset.verify import check_shard
 
     problems = []
     if not (said.startswith("OSError: ") and "could not write" in said) or "\n" in said:
@@ -105,7 +105,7 @@ def judge(kind: str, said: str, before: dict[str, str], folder: Path, reference:
 def on_a_small_disk(place: Path, reference: Path) -> tuple[str, list[str]]:
     """Mount a tmpfs, fill it with a dataset, make room, resume."""
     import synth
-    from synth.generation.merging import difference
+    from synth.dataset.merging import difference
 
     disk = place / "disk"
     disk.mkdir()

@@ -41,7 +41,7 @@ def array_bytes(shard: Path) -> np.ndarray:
     """Mark the bytes of the file that hold values of images and maps."""
     import h5py
 
-    from synth.dataset.reader import FIELDS
+    from synth.dataset.schema import FIELDS
 
     taken = np.zeros(shard.stat().st_size, bool)
     with h5py.File(shard, "r") as file:
@@ -91,7 +91,7 @@ def main() -> None:
             damaged = bytearray(whole)
             damaged[bit // 8] ^= 1 << bit % 8
             victim.write_bytes(damaged)
-            where = "in an array" if taken[bit // 8] else "elsewhere"
+            where = "in an array" if taken[bit // 8] else "run_elsewhere"
             try:
                 found = contents(folder)
             except ValueError:

@@ -169,8 +169,9 @@ def targets(folder: Path) -> dict[str, Target]:
     """Make the whole files, and what reads them."""
     import synth
     from synth import io
-    from synth.dataset.reader import CONFIG, read_config
-    from synth.generation.manifest import MANIFEST, read_manifest
+    from synth.dataset.config import read_config
+    from synth.dataset.manifest import MANIFEST, read_manifest
+    from synth.dataset.schema import CONFIG
 
     rng = np.random.Generator(np.random.Philox(1))
     made: dict[str, list[bytes]] = {"png": [], "pfm": [], "dpt": []}

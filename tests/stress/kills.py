@@ -73,8 +73,8 @@ def run_for(arguments: list[str], early: float, late: float, *, everyone: bool) 
 def check(folder: Path, known: dict[str, str], reference: Path) -> list[str]:
     """Compare what is published with what was, and with the reference; adds to `known` what is new."""
     import synth
-    from synth.generation.manifest import read_manifest
-    from synth.generation.verify import check_shard
+    from synth.dataset.manifest import read_manifest
+    from synth.dataset.verify import check_shard
 
     problems, now = [], published(folder)
     for line in read_manifest(folder):
@@ -106,7 +106,7 @@ def one_round(
 ) -> tuple[Counter[str], list[str]]:
     """Kill up to `kills` times on the way to one whole dataset."""
     import synth
-    from synth.generation.merging import difference
+    from synth.dataset.merging import difference
 
     workers, everyone = MODES[mode]
     seen: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What the generator and the defocus map network of DefocusGAN share: residual groups in branches of U shape."""
+"""Layers shared by the generator and the defocus map network of DefocusGAN: residual groups in U-shaped branches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...layers.checks import check_count
+
 __all__ = [
     "REDUCTION",
     "BranchLayers",
@@ -18,17 +20,17 @@ __all__ = [
     "check_map",
     "double_conv",
     "layer_name",
-    "on_meta",
+    "meta_state",
     "restorer_from_official",
     "restorer_name",
-    "reversed_colours",
+    "reverse_colours",
 ]
 
 REDUCTION = 16
-"""How many times fewer channels the hidden layer of a channel attention has."""
+"""Reduction of channels in the hidden layer of a channel attention."""
 
 DEPTH = 4
-"""How often the branches halve the size at full resolution, and double it again."""
+"""Number of halvings of the size in a branch."""
 
 
 class ChannelAttention(nn.Module):
@@ -101,7 +103,7 @@ class BranchLayers(nn.ModuleList):
     attention : bool
         Residual groups with channel attention, or two plain convolutions for each block in their place.
     deepest_skip : int
-        Down to which halving a layer on the way up is given the result of the way down, too.
+        Number of halvings down to which decoder layers have a skip connection.
     """
 
     def __init__(self, channels: int, branches: Sequence[int], *, attention: bool, deepest_skip: int) -> None:
@@ -122,14 +124,14 @@ class BranchLayers(nn.ModuleList):
         down: Sequence[int] = (0, 1, 2, 3),
         up: Sequence[int] = (4, 5, 6, 7),
     ) -> Tensor:
-        """Run all branches and add them up.
+        """Run all branches and add their results.
 
         Parameters
         ----------
         image : Tensor of shape (B, channels, H, W)
             Sizes divide by ``2 ** len(down)``.
         gains : sequence of Tensors of shape (B, 1, H, W), optional
-            What the result of each branch is multiplied with.
+            Factor of the result of each branch.
         down, up : sequence of int
             Which layers to use, in this order.
 
@@ -176,8 +178,7 @@ def double_conv(before: int, channels: int) -> nn.Sequential:
 
 def check_branches(owner: str, channels: int, branches: Sequence[int]) -> None:
     """ValueError unless these are a width and the blocks of one or more branches."""
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"{owner}: expected channels as a whole number >= 1, got {channels!r}")
+    check_count(owner, "channels", channels)
     if not branches or not all(isinstance(n, int) and n >= 0 for n in branches):
         raise ValueError(
             f"{owner}: expected branches as one whole number >= 0 of residual blocks for each branch, "
@@ -221,13 +222,13 @@ def layer_name(key: str) -> str:
     return f"layer{int(layer) + 1}.{branch}.0.{rest}"
 
 
-def reversed_colours(weight: Tensor, axis: int) -> Tensor:
+def reverse_colours(weight: Tensor, axis: int) -> Tensor:
     """Exchange red and blue in every triple along an axis."""
     triples = weight.unflatten(axis, (-1, 3))
     return triples.flip(axis + 1).flatten(axis, axis + 1)
 
 
-def on_meta(network: type[nn.Module]) -> dict[str, Tensor]:
+def meta_state(network: type[nn.Module]) -> dict[str, Tensor]:
     """Return the state of a network with its default arguments, shapes only."""
     with torch.device("meta"):
         state: dict[str, Tensor] = network().state_dict()
@@ -245,8 +246,8 @@ def restorer_name(key: str, table: Mapping[str, str]) -> str:
 def restorer_from_official(
     kind: type[nn.Module], state: Mapping[str, Tensor], table: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """Turn the authors' state of the generator or the map network into ours: own names, colours red, green, blue."""
-    own = {key: state[restorer_name(key, table)] for key in on_meta(kind)}
+    """Convert the authors' state of the generator or the map network into ours: our names, colours in RGB order."""
+    own = {key: state[restorer_name(key, table)] for key in meta_state(kind)}
     for key, axis in (("head.weight", 1), ("tail.weight", 0), ("tail.bias", 0)):
-        own[key] = reversed_colours(own[key], axis)
+        own[key] = reverse_colours(own[key], axis)
     return own

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 import blurphys as bp
 
-from ...layers.blocks import check_choice
+from ...layers.checks import check_choice, check_count
 from ...layers.precision import exact
 from ...net import Net, check_images
-from .blocks import check_map, on_meta
+from .blocks import check_map, meta_state
 
 __all__ = [
     "OFFICIAL",
@@ -59,7 +59,7 @@ def _nearest_on_simplex(kernel: Tensor) -> Tensor:
 
 
 class _Levels(bp.PSFBank):
-    """The kernels of one forward pass at whole radii: right by construction, so that `torch.compile` sees no checks."""
+    """The kernels of one forward pass at whole radii, valid by construction: no checks, for `torch.compile`."""
 
     def __init__(self, psfs: Tensor, radii: np.ndarray, nodes: tuple[float, ...]) -> None:
         self.pupil, self.views, self.radii, self.nodes = None, ("combined",), radii, nodes
@@ -82,7 +82,7 @@ class LearnableBlurKernel(Net):
     learn : bool
         Whether the kernels learn; False is the fixed Butterworth row of the paper's Table 5.
     clamp : bool
-        Clamp radii beyond max_radius to it, where otherwise they are refused.
+        Clamp radii beyond max_radius to it; without it they are an error.
 
     Raises
     ------
@@ -120,8 +120,7 @@ class LearnableBlurKernel(Net):
         learn: bool = True,
         clamp: bool = False,
     ) -> None:
-        if not isinstance(max_radius, int) or max_radius < 1:
-            raise ValueError(f"LearnableBlurKernel: expected max_radius as a whole number >= 1 px, got {max_radius!r}")
+        check_count("LearnableBlurKernel", "max_radius", max_radius, "px")
         check_choice("LearnableBlurKernel", "constraint", constraint, (None, *get_args(Constraint)))
         check_choice("LearnableBlurKernel", "initial", initial, get_args(Initial))
         super().__init__(max_radius=max_radius, constraint=constraint, initial=initial, learn=learn, clamp=clamp)
@@ -260,7 +259,7 @@ class LearnableBlurKernel(Net):
 # ---- the authors' checkpoints ----------------------------------------------------------------------------------------
 
 OFFICIAL = {"positive.": "weight_pos_set.", "negative.": "weight_neg_set."}
-"""Beginnings of own names and of the authors'."""
+"""Prefixes of our names and of the authors'."""
 
 
 def official_name(key: str) -> str:
@@ -271,9 +270,9 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): (1, 1, *value.shape) for key, value in on_meta(LearnableBlurKernel).items()}
+    return {official_name(key): (1, 1, *value.shape) for key, value in meta_state(LearnableBlurKernel).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the authors' state, arrays for a correlation, into the convolution kernels of a `LearnableBlurKernel`."""
-    return {key: state[official_name(key)][0, 0].flip(0, 1) for key in on_meta(LearnableBlurKernel)}
+    """Convert the authors' state, arrays for a correlation, into the convolution kernels of a `LearnableBlurKernel`."""
+    return {key: state[official_name(key)][0, 0].flip(0, 1) for key in meta_state(LearnableBlurKernel)}

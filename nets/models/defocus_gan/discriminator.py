@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...layers.checks import check_count
 from ...net import Net, check_images
-from .blocks import on_meta, reversed_colours
+from .blocks import meta_state, reverse_colours
 
 __all__ = ["OFFICIAL", "PatchDiscriminator", "from_official", "official_name", "official_shapes"]
 
@@ -48,10 +49,8 @@ class PatchDiscriminator(Net):
     global_statistics = True
 
     def __init__(self, *, channels: int = 64, layers: int = 3) -> None:
-        if not (isinstance(channels, int) and isinstance(layers, int) and channels >= 1 and layers >= 1):
-            raise ValueError(
-                f"PatchDiscriminator: expected channels and layers as whole numbers >= 1, got {channels!r}, {layers!r}"
-            )
+        check_count("PatchDiscriminator", "channels", channels)
+        check_count("PatchDiscriminator", "layers", layers)
         super().__init__(channels=channels, layers=layers)
         widths = [3, *(channels * min(2**n, 8) for n in range(layers + 1)), 1]
         self.convs = nn.ModuleList(
@@ -72,7 +71,7 @@ class PatchDiscriminator(Net):
 # ---- the authors' checkpoints ----------------------------------------------------------------------------------------
 
 OFFICIAL = {f"convs.{n}.": f"model.{index}." for n, index in enumerate((0, 2, 5, 8, 11))}
-"""Beginnings of own names and of the authors'."""
+"""Prefixes of our names and of the authors'."""
 
 
 def official_name(key: str) -> str:
@@ -83,11 +82,11 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): tuple(value.shape) for key, value in on_meta(PatchDiscriminator).items()}
+    return {official_name(key): tuple(value.shape) for key, value in meta_state(PatchDiscriminator).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the authors' state into that of a `PatchDiscriminator`: own names, colours red, green, blue."""
-    own = {key: state[official_name(key)] for key in on_meta(PatchDiscriminator)}
-    own["convs.0.weight"] = reversed_colours(own["convs.0.weight"], 1)
+    """Convert the authors' state into that of a `PatchDiscriminator`: our names, colours in RGB order."""
+    own = {key: state[official_name(key)] for key in meta_state(PatchDiscriminator)}
+    own["convs.0.weight"] = reverse_colours(own["convs.0.weight"], 1)
     return own

@@ -1,4 +1,4 @@
-"""The generator of DefocusGAN: branches for different amounts of blur, guided while it is trained."""
+"""The generator of DefocusGAN: branches for different amounts of blur, guided by a defocus map in training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...net import Net, check_images, cropped, padded
-from .blocks import BranchLayers, check_branches, check_map, double_conv, on_meta, restorer_from_official, restorer_name
+from ...net import Net, check_images, crop_to_size, pad_to_multiple
+from .blocks import (
+    BranchLayers,
+    check_branches,
+    check_map,
+    double_conv,
+    meta_state,
+    restorer_from_official,
+    restorer_name,
+)
 
 __all__ = [
     "BOUNDS",
@@ -70,7 +78,7 @@ def annealed_weight(step: int, duration: int = 20000) -> float:
     step : int
         Training steps since the annealing began (in the publication: epoch 10); 1 is returned for those before.
     duration : int
-        Steps until the network is left to itself.
+        Steps until the guidance ends.
 
     Raises
     ------
@@ -209,11 +217,13 @@ class DefocusGenerator(Net):
         radius = None
         if guide is not None:
             check_map("DefocusGenerator", "guide", guide, image)
-            radius = blur_radius(padded(guide, self.multiple)) if weight > 0.0 else None
-        return cropped(self._restored(padded(image, self.multiple), radius, weight), tuple(image.shape[-2:]))
+            radius = blur_radius(pad_to_multiple(guide, self.multiple)) if weight > 0.0 else None
+        return crop_to_size(
+            self._restored(pad_to_multiple(image, self.multiple), radius, weight), tuple(image.shape[-2:])
+        )
 
     def _gains(self, radius: Tensor | None, weight: float, step: int, like: Tensor) -> list[Tensor] | None:
-        """What multiplies each branch at every `step`-th pixel; None where all are one."""
+        """Factors of the branches at every `step`-th pixel; None where all are one."""
         if radius is None:
             return None
         masks = guide_masks(radius[..., ::step, ::step], self.bounds)
@@ -249,7 +259,7 @@ OFFICIAL = {
     "from_quarter.1.": "unetup4.up.1.double_conv.",
     "from_quarter.2.": "unetup4.up.2.",
 }
-"""Beginnings of own names and of the authors'; `layer_name` has the rule for the others."""
+"""Prefixes of our names and of the authors'; `layer_name` has the rule for the others."""
 
 
 def official_name(key: str) -> str:
@@ -259,9 +269,9 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): tuple(value.shape) for key, value in on_meta(DefocusGenerator).items()}
+    return {official_name(key): tuple(value.shape) for key, value in meta_state(DefocusGenerator).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the authors' state into that of a `DefocusGenerator`: own names, colours red, green, blue."""
+    """Convert the authors' state into that of a `DefocusGenerator`: our names, colours in RGB order."""
     return restorer_from_official(DefocusGenerator, state, OFFICIAL)

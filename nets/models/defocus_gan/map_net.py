@@ -8,8 +8,8 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from ...net import Net, check_images, cropped, padded
-from .blocks import BranchLayers, check_branches, on_meta, restorer_from_official, restorer_name
+from ...net import Net, check_images, crop_to_size, pad_to_multiple
+from .blocks import BranchLayers, check_branches, meta_state, restorer_from_official, restorer_name
 
 __all__ = ["OFFICIAL", "DefocusMapNet", "from_official", "official_name", "official_shapes"]
 
@@ -73,16 +73,16 @@ class DefocusMapNet(Net):
             Signed CoC radius of each colour, px, within [-max_radius, max_radius].
         """
         check_images("DefocusMapNet", image, right, net=self)
-        views = torch.cat([padded(image, self.multiple), padded(right, self.multiple)], dim=1)
+        views = torch.cat([pad_to_multiple(image, self.multiple), pad_to_multiple(right, self.multiple)], dim=1)
         features = torch.relu(self.head(views))
         found = self.tail(features + self.layers(features))
-        return cropped(found, tuple(image.shape[-2:])).clamp(-self.max_radius, self.max_radius)
+        return crop_to_size(found, tuple(image.shape[-2:])).clamp(-self.max_radius, self.max_radius)
 
 
 # ---- the authors' checkpoints ----------------------------------------------------------------------------------------
 
 OFFICIAL = {"head.": "head.0.", "tail.": "tail_hard.0."}
-"""Beginnings of own names and of the authors'; `layer_name` has the rule for the others."""
+"""Prefixes of our names and of the authors'; `layer_name` has the rule for the others."""
 
 
 def official_name(key: str) -> str:
@@ -92,9 +92,9 @@ def official_name(key: str) -> str:
 
 def official_shapes() -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the authors' checkpoint, in its order."""
-    return {official_name(key): tuple(value.shape) for key, value in on_meta(DefocusMapNet).items()}
+    return {official_name(key): tuple(value.shape) for key, value in meta_state(DefocusMapNet).items()}
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the authors' state into that of a `DefocusMapNet`: own names, colours red, green, blue."""
+    """Convert the authors' state into that of a `DefocusMapNet`: our names, colours in RGB order."""
     return restorer_from_official(DefocusMapNet, state, OFFICIAL)

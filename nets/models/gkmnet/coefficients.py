@@ -1,4 +1,4 @@
-"""The coefficient network of GKMNet: a photo in, coefficient maps of the kernel mixture out."""
+"""The coefficient network of GKMNet: predicts the maps of the kernel mixture from a photo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...layers.blocks import BatchNorm, BatchStatistics, ConvLSTM, check_choice, check_width
+from ...layers.blocks import BatchNorm, BatchStatistics, ConvLSTM
+from ...layers.checks import check_choice, check_count
 from ...layers.triplet_attention import TripletAttention
 
 __all__ = ["Backbone", "CoefficientNet", "ConvBlock", "Gate", "Recurrence", "Stage", "State"]
@@ -20,8 +21,8 @@ State: TypeAlias = tuple[Tensor, Tensor] | None
 """Hidden state and cell of the memory, (B, maps, H/2, W/2) each; None before the first scale."""
 
 
-def added(own: Tensor, other: Tensor) -> Tensor:
-    """Return the sum; in place of `own`, which nobody else uses, where no gradient is recorded."""
+def accumulate(own: Tensor, other: Tensor) -> Tensor:
+    """Return the sum; in place of `own`, to which there is no other reference, where no gradient is recorded."""
     return own + other if torch.is_grad_enabled() else own.add_(other)
 
 
@@ -79,8 +80,8 @@ class _Residual(nn.Module):
         self.second = ConvBlock(nn.Conv2d(channels, channels, 3, padding=1), bn_stats=bn_stats)
 
     def forward(self, image: Tensor) -> Tensor:
-        image = added(self.first(image), image)
-        return added(self.second(image), image)
+        image = accumulate(self.first(image), image)
+        return accumulate(self.second(image), image)
 
 
 class Stage(nn.Module):
@@ -134,9 +135,9 @@ class Backbone(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         half = self.down_half(self.head(image))
         quarter = self.down_quarter(half)
-        wide = self.up_half(added(self.bottleneck(quarter), quarter))
+        wide = self.up_half(accumulate(self.bottleneck(quarter), quarter))
         del quarter
-        out: Tensor = self.up_full(added(wide, half))
+        out: Tensor = self.up_full(accumulate(wide, half))
         return out
 
 
@@ -150,7 +151,7 @@ class CoefficientNet(nn.Module):
     image_channels : int
         3 for a photo; 6 where it sees a photo and an estimate of the sharp image.
     recurrent : {"lstm", "conv"}
-        "lstm": a convolutional LSTM carries what it saw from scale to scale. "conv": a 5 x 5 convolution in its place.
+        "lstm": a convolutional LSTM carries its state from scale to scale. "conv": a 5 x 5 convolution in its place.
     gate : {"half", "full"}
         ``tanh((u r + u) / 2)``, as in the released code, or ``tanh(u r + u)``, the paper's.
     width : int
@@ -193,7 +194,7 @@ class CoefficientNet(nn.Module):
         bn_stats: BatchStatistics = "running",
     ) -> None:
         super().__init__()
-        check_width("CoefficientNet", width)
+        check_count("CoefficientNet", "width", width, "channels")
         check_choice("CoefficientNet", "recurrent", recurrent, get_args(Recurrence))
         check_choice("CoefficientNet", "gate", gate, get_args(Gate))
         if maps < 1 or image_channels < 1:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import blurphys as bp
 
-from ...layers.blocks import check_choice
+from ...layers.checks import check_choice
 from ...layers.precision import exact
 
 __all__ = ["BankKind", "GaussianBank", "Layout", "official_bank"]
@@ -20,7 +20,7 @@ BankKind: TypeAlias = Literal["fixed", "gaussian", "random"]
 Layout: TypeAlias = Literal["paper", "official"]
 
 COLOURS = 3
-WIDEST = 21
+MAX_WIDTH = 21
 PAPER_COUNT, OFFICIAL_COUNT = 21, 22
 
 
@@ -34,7 +34,7 @@ def official_bank() -> tuple[tuple[float, ...], tuple[int, ...]]:
     supports : tuple of 22 ints
         1, three times 3, then twice each odd width from 5 to 21.
     """
-    widths = (1, 3, 3, 3, *(m for m in range(5, WIDEST + 1, 2) for _ in range(2)))
+    widths = (1, 3, 3, 3, *(m for m in range(5, MAX_WIDTH + 1, 2) for _ in range(2)))
     return tuple(i / 4 for i in range(OFFICIAL_COUNT)), widths
 
 
@@ -42,11 +42,11 @@ def _one_sided(sigma: float, width: int) -> tuple[float, ...]:
     """Taps of a Gaussian cut to `width`, centre first, zero beyond; with their mirror images they sum to one."""
     values = [exp(-0.5 * (t / sigma) ** 2) if sigma else float(t == 0) for t in range(width // 2 + 1)]
     total = 2 * sum(values) - values[0]
-    return (*(v / total for v in values), *(0.0,) * ((WIDEST - width) // 2))
+    return (*(v / total for v in values), *(0.0,) * ((MAX_WIDTH - width) // 2))
 
 
 class GaussianBank(nn.Module):
-    """A bank of blur kernels that knows no maps: give it maps and a channel mix, and it is a blur.
+    """A bank of blur kernels, which makes a blur operator of maps and a channel mix.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class GaussianBank(nn.Module):
         "fixed": Gaussians, no parameters, nothing in the state dict. "gaussian" and "random": learned 2-D kernels that
         start as Gaussians, or from Xavier's uniform distribution.
     layout : {"paper", "official"}
-        Which kernel meets which map. "paper": kernel k belongs to map k for every colour. "official": the released
+        Which kernel belongs to which map. "paper": kernel k belongs to map k for every colour. "official": the released
         code, where map j of colour c (0, 1, 2 for red, green, blue) has kernel (22 c + j) // 3, so that red only sees
         kernels 0 to 7, green 7 to 14 and blue 14 to 21. Fixed kernels, count 22.
     count : {22, 21}
@@ -99,14 +99,14 @@ class GaussianBank(nn.Module):
                 "the released code has for its 22 fixed Gaussians only"
             )
         self.kind, self.layout, self.count = kind, layout, count
-        self.sigmas, self.supports = official_bank() if count == OFFICIAL_COUNT else bp.gkm_bank(WIDEST)
+        self.sigmas, self.supports = official_bank() if count == OFFICIAL_COUNT else bp.gkm_bank(MAX_WIDTH)
         if kind != "fixed":
-            self.sigmas, self.supports = bp.gkm_bank(WIDEST)
+            self.sigmas, self.supports = bp.gkm_bank(MAX_WIDTH)
             self.kernels = nn.ParameterList(torch.empty(n, n) for n in self.supports)
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Give learned kernels their first values anew."""
+        """Initialise learned kernels."""
         for kernel, sigma, width in zip(self.kernels, self.sigmas, self.supports, strict=True):
             if self.kind == "random":
                 nn.init.xavier_uniform_(kernel[None, None])  # as the filter of one channel that it is
@@ -149,15 +149,15 @@ class GaussianBank(nn.Module):
         return [[(self.count * c + j) // COLOURS for j in range(self.count)] for c in range(COLOURS)]
 
     def taps(self, like: Tensor) -> Tensor:
-        """One-sided taps of fixed kernels for each colour and map, centre first: (3, count, 11), where `like` lives."""
+        """One-sided taps of fixed kernels for each colour and map, centre first: (3, count, 11), as `like`."""
         rows = [[_one_sided(self.sigmas[k], self.supports[k]) for k in row] for row in self._order()]
         return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
     def _stacked(self, like: Tensor) -> Tensor:
-        """Learned kernels in the middle of zeros, (count, 21, 21)."""
-        padded = [functional.pad(k, [(WIDEST - k.shape[-1]) // 2] * 4) for k in self.kernels]
+        """Learned kernels padded with zeros, (count, 21, 21)."""
+        padded = [functional.pad(k, [(MAX_WIDTH - k.shape[-1]) // 2] * 4) for k in self.kernels]
         if self.count == OFFICIAL_COUNT:
-            identity = functional.pad(padded[0].new_ones(1, 1), [WIDEST // 2] * 4)
+            identity = functional.pad(padded[0].new_ones(1, 1), [MAX_WIDTH // 2] * 4)
             padded = [identity, *padded]
         return torch.stack(padded).to(like.dtype)
 

@@ -8,10 +8,11 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from ...layers.blocks import BatchNorm, BatchStatistics, check_choice, check_width, doubled, recomputed
+from ...layers.blocks import BatchStatistics, check_batch_statistics, recompute, upsample_by_two
+from ...layers.checks import check_choice, check_count
 from ...layers.precision import exact
 from ...layers.resampling import pyramid
-from ...net import Net, Outputs, check_images, cropped, padded
+from ...net import Net, Outputs, check_images, crop_to_size, pad_to_multiple
 from .coefficients import Recurrence, State
 from .gaussian_bank import COLOURS, OFFICIAL_COUNT, PAPER_COUNT, BankKind, GaussianBank, Layout
 from .step import UnrolledStep
@@ -38,13 +39,15 @@ class GKMNet(Net):
     shared : bool
         Whether the iterations of a scale have the same weights.
     recurrent : {"lstm", "conv"}
-        Whether the coefficient network remembers what it saw, see `CoefficientNet`. Every module of separate weights
-        has a state of its own, which goes on to the next finer scale; of shared weights, to the next iteration too.
+        Whether the coefficient network has a memory across scales, see `CoefficientNet`. Every module of separate
+        weights has a state of its own, which goes on to the next finer scale; of shared weights, to the next iteration
+        too.
     bank : {"fixed", "gaussian", "random"}
         Kernels: Gaussians, or learned ones from Gaussian or random values, see `GaussianBank`. All scales and
         iterations share it.
     gcm_layout : {"paper", "official"}, optional
-        Which kernel meets which map, see `GaussianBank`; by default "official" where the preset is, and the bank fixed.
+        Which kernel belongs to which map, see `GaussianBank`; by default "official" where the preset is, and the bank
+        fixed.
     preset : {"official", "paper"}
         What changes: number of kernels 22 | 21, their standard deviations (`official_bank` | `blurphys.gkm_bank`),
         the gate ``tanh((u r + u) / 2)`` | ``tanh(u r + u)``, the photo comes back through the Dirac kernel alone | it
@@ -57,7 +60,7 @@ class GKMNet(Net):
     width : int
         Channels of the coefficient network at full size; the paper's has 32.
     checkpointing : bool
-        While training, keep the inputs of each step alone and run it again on the way back: less memory, more time.
+        In training, keep the inputs of each step only and run it again in the backward pass: less memory, more time.
 
     Raises
     ------
@@ -128,9 +131,8 @@ class GKMNet(Net):
         check_choice(_OWNER, "gcm_layout", gcm_layout, (None, *get_args(Layout)))
         check_choice(_OWNER, "preset", preset, get_args(Preset))
         check_choice(_OWNER, "checkpointing", checkpointing, (False, True))
-        check_width(_OWNER, width)
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-            raise ValueError(f"{_OWNER}: expected iterations to be a whole number >= 1, got {iterations!r}")
+        check_count(_OWNER, "width", width, "channels")
+        check_count(_OWNER, "iterations", iterations)
         if attention_only and (bank != "fixed" or gcm_layout is not None):
             raise ValueError(
                 f"{_OWNER}: expected no bank and no gcm_layout with attention_only, which has no blur kernels, got "
@@ -190,7 +192,7 @@ class GKMNet(Net):
             place = i % len(self.steps)
             step, given = self.steps[place], (y, x, states[place], self.bank)
             again = self.checkpointing and torch.is_grad_enabled()
-            x, maps, states[place] = recomputed(step, *given) if again else step(*given)
+            x, maps, states[place] = recompute(step, *given) if again else step(*given)
         return x, maps, tuple(states)
 
     def _run(self, photos: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -199,7 +201,7 @@ class GKMNet(Net):
         images, maps = [], []
         for level, y in enumerate(reversed(photos)):
             if level > 0:
-                x, states = doubled(x), _doubled_states(states)
+                x, states = upsample_by_two(x), _doubled_states(states)
             x, found, states = self._iterate(y, x, states)
             images.append(x)
             maps.append(found)
@@ -207,21 +209,10 @@ class GKMNet(Net):
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         check_images(_OWNER, image, least=self.multiple, net=self)
-        full = padded(image, self.multiple)
-        self._check_statistics(full)
+        full = pad_to_multiple(image, self.multiple)
+        check_batch_statistics(_OWNER, self, full, self.multiple)
         with exact(full) as (wide,):  # torch has no antialiasing in less than float32
             return [full, *(v.to(full.dtype) for v in pyramid(wide, self._levels)[1:])]
-
-    def _check_statistics(self, image: Tensor) -> None:
-        """A batch of one whose deepest layer is a single pixel has no variance."""
-        if torch.compiler.is_compiling() or image.shape[0] > 1 or image.shape[-2:] != (self.multiple,) * 2:
-            return
-        if self.training or any(isinstance(m, BatchNorm) and m.bn_stats == "batch" for m in self.modules()):
-            raise ValueError(
-                f"{_OWNER}: expected more than {self.multiple} px in height or width, or a larger batch, where batch "
-                f"normalisation takes the statistics of its input, got {tuple(image.shape)}; call eval(), or choose "
-                "bn_stats='running'"
-            )
 
     def scales(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Restore a photo that is given at all scales.
@@ -246,7 +237,7 @@ class GKMNet(Net):
                     f"{_OWNER}.scales: expected images whose sides divide by {self.multiple}, each half the size of "
                     f"the one before, got {[tuple(v.shape) for v in images]}; calling the network does this for you"
                 )
-        self._check_statistics(images[0])
+        check_batch_statistics(_OWNER, self, images[0], self.multiple)
         return self._run(images)[0]
 
     def forward(self, image: Tensor) -> Tensor:
@@ -263,7 +254,7 @@ class GKMNet(Net):
             Not clamped.
         """
         images, _ = self._run(self._pyramid(image))
-        return cropped(images[0], (image.shape[-2], image.shape[-1]))
+        return crop_to_size(images[0], (image.shape[-2], image.shape[-1]))
 
     def outputs(self, image: Tensor, sharp: Tensor | None = None) -> Outputs:
         """Return the estimates at all scales, see `Outputs`; nothing is reblurred."""
@@ -286,13 +277,13 @@ class GKMNet(Net):
 
     def _cropped(self, results: Sequence[Tensor], image: Tensor) -> tuple[Tensor, ...]:
         height, width = image.shape[-2:]
-        return tuple(cropped(v, (-(-height // 2**t), -(-width // 2**t))) for t, v in enumerate(results))
+        return tuple(crop_to_size(v, (-(-height // 2**t), -(-width // 2**t))) for t, v in enumerate(results))
 
 
 def _doubled_states(states: States | None) -> States | None:
     if states is None:
         return None
-    return tuple(None if s is None else (doubled(s[0]), doubled(s[1])) for s in states)
+    return tuple(None if s is None else (upsample_by_two(s[0]), upsample_by_two(s[1])) for s in states)
 
 
 def _xavier(module: nn.Module) -> None:

@@ -1,11 +1,11 @@
-"""A learned prior step: a residual network that takes noise and artefacts off an image."""
+"""A learned prior step: a residual network that removes noise and artefacts."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from ...net import cropped, padded
+from ...net import crop_to_size, pad_to_multiple
 
 __all__ = ["ResidualBlock", "ResidualDenoiser"]
 
@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualDenoiser(nn.Module):
-    """An image plus what a chain of residual blocks makes of it.
+    """An image plus a correction by a chain of residual blocks.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class ResidualDenoiser(nn.Module):
 
     Notes
     -----
-    No normalisation, biases everywhere. The last layer starts at zero, so a fresh one leaves images alone. With 64
-    channels and 25 blocks 1 849 923 parameters; 1.85 M MAC per pixel, 0.46 M at half resolution.
+    No normalisation, biases everywhere. The last layer starts at zero, so that an untrained one is the identity. With
+    64 channels and 25 blocks 1 849 923 parameters; 1.85 M MAC per pixel, 0.46 M at half resolution.
 
     Examples
     --------
@@ -68,5 +68,5 @@ class ResidualDenoiser(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the denoised image; (B, 3, H, W), any H and W."""
         size = (image.shape[-2], image.shape[-1])
-        whole = padded(image, 2 if self.half else 1)
-        return image + cropped(self.tail(self.blocks(self.head(whole))), size)
+        whole = pad_to_multiple(image, 2 if self.half else 1)
+        return image + crop_to_size(self.tail(self.blocks(self.head(whole))), size)

@@ -13,10 +13,11 @@ from torch.nn import functional
 import blurphys as bp
 import solvers
 
-from ...layers.blocks import BatchNorm, BatchStatistics, check_choice, doubled
+from ...layers.blocks import BatchStatistics, check_batch_statistics, upsample_by_two
+from ...layers.checks import check_choice, check_count
 from ...layers.precision import exact
 from ...layers.resampling import pyramid
-from ...net import Net, Outputs, check_images, cropped, padded
+from ...net import Net, Outputs, check_images, crop_to_size, pad_to_multiple
 from ..gkmnet.coefficients import CoefficientNet, State
 from ..gkmnet.gaussian_bank import GaussianBank
 from .denoiser import ResidualDenoiser
@@ -57,11 +58,11 @@ class HQSNet(Net):
     scales : int
         Each of half the size of the one before; all weights are shared.
     denoiser : {"half", "full"} or None
-        `ResidualDenoiser` at half or full resolution; None leaves the data steps alone.
+        `ResidualDenoiser` at half or full resolution; None for data steps only.
     gradient : {"unrolled", "implicit", "checkpointed"}
         How the data step is differentiated. "unrolled": exactly, memory grows with P. "checkpointed": the same with
         memory of about 2 sqrt(P) steps, the steps computed twice. "implicit": as the solution of its equation, by P
-        steps for the adjoint; memory does not depend on P, and the gradient is right as far as P steps converge. It is
+        steps for the adjoint; memory does not depend on P, and the gradient is exact as far as P steps converge. It is
         the one that `torch.compile` cannot train.
     rho : float
         Initial coupling of data and prior, positive; learned (its inverse softplus is the parameter).
@@ -122,8 +123,7 @@ class HQSNet(Net):
         bn_stats: BatchStatistics = "running",
     ) -> None:
         for what, count in (("iterations", iterations), ("scales", scales)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ValueError(f"HQSNet: expected {what} to be a whole number >= 1, got {count!r}")
+            check_count("HQSNet", what, count)
         check_choice("HQSNet", "denoiser", denoiser, (*get_args(DenoiserName), None))
         check_choice("HQSNet", "gradient", gradient, get_args(Gradient))
         check_choice("HQSNet", "coefficients", coefficients, get_args(Coefficients))
@@ -165,19 +165,19 @@ class HQSNet(Net):
         return self.outputs(image).image
 
     def outputs(self, image: Tensor, sharp: Tensor | None = None) -> Outputs:
-        """Return the estimates of all scales and, given the sharp image, what the predicted blur makes of it."""
+        """Return the estimates of all scales and, given the sharp image, its reblurred versions."""
         check_images("HQSNet", image, *(() if sharp is None else (sharp,)), least=self.multiple, net=self)
-        levels = pyramid(padded(image, self.multiple), self.scales)
-        self._check_statistics(levels[0])
-        truths = None if sharp is None else pyramid(padded(sharp, self.multiple), self.scales)
+        levels = pyramid(pad_to_multiple(image, self.multiple), self.scales)
+        check_batch_statistics("HQSNet", self, levels[0], self.multiple)
+        truths = None if sharp is None else pyramid(pad_to_multiple(sharp, self.multiple), self.scales)
         state: State = None
         z = levels[-1]
         found: list[Tensor] = []
         blurred: list[Tensor] = []
         for t in reversed(range(self.scales)):
             if found:
-                z = doubled(found[0])
-                state = None if state is None else (doubled(state[0]), doubled(state[1]))
+                z = upsample_by_two(found[0])
+                state = None if state is None else (upsample_by_two(state[0]), upsample_by_two(state[1]))
             maps, state = self.coefficient_net(levels[t], state)
             with exact(maps, levels[t], z, self.sum.weight) as (maps, y, z, weight):
                 B, F = self.operators(maps, weight)
@@ -187,20 +187,9 @@ class HQSNet(Net):
             x = x.to(image.dtype)
             found.insert(0, x if self.denoiser is None else self.denoiser(x).to(image.dtype))
         sizes = [(-(-image.shape[-2] // 2**t), -(-image.shape[-1] // 2**t)) for t in range(self.scales)]
-        estimates = tuple(cropped(x, size) for x, size in zip(found, sizes, strict=True))
-        reblurred = tuple(cropped(x.to(image.dtype), size) for x, size in zip(blurred, sizes, strict=False))
+        estimates = tuple(crop_to_size(x, size) for x, size in zip(found, sizes, strict=True))
+        reblurred = tuple(crop_to_size(x.to(image.dtype), size) for x, size in zip(blurred, sizes, strict=False))
         return Outputs(estimates[0], estimates, reblurred)
-
-    def _check_statistics(self, image: Tensor) -> None:
-        """A batch of one whose deepest layer is a single pixel has no variance."""
-        if torch.compiler.is_compiling() or image.shape[0] > 1 or image.shape[-2:] != (self.multiple,) * 2:
-            return
-        if self.training or any(isinstance(m, BatchNorm) and m.bn_stats == "batch" for m in self.modules()):
-            raise ValueError(
-                f"HQSNet: expected more than {self.multiple} px in height or width, or a larger batch, where batch "
-                f"normalisation takes the statistics of its input, got {tuple(image.shape)}; call eval(), or choose "
-                "bn_stats='running'"
-            )
 
     def operators(self, maps: Tensor, weight: Tensor | None = None) -> tuple[bp.LinearOperator, bp.LinearOperator]:
         """Build the blur B and the filter F of the photo (without its bias) from predicted maps (B, 44, H, W).

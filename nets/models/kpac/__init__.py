@@ -1,1 +1,1 @@
-"""KPAC: kernel-sharing parallel atrous convolutions, the inverse-kernel route as a network."""
+"""KPAC: kernel-sharing parallel atrous convolutions, deblurring by inverse kernels as a network."""

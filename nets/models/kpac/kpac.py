@@ -8,8 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ...layers.blocks import check_choice
-from ...net import Net, check_images, cropped, padded
+from ...layers.checks import check_choice, check_count
+from ...net import Net, check_images, crop_to_size, pad_to_multiple
 from .blocks import RATES, AtrousConvs, DownConv, KPACBlock, ResidualBlock, UpConv, leaky
 
 __all__ = ["OFFICIAL", "KPACNet", "from_official", "official_shapes"]
@@ -17,7 +17,7 @@ __all__ = ["OFFICIAL", "KPACNet", "from_official", "official_shapes"]
 ScaleOverride: TypeAlias = Tensor | Sequence[float]
 
 RESIDUALS_PER_BLOCK = 5
-"""Residual blocks that stand for one KPAC block in the plain baseline: ten for two."""
+"""Residual blocks in place of one KPAC block in the plain baseline: ten for two."""
 
 STD = 0.04
 """Standard deviation of the initial weights."""
@@ -97,8 +97,7 @@ class KPACNet(Net):
         }
         for key, value in flags.items():
             check_choice("KPACNet", key, value, (True, False))
-        if type(blocks) is not int or blocks < 1:
-            raise ValueError(f"KPACNet: expected blocks to be a whole number from 1 on, got {blocks!r}")
+        check_count("KPACNet", "blocks", blocks)
         if type(channels) is not int or channels < 4 or channels % 4:
             raise ValueError(f"KPACNet: expected channels to be a positive multiple of 4, got {channels!r}")
         if plain and not (scale_attention and shape_attention and shared):
@@ -139,7 +138,7 @@ class KPACNet(Net):
 
     @property
     def reach(self) -> int | None:
-        """How many pixels around one pixel matter to it, at most; None with shape attention, a mean over all pixels."""
+        """Radius of the receptive field, px; None with shape attention, a mean over all pixels."""
         if self.global_statistics:
             return None
         levels: int = self.config["levels"]
@@ -220,7 +219,7 @@ class KPACNet(Net):
             raise TypeError("KPACNet: expected one image, got more; KPACNet(dual=True) takes the dual-pixel views")
         images = [image, left, right] if dual else [image]
         check_images("KPACNet", *images, net=self)
-        views = [padded(view, self.multiple) for view in (images[1:] if dual else images)]
+        views = [pad_to_multiple(view, self.multiple) for view in (images[1:] if dual else images)]
         h = 2 * torch.cat(views, dim=1) - 1
         weights = self._override(override, h)
         skips = []
@@ -243,8 +242,8 @@ class KPACNet(Net):
             h = up(h, skips.pop())
         size = image.shape[-2:]
         coarse = (-(-size[0] // self.multiple), -(-size[1] // self.multiple))
-        restored = image + 0.5 * cropped(h, size)
-        return restored, tuple(cropped(alpha, coarse) for alpha in maps if alpha is not None)
+        restored = image + 0.5 * crop_to_size(h, size)
+        return restored, tuple(crop_to_size(alpha, coarse) for alpha in maps if alpha is not None)
 
     def _override(self, override: ScaleOverride | None, like: Tensor) -> Tensor | None:
         """The weights as a tensor that broadcasts over the maps of the blocks."""

@@ -1,4 +1,4 @@
-"""The coefficient network of NRKNet: a U-Net and an attention prediction unit, image in, maps of the blur out."""
+"""The coefficient network of NRKNet: a U-Net and an attention prediction unit, which predict the maps of the blur."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class CoefficientNet(nn.Module):
         return maps, state
 
     def reach(self, scales: int) -> tuple[int, ...]:
-        """How far a coefficient looks, at most, in pixels of its own scale; full resolution first.
+        """Radius of the receptive field of a coefficient, in pixels of its own scale; full resolution first.
 
         A pixel of the next coarser scale is two of these, and its state comes with a 5 x 5 convolution at half
         resolution and bilinear interpolation.

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 import solvers
 
-from ...layers.blocks import BatchStatistics, check_choice, doubled
-from ...net import Net, Outputs, check_images, cropped, padded
+from ...layers.blocks import BatchStatistics, upsample_by_two
+from ...layers.checks import check_choice, check_count
+from ...net import Net, Outputs, check_images, crop_to_size, pad_to_multiple
 from .coefficients import CoefficientNet, Recurrent, State
 from .recursive_kernels import AffineBlur, Blur, FullKernels, GaussianKernels, RecursiveKernels, SeparableKernels
 
@@ -50,8 +51,8 @@ class NRKNet(Net):
         The last power of ``I - D`` at each scale, full resolution first. By default 1, 2, 3, ...; with
         ``expansion="full"`` the number of scales at all of them.
     recurrent : {"lstm", "conv", "none"}
-        What carries knowledge from scale to scale: a convolutional LSTM; nothing, with a 5 x 5 convolution in its
-        place; or nothing, with a deeper U-Net besides, which makes up for the weights (the paper gives no layers).
+        What carries a state from scale to scale: a convolutional LSTM; nothing, with a 5 x 5 convolution in its place;
+        or nothing, with a deeper U-Net besides, which makes up for the weights (the paper gives no layers).
     normalised : bool
         Put the coefficients on the simplex by a softmax over the kernels. With ``preset="paper"`` every pixel then has
         a PSF: non-negative, of sum one.
@@ -95,7 +96,7 @@ class NRKNet(Net):
     ``D v = sum_j Gamma_j . sum_c mix_jc (A_j * v_c) + bias`` is `blurphys.RKR` (or `GKM`, `SymmetricMixture`,
     `PSFStack`), the image extended by reflection, and the powers are steps of `solvers.neumann`. Nothing makes
     ``I - D`` contract, `normalised` or not (an atom close to the box has a negative frequency response): `operators`
-    gives the blurs to those who want to know.
+    returns the blurs for a certificate.
     Images have at least `least` px a side. Other sizes than multiples of `multiple` are extended below and on the right
     by reflection, and cropped.
     Cost at 1280 x 720: 868 G multiply-accumulates in convolutions, 0.6 G in the blur.
@@ -140,8 +141,8 @@ class NRKNet(Net):
         paper = preset == "paper"
         if atoms is None:
             atoms = 20 if paper else 21
-        _check_count("atoms", atoms, "kernels after the Dirac")
-        _check_count("width", width, "channels of the U-Net")
+        check_count("NRKNet", "atoms", atoms, "kernels after the Dirac")
+        check_count("NRKNet", "width", width, "channels of the U-Net")
         if powers is None:
             powers = range(1, scales + 1) if expansion == "truncated" else (scales,) * scales
         powers = list(powers)
@@ -210,7 +211,7 @@ class NRKNet(Net):
         restored = levels[0]
         for t, blur in self._blurs(levels):
             restored = restored + self._correction(t, self._series(t, blur, levels[t]), levels)
-        return cropped(restored, _size(image)).to(image.dtype)
+        return crop_to_size(restored, _size(image)).to(image.dtype)
 
     def outputs(self, image: Tensor, sharp: Tensor | None = None) -> Outputs:
         """Return the restored image, the partial sums ``y_t + (I - D_t) y_t + ...`` and the sharp image under D_t.
@@ -263,8 +264,8 @@ class NRKNet(Net):
         return taps if taps.ndim == 3 else taps[:, None].expand(-1, 3, -1)
 
     def _levels(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The image at all scales, at least in single precision: powers of a blur are not for less."""
-        levels = [padded(image, self.multiple).to(torch.promote_types(image.dtype, torch.float32))]
+        """The image at all scales, in at least float32, which powers of a blur need."""
+        levels = [pad_to_multiple(image, self.multiple).to(torch.promote_types(image.dtype, torch.float32))]
         while len(levels) < len(self.powers):
             fine = levels[-1]
             levels.append(functional.avg_pool2d(fine, 2) if self.antialias else fine[..., ::2, ::2])
@@ -277,7 +278,7 @@ class NRKNet(Net):
         for t in reversed(range(len(levels))):
             level = levels[t].to(weights)
             gamma, state = self.coefficient_net(level, state, checkpointing=self.checkpointing)
-            state = None if state is None or t == 0 else (doubled(state[0]), doubled(state[1]))
+            state = None if state is None or t == 0 else (upsample_by_two(state[0]), upsample_by_two(state[1]))
             gamma = gamma.to(levels[t].dtype)
             yield t, torch.softmax(gamma, dim=1) if self.normalised else gamma
 
@@ -291,25 +292,20 @@ class NRKNet(Net):
         return run(step, solvers.neumann_init(level), steps=self.powers[t])
 
     def _correction(self, t: int, series: solvers.NeumannState, levels: tuple[Tensor, ...]) -> Tensor:
-        """What a scale adds to the restored image, at full resolution."""
+        """The term of a scale in the restored image, at full resolution."""
         term = series.term if self.expansion == "truncated" else series.x - levels[t]
         if t == 0:
             return term
         return functional.interpolate(term, scale_factor=float(2**t), mode="bilinear", align_corners=False)
 
     def _shown(self, t: int, level: Tensor, image: Tensor) -> Tensor:
-        """A result of scale t without what the image was extended by, in the image's precision."""
+        """A result of scale t cropped to the image, in its precision."""
         height, width = (-(-side // 2**t) for side in _size(image))
-        return cropped(level, (height, width)).to(image.dtype)
+        return crop_to_size(level, (height, width)).to(image.dtype)
 
 
 def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[-2], image.shape[-1]
-
-
-def _check_count(name: str, value: object, what: str) -> None:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"NRKNet: expected {name}, the number of {what}, as a whole number >= 1, got {value!r}")
 
 
 def _xavier(module: nn.Module) -> None:

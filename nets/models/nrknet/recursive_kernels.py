@@ -1,4 +1,4 @@
-"""The kernels that NRKNet blurs with, and the alternatives it is compared with; each one makes an operator of maps.
+"""The kernels of NRKNet, and those of its ablations; each one makes an operator of coefficient maps.
 
 | class | kernels after the Dirac | free values (colours share them / have their own) for 20 atoms; for 21 atoms |
 |---|---|---|
@@ -90,7 +90,7 @@ class GaussianKernels(nn.Module):
 
 
 class SeparableKernels(nn.Module):
-    """Kernels that do not build on each other: symmetric lines of 3, 5, 7, ... taps, each times itself.
+    """Separable kernels that are not recursive: symmetric lines of 3, 5, 7, ... taps, each times itself.
 
     Parameters
     ----------

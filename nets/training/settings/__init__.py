@@ -1,1 +1,1 @@
-"""What a training is told: settings in tables of TOML, read and checked with a suggestion for every slip."""
+"""Training settings: records read from TOML, checked, with suggestions for misspelt names."""

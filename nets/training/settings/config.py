@@ -1,4 +1,4 @@
-"""What a training is told: records of settings, read from TOML or a mapping, each checked with one sentence."""
+"""All settings of a training, read from TOML, JSON or a mapping, and rules between them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TrainConfig:
         Folder for checkpoints and logs.
     kind : {"supervised", "adversarial", "reblurring"}
     epochs, steps : int
-        Duration, exactly one of them. Beginnings in `learning_rate`, `losses`, `restarts`, `validation` and the tables
+        Duration, exactly one of them. Start times in `learning_rate`, `losses`, `restarts`, `validation` and the tables
         of the kinds are in the same unit.
     batch : int
         Samples of a step, over all processes. The rest of an epoch that fills no batch is left out.
@@ -55,7 +55,7 @@ class TrainConfig:
     optimiser : OptimiserConfig
     ema : float, optional
         Decay of an average of the weights, which is validated and published instead of them. At step k the decay is
-        min(ema, (1 + k) / (10 + k)), so that the average leaves the start soon.
+        min(ema, (1 + k) / (10 + k)), so that initial weights have little influence.
     amp : {"off", "bf16"}
         Whether networks run in bfloat16 autocast; losses are float32.
     checkpointing : bool
@@ -66,9 +66,9 @@ class TrainConfig:
         Processes that read samples.
     device : {"auto", "cpu", "cuda"}
     validation : ValidationConfig, optional
-        The best by PSNR is kept.
+        The best network by PSNR is kept.
     restarts : tuple of int
-        Epochs (or steps) at which the best network so far is loaded again and Adam forgets.
+        Epochs (or steps) at which the best network so far is loaded again and Adam is reset.
     log_every, checkpoint_every : int
         Steps.
     adversarial, reblurring : AdversarialConfig, ReblurringConfig, optional
@@ -140,7 +140,7 @@ class TrainConfig:
 
     @property
     def unit(self) -> str:
-        """What beginnings are counted in: "epoch" or "step"."""
+        """The unit of schedules: "epoch" or "step"."""
         return "epoch" if self.steps is None else "step"
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class TrainConfig:
         Parameters
         ----------
         config : TrainConfig, mapping, path of a TOML or JSON file, or name of a recipe
-            A JSON file is the ``config.json`` of a training. Paths inside it are meant from the working folder.
+            A JSON file is the ``config.json`` of a training. Paths inside it are relative to the working folder.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Checks of single settings, each with one sentence, and mappings turned into records of settings."""
+"""Checks of single settings, and records of settings from mappings."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def build(
     Parameters
     ----------
     record : dataclass
-        What is to be made.
+        Class of the record.
     values : mapping of str
         The settings; one that is a record already is returned as it is.
     where : str
-        What the settings belong to, for messages.
+        Name of the table, for messages.
     more : mapping, optional
-        What the record is told besides its settings.
+        Arguments of the record besides its settings.
     **nested : callable
-        For settings that are records themselves: makes one of a value and its place.
+        For settings that are records themselves: makes one from a value and its table.
 
     Returns
     -------
@@ -59,9 +59,9 @@ def build(
     Raises
     ------
     TypeError
-        `values` is no mapping.
+        `values` is not a mapping.
     ValueError
-        A key is unknown, with the nearest known one, or missing.
+        A key is unknown (the message has the nearest known one) or missing.
     """
     if isinstance(values, record):
         return values
@@ -85,7 +85,7 @@ def build(
 
 
 def plain(value: Any) -> Any:
-    """Turn records, tuples and mappings into what JSON keeps."""
+    """Convert records, tuples and mappings to dicts and lists, as JSON has them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -96,7 +96,7 @@ def plain(value: Any) -> Any:
 
 
 def require_whole(name: str, value: object, least: int = 0) -> int:
-    """Return a whole number of at least `least`, or say what was expected."""
+    """Return `value` if it is a whole number of at least `least`; ValueError otherwise."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"train: expected {name} to be a whole number of at least {least}, got {value!r}")
     return value
@@ -116,7 +116,7 @@ def require_number(
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """ValueError unless `value` is one of `choices`; a slip of the pen is told the nearest."""
+    """ValueError unless `value` is one of `choices`; the message has the nearest one."""
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -16,23 +16,23 @@ ROLES = ("map", "kernel")
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-    """A generator against a discriminator. Beginnings are epochs (or steps, where the duration is in steps) from 0.
+    """A generator against a discriminator. Start times are epochs (or steps, where the duration is in steps) from 0.
 
     Attributes
     ----------
     discriminator : NetConfig
     discriminator_from, steps : int
-        When the discriminator begins to learn, and how often for each step of the generator.
+        When the training of the discriminator starts, and its steps for each step of the generator.
     adversarial_from : int
-        When the generator begins to hear of it; how loudly is the matter of its loss.
+        When the scores of the discriminator enter the loss of the generator, which has their weight.
     annealing_from, annealing_forwards : int
-        The weight of the guide is exp(-(2 n / N)^2) and 0 for n >= N = `annealing_forwards`, with n the forward passes
-        since `annealing_from`; 1 before.
+        The weight of the guidance is exp(-(2 n / N)^2) and 0 for n >= N = `annealing_forwards`, with n the forward
+        passes since `annealing_from`; 1 before.
     map_weight : float
         Of the term of the discriminator's loss that is weighted by the circle of confusion.
     penalty, penalty_norm : float, {"pixel", "sample"}
         Gradient penalty: its weight; norm over the colours of a pixel with one mixture for the batch, or over a whole
-        sample with a mixture of its own (the textbook's).
+        sample with a mixture of its own (the standard form).
     map_net : str, optional
         A file of `nets.save` with a network that estimates the defocus map from the image and the right view, for data
         without maps.
@@ -61,7 +61,7 @@ class AdversarialConfig:
             require_text("adversarial.map_net", self.map_net)
         if self.adversarial_from < self.discriminator_from:
             raise ValueError(
-                "train: adversarial_from comes before discriminator_from; who would the generator listen to?"
+                "train: adversarial_from comes before discriminator_from; the generator needs a trained discriminator"
             )
 
 
@@ -73,7 +73,7 @@ class ReblurringConfig:
     ----------
     kernel : NetConfig
     phases : tuple of (int, {"map", "kernel"})
-        Who learns from which epoch (or step) on; the other stands still.
+        Which one is trained from which epoch (or step) on; the other is frozen.
     weight : float
         Of the mean absolute difference.
     smoothness, smoothness_from : float, int

@@ -1,4 +1,4 @@
-"""Where settings come from: files, recipes that come with the package, and single settings of a command line."""
+"""Reading settings: files, recipes of the package, and single settings from the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .fields import plain
 
-__all__ = ["RECIPES", "changed_settings", "making", "read_settings", "recipes", "with_settings"]
+__all__ = ["RECIPES", "changed_settings", "generation_commands", "read_settings", "recipes", "with_settings"]
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -21,13 +21,13 @@ def recipes() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in RECIPES.glob("*.toml")))
 
 
-def making(path: str) -> str | None:
-    """Return the commands that make the data of a recipe, less those whose data are there, or None for other data.
+def generation_commands(path: str) -> str | None:
+    """Return the commands that generate the missing data of a recipe, or None for data of no recipe.
 
     Parameters
     ----------
     path : str
-        The data, as a recipe calls them.
+        Path of the data, as in a recipe.
     """
     for recipe in recipes():
         lines = (RECIPES / f"{recipe}.toml").read_text(encoding="utf-8").splitlines()
@@ -61,14 +61,15 @@ def read_settings(path: object) -> dict[str, Any]:
 
 
 def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: Sequence[str]) -> dict[str, Any]:
-    """Change single settings of a configuration that is not checked yet.
+    """Change single settings of a configuration before it is checked.
 
     Parameters
     ----------
     config : mapping, path of a TOML or JSON file, or name of a recipe
     settings : sequence of str
         ``"key=value"``; the key may lead through tables and lists, ``data.path`` or ``losses.0.weight``, the value is
-        read as TOML and taken as a text where it is none. What a setting excludes goes: ``steps`` takes the place of
+        read as TOML, or as text where it is not valid TOML. Settings that a new one excludes are removed: ``steps``
+        takes the place of
         ``epochs``, a ``path`` of data that of a ``reader`` with its ``root`` and ``split``, and conversely.
 
     Returns
@@ -78,7 +79,7 @@ def with_settings(config: Mapping[str, Any] | str | os.PathLike[str], settings: 
     Raises
     ------
     ValueError
-        No ``=``, or the key leads through something that is no table.
+        No ``=``, or the key leads through something that is not a table.
 
     Examples
     --------
@@ -98,15 +99,15 @@ EXCLUDES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("validation.data.", "path", READER),
     ("validation.data.", "reader", ("path",)),
 )
-"""Tables, settings of theirs, and what these exclude."""
+"""Table, setting, and the settings that it excludes."""
 
 
 def changed_settings(
     config: Mapping[str, Any] | str | os.PathLike[str], settings: Sequence[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Do as `with_settings`, and say in sentences which settings had to go."""
+    """As `with_settings`, and also return notes on the settings that were removed."""
     values: dict[str, Any] = plain(config if isinstance(config, Mapping) else read_settings(config))
-    told: set[str] = set()
+    changed: set[str] = set()
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -116,7 +117,7 @@ def changed_settings(
         except tomllib.TOMLDecodeError:
             value = text
         parts = key.strip().split(".")
-        told.add(".".join(parts))
+        changed.add(".".join(parts))
         place: Any = values
         for depth, part in enumerate(parts, start=1):
             into: Any = int(part) if isinstance(place, list) and part.isdecimal() else part
@@ -128,14 +129,14 @@ def changed_settings(
                 place[into] = value
             else:
                 place = place.setdefault(into, {}) if isinstance(place, dict) else place[into]
-    return values, tuple(_exclude(values, told))
+    return values, tuple(_exclude(values, changed))
 
 
-def _exclude(values: dict[str, Any], told: set[str]) -> list[str]:
-    """Take out what the told settings exclude, unless some of that was told too; say so."""
+def _exclude(values: dict[str, Any], changed: set[str]) -> list[str]:
+    """Remove what the changed settings exclude, unless some of that was changed too; return notes."""
     notes = []
     for table, new, old in EXCLUDES:
-        if table + new not in told or any(table + name in told for name in old):
+        if table + new not in changed or any(table + name in changed for name in old):
             continue
         place: Any = values
         for part in table.split(".")[:-1]:

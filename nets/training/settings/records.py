@@ -1,4 +1,4 @@
-"""Settings that belong together: the network, the data, a loss, the optimiser, the validation."""
+"""Records of settings: network, data, loss, optimiser, validation."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class NetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where the samples come from and what becomes of them.
+    """The source of the samples, and their cropping and augmentation.
 
     Attributes
     ----------
     path : tuple of str
-        Files or folders that `synth.generate` wrote, one behind the other; or none, with `reader`.
+        Files or folders that `synth.generate` wrote, concatenated; or none, with `reader`.
     reader : {"DPDD", "LFDOF", "RTF", "RealDOF", "pairs"}, optional
         A reader of `synth.datasets`, with its `root` and, for those that have one, its `split`. ``"pairs"`` is for
         blurred and sharp pictures of your own, see `synth.datasets.Pairs`.
     encoding : {"srgb", "linear"}, optional
-        With ``"pairs"``: what the numbers of the files mean, whatever these say.
+        With ``"pairs"``: the encoding of the files, whatever their metadata say.
     view : {"combined", "left", "right"}
-        What the network calls its image. Other views it asks for by name.
+        The view that is the network's image. Networks ask for other views by name.
     transfer : {"display", "linear"}
         Whether the network sees sRGB-encoded values, clipped to [0, 1], or linear light. Data that are encoded already
         stay as they are.
@@ -60,10 +60,10 @@ class DataConfig:
     repeats : int
         Crops of each sample in one epoch.
     cache : bool
-        Keep the images of a reader in memory, 16 bits a value where nothing is lost by it, which is 8 GB for DPDD's
-        training split with one view. Every worker keeps its own.
+        Keep the images of a reader in memory, 16 bits per value where this is exact, which is 8 GB for DPDD's training
+        split with one view. Every worker keeps its own.
     table : str
-        What the settings are called in messages; not kept.
+        Name of the table in messages; not stored.
     """
 
     path: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """Adam: its two decays, epsilon, weight decay (decoupled from the gradient), and the norm gradients are cut to."""
+    """Adam: its two decays, epsilon, decoupled weight decay, and the norm that gradients are clipped to."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -155,7 +155,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """What is measured: on which data (a crop is the middle one), every how many epochs or steps, on how many."""
+    """The data of validation (crops are central), its interval in epochs or steps, and the number of samples."""
 
     data: DataConfig
     every: int = 1

@@ -13,7 +13,8 @@ import blurphys as bp
 import nets.classical.demo
 import synth
 from blurphys.cli import application
-from nets.classical.demo import quality, restore
+from nets.classical.demo import restore
+from nets.classical.quality import psnr, ssim
 from synth.io import write_array, write_image
 
 
@@ -45,9 +46,12 @@ def test_a_series_and_a_schedule_end_as_planned(motorcycle):
 
 def test_quality_is_that_of_equal_images_and_of_a_known_error():
     x = np.full((3, 16, 16), 0.5)
-    assert quality(x, x) == (np.inf, pytest.approx(1.0))
+    screen = {"encoding": "srgb", "clip": True}
+    assert (psnr(x, x, **screen), ssim(x, x, **screen)) == (np.inf, pytest.approx(1.0))
     shifted = bp.colour.srgb_to_linear(bp.colour.linear_to_srgb(x) + 0.1)
-    assert quality(shifted, x)[0] == pytest.approx(20.0, abs=1e-9)
+    assert psnr(shifted, x, **screen) == pytest.approx(20.0, abs=1e-9)
+    assert psnr(x + 2, x, **screen) == psnr(x + 0.5, x, **screen) > psnr(x + 2, x, encoding="srgb", clip=False)
+    assert psnr(x + 0.1, x, encoding="linear", clip=False) == pytest.approx(20.0, abs=1e-9)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import blurphys as bp
 import solvers
 import synth
 from blurphys.cli import application
-from nets.classical.given import from_dataset
+from nets.classical.problem import from_dataset
 from nets.classical.solve import METHODS, PRIORS, RHO, SLOW, solve
 from synth.io import read_image, write_image
 

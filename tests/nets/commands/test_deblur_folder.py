@@ -179,13 +179,13 @@ def test_an_interrupt_says_how_to_go_on(done, folder, monkeypatch):
 def test_an_interrupt_between_two_photos_loses_none(folder, monkeypatch):
     from nets.commands import deblur_folder
 
-    real = deblur_folder.restored
+    real = deblur_folder.restore_photo
 
     def restored(*arguments):
         real(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(deblur_folder, "restored", restored)
+    monkeypatch.setattr(deblur_folder, "restore_photo", restored)
     code, said = deblur()
     assert code == 130 and "1 of 3 photos are done, in" in said
     assert names("photos_deblurred") == ["a.png"]

@@ -15,7 +15,7 @@ import blurphys as bp
 import synth
 from blurphys.cli import application
 from blurphys.colour import srgb_to_linear
-from nets.classical.given import from_image
+from nets.classical.problem import from_image
 from nets.commands.solve import _mask
 from nets.weights.saving import save
 from synth.io import read_image, write_array, write_image

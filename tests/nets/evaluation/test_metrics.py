@@ -65,6 +65,16 @@ def test_psnr_and_mae():
         metrics.ssim(image, target, window="box")
 
 
+def test_psnr_and_gaussian_ssim_are_those_of_torchmetrics(torchmetrics):
+    image, target = pair()
+    other = torchmetrics.functional.image
+    want = other.peak_signal_noise_ratio(image, target, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    torch.testing.assert_close(metrics.psnr(image, target), want, rtol=1e-6, atol=0)  # it takes logarithms in float32
+    _, whole = other.structural_similarity_index_measure(image, target, data_range=1.0, return_full_image=True)
+    want = whole[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))  # the windows that lie inside the image
+    torch.testing.assert_close(metrics.ssim(image, target), want, rtol=1e-10, atol=0)
+
+
 # rounded, clamped for PSNR, clamped for SSIM, window: the table of conventions
 CONVENTIONS = {
     "gkmnet": (True, True, False, "gaussian"),

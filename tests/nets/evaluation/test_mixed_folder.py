@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, Subset
 import blurphys as bp
 import synth
 from blurphys.colour import linear_to_srgb
-from nets.classical.given import from_dataset
+from nets.classical.problem import from_dataset
 from nets.evaluation.evaluate import evaluate
 from nets.training.data import Draw, Samples
 from nets.training.settings.records import DataConfig

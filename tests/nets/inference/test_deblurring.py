@@ -17,7 +17,7 @@ from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.commands.errors import run_safely
 from nets.commands.deblur import deblur as command
 from nets.inference.deblurring import TilingWarning, deblur
-from nets.net import Net, check_images, cropped, padded
+from nets.net import Net, check_images, crop_to_size, pad_to_multiple
 from nets.registry import NETS
 from nets.weights.saving import load, save
 from synth.io import read_image, write_image
@@ -42,10 +42,10 @@ class Local(Net):
 
     def forward(self, *images):
         check_images("Local", *images, least=2)
-        image = padded(torch.cat(images, dim=1), self.multiple)
+        image = pad_to_multiple(torch.cat(images, dim=1), self.multiple)
         half = self.body(functional.avg_pool2d(image, 2))
         whole = self.norm(functional.interpolate(half, scale_factor=2.0))
-        return cropped(1.5 * images[0] + cropped(whole, images[0].shape[-2:]), images[0].shape[-2:])
+        return crop_to_size(1.5 * images[0] + crop_to_size(whole, images[0].shape[-2:]), images[0].shape[-2:])
 
 
 class Global(Net):
@@ -149,7 +149,7 @@ def test_large_images_are_tiled_by_themselves(net, rng, monkeypatch):
     deblur(net, image)
     assert sizes == [(40, 50)]
     module = import_module("nets.inference.deblurring")
-    monkeypatch.setattr(module, "WHOLE", 1999)
+    monkeypatch.setattr(module, "MAX_WHOLE_PIXELS", 1999)
     monkeypatch.setattr(module, "TILE", 16)
     sizes.clear()
     deblur(net, image)

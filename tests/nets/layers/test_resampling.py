@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from nets.layers.resampling import halved, pyramid, rounded
+from nets.layers.resampling import halve, pyramid, round_to_levels
 
 
 def image(*shape, seed=0):
@@ -26,8 +26,8 @@ def test_halving_is_the_triangle_filter_renormalised_at_the_border():
 
     rows = np.apply_along_axis(half, 0, x[0, 0].numpy())
     want = np.apply_along_axis(half, 1, rows)
-    np.testing.assert_allclose(halved(x)[0, 0].numpy(), want, atol=1e-12)
-    assert halved(image(1, 1, 7, 5)).shape == (1, 1, 4, 3)
+    np.testing.assert_allclose(halve(x)[0, 0].numpy(), want, atol=1e-12)
+    assert halve(image(1, 1, 7, 5)).shape == (1, 1, 4, 3)
 
 
 def test_rules_of_the_authors():
@@ -39,9 +39,9 @@ def test_rules_of_the_authors():
     middle = x.unfold(2, 4, 4).unfold(3, 4, 4)[..., 1:3, 1:3].mean(dim=(-1, -2))
     torch.testing.assert_close(quarter, middle)
     _, half, quarter = pyramid(x, 3, rule="gkmnet")
-    assert torch.equal(half, rounded(halved(x))) and torch.equal(quarter, rounded(halved(half)))
+    assert torch.equal(half, round_to_levels(halve(x))) and torch.equal(quarter, round_to_levels(halve(half)))
     assert float((255 * half - (255 * half).round()).abs().max()) < 1e-9
-    assert float((half - halved(x)).abs().max()) <= 0.5 / 255 + 1e-12
+    assert float((half - halve(x)).abs().max()) <= 0.5 / 255 + 1e-12
     with pytest.raises(ValueError, match="rule to be one of"):
         pyramid(x, 2, rule="nearest")
     with pytest.raises(ValueError, match="at least one level"):

@@ -11,9 +11,9 @@ from torch.autograd import gradcheck
 from nets import losses
 from nets.layers.resampling import pyramid
 from nets.losses.classifiers import VGG19_LAYERS, vgg19
-from nets.losses.scales import matched
+from nets.losses.scales import resample_to_scales
 from nets.net import Outputs
-from synth.dataset.reader import FIELDS
+from synth.dataset.schema import FIELDS
 
 
 def image(*shape, seed=0, dtype=torch.float64):
@@ -34,14 +34,14 @@ def outputs(sharp, *, scales=3, reblurred=0, final=True, seed=10):
 def test_targets_of_sizes_that_do_not_divide_are_those_of_the_extended_image():
     x = image(1, 3, 9, 14)
     estimates = [torch.zeros(1, 3, h, w) for h, w in ((9, 14), (5, 7), (3, 4))]
-    found = matched(x, estimates)
+    found = resample_to_scales(x, estimates)
     extended = nn.functional.pad(x, (0, 2, 0, 3), mode="reflect")
     for t, (level, want) in enumerate(zip(found, pyramid(extended, 3), strict=True)):
         size = estimates[t].shape
         assert level.shape == size
         torch.testing.assert_close(level, want[..., : size[2], : size[3]])
     with pytest.raises(ValueError, match=r"scale 1/2 to have 5 x 7 px, .* got \(1, 3, 4, 7\)"):
-        matched(x, [estimates[0], estimates[1][:, :, :4]])
+        resample_to_scales(x, [estimates[0], estimates[1][:, :, :4]])
 
 
 # Two images

@@ -305,7 +305,7 @@ def test_bad_arguments():
     assert DefocusGenerator(channels=2, branches=(0, 1), bounds=(3,)).bounds == [3.0]
     with pytest.raises(ValueError, match="max_radius > 0 px, got 0"):
         DefocusMapNet(max_radius=0)
-    with pytest.raises(ValueError, match="channels and layers as whole numbers >= 1"):
+    with pytest.raises(ValueError, match="layers to be a whole number >= 1, got 0"):
         PatchDiscriminator(layers=0)
 
 

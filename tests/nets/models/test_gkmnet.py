@@ -8,7 +8,7 @@ from torch.nn import functional
 
 import blurphys as bp
 import solvers
-from nets.layers.blocks import doubled, resized
+from nets.layers.blocks import resize, upsample_by_two
 from nets.layers.triplet_attention import TripletAttention
 from nets.models.gkmnet.coefficients import Backbone, CoefficientNet
 from nets.models.gkmnet.gaussian_bank import GaussianBank, official_bank
@@ -124,12 +124,12 @@ def test_frozen_iterations_equal_the_solver():
 def test_frozen_scales_go_from_coarse_to_fine():
     net, beta = frozen("paper")
     y = image(1, 3, 32, 48, dtype=torch.float64)
-    half = resized(y, (16, 24), antialias=True)
-    quarter = resized(half, (8, 12), antialias=True)
+    half = resize(y, (16, 24), antialias=True)
+    quarter = resize(half, (8, 12), antialias=True)
     x = quarter
     expected = []
     for t in (quarter, half, y):
-        x = x if t is quarter else doubled(x)
+        x = x if t is quarter else upsample_by_two(x)
         x = classical(mixture(beta, "paper", *t.shape[-2:]), t, x)
         expected.insert(0, x)
     for out, found, want in zip(net.outputs(y).scales, net.scales((y, half, quarter)), expected, strict=True):
@@ -182,12 +182,12 @@ def test_memory_belongs_to_each_module_and_is_used():
 @torch.no_grad()
 def test_memory_and_estimate_go_on_to_the_next_scale():
     net, y = GKMNet(scales=2).eval(), image(1, 3, 16, 24)
-    half = resized(y, (8, 12), antialias=True)
+    half = resize(y, (8, 12), antialias=True)
     x, ((h, c),) = net.step(half, half)
-    full, _ = net.step(y, doubled(x), ((doubled(h), doubled(c)),))
+    full, _ = net.step(y, upsample_by_two(x), ((upsample_by_two(h), upsample_by_two(c)),))
     for out, expected in zip(net.scales((y, half)), (full, x), strict=True):
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
-    assert not torch.allclose(net.step(y, doubled(x))[0], full, atol=1e-5)
+    assert not torch.allclose(net.step(y, upsample_by_two(x))[0], full, atol=1e-5)
 
 
 @torch.no_grad()

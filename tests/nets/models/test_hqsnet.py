@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import solvers
 from nets import losses
-from nets.layers.resampling import halved
+from nets.layers.resampling import halve
 from nets.models.gkmnet.gaussian_bank import GaussianBank
 from nets.models.hqsnet.denoiser import ResidualDenoiser
 from nets.models.hqsnet.hqsnet import HQSNet
@@ -138,7 +138,7 @@ def test_maps_of_zero_make_the_residual_form_the_identity():
     net.coefficient_net.forward = lambda photo, state: (photo.new_zeros(1, 44, *photo.shape[-2:]), state)
     with torch.no_grad():
         full, half = net.outputs(y).scales
-    coarse = halved(y)
+    coarse = halve(y)
     torch.testing.assert_close(half, coarse)
     enlarged = functional.interpolate(coarse, scale_factor=2, mode="bilinear")
     torch.testing.assert_close(full, (y + 0.5 * enlarged) / 1.5)

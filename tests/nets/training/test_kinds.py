@@ -115,5 +115,5 @@ def test_what_is_missing_is_named(data, map_net, tmp_path):
     config["adversarial"] = config["adversarial"] | {"map_net": None}
     with pytest.raises(ValueError, match="the guide of the generator .* needs the field 'defocus_map', which DPDD"):
         train(config, quiet=True)
-    with pytest.raises(ValueError, match="a loss that listens to the discriminator, 'defocusgan', got 'l2'"):
+    with pytest.raises(ValueError, match="discriminator, such as 'defocusgan', got 'l2'"):
         train(adversarial(data, tmp_path, map_net, losses=["l2"]), quiet=True)

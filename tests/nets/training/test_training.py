@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from nets.training import NonFiniteLossError, TrainConfig, train
 from nets.training.checkpoint import Progress, differing_setting, read_state, write_state
 from nets.training.data import Samples
-from nets.training.optimisers import Average, Moment, scheduled
+from nets.training.optimisers import Average, Moment, scheduled_value
 from nets.training.parallel import Parallel
 from nets.training.settings.records import DataConfig
 from nets.training.supervised import Supervised
@@ -213,6 +213,6 @@ def test_checkpointing_is_handed_to_the_network(data, tmp_path):
 
 
 def test_schedules_and_moments():
-    assert [scheduled(((0, "a"), (10, "b"), (15, "a")), now) for now in (0, 9, 10, 14, 15, 99)] == list("aabbaa")
+    assert [scheduled_value(((0, "a"), (10, "b"), (15, "a")), now) for now in (0, 9, 10, 14, 15, 99)] == list("aabbaa")
     assert Moment(step=25, epoch=2, now=2, per_unit=10).steps_since(2) == 5
     assert Moment(step=25, epoch=2, now=25, per_unit=1).steps_since(30) == -5

@@ -386,7 +386,7 @@ def test_refuses_archives_that_are_no_arrays(tmp_path, members, message):
 
 
 def test_refuses_archives_that_unpack_to_too_much(tmp_path, monkeypatch):
-    monkeypatch.setattr("nets.weights.npz_arrays.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("nets.weights.npz_arrays.MAX_BYTES", 1 << 20)
     file = tmp_path / "large.npz"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", bytes(1 << 20))

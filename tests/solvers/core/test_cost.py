@@ -35,7 +35,7 @@ class Counting:
 
 
 def shrink(x, strength):
-    """Proximal map of 1/2 ||x||^2."""
+    """Proximal operator of 1/2 ||x||^2."""
     return x / (1 + strength)
 
 

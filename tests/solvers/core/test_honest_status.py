@@ -25,7 +25,7 @@ STRENGTH = 0.2
 
 
 def shrink(x, strength):
-    """Proximal map of 1/2 ||x||^2."""
+    """Proximal operator of 1/2 ||x||^2."""
     return x / (1 + strength)
 
 

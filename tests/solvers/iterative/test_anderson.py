@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import blurphys as bp
 import solvers
 from solvers import Status
-from solvers.iterative.anderson import GROWTH, AndersonState, anderson_init, anderson_step
+from solvers.iterative.anderson import MAX_GROWTH, AndersonState, anderson_init, anderson_step
 from tests import problems
 from tests.profiles import examples
 from tests.strategies import NAMESPACES, to_namespace, to_numpy
@@ -140,8 +140,8 @@ def test_growth_up_to_the_stated_factor_is_taken():
         begun = AndersonState(np.zeros_like(y), y, (lie * y,), (y,), np.sum(y * y).reshape(1, 1, 1))
         return anderson_step(lambda x: x, y, begun)  # x = y - lie y, its residual lie y
 
-    assert np.allclose(step(0.95 * GROWTH).residual, 0.95 * GROWTH * y, rtol=1e-6)
-    assert not step(1.05 * GROWTH).x.any()
+    assert np.allclose(step(0.95 * MAX_GROWTH).residual, 0.95 * MAX_GROWTH * y, rtol=1e-6)
+    assert not step(1.05 * MAX_GROWTH).x.any()
 
 
 def test_a_value_that_is_no_number_is_refused_once():

@@ -217,7 +217,7 @@ PRECONDITIONED = {
 
 
 def shrink(x, strength):
-    """Proximal map of 1/2 ||x||^2."""
+    """Proximal operator of 1/2 ||x||^2."""
     return x / (1 + strength)
 
 
@@ -292,8 +292,8 @@ def test_tiles(size, tile, overlap, margin, boundary):
     u = rng.random(squares.shape)
     assert squares.shape == (2, tiles.down, tiles.across, tiles.size, tiles.size)
     assert np.isclose(np.vdot(squares, u), np.vdot(x, tiles.cut_adjoint(u)))
-    assert np.isclose(np.vdot(tiles.joined(u), x), np.vdot(u, tiles.joined_adjoint(x)))
-    assert np.allclose(tiles.joined(tiles.window * squares), x)
+    assert np.isclose(np.vdot(tiles.join(u), x), np.vdot(u, tiles.join_adjoint(x)))
+    assert np.allclose(tiles.join(tiles.window * squares), x)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""The wavelet transform against its definition as a matrix, and the prior against the law of proximal maps."""
+"""The wavelet transform against its definition as a matrix, and the prior against the law of proximal operators."""
 
 import numpy as np
 import pytest
+import pywt
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +117,26 @@ def test_it_is_firmly_non_expansive(strength, translations, wavelet, seed):
     x, y = rng.normal(size=(1, 6, 7)), rng.normal(size=(1, 6, 7))
     p, q = (l1_wavelet(v, strength, wavelet=wavelet, levels=2, translations=translations) for v in (x, y))
     assert np.sum((p - q) ** 2) <= np.sum((p - q) * (x - y)) + 1e-9
+
+
+@pytest.mark.parametrize("wavelet", NAMES)
+@pytest.mark.parametrize("levels", [1, 2])
+def test_shrinkage_over_all_shifts_is_that_of_pywavelets(wavelet, levels):
+    """Over all shifts, because PyWavelets splits the longer filters at another phase of the grid."""
+    x, strength, shifts = problems.random_image((1, 64, 68)), 0.3, 2**levels
+
+    def shrunk(image):
+        coarse, *details = pywt.wavedec2(image, wavelet, mode="periodization", level=levels)
+        small = [tuple(pywt.threshold(d, strength, "soft") for d in triple) for triple in details]
+        return pywt.waverec2([coarse, *small], wavelet, mode="periodization")
+
+    grid = [(i, j) for i in range(shifts) for j in range(shifts)]
+    want = np.mean([np.roll(shrunk(np.roll(x[0], (-i, -j), (0, 1))), (i, j), (0, 1)) for i, j in grid], axis=0)
+    found = l1_wavelet(x, strength, wavelet=wavelet, levels=levels, translations=shifts)
+    assert np.abs(found[0] - want).max() < 1e-11
+    assert np.abs(found - x).max() > 0.1
+    if wavelet == "haar":  # where the phase is the same
+        assert np.abs(l1_wavelet(x, strength, levels=levels)[0] - shrunk(x[0])).max() < 1e-12
 
 
 def test_all_shifts_make_it_blind_to_the_grid():

@@ -16,7 +16,7 @@ from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 
 def shrink(x, strength):
-    """Proximal map of 1/2 ||x||^2."""
+    """Proximal operator of 1/2 ||x||^2."""
     return x / (1 + strength)
 
 

@@ -18,12 +18,12 @@ from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 
 def shrink(x, strength):
-    """Proximal map of 1/2 ||x||^2."""
+    """Proximal operator of 1/2 ||x||^2."""
     return x / (1 + strength)
 
 
 def soft(x, strength):
-    """Proximal map of the l1 norm."""
+    """Proximal operator of the l1 norm."""
     return np.sign(x) * np.maximum(np.abs(x) - strength, 0)
 
 

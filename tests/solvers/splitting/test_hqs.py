@@ -13,7 +13,7 @@ from tests.strategies import NAMESPACES, to_numpy
 
 
 def shrink(x, strength):
-    """Proximal map of 1/2 ||x||^2."""
+    """Proximal operator of 1/2 ||x||^2."""
     return x / (1 + strength)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import blurphys as bp
-from synth import Camera, Scene
+from synth import Camera, Imperfections, Scene
 from synth.noise import ShotReadNoise
 
 LENS = bp.ThinLens(focal_length_mm=50, f_number=4, focus_distance_m=1, pixel_pitch_um=46.875)
@@ -200,7 +200,7 @@ def test_a_fitted_camera_keeps_lens_and_pupil():
             lambda: replace(Camera.preset("iccv2021-0"), pupil=replace(Camera.preset("iccv2021-0").pupil, angle=9.0)),
             "pupil, split and angle of their own",
         ),
-        (lambda: Camera.preset("iccv2021-0").bank(("top", "bottom")), "of the left and right view, got top, bottom"),
+        (lambda: Camera.preset("iccv2021-0").bank(("top", "bottom")), "iccv2021-0, got top, bottom"),
         (lambda: Camera.for_scenes([]), "at least one scene"),
         (lambda: Camera.for_scenes([scene(1, 3)], max_radius=0), "max_radius > 0"),
         (lambda: Camera.for_scenes([scene(2, 2)]), "plane of focus"),
@@ -217,3 +217,21 @@ def test_a_fitted_camera_keeps_lens_and_pupil():
 def test_bad_cameras(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("changes", [{}, {"cat_eye": 0.5}, {"chromatic": (1.1, 1.0, 0.9)}, {"diffraction_nm": 540.0}])
+@pytest.mark.parametrize("name", ["canon-r6ii", "iccv2021-1"])
+def test_a_psf_model_knows_its_banks(name, changes):
+    """Without making a PSF: reach, levels, colours and memory."""
+    camera = replace(Camera.preset(name), max_radius=4.0, imperfections=Imperfections(**changes))
+    model, bank = camera.psf_model, camera.bank()
+    levels = bank.psfs("left")
+    assert model.reach >= levels.shape[-1] // 2 >= model.max_radius - 1
+    assert len(bank.radii) == 2 * model.max_radius / model.step + 1
+    assert levels.ndim == (4 if model.colours == 3 else 3)
+    assert model.nbytes(3) >= 3 * levels.nbytes
+    assert model.gather_only == (
+        "published kernels" if camera.published else "cat eyes" if "cat_eye" in changes else ""
+    )
+    assert model.nodes == (15 if "cat_eye" in changes else 1)
+    assert replace(camera, max_radius=2.0).psf_model.max_radius == 2.0

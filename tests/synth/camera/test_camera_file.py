@@ -155,7 +155,7 @@ def test_on_the_command_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("camera", "told"),
-    [("no.toml", "there is no file no.toml"), ("nikon", "got 'nikon'; one's own camera is a file, my.toml")],
+    [("no.toml", "there is no file no.toml"), ("nikon", "got 'nikon'; a camera of your own is a file such as my.toml")],
 )
 @pytest.mark.parametrize("command", [("blur",), ("synth", "generate", "--scenes", "dead-leaves", "--samples", "1")])
 def test_a_camera_that_is_not_there(camera, told, command, tmp_path, monkeypatch):

@@ -380,7 +380,7 @@ def test_bad_arguments(call, message):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.ones((4, 5, 3)), "channels last"),
+        (np.ones((4, 5, 3)), "channels-last"),
         (np.ones((3, 4, 5), np.uint8), "integers of a file"),
         (np.ones((3, 0, 5)), "shape \\(3, H, W\\)"),
         ([[[1.0]]], "got list"),

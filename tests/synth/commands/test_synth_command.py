@@ -14,8 +14,8 @@ import blurphys as bp
 import synth
 from blurphys import cli
 from synth import Camera
-from synth.dataset.reader import CONFIG
-from synth.generation.manifest import MANIFEST, read_manifest
+from synth.dataset.manifest import MANIFEST, read_manifest
+from synth.dataset.schema import CONFIG
 from synth.noise import ShotReadNoise
 
 SHARDS = ["shard-00000.h5", "shard-00001.h5"]
@@ -225,11 +225,11 @@ def test_usage_errors_end_with_2(tmp_path):
 def test_what_is_there_is_not_touched(copy, photos, tmp_path):
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     sentence = refused(*generate_arguments(photos, copy))
-    assert f"{copy} is a dataset already; `blurphys synth resume {copy}` goes on with it" in sentence
+    assert f"{copy} is a dataset already; `blurphys synth resume {copy}` continues it" in sentence
     assert before == {path.name: path.read_bytes() for path in copy.iterdir()}
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "precious").write_text("x")
-    assert "exists and is no dataset" in refused(*generate_arguments(photos, tmp_path / "used"))
+    assert "exists and is not a dataset" in refused(*generate_arguments(photos, tmp_path / "used"))
     (tmp_path / "file").write_text("x")
     assert "exists" in refused(*generate_arguments(photos, tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "x"
@@ -282,9 +282,9 @@ def test_published_kernels_choose_gather_by_themselves(photos, tmp_path, monkeyp
 
 def test_a_whole_dataset_verifies_and_has_nothing_to_resume(copy):
     result = good("verify", copy)
-    assert f"{copy}: 2 of 2 shards whole, 3 samples" in result.stdout
+    assert f"{copy}: 2 of 2 shards intact, 3 samples" in result.stdout
     result = good("resume", copy)
-    assert "3 samples (3 of them were there already)" in result.stdout
+    assert "3 samples (3 of them existed already)" in result.stdout
     assert json.loads((copy / CONFIG).read_text())["storage"]["max_clamped"] == 1
     for arguments in (("--max-clamped", 0.01), ()):  # the second time it is the stored one
         sentence = refused("resume", copy, *arguments)
@@ -300,7 +300,7 @@ def test_damage_is_found_named_and_made_good(command, copy, made):
     first, second, total = result.stdout.strip().splitlines()
     assert first.startswith(f"{SHARDS[0]}: ") and SHARDS[0] in first
     assert second == f"{SHARDS[1]}: missing"
-    assert total == f"{copy}: 0 of 2 shards whole, 3 samples"
+    assert total == f"{copy}: 0 of 2 shards intact, 3 samples"
     result = good(command, copy)
     assert f"{SHARDS[0]}" in result.stderr and "it is made again" in result.stderr
     assert f"{copy}: 3 samples in" in result.stdout
@@ -311,13 +311,13 @@ def test_damage_is_found_named_and_made_good(command, copy, made):
 
 def test_a_single_file_is_verified_too(copy):
     file = copy / SHARDS[0]
-    assert f"{file}: 1 of 1 files whole, 2 samples" in good("verify", file).stdout
+    assert f"{file}: 1 of 1 files intact, 2 samples" in good("verify", file).stdout
     assert "2 of 2" in good("verify", copy / "dataset.h5").stdout
     damage(file)
     result = run("verify", file)
     assert result.exit_code == 1
     assert result.stdout.startswith(f"{SHARDS[0]}: ")
-    assert "0 of 1 files whole" in result.stdout
+    assert "0 of 1 files intact" in result.stdout
 
 
 def test_views_and_angle(photos, tmp_path):
@@ -336,9 +336,9 @@ def test_views_and_angle(photos, tmp_path):
 
 
 def test_two_at_once_and_the_folders_that_were_taken(copy, photos, tmp_path):
-    from synth.generation.beginning import claimed
+    from synth.dataset.beginning import claim
 
-    with claimed(copy):
+    with claim(copy):
         assert "another process is making this dataset; wait for it" in refused(*generate_arguments(photos, copy))
     (photos / "notes").mkdir()
     try:
@@ -356,9 +356,9 @@ def test_repair_rebuilds_the_manifest(copy, made):
 
 
 def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
-    from synth.generation import shards
+    from synth.generation import run as making
 
-    whole = shards.make_shard
+    whole = making.render_shard
 
     def stopped(folder, number, *arguments):
         if number == 1:
@@ -366,14 +366,14 @@ def test_an_interrupted_folder_goes_on(photos, made, tmp_path, monkeypatch):
         return whole(folder, number, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "make_shard", stopped)
+        patch.setattr(making, "render_shard", stopped)
         result = run(*generate_arguments(photos, tmp_path / "a"))
     assert result.exit_code == 130
-    goes_on = f"`blurphys synth resume {tmp_path / 'a'}` goes on with it"
+    goes_on = f"`blurphys synth resume {tmp_path / 'a'}` continues it"
     assert result.stderr.endswith(f"{goes_on}\nblurphys synth: interrupted\n")
     assert (tmp_path / "a" / SHARDS[0]).exists()
     assert run("verify", tmp_path / "a").exit_code == 1
-    assert "(2 of them were there already)" in good("resume", tmp_path / "a").stdout
+    assert "(2 of them existed already)" in good("resume", tmp_path / "a").stdout
     for name in SHARDS:
         assert (tmp_path / "a" / name).read_bytes() == (made / name).read_bytes()
 
@@ -388,9 +388,9 @@ def test_a_scene_that_went_away_or_changed(photos, tmp_path):
         else:
             shutil.rmtree(root / "first")
             write_scene(root / "first", seed=9)
-        from synth.generation.samples import _loaded
+        from synth.generation.samples import _load_scene
 
-        _loaded.cache_clear()
+        _load_scene.cache_clear()
         sentence = refused("resume", tmp_path / name)
         assert "first" in sentence
         if name == "changed":

@@ -13,12 +13,13 @@ import pytest
 
 import blurphys as bp
 import synth
-from synth.dataset.reader import CONFIG, config_sum
-from synth.generation.manifest import MANIFEST, read_manifest
-from synth.generation.merging import merge
+from synth.dataset.config import config_sum
+from synth.dataset.manifest import MANIFEST, read_manifest
+from synth.dataset.merging import merge
+from synth.dataset.schema import CONFIG
 from synth.generation.recipe import Recipe, make_recipe
+from synth.generation.run import resume
 from synth.generation.samples import sample_of
-from synth.generation.shards import resume
 from synth.generation.sources import sources_of
 from synth.generation.verify import verify
 from synth.noise import ShotReadNoise

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 import synth
 from synth.dataset import writer as _writing
-from synth.dataset.reader import FORMAT, VERSION
+from synth.dataset.schema import FORMAT, VERSION
 from synth.dataset.writer import writing
 
 N, H, W = 5, 20, 28
@@ -398,7 +398,7 @@ def test_mirroring_moves_all_arrays_alike_and_exchanges_the_views(file):
     assert len(seen) == 4
 
 
-QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+QUAD_PIXEL = ("top_left", "top_right", "bottom_left", "bottom_right")
 
 
 @pytest.mark.parametrize(
@@ -409,9 +409,9 @@ QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
         (("left", "right"), 180.0, "opposite", "same"),
         (("top", "bottom"), 0.0, "same", "opposite"),
         (("top", "bottom"), -90.0, "opposite", "same"),
-        (QUARTERS, 0.0, "right", "bottom"),
-        (QUARTERS, 45.0, ("top_right", "bottom_left"), ("top_left", "bottom_right")),
-        (QUARTERS, 30.0, None, None),
+        (QUAD_PIXEL, 0.0, "right", "bottom"),
+        (QUAD_PIXEL, 45.0, ("top_right", "bottom_left"), ("top_left", "bottom_right")),
+        (QUAD_PIXEL, 30.0, None, None),
     ],
 )
 def test_mirroring_exchanges_views_of_any_direction(tmp_path, views, angle, across, down):

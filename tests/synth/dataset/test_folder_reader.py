@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 
 import synth
 from synth.dataset import folder as module
+from synth.dataset.config import read_config
 from synth.dataset.folder import FolderReader
-from synth.dataset.reader import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, Reader, read_config, shard_name
+from synth.dataset.reader import Reader
+from synth.dataset.schema import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, VIRTUAL, shard_name
 from synth.dataset.writer import writing
 
 COUNTS, H, W = [2, 1, 3, 2], 24, 30
@@ -110,7 +112,7 @@ def test_a_closed_reader_opens_again(folder):
 
 
 def test_few_shards_are_open_at_a_time(folder, monkeypatch):
-    monkeypatch.setattr(module, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(module, "MAX_OPEN_SHARDS", 2)
     with synth.open(folder) as data:
         for index in (0, 7, 2, 3, 0, 5, 7, 1):
             assert equal(data[index], index)

@@ -229,7 +229,7 @@ def test_existing_and_impossible_targets_are_refused_before_any_work(tmp_path):
     (tmp_path / "b.h5").mkdir()
     with pytest.raises(ValueError, match="it is a folder"):
         make(tmp_path / "b.h5", on_sample=never)
-    with pytest.raises(FileExistsError, match="no dataset"):
+    with pytest.raises(FileExistsError, match="not a dataset"):
         make(tmp_path, on_sample=never)
     make(tmp_path / "a.h5", overwrite=True)
     assert len(samples_of(tmp_path / "a.h5")) == 3
@@ -291,7 +291,7 @@ def test_each_real_folder(data, name, tmp_path):
     if name == "canon_r6m2_scene_003":
         assert "not all in focus" in told["source"] and told["sharp"] is False
         ((sentence, warning),) = said
-        assert warning and sentence.startswith(f"{name}: the photograph is out of focus in places itself")
+        assert warning and sentence.startswith(f"{name}: parts of the photograph are out of focus already")
     else:
         assert not said and "sharp" not in told
     (sample,) = samples_of(tmp_path / "a.h5")
@@ -299,11 +299,11 @@ def test_each_real_folder(data, name, tmp_path):
     assert np.abs(sample["combined"] - sample["all_in_focus"]).max() > 0.01
 
 
-QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+QUAD_PIXEL = ("top_left", "top_right", "bottom_left", "bottom_right")
 SMALL = replace(CAMERA, pupil=bp.Pupil.measured(np.ones((16, 16)), split=0.4), step=1.0)
 
 
-@pytest.mark.parametrize("views", [("top", "bottom"), (*QUARTERS, "combined"), ("combined", "bottom", "top")])
+@pytest.mark.parametrize("views", [("top", "bottom"), (*QUAD_PIXEL, "combined"), ("combined", "bottom", "top")])
 @pytest.mark.parametrize("model", ["gather", "layered"])
 def test_views_of_other_directions(tmp_path, views, model):
     made = synth.scenes.highlights(34, 42, seed=1)
@@ -326,7 +326,7 @@ def test_a_pair_of_quarters_is_a_half_and_noisier(rng=0):
     flat = Scene(all_in_focus=np.full((3, 60, 60), 0.5), depth_m=np.full((60, 60), 1.3), name="flat")
     light = {
         views: synth.render(flat, replace(SMALL, noise=ShotReadNoise()), rng=rng, views=views)
-        for views in (QUARTERS, ("left", "right"), ("top", "bottom"))
+        for views in (QUAD_PIXEL, ("left", "right"), ("top", "bottom"))
     }
     quarters, across, down = (sample.arrays for sample in light.values())
     assert np.allclose((quarters["top_left"] + quarters["bottom_left"]) / 2, across["left"], atol=1e-9)
@@ -334,7 +334,7 @@ def test_a_pair_of_quarters_is_a_half_and_noisier(rng=0):
     noisy = replace(SMALL, noise=ShotReadNoise(1e-3, 1e-5))
     spread = {
         name: (synth.render(flat, noisy, rng=rng, views=views).arrays[name] - light[views].arrays[name]).var()
-        for views, name in ((QUARTERS, "top_right"), (("top", "bottom"), "top"))
+        for views, name in ((QUAD_PIXEL, "top_right"), (("top", "bottom"), "top"))
     }
     assert spread["top"] == pytest.approx(0.5e-3 + 1e-5, rel=0.05)
     assert spread["top_right"] == pytest.approx(2 * 0.5e-3 + 4e-5, rel=0.05)

@@ -9,9 +9,9 @@ import pytest
 
 import blurphys as bp
 import synth
-from synth.generation.manifest import rebuild
-from synth.generation.merging import merge
-from synth.generation.shards import resume
+from synth.dataset.manifest import rebuild
+from synth.dataset.merging import merge
+from synth.generation.run import resume
 from synth.generation.verify import verify
 from synth.noise import ShotReadNoise
 

@@ -14,7 +14,7 @@ from synth.generation.operators import noise_of
 from synth.noise import ShotReadNoise
 
 H, W = 40, 56
-QUARTERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+QUAD_PIXEL = ("top_left", "top_right", "bottom_left", "bottom_right")
 PLAIN = Camera(
     lens=bp.ThinLens(focal_length_mm=50, f_number=4, focus_distance_m=1, pixel_pitch_um=90),
     pupil=bp.Pupil.disk(split=0.3),
@@ -38,7 +38,7 @@ CAMERAS = {
     "shading": (flawed(**SHADED), {}),
     "shading of an ordinary camera": (flawed(**SHADED), {"views": ("combined",)}),
     "shading, combined not stored": (flawed(**SHADED), {"views": ("left", "right")}),
-    "quarters": (flawed(**SHADED), {"views": (*QUARTERS, "combined")}),
+    "quarters": (flawed(**SHADED), {"views": (*QUAD_PIXEL, "combined")}),
     "turned halves": (replace(PLAIN, pupil=bp.Pupil.disk(split=0.3, angle=30.0)), {"views": ("top", "bottom")}),
     "colours": (flawed(chromatic=(1.2, 1.0, 0.8)), {"views": ("top", "bottom", "combined")}),
     "diffraction": (flawed(diffraction_nm=50000.0), {}),
@@ -68,7 +68,7 @@ def test_the_true_image_goes_to_what_was_stored(name, tmp_path):
     with written(tmp_path / "a.h5", camera, **options) as data:
         for index in range(len(data)):
             sample, tone = data[index], data.camera(index).tone
-            stored = [view for view in (*QUARTERS, *"left right top bottom combined".split()) if view in sample]
+            stored = [view for view in (*QUAD_PIXEL, *"left right top bottom combined".split()) if view in sample]
             y = {view: tone.invert(sample[view]) for view in stored}
             if "combined" not in y:
                 y["combined"] = sum(y.values()) / len(y)
@@ -149,7 +149,7 @@ def test_the_type_of_the_noise_is_said():
 
 def test_the_noise_of_a_view(tmp_path):
     camera = replace(PLAIN, noise=ShotReadNoise(1e-3, 1e-6))
-    with written(tmp_path / "a.h5", camera, samples=1, views=QUARTERS) as data:
+    with written(tmp_path / "a.h5", camera, samples=1, views=QUAD_PIXEL) as data:
         assert noise_of(data, 0) == camera.noise.combined
         assert noise_of(data, 0, "top_left") == ShotReadNoise(2e-3, 4e-6)
         assert noise_of(data, 0, "left") == camera.noise

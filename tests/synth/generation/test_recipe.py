@@ -15,7 +15,7 @@ import blurphys as bp
 import synth
 from synth import Camera, Scene
 from synth.generation.recipe import SPLITS, Recipe, make_recipe
-from synth.generation.samples import Stage, prepared, sample_of, stream
+from synth.generation.samples import Stage, prepare_scene, sample_of, stream
 from synth.generation.sources import DRAWN, Source, sources_of
 from synth.noise import ShotReadNoise
 
@@ -94,7 +94,7 @@ def test_a_folder_and_a_folder_of_folders(tmp_path, monkeypatch):
     several = sources_of(tmp_path / "photos")
     assert [source.name for source in several] == ["a", "b", "c"]
     assert several[0] == one
-    assert (one.kind, one.place, one.shape) == ("folder", str(tmp_path / "photos" / "a"), (H, W))
+    assert (one.kind, one.location, one.shape) == ("folder", str(tmp_path / "photos" / "a"), (H, W))
     monkeypatch.chdir(tmp_path)
     assert sources_of("photos") == sources_of(["photos/a", tmp_path / "photos" / "b", "photos/c"]) == several
     assert one.load().name == "a"
@@ -380,9 +380,9 @@ def test_a_larger_scene_gives_true_content_at_the_border():
 
 def test_models_with_occlusion_get_a_background():
     made = scene()
-    assert prepared(made, "gather", CAMERA) is made
+    assert prepare_scene(made, "gather", CAMERA) is made
     for model in ("layered", "aperture"):
-        assert prepared(made, model, CAMERA).hidden is not None
+        assert prepare_scene(made, model, CAMERA).hidden is not None
 
 
 def test_a_scene_whose_files_changed_is_noticed(tmp_path):

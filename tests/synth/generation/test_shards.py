@@ -23,15 +23,16 @@ import blurphys as bp
 import synth
 from blurphys.files.locking import BusyError, locked
 from synth import Camera, Scene
+from synth.dataset import shards
 from synth.dataset import writer as _writing
-from synth.dataset.reader import CONFIG, FIELDS, VIRTUAL
-from synth.generation import shards
-from synth.generation.beginning import LOCK
-from synth.generation.config import Storage
-from synth.generation.manifest import MANIFEST, read_manifest, rebuild
-from synth.generation.merging import difference, merge
-from synth.generation.shards import resume
-from synth.generation.verify import check_shard, verify
+from synth.dataset.beginning import LOCK
+from synth.dataset.config import Storage
+from synth.dataset.manifest import MANIFEST, read_manifest, rebuild
+from synth.dataset.merging import difference, merge
+from synth.dataset.schema import CONFIG, FIELDS, VIRTUAL
+from synth.dataset.verify import check_shard
+from synth.generation.run import resume
+from synth.generation.verify import verify
 from synth.noise import ShotReadNoise
 
 SAMPLES, SHARD, H, W = 5, 2, 24, 30
@@ -240,7 +241,7 @@ def test_a_finished_dataset_is_left_as_it_is(whole, copy):
     again = synth.resume(copy)
     for report in (first, again):
         assert (report.samples, report.made) == (SAMPLES, 0)
-        assert f"({SAMPLES} of them were there already)" in str(report)
+        assert f"({SAMPLES} of them existed already)" in str(report)
     assert before == {path.name: path.stat().st_mtime_ns for path in copy.iterdir() if path.name.startswith("shard")}
     assert (copy / MANIFEST).read_bytes() == manifest
     assert first.clamped_share == again.clamped_share > 0
@@ -285,7 +286,7 @@ def test_a_full_disk_keeps_the_published_shards(whole, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(_writing._Stream, "_put", limited)
-        with pytest.raises(OSError, match=r"shard-00001\.h5: the disk is full; the shards published before are whole"):
+        with pytest.raises(OSError, match=r"shard-00001\.h5: the disk is full; the shards published before are intact"):
             make(tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").glob("shard*")] == SHARDS[:1]
     make(tmp_path / "a")
@@ -350,7 +351,7 @@ def test_what_a_full_disk_leaves_is_what_is_said(above, kind, tmp_path, monkeypa
         else:
             shards = len([name for name in left if name.startswith("shard-")])
             assert shards > 0 and f"resume {tmp_path / 'a'}" in str(said.value)
-            assert re.search(rf"are whole \({shards} of them\)|all {shards} shards are whole", str(said.value))
+            assert re.search(rf"are intact \({shards} of them\)|all {shards} shards are intact", str(said.value))
             assert not [name for name in left if name.endswith(".part")]
             run()
             assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == whole
@@ -372,7 +373,7 @@ def test_a_complete_read_only_folder_is_resumed_by_looking_at_it(copy, monkeypat
     assert (report.samples, report.made) == (SAMPLES, 0)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
     (copy / SHARDS[1]).unlink()
-    told = rf"cannot write to {copy}: this folder is read-only for us, and 1 of its 3 shards .*{SHARDS[1]}"
+    told = rf"cannot write to {copy}: the folder is read-only, and 1 of its 3 shards .*{SHARDS[1]}"
     with pytest.raises(OSError, match=told):
         resume(copy)
 
@@ -402,7 +403,7 @@ def test_a_killed_worker_process_is_named_and_leaves_nothing_half_done(tmp_path,
             raise BrokenProcessPool("a process was terminated abruptly")
 
     monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Pool)
-    told = rf"a worker process was killed .*`blurphys synth resume {tmp_path / 'a'}` goes on"
+    told = rf"a worker process was killed .*`blurphys synth resume {tmp_path / 'a'}` continues it"
     with pytest.raises(ChildProcessError, match=told):
         make(tmp_path / "a", workers=2)
     assert (tmp_path / "a" / CONFIG).is_file()
@@ -441,7 +442,7 @@ class KilledWorker(Exception):  # noqa: N818, the name is dask's
     ],
 )
 def test_what_died_of_a_cluster_is_named_with_the_command_that_goes_on(error, told, tmp_path, whole):
-    resuming = rf"`blurphys synth resume {tmp_path / 'a'} --scheduler tcp://host:8786` goes on"
+    resuming = rf"`blurphys synth resume {tmp_path / 'a'} --scheduler tcp://host:8786` continues it"
     with pytest.raises(ConnectionError, match=rf"{told}.*{resuming}"):
         make(tmp_path / "a", executor=Cluster(error))
     make(tmp_path / "a")
@@ -487,7 +488,7 @@ def test_targets_that_are_refused(copy, whole, tmp_path):
         make(copy, resume=False, on_sample=never)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "precious").write_text("x")
-    with pytest.raises(FileExistsError, match="exists and is no dataset"):
+    with pytest.raises(FileExistsError, match="exists and is not a dataset"):
         make(tmp_path / "used", on_sample=never)
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["precious"]
     (tmp_path / "file").write_text("x")
@@ -551,7 +552,7 @@ def test_too_much_clamping_stops_and_less_goes_on(tmp_path):
         make(tmp_path / "a", max_clamped=0.01)
     assert not (tmp_path / "a").exists()
     with pytest.MonkeyPatch.context() as patch:  # where it shows only while rendering
-        patch.setattr("synth.generation.shards.check_foreseen", lambda recipe, limit: None)
+        patch.setattr("synth.generation.run.check_foreseen", lambda recipe, limit: None)
         with pytest.raises(ValueError, match=r"% of the pixels of known depth were clamped"):
             make(tmp_path / "a", max_clamped=0.01)
     assert len(list((tmp_path / "a").glob("shard*"))) < len(SHARDS)
@@ -763,7 +764,7 @@ def test_the_virtual_file_shows_the_same_to_plain_hdf5(whole):
 
 
 def test_the_virtual_file_moves_with_its_folder(copy, whole, tmp_path):
-    moved = copy.rename(tmp_path / "elsewhere")
+    moved = copy.rename(tmp_path / "run_elsewhere")
     with h5py.File(moved / VIRTUAL) as raw:
         assert np.array_equal(raw["left"][4], samples_of(whole)[4]["left"])
 

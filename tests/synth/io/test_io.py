@@ -101,9 +101,9 @@ def test_jpeg_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
     picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
-    upright = io.read_array(tmp_path / "a.jpg")
-    assert upright.shape == (16, 8)
-    assert abs(int(upright[0, 0]) - int(np.array(picture)[-1, 0])) < 8
+    turn_upright = io.read_array(tmp_path / "a.jpg")
+    assert turn_upright.shape == (16, 8)
+    assert abs(int(turn_upright[0, 0]) - int(np.array(picture)[-1, 0])) < 8
 
 
 def test_jpeg_of_inks_is_refused(tmp_path):

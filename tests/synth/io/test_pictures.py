@@ -2,6 +2,7 @@
 
 import warnings
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -58,6 +59,20 @@ def test_other_tiffs_that_are_pictures(tmp_path):
         assert np.array_equal(io.read_array(tmp_path / f"{name}.tif"), values)
 
 
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits", "zstd", "lzma"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_compressed_tiffs_keep_every_bit(compression, dtype, tmp_path, rng):
+    stored = rng.random(COLOUR.shape).astype(dtype) if dtype is np.float32 else (COLOUR * dtype(251)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", compression=compression)
+    assert np.array_equal(io.read_array(tmp_path / "a.tif"), stored)
+
+
+def test_jpeg_in_tiff_is_what_pillow_reads(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.tif", compression="jpeg")
+    found = io.read_array(tmp_path / "a.tif").astype(int)
+    assert np.abs(found - np.array(Image.open(tmp_path / "a.tif"))).max() <= 2
+
+
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_lzw_tiffs_are_turned_once(orientation, tmp_path):
     Image.fromarray(COLOUR).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={274: orientation})
@@ -65,11 +80,10 @@ def test_lzw_tiffs_are_turned_once(orientation, tmp_path):
     assert np.array_equal(io.read_array(tmp_path / "a.tif"), turned)
 
 
-def sixteen_bits_by_lzw(path):
-    """What only another package can unpack: its pixels are none here, only its header is looked at."""
-    tifffile.imwrite(path, COLOUR * np.uint16(257), photometric="rgb")
+def no_such_compression(path):
+    tifffile.imwrite(path, COLOUR, photometric="rgb")
     with tifffile.TiffFile(path, mode="r+") as file:
-        file.pages[0].tags["Compression"].overwrite(5)
+        file.pages[0].tags["Compression"].overwrite(34676)
 
 
 def damaged_exif(path):
@@ -101,7 +115,9 @@ def animated(path):
         ("lab.tif", lambda f: Image.new("LAB", (8, 8)).save(f), "CIE Lab"),
         ("signed.tif", lambda f: tifffile.imwrite(f, GREY.astype(np.int16)), "signed of 16 bits"),
         ("wide.tif", lambda f: tifffile.imwrite(f, GREY.astype(np.uint32)), "unsigned of 32 bits"),
-        ("lzw16.tif", sixteen_bits_by_lzw, "16-bit pixels packed by LZW need the package imagecodecs; install it, or"),
+        ("sgilog.tif", no_such_compression, "no decoder for the compression SGILOG"),
+        ("a.exr", lambda f: f.write_bytes(b"v/1\x01" + bytes(30)), "got OpenEXR; convert it"),
+        ("cut.jxl", lambda f: f.write_bytes(imagecodecs.jpegxl_encode(COLOUR)[:40]), "damaged or cut"),
         ("nothing.tif", lambda f: f.write_bytes(b"II*\0" + bytes(20)), r"damaged or cut short \(it holds no picture"),
         ("pages.tif", animated, "got 2 pages"),
         ("many.tif", lambda f: tifffile.imwrite(f, np.zeros((5, 7, 6), np.uint8), photometric="minisblack",

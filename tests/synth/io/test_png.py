@@ -129,8 +129,7 @@ def test_every_type_with_every_filter(colour, depth, interlaced, rng):
 
 
 @pytest.mark.parametrize("kind", range(5))
-def test_each_filter_alone_over_several_blocks(kind, rng, monkeypatch):
-    monkeypatch.setattr(_png, "_BLOCK_BYTES", 6 * 3 * 5)
+def test_each_filter_alone_over_several_blocks(kind, rng):
     samples = rng.integers(0, 65536, (17, 5, 3))
     assert np.array_equal(decode(plain_png(samples, colour=2, depth=16, kinds=(kind,))), samples)
 

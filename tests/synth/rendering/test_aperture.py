@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import blurphys as bp
-from synth.rendering.aperture import by_aperture, pupil_points, sampled_psf
+from synth.rendering.aperture import pupil_points, render_by_aperture, sample_psf
 
 HEIGHT, WIDTH = 120, 156
 
@@ -34,7 +34,7 @@ def two_layers():
 
 
 def bank_of_samples(radii, pupil, view, samples):
-    psfs = [sampled_psf(r, pupil, view=view, samples=samples) for r in radii]
+    psfs = [sample_psf(r, pupil, view=view, samples=samples) for r in radii]
     size = max(len(p) for p in psfs)
     return bp.PSFBank(psfs={view: np.stack([np.pad(p, (size - len(p)) // 2) for p in psfs])}, radii=radii)
 
@@ -53,7 +53,7 @@ def bank_of_samples(radii, pupil, view, samples):
 def test_layers_against_the_aperture(front, back, view, split, least):
     colours, alphas = two_layers()
     pupil, samples = bp.Pupil.disk(split=split), 300
-    expected = by_aperture(colours, alphas, (front, back), pupil, view=view, samples=samples)
+    expected = render_by_aperture(colours, alphas, (front, back), pupil, view=view, samples=samples)
     bank = bank_of_samples(sorted({front, 0, back}), pupil, view, samples)
     A = bp.LayeredDefocus(alphas, radii=(front, back), bank=bank, per_layer=True, views=(view,), normalize=False)
     assert psnr(A(colours.reshape(6, HEIGHT, WIDTH)), expected) > least
@@ -67,7 +67,7 @@ def test_layers_against_the_aperture(front, back, view, split, least):
 def test_the_samples_are_those_of_the_pupil(view):
     """Sum and centroid of the sampled PSF are those of the exact one."""
     pupil = bp.Pupil.disk(split=0.4)
-    sampled, exact = sampled_psf(6.0, pupil, view=view, samples=4000), pupil.psf(6.0, view)
+    sampled, exact = sample_psf(6.0, pupil, view=view, samples=4000), pupil.psf(6.0, view)
 
     def moments(psf):
         line = np.arange(len(psf)) - len(psf) // 2
@@ -79,8 +79,8 @@ def test_the_samples_are_those_of_the_pupil(view):
 def test_one_layer_is_a_convolution():
     pupil = bp.Pupil.disk(split=0.3)
     colours, _ = two_layers()
-    found = by_aperture(colours[1:], np.ones((1, HEIGHT, WIDTH)), (4.3,), pupil, view="left", samples=200)
-    psf = sampled_psf(4.3, pupil, view="left", samples=200)
+    found = render_by_aperture(colours[1:], np.ones((1, HEIGHT, WIDTH)), (4.3,), pupil, view="left", samples=200)
+    psf = sample_psf(4.3, pupil, view="left", samples=200)
     assert np.allclose(found, bp.Convolution(psf, shape=(3, HEIGHT, WIDTH))(colours[1]), atol=1e-12)
 
 
@@ -94,6 +94,6 @@ def test_points_of_the_disk():
 def test_bad_input():
     colours, alphas = two_layers()
     with pytest.raises(ValueError, match="K radii"):
-        by_aperture(colours, alphas, (1.0,), bp.Pupil.disk())
+        render_by_aperture(colours, alphas, (1.0,), bp.Pupil.disk())
     with pytest.raises(ValueError, match="at least one sample"):
-        by_aperture(colours, alphas, (1.0, 2.0), bp.Pupil.disk(), samples=0)
+        render_by_aperture(colours, alphas, (1.0, 2.0), bp.Pupil.disk(), samples=0)

@@ -1,29 +1,29 @@
-"""How a folder is begun, kept from a second process, and taken back where it came to nothing."""
+"""Beginning a folder of shards, locking it against a second process, and removing it again after an early error."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from blurphys.files.locking import BusyError, locked
 from blurphys.files.publishing import RefusedError, publish, refusal, refused, uninterrupted
 
-from ..dataset.reader import CONFIG, read_config
-from .config import config_text, difference_of, without_limit
+from .config import config_text, find_difference, read_config, without_limit
 from .manifest import MANIFEST
+from .schema import CONFIG
 
-__all__ = ["KEPT", "LOCK", "begin", "claimed", "sync", "undone"]
+__all__ = ["KEPT", "LOCK", "begin", "claim", "is_begun", "sync", "undo_on_error"]
 
 LOCK = ".lock"
-KEPT, NOTHING = "the shards published before are whole", "nothing was left behind"
+KEPT, NOTHING = "the shards published before are intact", "nothing was left behind"
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Flush a file, or the entries of a folder, to the disk (fsync)."""
     if path.is_dir() and os.name != "posix":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -33,17 +33,23 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], None]) -> bool:
-    """Make the folder with its configuration, or see that the one that is there was begun with the same.
+def is_begun(root: Path) -> bool:
+    """Whether a folder is a dataset already; FileExistsError or FileNotFoundError where it can be none."""
+    if (root / CONFIG).exists():
+        return True
+    if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
+        raise FileExistsError(f"{root} exists and is not a dataset; choose a new or an empty folder")
+    if not root.parent.is_dir():
+        raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
+    return False
 
-    `look` is called before a new one is made. Returns whether it is new.
+
+def begin(root: Path, config: dict[str, Any], resume: bool) -> bool:
+    """Make the folder with its configuration, or check that an existing one was begun with the same configuration.
+
+    Returns whether it is new.
     """
-    if not (root / CONFIG).exists():
-        if root.exists() and (not root.is_dir() or any(path.suffix != ".part" for path in root.iterdir())):
-            raise FileExistsError(f"{root} exists and is no dataset; name a new or an empty folder")
-        if not root.parent.is_dir():
-            raise FileNotFoundError(f"cannot make {root}: there is no folder {root.parent}")
-        look()
+    if not is_begun(root):
         fresh = not root.exists()
         try:
             root.mkdir(exist_ok=True)
@@ -66,10 +72,10 @@ def begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], N
                 f"{root}: another process is making this dataset; wait for it, or name another folder"
             )
         raise FileExistsError(
-            f"{root} is a dataset already; `blurphys synth resume {root}` goes on with it, another name begins anew"
+            f"{root} is a dataset already; `blurphys synth resume {root}` continues it, another name starts a new one"
         )
     there = read_config(root)
-    if field := difference_of(without_limit(config), without_limit(there)):
+    if field := find_difference(without_limit(config), without_limit(there)):
         raise ValueError(f"{root} was begun with another {field}; resume it as it was, or name another folder")
     if config["storage"].get("max_clamped") != (there["storage"] or {}).get("max_clamped"):
         with publish(root / CONFIG, overwrite=True) as part:
@@ -79,11 +85,11 @@ def begin(root: Path, config: dict[str, Any], resume: bool, look: Callable[[], N
 
 
 @contextlib.contextmanager
-def undone(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
-    """Take back a folder that was just begun, where it ends before there is any shard; say what is left otherwise.
+def undo_on_error(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
+    """Remove a new folder after an error before its first shard; otherwise say in the error what is left.
 
-    Either an argument turns out to be bad, or the disk refuses. A worker or a cluster that died leaves the folder, to
-    be resumed, and so does a full disk while others (not `alone`) may still be writing.
+    Such an error is a bad argument or a write that fails. After the death of a worker or a cluster the folder stays and
+    can be resumed; so it does after a full disk while other processes (not `alone`) may still be writing.
     """
     try:
         yield
@@ -98,12 +104,12 @@ def undone(root: Path, new: bool, *, alone: bool) -> Iterator[None]:
                 root.rmdir()
         if not isinstance(error, OSError) or (reason := _reason_of(error)) is None:
             raise
-        left = f"{KEPT} ({shards} of them), `blurphys synth resume {root}` goes on"
+        left = f"{KEPT} ({shards} of them), `blurphys synth resume {root}` continues it"
         raise OSError(f"{reason}; {left if root.exists() else NOTHING}") from error
 
 
 def _reason_of(error: OSError) -> str | None:
-    """What was being written and why it could not be, without what was said to be left; None for other errors."""
+    """Return what was being written and why it failed, without what is left; None for other errors."""
     if error.errno is None:
         return error.reason if isinstance(error, RefusedError) else None
     reason = refusal(error)
@@ -111,10 +117,10 @@ def _reason_of(error: OSError) -> str | None:
 
 
 @contextlib.contextmanager
-def claimed(root: Path) -> Iterator[bool]:
-    """Keep a second process from making the same shards; the lock goes with the process, however it ends.
+def claim(root: Path) -> Iterator[bool]:
+    """Lock a folder against a second process; the lock is released when the process ends, however it ends.
 
-    Yields whether the folder can be written to at all.
+    Yields whether the folder is writable.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -129,11 +135,11 @@ def claimed(root: Path) -> Iterator[bool]:
 
 
 def _is_claimed(root: Path) -> bool:
-    """Whether a process is making shards here."""
+    """Return whether a process is making shards in this folder."""
     try:
-        with claimed(root) if (root / LOCK).exists() else contextlib.nullcontext():
+        with claim(root) if (root / LOCK).exists() else contextlib.nullcontext():
             return False
-    except OSError:  # not ours to lock
+    except OSError:  # a folder that cannot be locked
         return False
     except BusyError:
         return True

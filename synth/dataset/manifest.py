@@ -1,4 +1,4 @@
-"""The manifest of a folder: one line for each published shard, appended as it comes, rebuilt where it is lost."""
+"""The manifest of a folder: one line for each published shard, appended when it is published, rebuilt on demand."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from blurphys.files.publishing import PathLike, publish, uninterrupted
 
-from ..dataset.reader import Reader, read_config, shard_name
-from .report import Tally
+from .config import read_config
+from .reader import Reader
+from .schema import shard_name
+from .statistics import Statistics
 from .verify import check_shard
 
-__all__ = ["MANIFEST", "append_line", "line_of", "read_manifest", "rebuild", "tally_of"]
+__all__ = ["MANIFEST", "append_line", "line_of", "read_manifest", "rebuild", "scan"]
 
 MANIFEST = "manifest.jsonl"
-_LINE = {"shard", "name", "bytes", "digest", "samples", "pixels", "clamped", "unknown", "low", "high"}
+_LINE = {"shard", "name", "bytes", "digest", *(field.name for field in fields(Statistics))}
 
 
 def read_manifest(folder: PathLike) -> list[dict[str, Any]]:
-    """Return the lines of the manifest, the last for each shard; lines that are cut short or damaged are left out."""
+    """Return the lines of the manifest, the last one for each shard; damaged and truncated lines are skipped."""
     lines: dict[int, dict[str, Any]] = {}
     try:
         text = (Path(folder) / MANIFEST).read_text(encoding="utf-8", errors="replace")
@@ -34,7 +36,8 @@ def read_manifest(folder: PathLike) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             line = json.loads(entry)
             if isinstance(line, dict) and line.pop("crc32") == _line_sum(line) and set(line) >= _LINE:
-                tally_of(line).report(folder, 0.0, 0)  # numbers that are none fail here
+                statistics = Statistics.of_line(line)
+                _ = statistics.clamped_share, statistics.unknown_share  # raises for anything but numbers
                 lines[int(line["shard"])] = line
     return [lines[number] for number in sorted(lines)]
 
@@ -44,7 +47,7 @@ def _line_sum(line: Mapping[str, Any]) -> int:
 
 
 def append_line(root: Path, line: Mapping[str, Any]) -> None:
-    """Add the line of a shard to the manifest and bring it to the disk."""
+    """Append the line of a shard to the manifest and flush it to the disk."""
     text = json.dumps({**line, "crc32": _line_sum(line)}, sort_keys=True)
     path = root / MANIFEST
     with uninterrupted(), path.open("ab+") as file:
@@ -61,34 +64,30 @@ def _ends_a_line(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def line_of(path: Path, number: int, digest: str) -> dict[str, Any]:
-    """Make the line of a shard that is there and whole."""
-    tally = Tally()
+def line_of(path: Path, number: int, digest: str, statistics: Statistics) -> dict[str, Any]:
+    """Return the line of a shard for the manifest."""
+    size = path.stat().st_size
+    return {"shard": number, "name": path.name, "bytes": size, "digest": digest, **asdict(statistics)}
+
+
+def scan(path: Path) -> Statistics:
+    """Return the statistics of a shard, from its stored arrays."""
+    statistics = Statistics()
     with Reader(path) as data:
         for row in range(len(data)):
-            parameters, radii = data.parameters(row), data.read(row, names=("defocus_map",))["defocus_map"]
-            tally.samples += 1
-            tally.pixels += radii.size
-            tally.clamped += int(parameters["clamped_pixels"])
-            tally.unknown += int(parameters["unknown_pixels"])
-            tally.low, tally.high = min(tally.low, float(radii.min())), max(tally.high, float(radii.max()))
-    return {"shard": number, "name": path.name, "bytes": path.stat().st_size, "digest": digest, **asdict(tally)}
-
-
-def tally_of(line: Mapping[str, Any]) -> Tally:
-    """Return the counts that a line holds."""
-    return Tally(**{name: line[name] for name in ("samples", "pixels", "clamped", "unknown", "low", "high")})
+            statistics.add(data.read(row, names=("defocus_map",))["defocus_map"], data.parameters(row))
+    return statistics
 
 
 def rebuild(folder: PathLike) -> int:
-    """Write the manifest anew from the shards that are whole; returns how many there are."""
+    """Rewrite the manifest from the intact shards; returns their number."""
     root = Path(folder)
     counts = read_config(root)["shards"]
     lines = []
     for number, count in enumerate(counts):
         path = root / shard_name(number)
         with contextlib.suppress(ValueError, FileNotFoundError):
-            lines.append(line_of(path, number, check_shard(path, samples=count)))
+            lines.append(line_of(path, number, check_shard(path, samples=count), scan(path)))
     with publish(root / MANIFEST, overwrite=True) as part:
         part.write_text("".join(f"{json.dumps({**x, 'crc32': _line_sum(x)}, sort_keys=True)}\n" for x in lines))
     return len(lines)

@@ -1,4 +1,4 @@
-"""What is to be solved: an observed image and its operator, from an image, an array or a dataset."""
+"""An observed image and its operator, read from an image, an array or a dataset."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 import blurphys as bp
 from blurphys.colour import linear_to_srgb
-from blurphys.optics.pupil import DIRECTIONS
+from synth.dataset.schema import RECORDED, TRUTH
 from synth.io import Axes, Encoding, read_image
 
-__all__ = ["Given", "Image", "from_array", "from_dataset", "from_image", "load_blur"]
+__all__ = ["Problem", "Image", "from_array", "from_dataset", "from_image", "load_blur"]
 
 Image = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Given:
-    """What is to be solved.
+class Problem:
+    """A deblurring problem: an observed image and its operator.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class Given:
     noise_level : float or None
         Standard deviation of the noise in y, in its unit, where it is known; 0 for none.
     source : str
-        Where it comes from.
+        Description of its source.
     notes : tuple of str
-        Sentences on what A leaves out of what made y.
+        What A does not model of the image formation of y.
     encode : callable
-        From linear light to the values that y was stored with, or that a screen shows.
+        From linear light to the encoding of y in its file, or to sRGB.
     """
 
     A: bp.LinearOperator
@@ -59,7 +59,7 @@ def from_image(
     encoding: Encoding | None = None,
     layout: Axes | None = None,
     observed: Image | None = None,
-) -> Given:
+) -> Problem:
     """Read an observed image for an operator.
 
     Parameters
@@ -86,8 +86,8 @@ def from_image(
     return from_array(y, A, str(image))
 
 
-def from_array(y: Image, operator: Any, source: str) -> Given:
-    """Take an observed image (C, H, W) of linear light for an operator; `source` is what messages call it.
+def from_array(y: Image, operator: Any, source: str) -> Problem:
+    """Take an observed image (C, H, W) of linear light for an operator; `source` names it in messages.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def from_array(y: Image, operator: Any, source: str) -> Given:
     """
     A = _on_numpy(operator)
     _check_fits(A, y, source)
-    return Given(A=A, y=_cast(y, A), truth=None, noise_level=None, source=source)
+    return Problem(A=A, y=_cast(y, A), truth=None, noise_level=None, source=source)
 
 
 def _check_fits(A: bp.LinearOperator, y: Image, source: str) -> None:
@@ -113,7 +113,7 @@ def _check_fits(A: bp.LinearOperator, y: Image, source: str) -> None:
         )
 
 
-def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Given:
+def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Problem:
     """Read one sample of a dataset as linear light, and build its blur, `synth.operator_of`.
 
     Parameters
@@ -121,7 +121,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     path : Path
         A file or folder that `synth.generate` wrote.
     sample : int
-        Which sample.
+        Index of the sample.
     view : str
         A view that is stored (combined, left, right, ...), or dual: left and right together.
     operator : LinearOperator, optional
@@ -137,13 +137,13 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
 
     views = ("left", "right") if view == "dual" else (view,)
     with synth.open(path) as data:
-        stored = [name for name in data.names if name in ("combined", *DIRECTIONS)]
+        stored = [name for name in data.names if name in RECORDED]
         if not set(views) <= set(stored):
             dual = " or dual" if {"left", "right"} <= set(stored) else ""
             raise ValueError(f"--view: expected {', '.join(stored)}{dual}, which {path} has, got {view!r}")
         if not -len(data) <= sample < len(data):
             raise ValueError(f"--sample: expected one of the {len(data)} samples of {path}, got {sample}")
-        fields = data.read(sample, names=("all_in_focus", *views))
+        fields = data.read(sample, names=(TRUTH, *views))
         camera, curve = data.camera(sample), data.attrs_of(sample)["transfer_function"]
         noises = [noise_of(data, sample, name) for name in views]
         with warnings.catch_warnings(record=True) as raised:
@@ -156,11 +156,11 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Gi
     _check_fits(A, y, source)
     variances = [noise.variance(np.maximum(light[name], 0.0)).mean() for noise, name in zip(noises, views, strict=True)]
     level = float(np.sqrt(np.mean(variances)))
-    truth = light["all_in_focus"].astype(y.dtype)
+    truth = light[TRUTH].astype(y.dtype)
     source += f", decoded from the curve {curve!r}" if curve != "linear" else ""
     notes = tuple(str(warning.message) for warning in raised)
     source += f" ({'; '.join(notes)})" if notes else ""
-    return Given(
+    return Problem(
         A=A, y=_cast(y, A), truth=truth, noise_level=level, source=source, notes=notes,
         encode=linear_to_srgb if curve == "linear" else camera.tone.apply,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Two datasets beside each other: put into one folder, or compared."""
+"""Merging and comparing datasets."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ import numpy as np
 
 from blurphys.files.publishing import PathLike, refusal
 
-from ..dataset.folder import FolderReader
-from ..dataset.folder import open as open_dataset
-from ..dataset.reader import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, Reader, read_config, shard_name
-from ..dataset.virtual import make_virtual
-from ..dataset.writer import library_version
 from .beginning import sync
-from .config import config_text, difference_of
+from .config import config_text, find_difference, read_config
+from .folder import FolderReader
+from .folder import open as open_dataset
 from .manifest import rebuild
-from .verify import verify
+from .reader import Reader
+from .schema import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, shard_name
+from .verify import check_dataset
+from .virtual import make_virtual
+from .writer import library_version
 
 __all__ = ["difference", "merge"]
 
 
 class _Form(NamedTuple):
-    """What all samples of a folder have in common, so that they can be stacked."""
+    """Names, shapes and types of the arrays of a folder, which must agree to merge it."""
 
     names: tuple[str, ...]
     shape: tuple[int, int]
@@ -36,12 +37,11 @@ class _Form(NamedTuple):
 
 
 def merge(folders: Iterable[PathLike], out: PathLike) -> int:
-    """Put datasets behind each other in a new folder, by copying their shards.
+    """Concatenate datasets in a new folder, by copying their shards.
 
-    The samples of the first folder come first, numbered from 0, then those of the second, and so on; they stay what
-    they are, pixels, parameters and configuration. The folders stay too. The parts may differ in scenes, camera, model,
-    tone curve and seed, and are read each by its own: ask the merged folder for ``data.attrs_of(i)``,
-    ``data.configuration_of(i)`` and ``data.camera(i)`` of a sample.
+    The samples of the first folder come first, numbered from 0, then those of the second, and so on, with unchanged
+    pixels, parameters and configuration. The parts may differ in scenes, camera, model, tone curve and seed; those
+    of a sample are ``data.attrs_of(i)``, ``data.configuration_of(i)`` and ``data.camera(i)`` of the merged folder.
 
     Parameters
     ----------
@@ -63,16 +63,16 @@ def merge(folders: Iterable[PathLike], out: PathLike) -> int:
     FileNotFoundError
         There is no such dataset, or no folder to make `out` in.
     OSError
-        The disk is full; nothing is left of `out`.
+        The disk is full; `out` is removed again.
     ValueError
-        Fewer than two datasets; a shard that is not whole; arrays that differ, which is said with the option to change;
-        a folder given twice, under whatever path, or folders that share samples: then data would count twice.
+        Fewer than two datasets; a damaged shard; arrays that differ (the message names the option to change); the same
+        folder twice, also under another path, or folders that share samples, which would then count twice.
 
     Notes
     -----
-    Samples are the same when all their checksums are: those of two datasets with one seed, scenes and camera are, as
-    far as both go. A merged folder cannot be resumed; repair its parts and merge them again. Cost: every shard is read
-    to see that it is whole, and copied.
+    Samples are identical when all their checksums are, as in two datasets of one seed, camera and list of scenes. A
+    merged folder cannot be resumed; repair its parts and merge them again. Cost: every shard is read, verified and
+    copied.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def merge(folders: Iterable[PathLike], out: PathLike) -> int:
     _refuse_one_folder_twice(folders)
     _refuse_other_forms(folders)
     for folder in folders:
-        for verdict in verify(folder):
+        for verdict in check_dataset(folder):
             if verdict.problem == "missing":
                 raise ValueError(f"merge: {folder}: {verdict.name} is missing; resume it first")
             if verdict.problem:
@@ -127,21 +127,21 @@ def merge(folders: Iterable[PathLike], out: PathLike) -> int:
 
 
 def _refuse_one_folder_twice(folders: Sequence[PathLike]) -> None:
-    seen: dict[tuple[int, int], PathLike] = {}
+    known: dict[tuple[int, int], PathLike] = {}
     for folder in folders:
         status = os.stat(folder)
-        place = status.st_dev, status.st_ino
-        if place in seen:
-            also = "is given twice" if str(seen[place]) == str(folder) else f"and {seen[place]} are one folder"
+        identity = status.st_dev, status.st_ino
+        if identity in known:
+            also = "is given twice" if str(known[identity]) == str(folder) else f"and {known[identity]} are one folder"
             raise ValueError(f"merge: {folder} {also}, so that each of its samples would count twice; give it once")
-        seen[place] = folder
+        known[identity] = folder
 
 
 def _refuse_other_forms(folders: Sequence[PathLike]) -> None:
     forms = [_form_of(folder) for folder in folders]
     for folder, form in zip(folders[1:], forms[1:], strict=True):
-        if told := _unlike(form, forms[0]):
-            raise ValueError(f"merge: {folder} does not fit {folders[0]}: {told}")
+        if reason := _form_difference(form, forms[0]):
+            raise ValueError(f"merge: {folder} does not fit {folders[0]}: {reason}")
 
 
 def _form_of(folder: PathLike) -> _Form:
@@ -151,8 +151,8 @@ def _form_of(folder: PathLike) -> _Form:
         return _Form(data.names, data.shape, dtypes, layers)
 
 
-def _unlike(one: _Form, first: _Form) -> str:
-    """Say how a form differs from the first one, and what to do about it; empty if it does not."""
+def _form_difference(one: _Form, first: _Form) -> str:
+    """Say how a form differs from the first one, and which option to change; empty if they are equal."""
     if one.layers != first.layers:
         counts = [f"alpha masks of {n} layers" if n else "no alpha masks" for n in (one.layers, first.layers)]
         return f"it has {counts[0]}, the other {counts[1]}; make both without them (--no-alpha, alpha=False)"
@@ -173,38 +173,38 @@ def _unlike(one: _Form, first: _Form) -> str:
 
 
 def _refuse_shared_samples(folders: Sequence[PathLike], configs: Sequence[Mapping[str, Any]]) -> None:
-    """Compare samples by their checksums; what one folder holds twice is its own affair."""
-    seen: dict[bytes, tuple[PathLike, int]] = {}
+    """Refuse samples that two folders share, by their checksums; repetitions within one folder are allowed."""
+    known: dict[bytes, tuple[PathLike, int]] = {}
     for folder, config in zip(folders, configs, strict=True):
         first, own = 0, dict[bytes, int]()
         for number in range(len(config["shards"])):
             with Reader(Path(folder) / shard_name(number)) as data:
                 own |= {key: first + row for row, key in enumerate(data.fingerprints())}
                 first += len(data)
-        if shared := sorted((own[key], key) for key in own if key in seen):
+        if shared := sorted((own[key], key) for key in own if key in known):
             row, key = shared[0]
-            other, there = seen[key]
+            other, there = known[key]
             raise ValueError(
                 f"merge: {len(shared)} of the {first} samples of {folder} are in {other} too (sample {row} is sample "
                 f"{there} there), so that they would count twice; was one copied from the other, or made with the same "
                 "seed? Leave it out, or make it with another --seed"
             )
-        seen |= {key: (folder, row) for key, row in own.items()}
+        known |= {key: (folder, row) for key, row in own.items()}
 
 
 def difference(one: PathLike, other: PathLike, *, limit: int = 20) -> list[str]:
-    """Compare two datasets array by array; returns sentences, none if they hold the same."""
+    """Compare two datasets array by array; returns one sentence per difference, none if they are equal."""
     found: list[str] = []
     with open_dataset(one) as a, open_dataset(other) as b:
         if len(a) != len(b):
             found.append(f"{len(a)} samples in {one}, {len(b)} in {other}")
         if a.names != b.names or a.shape != b.shape:
             return [*found, f"arrays {a.names} of {a.shape} px in {one}, {b.names} of {b.shape} px in {other}"]
-        told = ""
+        reported = ""
         for index in range(min(len(a), len(b))):
-            if (field := difference_of(a.configuration_of(index), b.configuration_of(index))) and field != told:
+            if (field := find_difference(a.configuration_of(index), b.configuration_of(index))) and field != reported:
                 found.append(f"configuration: {field}")
-                told = field
+                reported = field
             left, right = a.read(index), b.read(index)
             for name in a.names:
                 if left[name].shape != right[name].shape:

@@ -1,4 +1,4 @@
-"""The straightforward formulations that the networks' physics is measured against: wide tensors and dense kernels."""
+"""Plain torch formulations of the networks' physics, as baselines: wide tensors and dense kernels."""
 
 from __future__ import annotations
 
