@@ -11,6 +11,7 @@ ValueError (TypeError for arrays of the wrong kind); what happens on the way is 
 | A symmetric positive definite | `cg` |
 | any A with an adjoint, little noise | `cgls`, `lsqr`, `landweber` |
 | any A with an adjoint, noise, a prior (`tv`, `hyper_laplacian`, `l1_wavelet`, a denoiser) | `hqs`, `admm`, `fista` |
+| layers that hide each other (`bp.LayeredDefocus`), hidden parts too | `layered` |
 | few photons, x >= 0 | `richardson_lucy` |
 | one inverse kernel for many scales of blur | `inverse_kernel`, `scaled_inverse` |
 
@@ -18,6 +19,7 @@ Beside each solver stand its state, `..._init` and `..._step`: pure functions of
 from which networks are unrolled.
 """
 
+from . import estimation
 from .core.convergence_warning import ConvergenceWarning
 from .core.solution import ConvergenceError, Solution, Status
 from .differentiation.differentiate import checkpointed, implicit, implicit_linear, saved_bytes, unrolled
@@ -67,6 +69,7 @@ from .prox.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from .splitting.admm import ADMMState, admm, admm_init, admm_step
 from .splitting.fista import FISTAState, fista, fista_init, fista_step
 from .splitting.hqs import HQSState, hqs, hqs_init, hqs_step
+from .splitting.layered import layered
 
 __all__ = [
     "ADMMState",
@@ -113,6 +116,7 @@ __all__ = [
     "denoiser",
     "diagonal",
     "dilated_inverse",
+    "estimation",
     "fista",
     "fista_init",
     "fista_step",
@@ -134,6 +138,7 @@ __all__ = [
     "landweber",
     "landweber_init",
     "landweber_step",
+    "layered",
     "local_fourier",
     "lsqr",
     "lsqr_init",

@@ -12,9 +12,10 @@ from array_api_compat import array_namespace, device
 
 from ..boundary import check_boundary, check_extension
 from ..engines.dispatch import kernel
-from ..engines.reference.layered import VisibleArea, whole_frame
+from ..engines.reference.convolve import zeros_for
+from ..engines.reference.layered import VisibleArea, divide_by_coverage, whole_frame
 from ..frozen import freeze, make_plain, transformed, write_count
-from ..inputs import detach, require_float, tracing
+from ..inputs import detach, require_float, require_image, tracing
 from ..linop.base import LinearOperator
 from ..optics.bank import PSFBank
 from ..optics.psf_checks import check_unit_sum, kernel_reach
@@ -219,7 +220,6 @@ class LayeredDefocus(LinearOperator):
     @property
     def _arguments(self) -> tuple[Any, ...]:
         """Those of the primitive after the image."""
-        opaque = OPAQUE * float(array_namespace(self.alphas).finfo(self.alphas.dtype).eps)
         return (
             self.alphas,
             self._psfs,
@@ -228,8 +228,44 @@ class LayeredDefocus(LinearOperator):
             self.boundary,
             self.per_layer,
             self.normalize,
-            opaque,
+            self._opaque,
         )
+
+    @property
+    def _opaque(self) -> float:
+        return OPAQUE * float(array_namespace(self.alphas).finfo(self.alphas.dtype).eps)
+
+    def composite(self, x: Array) -> Array:
+        """Return the picture of the layers without blur: each pixel shows what is in front.
+
+        Parameters
+        ----------
+        x : array of shape (..., K C, H, W)
+            Colours of all layers, the input of `forward` with ``per_layer=True``.
+
+        Returns
+        -------
+        array of shape (..., C, H, W)
+            ``sum_k t_k . a_k . x_k``, t_k the product of 1 - a_j over the layers in front; with `normalize` divided by
+            the coverage, and 0 where there is none.
+
+        Raises
+        ------
+        ValueError
+            An operator with ``per_layer=False``, whose input is such a picture itself, or another shape.
+        TypeError
+            As `forward`.
+        """
+        owner = "LayeredDefocus.composite"
+        if not self.per_layer:
+            raise ValueError(f"{owner}: expected an operator with per_layer=True; the input of this one is the picture")
+        require_image(owner, x, self.alphas, self.in_shape, ())
+        xp, C = array_namespace(x), self.channels
+        clear, picture = xp.ones_like(self.alphas[0, ...]), zeros_for(x, (*x.shape[:-3], C, *x.shape[-2:]))
+        for k in range(len(self.radii)):
+            picture = picture + clear * self.alphas[k, ...] * x[..., k * C : (k + 1) * C, :, :]
+            clear = clear * (1 - self.alphas[k, ...])
+        return divide_by_coverage(picture, clear, self._opaque) if self.normalize else picture
 
     def validate(self) -> Self:
         """Check that every PSF of the bank is finite, non-negative and sums to one."""

@@ -18,7 +18,15 @@ from ...types import Array, Shape
 from .convolve import zeros_for
 from .psf import psf_gather, psf_gather_adjoint
 
-__all__ = ["COMPOSED", "VisibleArea", "layered_over", "layered_over_adjoint", "whole_frame"]
+__all__ = [
+    "COMPOSED",
+    "VisibleArea",
+    "divide_by_coverage",
+    "layered_over",
+    "layered_over_adjoint",
+    "visibilities",
+    "whole_frame",
+]
 
 Choose = Callable[[str, Array], Callable[..., Array]]
 """Primitive and image to the function that computes it."""
@@ -42,6 +50,14 @@ def whole_frame(alphas: Array) -> tuple[VisibleArea, ...]:
     count, *shape = alphas.shape
     ones = array_namespace(alphas).ones((1, *shape), dtype=alphas.dtype, device=device(alphas))
     return tuple(VisibleArea(k, slice(0, shape[0]), slice(0, shape[1]), ones) for k in range(count))
+
+
+def divide_by_coverage(y: Array, behind: Array, opaque: float) -> Array:
+    """Divide by 1 - `behind`, the transmittance of all layers together; zero where they cover up to `opaque`."""
+    xp = array_namespace(y)
+    coverage = 1 - behind
+    some = coverage > opaque
+    return y * xp.where(some, 1 / xp.where(some, coverage, xp.ones_like(coverage)), xp.zeros_like(coverage))
 
 
 @dataclass(frozen=True)
@@ -101,12 +117,7 @@ class _Layers:
 
     def divide_by_coverage(self, y: Array, behind: Array) -> Array:
         """Divide by 1 - T_(K+1), the coverage of all layers together: a diagonal operator, its own transpose."""
-        if not self.normalize:
-            return y
-        xp = array_namespace(y)
-        coverage = 1 - behind
-        some = coverage > self.opaque
-        return y * xp.where(some, 1 / xp.where(some, coverage, xp.ones_like(coverage)), xp.zeros_like(coverage))
+        return divide_by_coverage(y, behind, self.opaque) if self.normalize else y
 
     def resized(self, x: Array) -> Shape:
         return (*x.shape[:-3], self.channels, *x.shape[-2:])
@@ -147,6 +158,21 @@ def _over_adjoint(choose: Choose, y: Array, *arguments: Any) -> Array:
             place = area.layer if layers.per_layer else 0
             outs[place] = with_part(outs[place], area, outs[place][here] + sent * layers.alpha(area))
     return outs[0] if len(outs) == 1 else array_namespace(y).concat(outs, axis=-3)
+
+
+def visibilities(choose: Choose, *arguments: Any) -> list[tuple[VisibleArea, tuple[Array, ...]]]:
+    """Return the area of each layer that is not empty, and for each view the share of its light that is recorded there.
+
+    The shares are ``T_k / (1 - T_(K+1))``, arrays of shape (1 or C, h, w). They depend on the layers alone, so that
+    iterations with constant layers need them once. `arguments` are those of `layered_over` after the image.
+    """
+    layers = _Layers(choose, *arguments)
+    areas, shares = layers.find(), []
+    for view in range(layers.views):
+        *seen, (_, behind) = list(layers.transmittances(areas, layers.psfs_of(view)))
+        factor = layers.divide_by_coverage(array_namespace(behind).ones_like(behind), behind)
+        shares.append([through * factor[..., area.rows, area.cols] for area, through in seen if area is not None])
+    return [(area, tuple(share[i] for share in shares)) for i, area in enumerate(areas)]
 
 
 COMPOSED: dict[str, Callable[..., Array]] = {"layered_over": _over, "layered_over_adjoint": _over_adjoint}

@@ -1,0 +1,5 @@
+"""What a photograph says about its own noise and blur."""
+
+from .noise import noise_level
+
+__all__ = ["noise_level"]
