@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -31,14 +32,15 @@ def _process(rank, port, configs):
         torch.distributed.destroy_process_group()
 
 
-def _resuming(rank, port, outs, config):
+def _resuming(rank, ports, outs, config):
+    """Two groups one after the other, each on a port of its own: a process may leave the first one late."""
     import os
 
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    said = []
-    for resume, change in ((True, {}), (False, {"out": str(outs[rank] / f"new{rank}"), "batch": 2 + rank})):
+    said, new = [], {"out": str(outs[rank] / f"new{rank}"), "batch": 2 + rank}
+    for port, resume, change in zip(ports, (True, False), ({}, new), strict=True):
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         try:
             train(config | {"out": str(outs[rank])} | change, resume=resume, quiet=True)
         except ValueError as error:
@@ -46,13 +48,13 @@ def _resuming(rank, port, outs, config):
     (outs[rank] / "said.txt").write_text("\n".join(said))
 
 
-def _disagreeing(rank, port, out, config):
+def _disagreeing(rank, ports, out, config):
     """What each process raises where it fails alone or with another, and where the best network is gone."""
     import os
 
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ports[0])}
     said = []
     with parallel("cpu") as machine:
         for errors in (
@@ -66,6 +68,7 @@ def _disagreeing(rank, port, out, config):
                 machine.agree(partial(_fail, errors[rank]))
             except Exception as error:
                 said.append([type(error).__name__, str(error)])
+    os.environ["MASTER_PORT"] = str(ports[1])
     try:
         train(config | {"epochs": 3}, resume=True, quiet=True)
     except (ValueError, OSError) as error:
@@ -78,10 +81,13 @@ def _fail(error):
         raise error
 
 
-def _port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+def _ports(count):
+    """Return free ports."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for free in found:
+            free.bind(("127.0.0.1", 0))
+        return [free.getsockname()[1] for free in found]
 
 
 def test_processes_that_would_go_on_from_different_states_end_with_one_sentence(tmp_path):
@@ -91,7 +97,7 @@ def test_processes_that_would_go_on_from_different_states_end_with_one_sentence(
     config = supervised(data, tmp_path, validation=None) | {"ema": None}
     for out, epochs in zip(outs, (2, 1), strict=True):
         train(config | {"out": str(out), "epochs": epochs}, quiet=True)
-    multiprocessing.spawn(_resuming, args=(_port(), outs, config), nprocs=WORLD)
+    multiprocessing.spawn(_resuming, args=(_ports(2), outs, config), nprocs=WORLD)
     first, second = ((out / "said.txt").read_text().splitlines() for out in outs)
     assert [line.partition(" ")[0] for line in (*first, *second)] == ["ValueError"] * 2 + ["AgreedError"] * 2
     first, second = ([line.partition(" ")[2] for line in lines] for lines in (first, second))
@@ -108,7 +114,7 @@ def test_an_error_is_said_once_and_another_is_not_hidden(tmp_path):
     )
     assert train(config | {"epochs": 2}, quiet=True).best_step == 3
     (tmp_path / "out" / "net-best.safetensors").unlink()
-    multiprocessing.spawn(_disagreeing, args=(_port(), tmp_path, config), nprocs=WORLD)
+    multiprocessing.spawn(_disagreeing, args=(_ports(2), tmp_path, config), nprocs=WORLD)
     first, second = (json.loads((tmp_path / f"said{rank}.json").read_text()) for rank in range(WORLD))
     assert first[:5] == [["ValueError", word] for word in "baaab"]
     assert second[:5] == [
@@ -142,7 +148,7 @@ def test_two_processes_equal_one(tmp_path):
 
     for config in configs("one"):
         train(config, quiet=True)
-    multiprocessing.spawn(_process, args=(_port(), configs("two")), nprocs=WORLD)
+    multiprocessing.spawn(_process, args=(*_ports(1), configs("two")), nprocs=WORLD)
     for run in "abc":
         one, two = (load_file(tmp_path / kind / run / "last.safetensors") for kind in ("one", "two"))
         assert one.keys() <= two.keys()
