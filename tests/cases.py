@@ -366,7 +366,7 @@ def _layered(s: Setup, *, coloured=False, per_layer=False, normalize=True, views
 
 @case("PackedLayers", "packed_layers", OFF_FRAME)
 def _packed_layers(s: Setup) -> Built:
-    """The colours of two views' layers where these cover anything: those columns of the matrix, one colour at a time."""
+    """The columns of the matrix of `layered_views` that belong to covered pixels, one colour after the other."""
     built = CASES["layered_views"](s)
     alphas = to_host(built.arrays[0])
     layers, pixels = np.nonzero(alphas.reshape(s.count, -1) > 0)

@@ -3,3 +3,5 @@
 from .noise import noise_level
 
 __all__ = ["noise_level"]
+
+__dir__ = __all__.copy  # what completion offers

@@ -83,6 +83,8 @@ def noise_level(image: Array, *, mask: Array | None = None) -> float:
     rows, cols = values.shape[-2:]
     if min(rows, cols) < BLOCK + 2:
         raise ValueError(f"noise_level: expected at least {BLOCK + 2} x {BLOCK + 2} px, got {rows} x {cols}")
+    if not np.isfinite(values).all():
+        raise ValueError("noise_level: image must be finite, got NaN or infinity.")
     planes = values.reshape(-1, rows, cols)
     difference = np.diff(np.diff(planes, 2, axis=-2), 2, axis=-1) / 6
     if mask is not None:

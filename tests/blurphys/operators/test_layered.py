@@ -80,6 +80,38 @@ def test_a_constant_stays_where_the_background_is_closed(seed, boundary):
     assert np.allclose(A(np.ones(A.in_shape)), 1.0)
 
 
+@given(seed=st.integers(0, 2**16), count=st.integers(1, 4), normalize=st.booleans())
+def test_in_focus_the_picture_is_the_composite(seed, count, normalize):
+    """By a loop over pixels; and the operator agrees where nothing is blurred."""
+    rng = np.random.default_rng(seed)
+    alphas = rng.random((count, 4, 5)) * (rng.random((count, 4, 5)) > 0.4)
+    x = rng.random((2 * count, 4, 5))
+    bank = bp.PSFBank(psfs=np.eye(3)[[1, 1]][:, None, :] * np.eye(3)[1][:, None], radii=(0.0, 1.0))
+    A = bp.LayeredDefocus(alphas, radii=(0.0,) * count, bank=bank, channels=2, per_layer=True, normalize=normalize)
+    expected = np.zeros((2, 4, 5))
+    for row, col in np.ndindex(4, 5):
+        clear = 1.0
+        for k in range(count):
+            expected[:, row, col] += clear * alphas[k, row, col] * x[2 * k : 2 * k + 2, row, col]
+            clear *= 1 - alphas[k, row, col]
+        if normalize and clear < 1:
+            expected[:, row, col] /= 1 - clear
+    assert np.allclose(A.composite(x), expected, rtol=0, atol=1e-13)
+    assert np.allclose(A(x), expected, rtol=0, atol=1e-13)
+    assert np.allclose(A.composite(np.stack([x, 2 * x]))[1], 2 * expected, rtol=0, atol=1e-13)
+
+
+def test_composite_of_bad_input():
+    alphas = np.ones((2, 4, 5))
+    A = bp.LayeredDefocus(alphas, radii=(0.0, 1.0), bank=BANK, per_layer=True)
+    with pytest.raises(ValueError, match=r"composite.*\(6, 4, 5\).*\(3, 4, 5\)"):
+        A.composite(np.ones((3, 4, 5)))
+    with pytest.raises(TypeError, match="float32"):
+        A.composite(np.ones((6, 4, 5), np.float32))
+    with pytest.raises(ValueError, match="per_layer=True"):
+        A.replace(per_layer=False).composite(np.ones((3, 4, 5)))
+
+
 def test_gaps_are_dark_or_divided_out():
     alphas = np.zeros((2, 12, 12))
     alphas[0, :, :6], alphas[1, :, 6:] = 1, 1
