@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TypeVar
 
 import torch
@@ -155,6 +156,10 @@ def parallel(device: str) -> Iterator[Parallel]:
         torch.cuda.set_device(place)
     joins = world > 1 and not distributed.is_initialized()
     if joins:
+        # An optimiser imports it later; imported while there is a group, it keeps that group and its threads beyond
+        # the end of the training, and a thread that then meets the end of the interpreter aborts the process.
+        import_module("torch._dynamo")
+
         distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield Parallel(distributed.get_rank() if world > 1 else 0, world, place)
