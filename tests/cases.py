@@ -15,8 +15,6 @@ import numpy as np
 
 import blurphys as bp
 from blurphys.operators.field import FieldDefocus
-from blurphys.operators.layer_areas import to_host
-from blurphys.operators.packed_layers import PackedLayers
 from tests import oracles
 from tests.profiles import NIGHTLY
 from tests.strategies import Setup, simplex, unit_psfs
@@ -361,22 +359,6 @@ def _layered(s: Setup, *, coloured=False, per_layer=False, normalize=True, views
         arrays=(given, *arrays.values()),
         in_shape=_shape(s, s.channels * (s.count if per_layer else 1)),
         out_shape=_shape(s, len(views) * s.channels),
-    )
-
-
-@case("PackedLayers", "packed_layers", OFF_FRAME)
-def _packed_layers(s: Setup) -> Built:
-    """The columns of the matrix of `layered_views` that belong to covered pixels, one colour after the other."""
-    built = CASES["layered_views"](s)
-    alphas = to_host(built.arrays[0])
-    layers, pixels = np.nonzero(alphas.reshape(s.count, -1) > 0)
-    columns = [(layers * s.channels + c) * s.height * s.width + pixels for c in range(s.channels)]
-    return dataclasses.replace(
-        built,
-        A=PackedLayers(built.A),
-        twin=lambda: built.twin()[..., np.concatenate(columns)],
-        arrays=(),
-        in_shape=(s.channels, 1, pixels.size),
     )
 
 

@@ -45,6 +45,7 @@ def matvec(matrix: np.ndarray, x: np.ndarray, shape) -> np.ndarray:
 
 ELSEWHERE = {
     "blurphys.adapters.foreign.Foreign",  # the functions of others: test_linalg.py
+    "blurphys.operators.packed_layers.PackedLayers",  # packed pixels are no image: test_packed_layers.py
     "nets.models.nrknet.recursive_kernels.ColourPairs",  # tensors of three colours alone: test_nrknet.py
 }
 

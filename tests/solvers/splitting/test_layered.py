@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 import blurphys as bp
 import solvers
@@ -13,6 +12,7 @@ from blurphys.operators.packed_layers import PackedLayers
 from solvers import Status
 from solvers.prox.packed_tv import PackedTV
 from synth.rendering.layering import layers_of
+from tests.profiles import NIGHTLY
 from tests.strategies import NAMESPACES, to_namespace, to_numpy
 
 BANK = bp.PSFBank(bp.Pupil.disk(split=0.4), max_radius=3.0, step=0.5)
@@ -54,7 +54,7 @@ def psnr(image, sharp, border=12):
     return -10 * np.log10(np.mean((image - sharp)[inner].astype(float) ** 2))
 
 
-@pytest.mark.parametrize("namespace", NAMESPACES)
+@pytest.mark.parametrize("namespace", ["numpy", "torch"])
 def test_a_quadratic_prior_gives_tikhonov_on_the_covered_pixels(namespace):
     A = small()
     y = np.random.default_rng(0).random(A.out_shape)
@@ -66,7 +66,7 @@ def test_a_quadratic_prior_gives_tikhonov_on_the_covered_pixels(namespace):
     there = A.replace(alphas=to_namespace(A.alphas, namespace))
     solution = solvers.layered(
         there, to_namespace(y, namespace), prox=shrink, strength=mu, rho=0.1,
-        tol=1e-9, inner_tol=1e-10, inner_iterations=40, max_iterations=300,
+        tol=1e-8, inner_tol=1e-9, inner_iterations=40, max_iterations=150,
     )  # fmt: skip
     assert solution.status is Status.CONVERGED
     assert np.abs(to_numpy(solution.x) - expected).max() < 1e-6
@@ -109,7 +109,9 @@ def test_a_warm_start_is_another_strength_at_once():
     assert np.abs(warm(x, 0.1) - PackedTV(packed, iterations=600)(x, 0.1)).max() < 1e-5
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("leaves", 11), ("leaves", 12), ("planes", 13), ("planes", 14)])
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("leaves", 11), ("planes", 13), *([("leaves", 12), ("planes", 14)] if NIGHTLY else [])]
+)
 def test_it_beats_the_photograph_and_the_gather_operator(kind, seed):
     """On scenes that did not shape it, by the figures of the one baseline and of the other."""
     A, y, sharp = scene(kind, seed)
@@ -126,10 +128,10 @@ def test_it_beats_the_photograph_and_the_gather_operator(kind, seed):
 
 
 def test_the_strength_that_it_chooses_is_near_the_best():
-    for kind, seed in (("leaves", 11), ("planes", 13)):
+    for kind, seed in (("planes", 13), *([("leaves", 11), ("planes", 14)] if NIGHTLY else [])):
         A, y, sharp = scene(kind, seed)
         chosen = psnr(A.composite(solvers.layered(A, y).x), sharp)
-        others = [psnr(A.composite(solvers.layered(A, y, strength=s).x), sharp) for s in (1e-4, 3e-4, 1e-3)]
+        others = [psnr(A.composite(solvers.layered(A, y, strength=s).x), sharp) for s in (1e-4, 1e-3)]
         assert chosen > max(others) - 0.3
 
 
@@ -148,15 +150,17 @@ def test_any_prior_is_applied_to_layer_after_layer():
     assert psnr(A.composite(solution.x), sharp) > psnr(0.5 * (y[:3] + y[3:]), sharp) + 2
 
 
-def test_tensors_and_batches_give_what_arrays_give():
+def test_batches_and_every_namespace_give_the_same():
     A = small(dtype="float32")
     y = np.random.default_rng(4).random((2, *A.out_shape), dtype=np.float32)
-    settings = {"strength": 1e-3, "max_iterations": 4}
+    settings = {"strength": 1e-3, "max_iterations": 2}
     one = [solvers.layered(A, image, **settings).x for image in y]
     together = solvers.layered(A, y, **settings).x
     assert np.abs(together - np.stack(one)).max() < 2e-4
-    tensors = solvers.layered(A.replace(alphas=torch.from_numpy(A.alphas)), torch.from_numpy(y), **settings).x
-    assert np.abs(tensors.numpy() - together).max() < 2e-4
+    for namespace in NAMESPACES:
+        there = A.replace(alphas=to_namespace(A.alphas, namespace))
+        found = solvers.layered(there, to_namespace(y[0], namespace), **settings).x
+        assert np.abs(to_numpy(found) - one[0]).max() < 2e-4
 
 
 def test_an_initial_guess_for_one_picture_or_for_all_layers():
