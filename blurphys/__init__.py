@@ -18,6 +18,7 @@ from .operators.defocus import DefocusBlur, DualPixel
 from .operators.field import FieldDefocus
 from .operators.gkm import GKM, gkm_bank
 from .operators.layered import LayeredDefocus
+from .operators.layers_from_map import layers_from_map
 from .operators.observed import extended, unknown_boundary
 from .operators.psf_stack import Convolution, PixelPSF, PSFStack
 from .operators.rkr import RKR
@@ -55,6 +56,7 @@ __all__ = [
     "colour",
     "extended",
     "gkm_bank",
+    "layers_from_map",
     "load",
     "maps",
     "operator_norm",

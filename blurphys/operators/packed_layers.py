@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from ..engines.dispatch import kernel
+from ..engines.loading import fast_kernel
 from ..engines.reference.convolve import zeros_for
 from ..engines.reference.layered import VisibleArea, visibilities, with_part
 from ..frozen import freeze, make_plain
@@ -31,7 +32,7 @@ class _Part(NamedTuple):
     span: slice  # its pixels in a packed image
     covered: Array  # (n,), where they are in the area, row by row
     packed: Array  # (h w,), where a pixel of the area is in a packed image; N for those not covered
-    psfs: tuple[Array, ...]  # of each view, (1, 1, 1 or C, h, w)
+    psfs: Array  # (V, 1, 1 or C, h, w)
     weights: tuple[Array, ...]  # of each view, (1 or C, h, w): the share of the layer's light that is recorded
 
 
@@ -55,8 +56,8 @@ class PackedLayers(LinearOperator):
 
         y = sum_k W_k . (h_k * E(a_k . x_k)),   W_k = T_k / (1 - T_(K+1)),
 
-    with W_k computed once, so that forward and adjoint cost the same: for each view and layer, the area of its PSF
-    times the pixels where it is visible, C times. Memory: V weights for each of these pixels.
+    with W_k computed once, which spares the adjoint the recursion of T_k. Cost: for each view and layer, the area of
+    its PSF times the pixels where it is visible, C times. Memory: V weights for each of these pixels.
     """
 
     layers: LayeredDefocus
@@ -86,8 +87,7 @@ class PackedLayers(LinearOperator):
             packed[covered] = np.arange(span.start, span.stop)
             here, there = (xp.asarray(index, device=where) for index in (covered, packed))
             psf = detach(self.layers._psfs[area.layer])
-            psfs = tuple(psf[view : view + 1, ...] for view in range(psf.shape[0]))
-            parts.append(_Part(area, span, here, there, psfs, weights))
+            parts.append(_Part(area, span, here, there, psf, weights))
             alpha.append(xp.asarray(values[covered], dtype=alphas.dtype, device=where))
         empty = xp.zeros((0,), dtype=alphas.dtype, device=where)
         return tuple(parts), xp.concat([*alpha, empty])
@@ -105,31 +105,29 @@ class PackedLayers(LinearOperator):
         return self.layers.out_shape
 
     def _forward(self, x: Array) -> Array:
+        if isinstance(x, np.ndarray) and fast_kernel("layered_over", "numpy") is not None:
+            return self.layers._forward(self.unpack(x))  # in one pass, faster than known weights make the steps below
         xp, channels, views = array_namespace(x), self.layers.channels, len(self.layers.views)
         light = self._with_zero(x[..., 0, :] * self._alpha)
         ys = [zeros_for(x, (*x.shape[:-3], channels, *self.out_shape[-2:])) for _ in range(views)]
         for part in self._parts:
-            area = part.area
-            image = self._unpack_part(light, part)
-            for view, psf in enumerate(part.psfs):
-                here = (..., area.rows, area.cols)
-                blurred = _gather(image, area, psf, part.weights[view], self.layers.boundary)
-                ys[view] = with_part(ys[view], area, ys[view][here] + blurred)
+            area, blur = part.area, kernel("psf_gather", x)
+            blurred = blur(self._unpack_part(light, part), part.psfs, area.near, self.layers.boundary)
+            for view, weights in enumerate(part.weights):
+                here, own = (..., area.rows, area.cols), slice(view * channels, (view + 1) * channels)
+                ys[view] = with_part(ys[view], area, ys[view][here] + weights * blurred[..., own, :, :])
         return ys[0] if views == 1 else xp.concat(ys, axis=-3)
 
     def _adjoint(self, y: Array) -> Array:
         xp, channels = array_namespace(y), self.layers.channels
-        parts = [zeros_for(y, (*y.shape[:-3], channels, 0))]
+        sums = [zeros_for(y, (*y.shape[:-3], channels, 0))]
         for part in self._parts:
-            area, sums = part.area, None
-            for view, psf in enumerate(part.psfs):
-                back = y[..., view * channels : (view + 1) * channels, area.rows, area.cols]
-                sent = _gather_adjoint(back, area, psf, part.weights[view], self.layers.boundary)
-                sums = sent if sums is None else sums + sent
-            assert sums is not None
-            flat = xp.reshape(sums, (*sums.shape[:-2], sums.shape[-2] * sums.shape[-1]))
-            parts.append(xp.take(flat, part.covered, axis=-1))
-        return (self._alpha * xp.concat(parts, axis=-1))[..., None, :]
+            area, spread = part.area, kernel("psf_gather_adjoint", y)
+            own = [slice(view * channels, (view + 1) * channels) for view in range(len(part.weights))]
+            views = [w * y[..., c, area.rows, area.cols] for c, w in zip(own, part.weights, strict=True)]
+            sent = spread(xp.concat(views, axis=-3), part.psfs, area.near, self.layers.boundary)
+            sums.append(xp.take(xp.reshape(sent, (*sent.shape[:-2], -1)), part.covered, axis=-1))
+        return (self._alpha * xp.concat(sums, axis=-1))[..., None, :]
 
     def _with_zero(self, flat: Array) -> Array:
         """Append a zero to (..., N), which pixels that are not covered take."""
@@ -205,18 +203,3 @@ class PackedLayers(LinearOperator):
             k = part.area.layer
             out[..., k * C : (k + 1) * C, part.area.rows, part.area.cols] = self._unpack_part(padded, part)
         return out
-
-
-def _gather(image: Array, area: VisibleArea, psf: Array, weights: Array, boundary: str) -> Array:
-    """Convolve with one PSF, then weight each pixel; weights that differ by colour are applied afterwards."""
-    blur = kernel("psf_gather", image)
-    if weights.shape[-3] == 1:
-        return blur(image, psf, weights, boundary)
-    return weights * blur(image, psf, area.near, boundary)
-
-
-def _gather_adjoint(image: Array, area: VisibleArea, psf: Array, weights: Array, boundary: str) -> Array:
-    blur = kernel("psf_gather_adjoint", image)
-    if weights.shape[-3] == 1:
-        return blur(image, psf, weights, boundary)
-    return blur(weights * image, psf, area.near, boundary)

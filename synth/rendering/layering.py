@@ -6,13 +6,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from blurphys.operators.layers_from_map import slab_edges
+
 from ..camera.camera import Camera
 from ..scenes import Layer, Scene
 
 __all__ = ["Layers", "layers_of"]
-
-MIN_SLAB_PX = 0.25
-"""Smallest thickness of a slab, px of radius."""
 
 
 class Layers(NamedTuple):
@@ -97,11 +96,10 @@ def _cut(surfaces: list[Layer], radii: list[np.ndarray], slabs: int) -> Layers:
     if not values.size:
         values = np.zeros(1)
     low, high = float(values.min()), float(values.max())
-    count = int(min(slabs, max(1, np.ceil((high - low) / MIN_SLAB_PX))))
-    edges = np.linspace(low, high, count + 1)[1:-1]
+    edges = slab_edges(low, high, slabs)
     numbers = [np.digitize(radius, edges) for radius in radii]
     colours, alphas, means = [], [], []
-    for k in range(count):
+    for k in range(len(edges) + 1):
         members = [mask & (number == k) for mask, number in zip(used, numbers, strict=True)]
         size = sum(int(member.sum()) for member in members)
         if not size:
