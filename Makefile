@@ -38,7 +38,7 @@ test: lint types layers kernels wheel pytest
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python tests/house.py
+	$(BIN)/python tests/tools/house.py
 
 types: .venv/dev.stamp
 	$(BIN)/mypy
@@ -51,12 +51,12 @@ pytest: .venv/dev.stamp kernels
 	$(BIN)/python -m pytest -n auto --dist worksteal --doctest-modules --nbmake tests examples $(PACKAGES)
 
 kernels: .venv/dev.stamp
-	$(BIN)/python -m tests.kernels
+	$(BIN)/python -m tests.tools.kernels
 
 # It takes the kernels that the checkout keeps.
 wheel: export NUMBA_CACHE_DIR = $(CURDIR)/blurphys/engines/cpu/__pycache__
 wheel: .venv/dev.stamp kernels
-	$(BIN)/python tests/wheel.py
+	$(BIN)/python tests/tools/wheel.py
 
 # Every property at random, with other numbers each time, and every test too slow for each change; ends with the
 # commands that repeat what failed.

@@ -5,7 +5,7 @@ import pytest
 
 from nets.registry import NETS
 from nets.weights.official import OFFICIAL_NETS
-from tests import goldens
+from tests.tools import goldens
 
 TOLERANCE = 1e-6  # in units of the largest stored number; they are rounded to single precision
 NETWORKS = (*OFFICIAL_NETS, *goldens.OWN)

@@ -1,6 +1,6 @@
 """The rules of the house see what they forbid."""
 
-from tests import house
+from tests.tools import house
 
 
 def test_a_house_out_of_order(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DEMO = ("demo", "--image", "photo.npy", "--depth", "depth.npy", "--depth-unit", "m", "--max-radius", "2")
 WHERE = """
 import importlib.util
