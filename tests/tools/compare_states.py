@@ -1,7 +1,7 @@
 """The numbers of the demo, of a data set and of the networks, to be compared between two states of the code.
 
     python tests/tools/compare_states.py --out before.npz      # in the old checkout
-    python tests/tools/compare_states.py --against before.npz  # in the new one: a line per array, exit code 1 if one differs
+    python tests/tools/compare_states.py --against before.npz  # in the new one: exit code 1 if an array differs
 
 Everything is seeded and small (about a minute); arrays are compared relative to their largest value.
 """

@@ -1,8 +1,8 @@
 """Known outputs that lie beside the tests: of every network, and of every kind of operator and PSF.
 
 Weights and inputs come from `uniform`, integer arithmetic alone, so that they are the same everywhere; everything is
-computed in double precision and stored in single. `python -m tests.tools.goldens` writes the file anew; it may change only
-where an output is meant to.
+computed in double precision and stored in single. `python -m tests.tools.goldens` writes the file anew; it may change
+only where an output is meant to.
 """
 
 from __future__ import annotations
