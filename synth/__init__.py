@@ -20,7 +20,7 @@ from .dataset.folder import open
 from .dataset.merging import merge
 from .dataset.training_set import Dataset
 from .generation.generate import generate, replay
-from .generation.operators import OperatorWarning, operator_of
+from .generation.operators import OperatorWarning, layered_operator_of, operator_of
 from .generation.report import Report
 from .generation.run import resume
 from .generation.splitting import split_scenes
@@ -43,6 +43,7 @@ __all__ = [
     "datasets",
     "generate",
     "io",
+    "layered_operator_of",
     "merge",
     "noise",
     "open",

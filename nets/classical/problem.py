@@ -113,7 +113,7 @@ def _check_fits(A: bp.LinearOperator, y: Image, source: str) -> None:
         )
 
 
-def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Problem:
+def from_dataset(path: Path, sample: int, view: str, operator: Any = None, *, layered: bool = False) -> Problem:
     """Read one sample of a dataset as linear light, and build its blur, `synth.operator_of`.
 
     Parameters
@@ -126,6 +126,8 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Pr
         A view that is stored (combined, left, right, ...), or dual: left and right together.
     operator : LinearOperator, optional
         Another operator than the one the sample was made with.
+    layered : bool
+        With layers of the stored map, `synth.layered_operator_of`, which the method `layered` takes.
 
     Raises
     ------
@@ -148,7 +150,8 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None) -> Pr
         noises = [noise_of(data, sample, name) for name in views]
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
-            A = synth.operator_of(data, sample, views) if operator is None else _on_numpy(operator)
+            made_by = synth.layered_operator_of if layered else synth.operator_of
+            A = made_by(data, sample, views) if operator is None else _on_numpy(operator)
     # Blur is linear in light only, and so is the noise.
     light = {name: camera.tone.invert(image) if curve != "linear" else image for name, image in fields.items()}
     y = np.concatenate([light[name] for name in views])

@@ -53,6 +53,7 @@ METHODS: Mapping[str, frozenset[str]] = {
     "hqs": _PRIOR,
     "admm": _PRIOR,
     "fista": _PRIOR - {"rho"},
+    "layered": _PRIOR,
 }
 """Every method and its options. Methods with a prior take its weight from the noise instead of stopping there."""
 
@@ -150,18 +151,30 @@ def solve(
     A, y = given.A, given.y
     square = method in ("fixed-point", "neumann", "gmres", "bicgstab")
     more: dict[str, Any] = {} if mask is None else {"mask": mask}
+    if method == "layered":
+        if not isinstance(A, bp.LayeredDefocus):
+            raise ValueError(
+                f"--method layered: expected layers, a dataset of blurphys synth or a file of a LayeredDefocus, got "
+                f"{type(given.A).__name__}; hqs takes any operator"
+            )
+        A = A.replace(per_layer=True)
     if unknown_boundary:
+        if method == "layered":
+            raise ValueError("--unknown-boundary: layered has no scene around the frame; hqs does it without occlusion")
         if square:
             raise ValueError(f"--unknown-boundary makes the operator wider than tall, which {method} cannot solve")
         A = bp.unknown_boundary(A)
         more["x0"] = _start(A, y)
-    elif A.in_shape != A.out_shape and not square:
+    elif A.in_shape != A.out_shape and not square and method != "layered":
         more["x0"] = _start(A, y)
     arguments = _arguments(method, chosen, given)
     started = time.perf_counter()
     solution = getattr(solvers, method.replace("-", "_"))(A, y, **arguments, **more)
     seconds = time.perf_counter() - started
-    x = _middle(np.asarray(solution.x), given.A.in_shape)
+    if isinstance(A, bp.LayeredDefocus) and method == "layered":
+        x = np.asarray(A.composite(solution.x))
+    else:
+        x = _middle(np.asarray(solution.x), given.A.in_shape)
     return x, solution, _report(given, method, chosen, arguments, solution, seconds, x)
 
 
@@ -189,10 +202,11 @@ def _arguments(method: str, chosen: Mapping[str, Any], given: Problem) -> dict[s
         prior = arguments.pop("prior", "tv")
         if prior not in PRIORS:
             raise ValueError(f"--prior: expected one of {', '.join(PRIORS)}, got {prior!r}")
-        arguments["prox"] = PRIORS[prior]
+        arguments["prox"] = solvers.tv if (method, prior) == ("layered", "tv") else PRIORS[prior]
         if "strength" not in arguments:
             level = given.noise_level
-            arguments["strength"] = strength_for(level**2) if level else STRENGTH
+            unknown = "auto" if method == "layered" and level is None else STRENGTH
+            arguments["strength"] = strength_for(level**2) if level else unknown
     if method == "hqs":
         arguments.setdefault("rho", RHO)
     if method == "admm":

@@ -249,7 +249,8 @@ class _Solver:
         from ..classical.solve import solve
 
         if self.stored is not None:
-            given = from_dataset(self.stored, sample.index, "combined", self.operator)
+            layered = self.method == "layered"
+            given = from_dataset(self.stored, sample.index, "combined", self.operator, layered=layered)
         else:
             light = np.asarray(srgb_to_linear(sample.arrays["combined"]))
             given = from_array(light, self.operator, sample.name)

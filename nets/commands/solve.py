@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,12 +33,13 @@ def solve(
         typer.Option("--operator", help="Its blur: a file of bp.save, or MODULE:FACTORY. A dataset has its own."),
     ] = None,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--method",
-            help="fixed-point, neumann, landweber, cgls, lsqr, gmres, bicgstab, richardson-lucy, hqs, admm or fista.",
+            help="fixed-point, neumann, landweber, cgls, lsqr, gmres, bicgstab, richardson-lucy, hqs, admm, fista, or "
+            "layered, which knows what hides what. [default: layered for a dataset rendered with occlusion, else hqs]",
         ),
-    ] = "hqs",
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG (sRGB) or .npy (linear light) to write.")] = Path(
         "restored.png"
     ),
@@ -51,7 +53,8 @@ def solve(
     prior: Annotated[
         str | None,
         typer.Option(
-            "--prior", help="For hqs, admm, fista: tv, tv-anisotropic, hyper-laplacian or wavelet. [default: tv]"
+            "--prior",
+            help="For hqs, admm, fista, layered: tv, tv-anisotropic, hyper-laplacian, wavelet. [default: tv]",
         ),
     ] = None,
     strength: Annotated[
@@ -130,7 +133,9 @@ def solve(
         if not file.parent.is_dir():
             raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
     hidden = None if mask is None else _mask(mask, picture=None if _is_dataset(target) else target)
-    given = _given(target, operator, sample, view, encoding, layout, hidden)
+    if method is None:
+        method = "layered" if operator is None and _is_dataset(target) and _has_occlusion(target, sample) else "hqs"
+    given = _given(target, operator, sample, view, encoding, layout, hidden, layered=method == "layered")
     if hidden is not None:
         _check_mask(hidden, given)
     for note in given.notes:
@@ -167,6 +172,24 @@ def solve(
     raise typer.Exit(1 if result.status in FAILURES else 0)
 
 
+def _has_occlusion(target: Path, sample: int) -> bool:
+    """Whether a sample was rendered with occlusion, and by a camera that layers can describe."""
+    import synth
+
+    if not target.is_file():
+        return False
+    with synth.open(target) as data:
+        if not -len(data) <= sample < len(data) or data.configuration_of(sample).get("model") == "gather":
+            return False
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                synth.layered_operator_of(data, sample, "combined")
+        except ValueError:
+            return False
+    return True
+
+
 def _is_dataset(target: Path) -> bool:
     return target.suffix.lower() in (".h5", ".hdf5")
 
@@ -179,6 +202,8 @@ def _given(
     encoding: str | None,
     layout: str | None,
     observed: np.ndarray | None,
+    *,
+    layered: bool,
 ) -> Problem:
     from blurphys.files.publishing import existing_file
 
@@ -192,7 +217,7 @@ def _given(
     if _is_dataset(target):
         if meant or axes:
             raise ValueError("--encoding and --layout are for images; a dataset says what its numbers mean")
-        return from_dataset(target, sample, view, made)
+        return from_dataset(target, sample, view, made, layered=layered)
     if made is None:
         raise ValueError(
             "--operator: an image needs its blur: expected a file that bp.save wrote, or MODULE:FACTORY; only the "

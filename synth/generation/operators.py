@@ -21,7 +21,7 @@ from ..dataset.reader import Reader
 from ..rendering.render import gather_operator
 from .recipe import Recipe
 
-__all__ = ["OperatorWarning", "noise_of", "operator_of"]
+__all__ = ["OperatorWarning", "layered_operator_of", "noise_of", "operator_of"]
 
 
 class OperatorWarning(UserWarning):
@@ -82,7 +82,7 @@ def operator_of(
     configuration = reader.configuration_of(index)
     recipe, parameters, camera = Recipe.from_dict(configuration), reader.parameters(index), reader.camera(index)
     chosen = _choose_views(recipe.views, views)
-    if shortcoming := _shortcoming(recipe):
+    if shortcoming := _shortcoming(recipe, occlusion=False):
         warnings.warn(shortcoming, OperatorWarning, stacklevel=2)
     defocus_map = reader.read(index, names=("defocus_map",))["defocus_map"]
     banks = banks_of(recipe.camera, recipe.views, recipe.size)
@@ -93,6 +93,59 @@ def operator_of(
     if len({id(gains[view]) for view in apertures or chosen}) > 1:
         return bp.stack([_one_view(frame, view, gains, apertures) for view in chosen])
     return _apply_gain(frame.blur(chosen), gains["combined"])
+
+
+def layered_operator_of(
+    reader: Reader | FolderReader, index: int, views: Sequence[str] | str | None = None, *, slabs: int = 24
+) -> bp.LayeredDefocus:
+    """Return the operator of the views of a stored sample with occlusion: layers of its defocus map.
+
+    Parameters
+    ----------
+    reader, index, views
+        As for `operator_of`.
+    slabs : int
+        At most as many layers, see `blurphys.layers_from_map`.
+
+    Returns
+    -------
+    blurphys.LayeredDefocus
+        From the colours of all layers (3 K, H, W) to the views, as `solvers.layered` takes it; linear light, float32.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+        As `operator_of`. ValueError also where PSFs differ over the frame (cat eyes), or the light does (vignetting,
+        shading): layers do not have that.
+
+    Warns
+    -----
+    OperatorWarning
+        Lens distortion, or a colour mosaic, as for `operator_of`.
+
+    Notes
+    -----
+    The layers are those that the stored map shows, with guesses of how they continue behind nearer ones; the scene had
+    others. Nothing of the sharp image is used.
+    """
+    recipe, camera = Recipe.from_dict(reader.configuration_of(index)), reader.camera(index)
+    chosen = _choose_views(recipe.views, views)
+    if shortcoming := _shortcoming(recipe, occlusion=True):
+        warnings.warn(shortcoming, OperatorWarning, stacklevel=2)
+    banks = banks_of(recipe.camera, recipe.views, recipe.size)
+    gains = compute_gains(recipe.size, camera)
+    if banks.grid is not None or any(isinstance(gains[view], np.ndarray) for view in chosen):
+        raise ValueError(
+            "layered_operator_of: expected PSFs and exposure that are the same all over the frame, got a camera with "
+            "cat eyes, vignetting or shading; operator_of has them, without occlusion"
+        )
+    names = tuple(view for view in chosen if view in recipe.views) or tuple(sub_apertures_of(recipe.views))
+    data = reader.read(index, names=("defocus_map", *names))
+    bank = banks.bank
+    defocus_map = np.clip(data["defocus_map"], float(bank.radii[0]), float(bank.radii[-1]))
+    picture = np.mean([data[name] for name in names], axis=0, dtype=defocus_map.dtype)
+    layers = bp.layers_from_map(picture, defocus_map, slabs=slabs)
+    return bp.LayeredDefocus(layers.alphas, radii=layers.radii, bank=bank, views=chosen, per_layer=True)
 
 
 def noise_of(reader: Reader | FolderReader, index: int, view: str = "combined") -> ShotReadNoise:
@@ -115,13 +168,14 @@ def _choose_views(stored: Sequence[str], views: Sequence[str] | str | None) -> t
     return chosen
 
 
-def _shortcoming(recipe: Recipe) -> str:
-    """Say what the operator leaves out of how the samples were made; empty for nothing."""
+def _shortcoming(recipe: Recipe, *, occlusion: bool) -> str:
+    """Say what an operator, with occlusion or without, leaves out of how the samples were made; empty for nothing."""
     found = []
-    if recipe.model != "gather":
+    if recipe.model != "gather" and not occlusion:
         found.append(
             f"the data were rendered with model {recipe.model!r}, this operator is the gather form: right inside "
-            "surfaces, not at their edges, where a restoration may get worse than the blurred image"
+            "surfaces, not at their edges, where a restoration may get worse than the blurred image; the method "
+            "`layered` (synth.layered_operator_of) knows what hides what"
         )
     if recipe.camera.imperfections.distortion is not None:
         found.append("the lens distorts, and the operator blurs after the distortion instead of before it")

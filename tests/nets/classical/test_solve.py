@@ -59,7 +59,7 @@ def rms(a, b):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_a_sample(method, folder):
-    given = from_dataset(folder / "data.h5", 0, "combined")
+    given = from_dataset(folder / "data.h5", 0, "combined", layered=method == "layered")
     limit = {} if method == "neumann" else {"max_iterations": 3}
     x, solution, report = solve(given, method, **limit)
     assert x.shape == (3, *SIZE)
@@ -69,6 +69,51 @@ def test_every_method_on_a_sample(method, folder):
     assert report.status == solution.status.name
     assert len(report.residuals) == report.iterations + 1
     assert report.operator_applications >= report.iterations
+
+
+@pytest.fixture(scope="module")
+def occluded(tmp_path_factory):
+    """Leaves in four planes, rendered with occlusion, both views."""
+    path = tmp_path_factory.mktemp("occluded") / "data.h5"
+    scene = synth.scenes.dead_leaves(96, 128, layers=4, seed=21)
+    camera = synth.Camera.for_scene(scene, max_radius=4)
+    synth.generate(scene, path, camera=camera, samples=1, seed=0, model="layered")
+    return path
+
+
+def test_layers_restore_what_the_gather_operator_makes_worse(occluded, tmp_path):
+    """With the stored map, from the combined image alone and from both views; the sharp image is not used."""
+    reports = {}
+    for method, view in (("hqs", "combined"), ("layered", "combined"), ("layered", "dual")):
+        report = tmp_path / f"{method}-{view}.json"
+        outcome = run(
+            occluded, "--method", method, "--view", view, "--out", report.with_suffix(".png"), "--report", report
+        )
+        assert outcome.exit_code == 0, outcome.output
+        assert ("gather form" in outcome.output) == (method == "hqs")
+        reports[method, view] = json.loads(report.read_text())
+    blurred = reports["hqs", "combined"]["psnr_blurred"]
+    assert reports["hqs", "combined"]["psnr_restored"] < blurred
+    assert reports["layered", "combined"]["psnr_restored"] > blurred + 0.4
+    assert reports["layered", "dual"]["psnr_restored"] > blurred + 0.6
+    outcome = run(occluded, "--out", tmp_path / "x.png", "--report", tmp_path / "x.json")
+    assert outcome.exit_code == 0, outcome.output
+    chosen = json.loads((tmp_path / "x.json").read_text())
+    assert chosen["method"] == "layered" and chosen["psnr_restored"] == reports["layered", "combined"]["psnr_restored"]
+
+
+def test_layers_of_a_file_and_operators_without(occluded, folder, tmp_path):
+    with synth.open(occluded) as data:
+        A = synth.layered_operator_of(data, 0, "combined")
+    bp.save(A, tmp_path / "layers.h5")
+    out = tmp_path / "x.png"
+    outcome = run(occluded, "--operator", tmp_path / "layers.h5", "--method", "layered", "--out", out)
+    assert outcome.exit_code == 0 and out.exists(), outcome.output
+    outcome = run(
+        folder / "y.png", "--operator", folder / "blur.h5", "--method", "layered", "--out", tmp_path / "y.png"
+    )
+    assert outcome.exit_code == 2 and not (tmp_path / "y.png").exists()
+    assert "DefocusBlur" in outcome.output and "hqs" in outcome.output
 
 
 @pytest.mark.parametrize("prior", PRIORS)
@@ -178,7 +223,7 @@ def test_an_operator_that_leaves_occlusion_out_says_so_once(folder, tmp_path):
         (["data.h5", "--sample", "9"], "one of the 2 samples"),
         (["data.h5", "--view", "top"], "combined, left, right or dual"),
         (["data.h5", "--method", "magic"], "expected one of fixed-point"),
-        (["data.h5", "--method", "cgls", "--rho", "0.1"], "--rho is an option of hqs, admm, not of cgls"),
+        (["data.h5", "--method", "cgls", "--rho", "0.1"], "--rho is an option of hqs, admm, layered, not of cgls"),
         (["data.h5", "--method", "hqs", "--rho", "-1"], "rho must be a positive"),
         (["data.h5", "--prior", "magic"], "expected one of tv"),
         (["data.h5", "--noise-level", "-1"], "--noise-level"),
