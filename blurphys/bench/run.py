@@ -13,7 +13,7 @@ from .measure.sweep import exclusions, sweep
 from .measure.timing import Result, Step, expected_from, measure
 from .problems.catalogue import problem
 from .problems.contestant import WAYS
-from .problems.problem import SMALLEST
+from .problems.problem import MIN_SIDE
 from .report.targets import Finding, findings
 
 __all__ = ["LIMIT", "Outcome", "Plan", "run"]
@@ -87,7 +87,7 @@ def _probe(name: str, plan: Plan, on_step: Step) -> dict[tuple[str, str], str]:
     """Run everyone on a sixteenth of the pixels and leave out opponents that would take too long."""
     if plan.small:
         return {}
-    height, width = (max(SMALLEST, n // PROBE_SHARE) for n in plan.shape)
+    height, width = (max(MIN_SIDE, n // PROBE_SHARE) for n in plan.shape)
     small = measure(problem(name, (height, width), plan.device), 1, on_step)
     expected = expected_from(small, plan.shape[0] * plan.shape[1])
     return exclusions(expected, {}, plan.limit, None)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..problems.catalogue import contestants, problem
 from ..problems.contestant import BOTH, FORWARD, WAYS, Contestant
-from ..problems.problem import OURS, SMALLEST, Problem
+from ..problems.problem import MIN_SIDE, OURS, Problem
 
 __all__ = ["METHODS", "peak", "peaks"]
 
@@ -112,7 +112,7 @@ def _everyone(
 
 
 def _measured(name: str, shape: tuple[int, int], device: str, left: Collection[tuple[str, str]]) -> Any:
-    small = (min(shape[0], SMALLEST), min(shape[1], 64))
+    small = (min(shape[0], MIN_SIDE), min(shape[1], 64))
     _everyone(problem(name, small, device), (), left, WAYS)  # loads and compiles what will be needed
     found = _everyone(problem(name, shape, device), (), left, WAYS)
     fewer = problem(name, small, device, fewer=True)

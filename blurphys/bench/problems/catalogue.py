@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from . import dual_pixel, gkm, rkr
 from .contestant import Contestant
-from .problem import SMALLEST, Problem
+from .problem import MIN_SIDE, Problem
 
 __all__ = ["NAMES", "contestants", "problem"]
 
@@ -39,8 +39,8 @@ def problem(name: str, shape: tuple[int, int], device: str = "cpu", *, fewer: bo
     """
     if name not in NAMES:
         raise ValueError(f"expected a problem among {', '.join(NAMES)}, got {name!r}")
-    if min(shape) < SMALLEST:
-        raise ValueError(f"expected an image of at least {SMALLEST} x {SMALLEST} px, got {shape[0]} x {shape[1]}")
+    if min(shape) < MIN_SIDE:
+        raise ValueError(f"expected an image of at least {MIN_SIDE} x {MIN_SIDE} px, got {shape[0]} x {shape[1]}")
     return _MAKERS[name](shape, device, fewer)
 
 

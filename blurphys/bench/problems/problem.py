@@ -16,7 +16,7 @@ __all__ = [
     "CHANNELS",
     "OURS",
     "REFERENCES",
-    "SMALLEST",
+    "MIN_SIDE",
     "Entry",
     "Problem",
     "image",
@@ -26,7 +26,7 @@ __all__ = [
 
 OURS = ("ours: NumPy", "ours: torch")
 REFERENCES = ("ours: reference, NumPy", "ours: reference, torch")
-CHANNELS, SMALLEST = 3, 48
+CHANNELS, MIN_SIDE = 3, 48
 Entry = tuple[str, Callable[[], Contestant]]
 
 

@@ -32,7 +32,7 @@ OVERHEAD = 25000
 SPECTRA_BYTES = 2**25
 """Spectra of kernels that are held at a time, bytes (one level at least)."""
 
-LARGEST = 2**18
+MAX_POINTS = 2**18
 """Points of a tile at most."""
 
 
@@ -55,7 +55,7 @@ def tile_grid(support: tuple[int, int], domain: tuple[int, int]) -> tuple[tuple[
     for count, side, step in choices[0]:
         for other_count, other_side, other_step in choices[1]:
             points, tiles = side * other_side, count * other_count
-            if points > LARGEST and (count, other_count) != (choices[0][-1][0], choices[1][-1][0]):
+            if points > MAX_POINTS and (count, other_count) != (choices[0][-1][0], choices[1][-1][0]):
                 continue
             cost = tiles * (points * log2(points) + OVERHEAD)
             if best is None or cost < best[0]:
