@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -237,7 +238,7 @@ def _report(
         options={"prior": "tv", **chosen, **used} if "prior" in METHODS[method] else used,
         noise_level=given.noise_level if weighed else used.get("noise_level"),
         status=solution.status.name,
-        advice=_advice_here(arguments, solution) or solution.status.value,
+        advice=_advice_here(method, arguments, solution) or solution.status.value,
         iterations=solution.iterations,
         operator_applications=solution.operator_applications,
         residuals=[float(r) for r in solution.residuals],
@@ -248,7 +249,7 @@ def _report(
     )
 
 
-def _advice_here(arguments: Mapping[str, Any], solution: solvers.Solution) -> str | None:
+def _advice_here(method: str, arguments: Mapping[str, Any], solution: solvers.Solution) -> str | None:
     """Return the advice for a completed schedule or series, or an unchanged image; None for any other end."""
     steps, rho = solution.iterations, arguments.get("rho")
     if solution.status is solvers.Status.NOISE_LEVEL and steps == 0:
@@ -256,6 +257,9 @@ def _advice_here(arguments: Mapping[str, Any], solution: solvers.Solution) -> st
             "The observed image is as near to its own blur as the noise is strong, so that it is returned as it was: "
             "a method with a prior, such as hqs, can do more."
         )
+    usual = inspect.signature(solvers.layered).parameters["max_iterations"].default
+    if solution.status is solvers.Status.MAX_ITERATIONS and method == "layered" and steps == usual:
+        return f"the {steps} outer iterations that it takes unless --max-iterations says otherwise, its normal end."
     if solution.status is solvers.Status.MAX_ITERATIONS and arguments.get("terms") == steps:
         return f"the {steps} terms of the series, its normal end."
     if solution.status is solvers.Status.MAX_ITERATIONS and isinstance(rho, tuple) and len(rho) == steps:

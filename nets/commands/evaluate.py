@@ -112,7 +112,8 @@ def evaluate(
     blur = None if operator is None else load_blur(operator)
     methods = _checked_solvers(solver or [], protocol, blur)
     stored = data if protocol == "synthetic" else None
-    rows += [(method, _Solver(stored, method, blur, label=", ".join(methods))) for method in methods]
+    gather = ", ".join(method for method in methods if method != "layered")
+    rows += [(method, _Solver(stored, method, blur, label=gather or method)) for method in methods]
     named = _named(net or [], taken=["input", *(solver or [])])
     rows += [(label, load_network(name, device)) for label, name in named.items()]
     lpips = _lpips(protocol, lpips_features, lpips_linear)

@@ -99,6 +99,7 @@ def test_layers_restore_what_the_gather_operator_makes_worse(occluded, tmp_path)
     outcome = run(occluded, "--out", tmp_path / "x.png", "--report", tmp_path / "x.json")
     assert outcome.exit_code == 0, outcome.output
     chosen = json.loads((tmp_path / "x.json").read_text())
+    assert "normal end" in chosen["advice"]
     assert chosen["method"] == "layered" and chosen["psnr_restored"] == reports["layered", "combined"]["psnr_restored"]
 
 
