@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
+from blurphys.inputs import require_integer
 
 __all__ = ["TILE", "MAX_WHOLE_PIXELS", "TilingWarning", "deblur"]
 
@@ -172,14 +173,11 @@ def _plan(net: nn.Module, size: tuple[int, int], tile: int | None, overlap: int 
     multiple = max(1, int(getattr(net, "multiple", 1)))
     if tile is None and size[0] * size[1] <= MAX_WHOLE_PIXELS:
         tile, overlap = max(size), 0 if overlap is None else overlap
-    tile = TILE if tile is None else tile
+    tile = require_integer("deblur", "tile", TILE if tile is None else tile, unit="px")
     reach = getattr(net, "reach", None)
     if overlap is None:
-        overlap = min(OVERLAP if reach is None else min(2 * int(reach), MAX_OVERLAP), max(tile, 0))
-    if tile < 1:
-        raise ValueError(f"deblur: expected a tile of at least 1 px, got {tile}")
-    if overlap < 0:
-        raise ValueError(f"deblur: expected an overlap of at least 0 px, got {overlap}")
+        overlap = min(OVERLAP if reach is None else min(2 * int(reach), MAX_OVERLAP), tile)
+    overlap = require_integer("deblur", "overlap", overlap, 0, unit="px")
     # Tiles begin and end on the grid of the network's coarsest scale.
     side, shared = (-(-n // multiple) * multiple for n in (tile, overlap))
     if shared > side:

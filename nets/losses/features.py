@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from blurphys.inputs import require_integer
+
 from ..layers.blocks import resize
 from ..layers.checks import check_choice
 from ..layers.precision import exact
@@ -36,9 +38,7 @@ class PyramidLoss(nn.Module):
 
     def __init__(self, levels: int = 4) -> None:
         super().__init__()
-        if levels < 1:
-            raise ValueError(f"PyramidLoss: expected levels >= 1, got {levels}")
-        self.levels = levels
+        self.levels = require_integer("PyramidLoss", "levels", levels)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         check_pair("PyramidLoss", image, target)

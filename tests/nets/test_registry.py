@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,26 @@ def test_every_configuration_goes_through_json(name):
     with torch.device("meta"):
         config = create(name).config
         assert create(name, **json.loads(json.dumps(config, allow_nan=False))).config == config
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gkmnet", {"width": np.int64(8), "iterations": np.int32(1)}),
+        ("nrknet", {"width": np.int64(8), "atoms": np.int64(3), "powers": np.arange(1, 4)}),
+        ("kpac", {"blocks": np.int64(1)}),
+        ("hqsnet", {"scales": np.int64(2), "rho": np.float32(0.5)}),
+        ("defocusgan_generator", {"channels": np.int64(4), "branches": np.arange(4)}),
+        ("defocusgan_map", {"channels": np.int64(4), "max_radius": np.float32(24)}),
+        ("defocusgan_blur", {"max_radius": np.int64(3)}),
+        ("defocusgan_discriminator", {"channels": np.int64(4), "layers": np.int64(2)}),
+    ],
+)
+def test_numbers_of_numpy_go_through_json(name, options):
+    with torch.device("meta"):
+        config = create(name, **options).config
+    assert json.loads(json.dumps(config, allow_nan=False)) == config
+    assert all(np.array_equal(config[key], value) for key, value in options.items())
 
 
 def test_create_passes_the_configuration_on():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...layers.checks import check_count
+from blurphys.inputs import require_integer
 
 __all__ = [
     "REDUCTION",
@@ -176,14 +176,12 @@ def double_conv(before: int, channels: int) -> nn.Sequential:
     )
 
 
-def check_branches(owner: str, channels: int, branches: Sequence[int]) -> None:
-    """ValueError unless these are a width and the blocks of one or more branches."""
-    check_count(owner, "channels", channels)
-    if not branches or not all(isinstance(n, int) and n >= 0 for n in branches):
-        raise ValueError(
-            f"{owner}: expected branches as one whole number >= 0 of residual blocks for each branch, "
-            f"such as (0, 1, 2, 3), got {branches!r}"
-        )
+def check_branches(owner: str, channels: int, branches: Sequence[int]) -> tuple[int, list[int]]:
+    """Return a width and the numbers of blocks of one or more branches as ints; ValueError unless they are that."""
+    counts = [require_integer(owner, "each of branches", n, 0, unit="residual blocks") for n in branches]
+    if not counts:
+        raise ValueError(f"{owner}: expected branches as one number for each, such as (0, 1, 2, 3), got {branches!r}")
+    return require_integer(owner, "channels", channels), counts
 
 
 def check_map(owner: str, name: str, values: Tensor, image: Tensor) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import blurphys as bp
+from blurphys.inputs import require_integer
 
-from ...layers.checks import check_choice, check_count
+from ...layers.checks import check_choice
 from ...layers.precision import exact
 from ...net import Net, check_images
 from .blocks import check_map, meta_state
@@ -120,7 +121,7 @@ class LearnableBlurKernel(Net):
         learn: bool = True,
         clamp: bool = False,
     ) -> None:
-        check_count("LearnableBlurKernel", "max_radius", max_radius, "px")
+        max_radius = require_integer("LearnableBlurKernel", "max_radius", max_radius, unit="px")
         check_choice("LearnableBlurKernel", "constraint", constraint, (None, *get_args(Constraint)))
         check_choice("LearnableBlurKernel", "initial", initial, get_args(Initial))
         super().__init__(max_radius=max_radius, constraint=constraint, initial=initial, learn=learn, clamp=clamp)

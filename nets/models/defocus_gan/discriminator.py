@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...layers.checks import check_count
+from blurphys.inputs import require_integer
+
 from ...net import Net, check_images
 from .blocks import meta_state, reverse_colours
 
@@ -49,8 +50,8 @@ class PatchDiscriminator(Net):
     global_statistics = True
 
     def __init__(self, *, channels: int = 64, layers: int = 3) -> None:
-        check_count("PatchDiscriminator", "channels", channels)
-        check_count("PatchDiscriminator", "layers", layers)
+        channels = require_integer("PatchDiscriminator", "channels", channels)
+        layers = require_integer("PatchDiscriminator", "layers", layers)
         super().__init__(channels=channels, layers=layers)
         widths = [3, *(channels * min(2**n, 8) for n in range(layers + 1)), 1]
         self.convs = nn.ModuleList(

@@ -145,8 +145,7 @@ class DefocusGenerator(Net):
         multi_scale: bool = True,
         unused_convs: bool = True,
     ) -> None:
-        branches = list(branches)
-        check_branches("DefocusGenerator", channels, branches)
+        channels, branches = check_branches("DefocusGenerator", channels, branches)
         if bounds is None and len(branches) in (1, len(BOUNDS) + 1):
             bounds = BOUNDS[: len(branches) - 1]
         bounds = None if bounds is None else [float(b) for b in bounds]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 
 import torch
 from torch import Tensor, nn
+
+from blurphys.inputs import require_number
 
 from ...net import Net, check_images, crop_to_size, pad_to_multiple
 from .blocks import BranchLayers, check_branches, meta_state, restorer_from_official, restorer_name
@@ -49,10 +50,8 @@ class DefocusMapNet(Net):
     global_statistics = True
 
     def __init__(self, *, channels: int = 64, branches: Sequence[int] = (0, 1, 1, 2), max_radius: float = 24.0) -> None:
-        branches = list(branches)
-        check_branches("DefocusMapNet", channels, branches)
-        if not (isfinite(max_radius) and max_radius > 0):
-            raise ValueError(f"DefocusMapNet: expected max_radius > 0 px, got {max_radius}")
+        channels, branches = check_branches("DefocusMapNet", channels, branches)
+        max_radius = require_number("DefocusMapNet", "max_radius", max_radius, above=0, unit="px")
         super().__init__(channels=channels, branches=branches, max_radius=max_radius)
         self.max_radius = max_radius
         self.head = nn.Conv2d(6, channels, 3, padding=1)

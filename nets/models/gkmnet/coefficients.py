@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blurphys.inputs import require_integer
+
 from ...layers.blocks import BatchNorm, BatchStatistics, ConvLSTM
-from ...layers.checks import check_choice, check_count
+from ...layers.checks import check_choice
 from ...layers.triplet_attention import TripletAttention
 
 __all__ = ["Backbone", "CoefficientNet", "ConvBlock", "Gate", "Recurrence", "Stage", "State"]
@@ -194,11 +196,10 @@ class CoefficientNet(nn.Module):
         bn_stats: BatchStatistics = "running",
     ) -> None:
         super().__init__()
-        check_count("CoefficientNet", "width", width, "channels")
+        for name, value in (("maps", maps), ("image_channels", image_channels), ("width", width)):
+            require_integer("CoefficientNet", name, value)
         check_choice("CoefficientNet", "recurrent", recurrent, get_args(Recurrence))
         check_choice("CoefficientNet", "gate", gate, get_args(Gate))
-        if maps < 1 or image_channels < 1:
-            raise ValueError(f"CoefficientNet: expected maps and image_channels >= 1, got {maps} and {image_channels}")
         self.gate = gate
         self.backbone = Backbone(image_channels=image_channels, width=width, bn_stats=bn_stats)
         self.detail = ConvBlock(nn.Conv2d(width, maps, 3, padding=1), bn_stats=bn_stats)

@@ -8,8 +8,10 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from blurphys.inputs import require_integer
+
 from ...layers.blocks import BatchStatistics, check_batch_statistics, recompute, upsample_by_two
-from ...layers.checks import check_choice, check_count
+from ...layers.checks import check_choice
 from ...layers.precision import exact
 from ...layers.resampling import pyramid
 from ...net import Net, Outputs, check_images, crop_to_size, pad_to_multiple
@@ -113,6 +115,8 @@ class GKMNet(Net):
         width: int = 32,
         checkpointing: bool = False,
     ) -> None:
+        iterations = require_integer(_OWNER, "iterations", iterations)
+        width = require_integer(_OWNER, "width", width, unit="(channels)")
         super().__init__(
             scales=scales,
             iterations=iterations,
@@ -131,8 +135,6 @@ class GKMNet(Net):
         check_choice(_OWNER, "gcm_layout", gcm_layout, (None, *get_args(Layout)))
         check_choice(_OWNER, "preset", preset, get_args(Preset))
         check_choice(_OWNER, "checkpointing", checkpointing, (False, True))
-        check_count(_OWNER, "width", width, "channels")
-        check_count(_OWNER, "iterations", iterations)
         if attention_only and (bank != "fixed" or gcm_layout is not None):
             raise ValueError(
                 f"{_OWNER}: expected no bank and no gcm_layout with attention_only, which has no blur kernels, got "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from blurphys.inputs import require_integer
+
 from ...net import crop_to_size, pad_to_multiple
 
 __all__ = ["ResidualBlock", "ResidualDenoiser"]
@@ -52,8 +54,8 @@ class ResidualDenoiser(nn.Module):
 
     def __init__(self, *, half: bool = True, channels: int = 64, blocks: int = 25) -> None:
         super().__init__()
-        if channels < 1 or blocks < 1:
-            raise ValueError(f"ResidualDenoiser: expected channels and blocks >= 1, got {channels} and {blocks}")
+        require_integer("ResidualDenoiser", "channels", channels)
+        require_integer("ResidualDenoiser", "blocks", blocks)
         self.half = half
         self.head = nn.Conv2d(3, channels, 3, stride=2 if half else 1, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))

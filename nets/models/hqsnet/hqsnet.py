@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from math import expm1, isfinite, log
+from math import expm1, log
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -12,9 +12,10 @@ from torch.nn import functional
 
 import blurphys as bp
 import solvers
+from blurphys.inputs import require_integer, require_number
 
 from ...layers.blocks import BatchStatistics, check_batch_statistics, upsample_by_two
-from ...layers.checks import check_choice, check_count
+from ...layers.checks import check_choice
 from ...layers.precision import exact
 from ...layers.resampling import pyramid
 from ...net import Net, Outputs, check_images, crop_to_size, pad_to_multiple
@@ -122,13 +123,12 @@ class HQSNet(Net):
         coefficients: Coefficients = "softmax",
         bn_stats: BatchStatistics = "running",
     ) -> None:
-        for what, count in (("iterations", iterations), ("scales", scales)):
-            check_count("HQSNet", what, count)
+        iterations = require_integer("HQSNet", "iterations", iterations)
+        scales = require_integer("HQSNet", "scales", scales)
         check_choice("HQSNet", "denoiser", denoiser, (*get_args(DenoiserName), None))
         check_choice("HQSNet", "gradient", gradient, get_args(Gradient))
         check_choice("HQSNet", "coefficients", coefficients, get_args(Coefficients))
-        if not 0 < rho < float("inf") or not isfinite(log(expm1(min(rho, 30.0)))):
-            raise ValueError(f"HQSNet: expected rho to be a positive number, got {rho}; usual are 1e-3 to 1")
+        rho = require_number("HQSNet", "rho", rho, above=0, unit="(usual are 1e-3 to 1)")
         super().__init__(
             iterations=iterations,
             scales=scales,

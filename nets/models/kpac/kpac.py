@@ -8,7 +8,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ...layers.checks import check_choice, check_count
+from blurphys.inputs import require_integer
+
+from ...layers.checks import check_choice
 from ...net import Net, check_images, crop_to_size, pad_to_multiple
 from .blocks import RATES, AtrousConvs, DownConv, KPACBlock, ResidualBlock, UpConv, leaky
 
@@ -97,7 +99,7 @@ class KPACNet(Net):
         }
         for key, value in flags.items():
             check_choice("KPACNet", key, value, (True, False))
-        check_count("KPACNet", "blocks", blocks)
+        blocks = require_integer("KPACNet", "blocks", blocks)
         if type(channels) is not int or channels < 4 or channels % 4:
             raise ValueError(f"KPACNet: expected channels to be a positive multiple of 4, got {channels!r}")
         if plain and not (scale_attention and shape_attention and shared):

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import solvers
+from blurphys.inputs import require_integer
 
 from ...layers.blocks import BatchStatistics, upsample_by_two
-from ...layers.checks import check_choice, check_count
+from ...layers.checks import check_choice
 from ...net import Net, Outputs, check_images, crop_to_size, pad_to_multiple
 from .coefficients import CoefficientNet, Recurrent, State
 from .recursive_kernels import AffineBlur, Blur, FullKernels, GaussianKernels, RecursiveKernels, SeparableKernels
@@ -141,16 +142,13 @@ class NRKNet(Net):
         paper = preset == "paper"
         if atoms is None:
             atoms = 20 if paper else 21
-        check_count("NRKNet", "atoms", atoms, "kernels after the Dirac")
-        check_count("NRKNet", "width", width, "channels of the U-Net")
+        atoms = require_integer("NRKNet", "atoms", atoms, unit="(kernels after the Dirac)")
+        width = require_integer("NRKNet", "width", width, unit="(channels of the U-Net)")
         if powers is None:
             powers = range(1, scales + 1) if expansion == "truncated" else (scales,) * scales
-        powers = list(powers)
-        if len(powers) != scales or any(type(k) is not int or k < 1 for k in powers):
-            raise ValueError(
-                f"NRKNet: expected powers as {scales} whole numbers >= 1, one for each scale, full resolution first, "
-                f"got {powers}"
-            )
+        powers = [require_integer("NRKNet", "each of powers", k) for k in powers]
+        if len(powers) != scales:
+            raise ValueError(f"NRKNet: expected {scales} powers, one per scale, full resolution first, got {powers}")
         super().__init__(
             atoms=atoms,
             scales=scales,

@@ -345,8 +345,8 @@ def test_official_names_there_and_back():
     ("options", "message"),
     [
         ({"scales": 4}, "expected scales to be one of 1, 2, 3, got 4"),
-        ({"iterations": 0}, "whole number >= 1, got 0"),
-        ({"iterations": True}, "whole number >= 1, got True"),
+        ({"iterations": 0}, "iterations to be an integer >= 1, got 0"),
+        ({"iterations": True}, "iterations to be an integer >= 1, got True"),
         ({"recurrent": "gru"}, "recurrent to be one of 'lstm', 'conv'"),
         ({"bank": "dense"}, "bank to be one of 'fixed'"),
         ({"preset": "code"}, "preset to be one of 'official', 'paper'"),
@@ -365,7 +365,7 @@ def test_bad_options(options, message):
 def test_bad_coefficients():
     with pytest.raises(ValueError, match="gate to be one of 'half', 'full'"):
         CoefficientNet(gate="tanh")
-    with pytest.raises(ValueError, match="expected maps and image_channels >= 1, got 0 and 3"):
+    with pytest.raises(ValueError, match="expected maps to be an integer >= 1, got 0"):
         CoefficientNet(0)
 
 

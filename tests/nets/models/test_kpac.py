@@ -262,8 +262,8 @@ def test_official_kernels_are_turned_to_our_layout():
     ("config", "message"),
     [
         ({"levels": 4}, "levels to be one of 2, 3, got 4"),
-        ({"blocks": 0}, "blocks to be a whole number >= 1, got 0"),
-        ({"blocks": 2.0}, "blocks to be a whole number >= 1, got 2.0"),
+        ({"blocks": 0}, "blocks to be an integer >= 1, got 0"),
+        ({"blocks": 2.0}, "blocks to be an integer >= 1, got 2.0"),
         ({"channels": 6}, "channels to be a positive multiple of 4, got 6"),
         ({"dual": 1}, "dual to be one of True, False, got 1"),
         ({"plain": True, "shared": False}, "left alone with plain=True"),
