@@ -23,7 +23,7 @@ from .reach import measure_reach
 __all__ = ["CheckReport", "Law", "check"]
 
 MAX_PIXELS_FOR_ALL_SAMPLES = 2**20
-"""Number of pixels from which on the dense twin uses at most 16 samples."""
+"""With this many pixels or more, the dense twin uses at most 16 samples."""
 
 
 @dataclass(frozen=True)
