@@ -1,4 +1,4 @@
-"""`python -m blurphys`: the command line without the installed script."""
+"""`python -m blurphys`: runs the command line without the installed script."""
 
 from .cli import main
 

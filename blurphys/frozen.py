@@ -24,7 +24,7 @@ def freeze(record: object, /, **fields: Any) -> None:
 
 
 def symbolic() -> bool:
-    """Whether `torch.compile` traces this code rather than runs it: then nothing computed here may be cached."""
+    """Whether `torch.compile` traces this code rather than running it: then nothing computed here may be cached."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.compiler.is_dynamo_compiling())
 

@@ -1,4 +1,4 @@
-"""Checks of arguments: arrays, images, integers, numbers, choices. Errors say what was expected and what came."""
+"""Checks of arguments: arrays, images, integers, numbers, choices. Errors say what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _suggest_scaling(dtype: str, to_float: str) -> str:
 
 
 def require_integer(owner: str, name: str, value: Any, least: int = 1, *, odd: bool = False, unit: str = "") -> int:
-    """Return `value` as an int; raise ValueError unless it is an integer >= `least`, and an odd one with `odd`."""
+    """Return `value` as an int; raise ValueError unless it is an integer >= `least`, odd if `odd` is set."""
     try:
         number = None if isinstance(value, bool) else index(value)
     except TypeError:
@@ -195,7 +195,7 @@ def require_same_kind(owner: str, name: str, x: Array, like_name: str, like: Arr
 
 
 def require_image(owner: str, x: Array, like: Array | None, shape: Shape, batch: Shape) -> None:
-    """Raise TypeError unless `x` is like `like`, ValueError unless its shape ends with (*batch, *shape)."""
+    """Raise TypeError unless `x` is of the kind of `like`, ValueError unless its shape ends with (*batch, *shape)."""
     if like is None:
         require_float(owner, "the image", x)
     else:

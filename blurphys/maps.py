@@ -69,7 +69,7 @@ def interpolation_index(values: Array, nodes: Sequence[float]) -> tuple[Array, A
     index : int64 array
         ``nodes[index] <= value <= nodes[index + 1]``, between 0 and L - 2.
     fraction : array
-        Weight of the upper node, in [0, 1]; torch differentiates it in `values`.
+        Weight of the upper node, in [0, 1]; torch differentiates it with respect to `values`.
     """
     xp = array_namespace(values)
     table = xp.asarray(list(nodes), dtype=values.dtype, device=device(values))
@@ -88,7 +88,7 @@ def defocus_to_beta(defocus_map: Array, sigmas: Sequence[float], sigma_per_radiu
     defocus_map : array of shape (*B, H, W)
         Signed CoC radius, px.
     sigmas : sequence of K increasing floats
-        Standard deviations of the bank, px; values beyond the last one take the last one.
+        Standard deviations of the bank, px; larger values are clipped to the last one.
     sigma_per_radius : float
         0.5 matches the second moments of a disk of that radius and a Gaussian.
 

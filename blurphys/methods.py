@@ -1,4 +1,4 @@
-"""The functions that methods of `LinearOperator` call and that are built on the class: registered here, all of them."""
+"""Register all functions that methods of `LinearOperator` call and that are themselves built on the class."""
 
 from __future__ import annotations
 

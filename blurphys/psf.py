@@ -2,7 +2,7 @@
 
 `gaussian`, `disk`, `generalized_gaussian` and `butterworth` return a convolution kernel of odd size with its centre at
 ``h // 2, w // 2``; kernels are continuous in their real-valued radii. A pupil (`blurphys.Pupil`) gives consistent PSFs
-of all views. `clean`, `center`, `resample` and `normalize` make such a kernel of the image of a point source.
+of all views. `clean`, `center`, `resample` and `normalize` turn the image of a point source into such a kernel.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def gaussian(sigma: float, size: int | None = None) -> Kernel:
 
     Notes
     -----
-    Not the taps of `blurphys.GKM`, which the papers sample at pixel centres.
+    These are not the taps of `blurphys.GKM`, which the papers sample at pixel centres.
     """
     from scipy.special import ndtr
 

@@ -1,4 +1,4 @@
-"""Operators for other packages, and operators of other packages here. Those packages are imported on first use."""
+"""Conversion of operators to other packages, and from them. Those packages are imported on first use."""
 
 from .deepinv_physics import as_deepinv
 from .foreign import Foreign, wrap

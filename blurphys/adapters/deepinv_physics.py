@@ -36,9 +36,9 @@ def as_deepinv(A: LinearOperator) -> Any:
     Raises
     ------
     ImportError
-        If deepinv is not installed, or does not import.
+        If deepinv is not installed, or cannot be imported.
     TypeError
-        If the operator is not made of torch tensors.
+        If the operator does not consist of torch tensors.
 
     Notes
     -----

@@ -16,7 +16,7 @@ __all__ = ["Foreign", "wrap"]
 
 @final
 class Foreign(LinearOperator):
-    """A `LinearOperator` given by two functions; `wrap` makes it of operators of other packages.
+    """A `LinearOperator` given by two functions; `wrap` makes one from an operator of another package.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ def as_scipy(A: LinearOperator) -> Any:
     """Return a `scipy.sparse.linalg.LinearOperator` of shape (n_out, n_in) on row-major flattened images.
 
     Vectors are NumPy arrays; for an operator of torch or CuPy they are copied to its device and back. The computation
-    is in the dtype of the operator. Real and imaginary part of a complex vector are blurred separately. Batched maps
-    make a block-diagonal matrix. It can be copied and pickled if the operator can.
+    is in the dtype of the operator. The real and imaginary parts of a complex vector are blurred separately. Batched
+    maps make a block-diagonal matrix. It can be copied and pickled if the operator can.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def _matrix_shape(A: LinearOperator) -> tuple[int, int]:
 
 
 def _dtype(A: LinearOperator) -> Any:
-    """Return the dtype of the operator as a dtype of NumPy."""
+    """Return the dtype of the operator as a NumPy dtype."""
     xp, where = namespace_of(A)
     return to_numpy(xp.zeros((1,), **where)).dtype
 

@@ -14,7 +14,7 @@ def require(package: str, module: str, method: str) -> Any:
     Raises
     ------
     ImportError
-        If the package is not installed, or is and does not import.
+        If the package is not installed, or is installed but cannot be imported.
     """
     try:
         return import_module(module)

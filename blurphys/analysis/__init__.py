@@ -1,1 +1,1 @@
-"""What can be said of an operator: its laws, norm, spectrum, reach, and whether an iteration converges."""
+"""Analysis of operators: tests of their laws, norm, spectrum, reach, and whether an iteration converges."""

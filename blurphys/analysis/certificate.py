@@ -22,7 +22,7 @@ from .spectrum import RANK, Counter, Extreme, Pair, extreme_eigenvalues, finite_
 __all__ = ["Certificate", "EigenvalueInterval", "certificate"]
 
 MIN_APPLICATIONS = 4 * RANK + STEPS
-"""Least number of applications for a certificate."""
+"""Smallest number of applications allowed for a certificate."""
 
 
 def certificate(
@@ -215,7 +215,7 @@ def _condition(count: Counter, start: Array, right: Pair, key: Any, tol: float) 
     found, _, left = extreme_eigenvalues(
         count.adjoint, start, {"dominating": key}, {"dominating": tol}, count.left, shares=(0.95, 0.95)
     )
-    (rr, ri), (ir, ii) = ([dot(a, b) for b in right] for a in left)  # of real and imaginary parts
+    (rr, ri), (ir, ii) = ([dot(a, b) for b in right] for a in left)  # products of real and imaginary parts
     overlap = max(abs(complex(rr - ii, ri + ir)), abs(complex(rr + ii, ri - ir)))  # u or its conjugate
     sizes = [sum(dot(part, part) for part in pair) ** 0.5 for pair in (left, right)]
     return (sizes[0] * sizes[1] / overlap if overlap > 0 else inf), found["dominating"].residual

@@ -47,7 +47,8 @@ class Certificate:
         lower end is condition^2 * r below the modulus, to cover nearly defective eigenvalues too, but at least 0, which
         claims nothing. The upper end is not a bound: that no eigenvalue lies further out is likely but not proven.
     residual : float
-        ||M v - eigenvalue v|| for the computed unit vector v: an operator within that of M has exactly this eigenvalue.
+        ||M v - eigenvalue v|| for the computed unit vector v: an operator within that distance of M has exactly this
+        eigenvalue.
     condition : float
         Condition number of the eigenvalue: 1 / |u . v| of its computed left and right unit eigenvectors. 1 for a normal
         A; inf if the limit on applications did not suffice for residuals of tol. If it is large, A is strongly

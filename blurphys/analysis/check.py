@@ -23,7 +23,7 @@ from .reach import measure_reach
 __all__ = ["CheckReport", "Law", "check"]
 
 MAX_PIXELS_FOR_ALL_SAMPLES = 2**20
-"""Pixels from which the dense twin uses at most 16 samples."""
+"""With this many pixels or more, the dense twin uses at most 16 samples."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def check(
     Returns
     -------
     CheckReport
-        Prints as a table, converts with ``to_json()``, is true if no test failed.
+        Prints as a table, converts with ``to_json()``, and is true if no test failed.
 
     Raises
     ------
@@ -127,13 +127,13 @@ def check(
     Notes
     -----
     The adjoint law is ``|<Ax, u> - <x, A.H u>| <= tol ||Ax|| ||u||`` with inner products in float64 and
-    tol = eps max(8, sqrt(n)), n the number of inputs of an output. It is not divided by ``<Ax, u>``, which may be near
-    zero for a correct operator. An operator with cancellation, such as the difference of a slight blur and the
-    identity, loses digits and may fail in float32: test it in float64.
+    tol = eps max(8, sqrt(n)), n the number of inputs that contribute to an output. It is not divided by ``<Ax, u>``,
+    which may be near zero for a correct operator. An operator with cancellation, such as the difference of a slight
+    blur and the identity, loses digits and may fail in float32: test it in float64.
 
-    The halo law applies the operator to single pixels and quarters of the frame and measures their reach. A larger one
-    than `halo` breaks the law; a `halo` of None is reported with the measured value. Distances go around the frame if
-    the operator is ``circular`` or does not name its `boundary`.
+    The halo law applies the operator to single pixels and quarters of the frame and measures their reach. A reach
+    larger than `halo` breaks the law; a `halo` of None is reported with the measured value. Distances go around the
+    frame if the operator is ``circular`` or does not name its `boundary`.
 
     Examples
     --------

@@ -144,6 +144,6 @@ def measure_decay(
 
 
 def _norms(xp: Any, x: Array, axes: int) -> Host:
-    """Return the norm of every image of a batch, as NumPy array."""
+    """Return the norm of every image of a batch, as a NumPy array."""
     squares = xp.sum(xp.astype(x * x, xp.float64), axis=tuple(range(-axes, 0)))
     return np.sqrt(np.reshape(to_numpy(squares), (prod(x.shape[:-axes]),)))

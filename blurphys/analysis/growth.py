@@ -43,7 +43,7 @@ def lanczos_largest(apply: Apply, start: Array, *, tol: float, steps: int) -> tu
     value : float
         A lower bound of the largest eigenvalue.
     bound : float
-        An exact eigenvalue lies within it.
+        An exact eigenvalue lies within this distance of `value`.
 
     Notes
     -----
@@ -76,7 +76,7 @@ def _tridiagonal(alphas: Any, betas: Any) -> Host:
 
 
 def numerical_radius(H: Host, angles: int = 64) -> float:
-    """Return max |x^* H x| over unit vectors x for a small matrix, from below, to a share of (pi / angles)^2."""
+    """Return max |x^* H x| over unit x for a small matrix: a lower bound, to a relative accuracy of (pi / angles)^2."""
     sizes = []
     for angle in np.linspace(0, np.pi, angles + 1):
         turned = np.exp(1j * angle) * H

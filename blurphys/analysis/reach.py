@@ -15,7 +15,7 @@ from .linalg import full_shapes, namespace_of, to_numpy
 __all__ = ["measure_reach"]
 
 ROUNDING = 64.0
-"""Responses up to this many units of rounding of the largest one count as zero: FFTs leave as much everywhere."""
+"""Responses up to this many eps times the largest one count as zero: FFTs leave such errors everywhere."""
 
 
 def measure_reach(A: LinearOperator, *, like: Array | None = None, seed: int = 0, points: int = 9) -> int | None:

@@ -23,7 +23,7 @@ RANK = 24
 MAX_DEGREE = 64
 """Largest degree of a Chebyshev filter."""
 WANTED = 4
-"""Ritz values that a filter does not damp."""
+"""Number of Ritz values that a filter does not damp."""
 NOISE = 0.1
 """Share of white noise in every restart, so that eigenvectors missing in the first vector can still appear."""
 
@@ -126,7 +126,7 @@ class Krylov:
         return float(sizes[-1]), rows[-1].conj()
 
     def image(self, coefficients: Host) -> Array:
-        """Return the image of these real coefficients."""
+        """Return the image with these real coefficients in the basis."""
         xp = array_namespace(self.basis)
         weights = xp.asarray(coefficients, dtype=self.basis.dtype, device=getattr(self.basis, "device", None))
         return xp.reshape(weights @ self.basis[: self.count, :], self.shape)

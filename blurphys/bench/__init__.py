@@ -1,5 +1,5 @@
-"""What `blurphys bench` measures: our operators beside plain torch code and other packages, in one run.
+"""The benchmark `blurphys bench`: our operators compared with plain torch code and other packages, in one run.
 
-`problems` states what is computed and who computes it, `measure` takes times and memory, `report` prints and stores;
-`run` is the whole of it.
+`problems` defines what is computed and by which code, `measure` measures time and memory, `report` prints and stores
+the results; `run` does all of it.
 """

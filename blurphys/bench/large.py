@@ -1,8 +1,8 @@
 """A blur larger than the memory allowed for it: ``python -m blurphys.bench.large --megapixels 100 --folder DIR``.
 
-Image, maps and result of an RKR blur lie on disk, memory-mapped or in HDF5; `blurphys.tiled` goes from file to file.
-Time and the high-water mark of resident memory (VmHWM, pages of mapped files included) are those of a process of its
-own; random tiles are compared with the untiled operator.
+The image, maps and result of an RKR blur are on disk, memory-mapped or in HDF5; `blurphys.tiled` reads and writes these
+files. Time and the high-water mark of resident memory (VmHWM, pages of mapped files included) are measured in a
+separate process; random tiles are compared with the untiled operator.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run(
     megapixels : float
         Size of the image, 10^6 pixels; the frame is 3 : 4.
     folder : str or Path
-        Where the files go, into a directory of their own that is removed at the end: 4 (levels + 6) bytes a pixel.
+        The files are written to a new directory in it, which is removed at the end: 4 (levels + 6) bytes a pixel.
     levels : int
         J of the RKR blur, three taps each.
     storage : {"memmap", "hdf5"}
@@ -61,14 +61,14 @@ def run(
     seed : int
         Seed of image, maps and checked tiles.
     say : callable, optional
-        Told in a sentence what comes next.
+        Called with a sentence that says what comes next.
 
     Returns
     -------
     dict
         ``shape``, ``levels``, ``storage``, ``tile``, ``bytes_on_disk``; ``seconds`` and ``seconds_per_megapixel`` of
         the blur; ``resident_bytes``, the high-water mark of its process, and ``resident_before``, both None without
-        /proc; ``difference``, the largest one to the untiled operator on the checked tiles.
+        /proc; ``difference``, the largest difference from the untiled operator on the checked tiles.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def run(
 
     Notes
     -----
-    The files have just been written, so that the system may still hold them in its cache: the time is that of warm
-    files where the machine has memory to spare.
+    The files have just been written, so the system may still hold them in its cache: where the machine has memory to
+    spare, the time is for cached files.
     """
     if not (isfinite(megapixels) and megapixels > 0) or levels < 2:
         raise ValueError(f"large: expected megapixels > 0 and levels >= 2, got {megapixels} and {levels}")
@@ -121,7 +121,7 @@ def _atoms(levels: int) -> Any:
 
 @contextmanager
 def _opened(place: str, storage: str, mode: str) -> Iterator[dict[str, Any]]:
-    """Image, maps and result as they lie on disk; the result may be written under mode "r+"."""
+    """Yield image, maps and result as arrays on disk; the result can be written in mode "r+"."""
     if storage == "memmap":
         yield {name: np.load(Path(place) / f"{name}.npy", mmap_mode=mode) for name in _NAMES}  # type: ignore[arg-type]
         return
@@ -161,7 +161,7 @@ def _create(place: str, storage: str, shape: tuple[int, int], levels: int, seed:
 
 
 def _measured(place: str, storage: str, max_memory: float) -> dict[str, Any]:
-    """Blur in a process of its own."""
+    """Blur in a separate process and return its measurements."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-m", "blurphys.bench.large", "--blur", place, storage, str(max_memory)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -200,7 +200,7 @@ def _mark(read: Callable[[], int]) -> int | None:
 
 
 def _difference(arrays: dict[str, Any], levels: int, seed: int) -> float:
-    """Largest difference to the untiled operator, on tiles in the corners and at random places."""
+    """Largest difference from the untiled operator, on tiles in the corners and at random places."""
     halo, side = levels - 1, min(64, *arrays["image"].shape[-2:])
     rng, limits = np.random.default_rng([seed, 1]), [n - side for n in arrays["image"].shape[-2:]]
     places = [(0, 0), tuple(limits), *(tuple(int(rng.integers(0, n + 1)) for n in limits) for _ in range(6))]

@@ -1,4 +1,4 @@
-"""The whole benchmark, from the options to what was measured."""
+"""The whole benchmark, from the options to the measurements."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Plan:
     names : sequence of str
         Problems.
     shape : (int, int)
-        H, W where everything is measured.
+        Image size H, W at which everything is measured.
     sizes : sequence of (H, W)
-        Where the forward pass is timed; empty: nowhere else.
+        Further image sizes at which the forward pass is timed; may be empty.
     rounds : int
     device : str
     limit : float
@@ -78,13 +78,13 @@ class Outcome:
 
     @property
     def wrong(self) -> list[str]:
-        """Whose results differ from ours."""
+        """Contestants whose results differ from ours."""
         every = [*self.results, *(r for points in self.sweeps.values() for r in points)]
         return list(dict.fromkeys(f"{r.task.name}: {e.name}" for r in every for e in r.entries if not e.right))
 
 
 def _probe(name: str, plan: Plan, on_step: Step) -> dict[tuple[str, str], str]:
-    """Run everyone on a sixteenth of the pixels and leave out opponents that would take too long."""
+    """Run every contestant on a sixteenth of the pixels, to leave out opponents that would take too long."""
     if plan.small:
         return {}
     height, width = (max(MIN_SIDE, n // PROBE_SHARE) for n in plan.shape)

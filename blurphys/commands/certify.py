@@ -25,7 +25,7 @@ def find_operator(target: str) -> Any:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `blurphys.load` and `blurphys.commands.check.load_operator`.
+        As for `blurphys.load` and `blurphys.commands.check.load_operator`.
     """
     if Path(target).is_file() or target.endswith((".h5", ".npz")):
         from ..files.operators import load

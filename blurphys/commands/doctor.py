@@ -61,7 +61,7 @@ class Facts:
     cupy_error : str
         Error of importing or querying CuPy.
     adapters : dict of str to str
-        Installed optional package to the error of its import; empty if it imports.
+        Installed optional package to the error of its import; empty if the import succeeds.
     driver : bool
         Whether an NVIDIA driver is loaded.
     visible_devices : str or None
@@ -265,7 +265,7 @@ def _cupy_facts() -> dict[str, Any]:
 
 
 def _adapter_facts() -> dict[str, Any]:
-    """Import those packages with adapters that are installed."""
+    """Import the installed packages for which there are adapters."""
     found = {}
     for name, module in (("deepinv", "deepinv.physics"), ("pylops", "pylops")):
         if _installed(name):

@@ -139,8 +139,8 @@ def try_engines() -> list[Trial]:
     Returns
     -------
     list of Trial
-        ``reference``, ``cpu``, ``torch`` (autograd on the CPU), ``torch cuda``, ``cupy``: those that there are. Kernels
-        that were never compiled are compiled, which takes some seconds.
+        ``reference``, ``cpu``, ``torch`` (autograd on the CPU), ``torch cuda``, ``cupy``: those that are available.
+        Kernels that were never compiled are compiled, which takes some seconds.
     """
     problem, found = _Problem(), []
     for engine, run in _engines(problem):

@@ -60,7 +60,7 @@ def save(A: LinearOperator, path: PathLike, *, overwrite: bool = False) -> None:
     Raises
     ------
     TypeError
-        A is not an operator of blurphys, or is of a class of your own (which a module of yours has to rebuild).
+        A is not an operator of blurphys, or is of a class of your own (rebuild it in a module of your own).
     FileExistsError, FileNotFoundError, OSError
         The file exists, its folder does not, or it cannot be written.
 
@@ -106,7 +106,7 @@ def load(path: PathLike, *, like: Array | None = None) -> LinearOperator:
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is not of this format, of a newer version, or damaged.
+        The file is not in this format, is of a newer version, or is damaged.
     """
     import h5py
 
@@ -149,7 +149,7 @@ def _put_operator(group: h5py.Group, A: LinearOperator) -> None:
 
 
 def _given(kind: type[LinearOperator]) -> list[dataclasses.Field[Any]]:
-    """Return the fields of the constructor of an operator."""
+    """Return the fields of an operator that its constructor takes."""
     return [field for field in dataclasses.fields(kind) if field.init]  # type: ignore[arg-type]
 
 

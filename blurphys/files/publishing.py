@@ -27,7 +27,7 @@ PathLike = str | os.PathLike[str]
 
 
 class RefusedError(OSError):
-    """A file could not be written; `reason` says which and why, without what is left on the disk. See `refused`.
+    """A file could not be written; `reason` says which and why, but not what is left on the disk. See `refused`.
 
     Its only argument is the message, so that it can be pickled between processes.
     """
@@ -55,7 +55,7 @@ def existing_file(path: PathLike) -> Path:
 
 
 def refuse_existing(path: PathLike, *, overwrite: bool) -> Path:
-    """Check, before any work is done, that `path` may be written."""
+    """Check, before any work is done, that `path` may be written, and return it."""
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"cannot write {file}: it is a folder")
@@ -101,7 +101,7 @@ def publish(path: PathLike, *, overwrite: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def publish_together(paths: Iterable[PathLike], *, overwrite: bool) -> Iterator[tuple[Path, ...]]:
-    """As `publish`, for several files that belong together: none is renamed before all of them are complete.
+    """Like `publish`, for several files that belong together: none is renamed before all of them are complete.
 
     Parameters
     ----------

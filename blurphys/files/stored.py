@@ -153,7 +153,7 @@ def row_blocks(x: Any, axis: int = -2) -> Iterator[tuple[int, Array]]:
 
 
 def _bounds(x: Any) -> tuple[int, int] | None:
-    """Return the first byte and the end of the memory of an array of torch or CuPy, or of a view of one."""
+    """Return the first and the end address of the memory of a torch or CuPy array, or of a view of one."""
     if is_torch_array(x):
         start, strides = x.data_ptr(), [n * x.element_size() for n in x.stride()]
         size = x.element_size()

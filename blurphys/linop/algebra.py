@@ -42,7 +42,7 @@ def _largest_halo(parts: Sequence[LinearOperator]) -> int | None:
 
 
 class Combination(LinearOperator):
-    """An operator made of others, its `parts`: namespace, batch, validation and windows follow from theirs."""
+    """An operator made of others, its `parts`, from which its namespace, batch, validation and windows follow."""
 
     @property
     def parts(self) -> tuple[LinearOperator, ...]:

@@ -1,4 +1,4 @@
-"""The operators of Python on `LinearOperator`: ``A @ B``, ``A + B``, ``2 * A``, and errors that name the right form."""
+"""Python's operators on `LinearOperator`: ``A @ B``, ``A + B``, ``2 * A``, and errors that name the right form."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _OTHER_NAMES = {
 class Arithmetic:
     """The part of `LinearOperator` that combines it with operators and numbers."""
 
-    __array_ufunc__ = None  # NumPy leaves x * A and x @ A to the operator, instead of multiplying item by item
+    __array_ufunc__ = None  # NumPy leaves x * A and x @ A to the operator, instead of working item by item
     __array_priority__ = 1000.0  # so does CuPy
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> NoReturn:
@@ -70,7 +70,7 @@ class Arithmetic:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            if hasattr(type(self), name):  # a property that raised: its own error
+            if hasattr(type(self), name):  # a property raised: report its own error
                 return object.__getattribute__(self, name)
             hint = f"; {_OTHER_NAMES[name]}" if name in _OTHER_NAMES else ""
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)

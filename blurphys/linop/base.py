@@ -34,7 +34,7 @@ class LinearOperator(Arithmetic, Derived, Windowed, ABC):
 
     - `in_shape` and `out_shape`: (C, H, W) of one input and of one output image;
     - ``_forward(x)`` and ``_adjoint(y)``, which take images with any leading axes, (..., C, H, W), already checked, and
-      return new arrays without writing to any other. The adjoint is the exact transpose, boundary included; `bp.check`
+      return new arrays and modify no others. The adjoint is the exact transpose, boundary included; `bp.check`
       tests that.
 
     It may define
@@ -128,8 +128,8 @@ class LinearOperator(Arithmetic, Derived, Windowed, ABC):
         """Largest distance, px, along rows or columns, at which an input pixel contributes to an output pixel.
 
         `tiled`, `crop` and `unknown_boundary` rely on it: too small a value gives wrong results without an error, too
-        large a value only costs time. With ``circular`` the distance goes around the frame. The adjoint has the same
-        halo. None, the default of an operator of your own, means unknown: these functions then raise TypeError.
+        large a value only costs time. With ``circular`` distances wrap around the frame. The adjoint has the same
+        halo. None, the default for an operator of your own, means unknown: these functions then raise TypeError.
         `bp.check` measures it.
         """
         return None
@@ -188,7 +188,7 @@ class LinearOperator(Arithmetic, Derived, Windowed, ABC):
         Raises
         ------
         ValueError, TypeError
-            As `forward`.
+            As for `forward`.
         """
         y = full_precision(y, self.like)
         self._check(y, "adjoint", self.out_shape)
@@ -228,16 +228,16 @@ class LinearOperator(Arithmetic, Derived, Windowed, ABC):
 
         Returns
         -------
-        array of shape (*B, h, w), or (*B, C, h, w) when the colours have kernels of their own
-            Convolution kernel with its centre at ``h // 2, w // 2``, regardless of the boundary. Several views are in
-            front: (*B, V, h, w). In the scatter form the PSF is that of an input pixel.
+        array of shape (*B, h, w), or (*B, C, h, w) when each colour has its own kernel
+            Convolution kernel with its centre at ``h // 2, w // 2``, regardless of the boundary. The axis of several
+            views comes first: (*B, V, h, w). In the scatter form the PSF is that of an input pixel.
 
         Raises
         ------
         ValueError
             If the pixel lies outside the image.
         TypeError
-            If the operator has no such PSFs, as a product of operators.
+            If the operator has no such PSFs, for example a product of operators.
         """
         height, width = self.out_shape[-2:]
         row, col = require_integers(f"{type(self).__name__}.psf_at", "(row, col)", (row, col))
@@ -260,6 +260,6 @@ class LinearOperator(Arithmetic, Derived, Windowed, ABC):
         Raises
         ------
         ValueError
-            With the number of offending pixels and the position of the first.
+            If a pixel fails; the message has the number of offending pixels and the position of the first.
         """
         return self

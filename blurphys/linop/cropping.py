@@ -1,4 +1,4 @@
-"""`LinearOperator.crop`: the operator of a part of the image, with the same PSFs at the same points of the scene."""
+"""`LinearOperator.crop`: the operator for a part of the image, with the same PSFs at the same points of the scene."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _check_reach(owner: str, A: LinearOperator, part: LinearOperator) -> None:
         for name, axis in (("rows", -2), ("columns", -1)):
             size = leaf.in_shape[axis]
             limit = extension_limit(size, boundary)
-            whole = any(shape[axis] == size for shape in frames)  # then as in A, whose constructor has checked it
+            whole = any(shape[axis] == size for shape in frames)  # as in A, whose constructor has checked it
             if limit is not None and halo > limit and not whole:
                 raise ValueError(
                     f"{owner}: expected more than {halo} {name}, the halo of {type(leaf).__name__}, got {size}: "

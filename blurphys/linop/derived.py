@@ -1,4 +1,4 @@
-"""Operators derived from one: of a part of the image, with other fields, in another precision, for another package."""
+"""Operators derived from another: a part of the image, other fields, another precision, or for another package."""
 
 from __future__ import annotations
 

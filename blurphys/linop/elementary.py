@@ -81,7 +81,7 @@ class Window(LinearOperator):
 
     Notes
     -----
-    The forward crops, the adjoint pads with zeros. ``Window(...) @ A`` observes a blur A of the larger scene.
+    The forward operator crops, the adjoint pads with zeros. ``Window(...) @ A`` observes a blur A of the larger scene.
 
     Examples
     --------

@@ -47,7 +47,7 @@ def available(x: Array) -> int | None:
 def memory_advice(A: LinearOperator, x: Array, method: str) -> AbstractContextManager[None]:
     """Turn an out-of-memory error while `A` is applied into a MemoryError that says which tiles would fit.
 
-    Other errors pass unchanged, and so does this one if no tile would fit or the operator cannot be tiled.
+    Other errors are not changed, nor is this one if no tile would fit or the operator cannot be tiled.
 
     Parameters
     ----------

@@ -155,8 +155,8 @@ class Tiled(Combination):
         Raises
         ------
         ValueError, TypeError
-            As `forward`, and if `out` has another shape, dtype or device than the result, is read-only, or shares
-            memory or a file with the image or the maps. Nothing has been written then.
+            As for `forward`, and if `out` has another shape, dtype or device than the result, is read-only, or shares
+            memory or a file with the image or the maps. Nothing has been written in that case.
 
         Notes
         -----
@@ -197,7 +197,7 @@ class Tiled(Combination):
         height, width = shape[-2:]
         lead = tuple(x.shape[:-3])
         rows, cols = self._tile_for(lead, x, out)
-        kind = stand_in(x)  # of an image on disk: an array of its shape and dtype
+        kind = stand_in(x)  # for an image on disk: an array of its shape and dtype
         xp, join = array_namespace(kind), out is None and _recording(x)
         if out is None and not join:
             out = xp.empty((*lead, *shape), dtype=kind.dtype, device=device(kind))
@@ -242,13 +242,13 @@ def tiled(A: LinearOperator, tile: int | tuple[int, int] | None = None, *, max_m
         Rows and columns of a tile of the output, px. Chosen from `max_memory` if omitted.
     max_memory : float, optional
         Bytes that the computation of one tile may take: the windows of the maps and of the image, the result, and an
-        estimate of the engine's intermediate arrays. Arrays that are in memory anyway, among them the full result, do
+        estimate of the engine's intermediate arrays. Arrays that are in memory anyway, including the full result, do
         not count. 256 MiB if neither is given. More images at once (leading axes) make smaller tiles.
 
     Returns
     -------
     Tiled
-        `forward` and `adjoint` equal those of `A` to rounding and also take images on disk; `forward_into` and
+        `forward` and `adjoint` equal those of `A` up to rounding and also take images on disk; `forward_into` and
         `adjoint_into` write to an array or a file. torch records gradients through all but these two.
 
     Raises
@@ -256,7 +256,8 @@ def tiled(A: LinearOperator, tile: int | tuple[int, int] | None = None, *, max_m
     TypeError
         If `A`, or an operator in it, has no windows.
     ValueError
-        If tile or max_memory is not positive, or max_memory is too small; the message has the least that works.
+        If tile or max_memory is not positive, or max_memory is too small; the message has the smallest value that
+        works.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The operator of a window of the frame: what `tiled`, `crop` and maps on disk need from an operator."""
+"""The operator for a window of the frame, which `tiled`, `crop` and maps on disk need."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Windowed:
         return cast("LinearOperator", self._with(**{self._maps: read_window(getattr(self, self._maps), rows, cols)}))
 
     def _with(self, **changes: Any) -> Self:
-        """Copy with other fields, without the checks of the constructor."""
+        """Return a copy with other fields, without the checks of the constructor."""
         new = object.__new__(type(self))
         freeze(new, **(vars(self) | changes))
         return new

@@ -1,10 +1,11 @@
 """Windows around tiles: their margin, what they do at the edges of the frame, and how much memory they need.
 
-Why the margin is the halo plus one pixel: at an edge of a window inside the frame, the operator of the window applies
-its boundary rule, although the image goes on there. In the forward direction this affects pixels up to the halo from
-the edge. In the adjoint under ``reflect``, a value t pixels beyond the edge is folded onto the pixel t inside it, so
-that one pixel more is affected. In a product the halos add up, but the additional pixel is needed only once. At the
-edges of the frame, windows are clipped and the boundary rule applies as it should; under ``circular`` they wrap around.
+The margin is the halo plus one pixel for this reason: at an edge of a window inside the frame, the operator of the
+window applies its boundary rule, although the image continues there. In the forward direction this affects pixels up to
+the halo from the edge. In the adjoint under ``reflect``, a value t pixels beyond the edge is folded onto the pixel t
+inside it, so that one pixel more is affected. In a product the halos add up, but the additional pixel is needed only
+once. At the edges of the frame, windows are clipped and the boundary rule applies as it should; under ``circular`` they
+wrap around.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 MIN_SIDE = 16
-"""Least height and width, px, of tiles chosen from `max_memory`; the margin of the window if that is larger."""
+"""Smallest height and width, px, of tiles chosen from `max_memory`; the margin of the window if that is larger."""
 
 WORKING_COPIES = 8
 """Copies of the image of a window that an engine may hold: padded planes, sums, spectra. Measured: up to 6 (FFT)."""

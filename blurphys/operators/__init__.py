@@ -1,1 +1,1 @@
-"""The blurs: mixtures, stacks of PSFs, defocus by a lens, layers that hide each other, a window of a larger scene."""
+"""Blur operators: mixtures, PSF stacks, lens defocus, layers that occlude each other, a window of a larger scene."""

@@ -160,8 +160,8 @@ class DefocusBlur(_Defocus):
     adjoint  ``x = E^T sum_l h_l^T (w_l(c) . y)``, E the extension.
 
     A bank from a pupil, or of NumPy PSFs, is fixed and is converted to the namespace and dtype of the map; a bank of
-    torch or CuPy tensors has to match. torch differentiates with respect to the image, the map (piecewise linear) and
-    the PSFs. Cost: O(area of the pixel's own PSF) per pixel in the CPU engine; FFTs of tiles in the reference.
+    torch or CuPy tensors must match it. torch differentiates with respect to the image, the map (piecewise linear) and
+    the PSFs. Cost: O(area of the pixel's own PSF) per pixel in the CPU engine; the reference engine uses FFTs of tiles.
     The gather form does not model occlusion: see ``docs/notation.md``.
 
     Examples
@@ -209,12 +209,13 @@ class DualPixel(_Defocus):
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     views : tuple of str
-        Any of "left", "right", "combined", in the order of the output; with a bank of a pupil any view of `Pupil.seen`.
+        Any of "left", "right", "combined", in the order of the output; with the bank of a pupil any view of
+        `Pupil.seen`.
 
     Raises
     ------
     ValueError, TypeError
-        As `DefocusBlur`, and for an unknown, repeated or missing view.
+        As for `DefocusBlur`, and for an unknown, repeated or missing view.
 
     Notes
     -----

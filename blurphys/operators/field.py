@@ -35,7 +35,7 @@ class _Axis(NamedTuple):
     fraction: Array  # (n,) weight of the next node
 
     def nodes_and_weights(self) -> Iterator[tuple[Array, Array | None]]:
-        """Yield node and weight of every row or column, for the lower and the upper node; None is the weight one."""
+        """Yield node and weight of every row or column, for the lower and the upper node; None means one."""
         if self.nodes == 1:
             yield self.lower, None
         else:
@@ -59,8 +59,9 @@ class FieldDefocus(LinearOperator):
     defocus_map : array of shape (*B, H, W)
         Signed CoC radius, px; positive farther than the plane of focus (`ThinLens.defocus_map`).
     banks : sequence of sequences of PSFBank
-        A bank for each node of a grid over the frame, rows (top to bottom) of columns (left to right), all with the
-        same radii. With the same bank everywhere it equals `DualPixel`. For PSFs at one focus setting see `from_psfs`.
+        A bank for each node of a grid over the frame: rows from top to bottom, each from left to right; all with the
+        same radii. With the same bank everywhere the operator equals `DualPixel`. For PSFs at one focus setting see
+        `from_psfs`.
     channels : int
         C of the images.
     boundary : str
@@ -93,7 +94,7 @@ class FieldDefocus(LinearOperator):
     adjoint  ``x = E^T sum_gl h_gl^T (w_l(c) . w_g . y)``, E the extension.
 
     Product-convolution: the operators of the nodes are interpolated rather than the shapes of their PSFs. A constant
-    stays constant, and between two nodes with PSFs in different positions both are visible.
+    image stays constant, and between two nodes with PSFs in different positions both are visible.
     ``out_shape = (len(views) C, H, W)`` as in `DualPixel`.
 
     Cost: four passes of `DualPixel` (two for a grid of one row or one column) for any number of nodes, each up to 1.5

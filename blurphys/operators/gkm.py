@@ -86,7 +86,7 @@ class GKM(LinearOperator):
         Coefficient maps, the same for all colours. If they are on the simplex over K, every pixel has a PSF (see
         `validate`), but any values are allowed.
     sigmas : sequence of K floats, array of shape (K,), or one row for each colour: (C, K)
-        Standard deviations, px; 0 is the Dirac. An array of `beta`'s namespace is differentiated (torch) and needs
+        Standard deviations, px; 0 is the Dirac. An array of `beta`'s namespace is differentiable (torch) and needs
         explicit `supports`; floats keep the dtype of `beta`.
     channels : int
         C of the images.
@@ -107,8 +107,8 @@ class GKM(LinearOperator):
 
     Notes
     -----
-    forward  ``y_d = sum_k beta_k . sum_c mix_dck (g_ck * x_c)``: weights after the blur, the PSF belongs to the
-    output pixel.  adjoint  ``x_c = E^T sum_k g_ck^T sum_d mix_dck (beta_k . y_d)`` with E the extension.
+    forward  ``y_d = sum_k beta_k . sum_c mix_dck (g_ck * x_c)``: the weights follow the blur, so that each output pixel
+    has its own PSF.  adjoint  ``x_c = E^T sum_k g_ck^T sum_d mix_dck (beta_k . y_d)`` with E the extension.
 
     ``g(sigma) = exp(-t^2 / 2 sigma^2)`` at integer t, truncated to its support and divided by its sum, along rows and
     along columns. Cost: O(sum of supports) per pixel; memory O(image).

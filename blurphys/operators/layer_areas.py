@@ -15,7 +15,7 @@ Host = np.ndarray[Any, Any]
 
 
 def to_host(x: Array) -> Host:
-    """Return an array of any namespace as one of NumPy."""
+    """Convert an array of any namespace to a NumPy array."""
     if hasattr(x, "get"):
         return np.asarray(x.get())
     x = detach(x)
@@ -45,7 +45,7 @@ def span_of(lines: Any, margin: int) -> slice:
 
 
 def trim_zeros(psfs: Array) -> Array:
-    """Remove margins of zeros from PSFs, equal ones on opposite sides."""
+    """Remove margins of zeros from PSFs, by the same amount on opposite sides."""
     if tracing():
         return psfs
     used = (to_host(psfs) != 0).any(axis=(0, 1, 2))

@@ -26,8 +26,8 @@ from .mixing import check_channels, check_colours, check_views
 __all__ = ["LayeredDefocus"]
 
 OPAQUE = 8.0
-"""Transmittances and coverages below this many units of rounding count as zero: no light is gathered behind a layer
-that lets less through, and no sum is divided by a smaller coverage."""
+"""Transmittances and coverages below this multiple of the machine epsilon count as zero: no light is gathered behind a
+layer that lets less through, and no sum is divided by a smaller coverage."""
 
 
 @final
@@ -53,8 +53,8 @@ class LayeredDefocus(LinearOperator):
         `Pupil.seen`.
     per_layer : bool
         False: the input is one all-in-focus image (C, H, W), from which every layer takes its colours, so that the
-        hidden parts of a surface have the colours in front of them. True: the input is (K C, H, W), the colours of the
-        first layer, then of the second, not multiplied by alpha.
+        hidden parts of a surface take the colours of what hides them. True: the input is (K C, H, W), the colours of
+        the first layer, then of the second, not premultiplied by alpha.
     normalize : bool
         Divide by the coverage of all layers together, so that a constant image stays constant where they leave a gap.
 
@@ -74,14 +74,14 @@ class LayeredDefocus(LinearOperator):
 
     adjoint  ``x_k = a_k . E^T h_k^T (T_k . y / (1 - T_(K+1)))``.
 
-    Light leaves a surface under its own PSF (scatter form), and T_k is the transmittance of the layers in front. The
-    product is exact if all but one of the overlapping layers are in focus. Otherwise the blurred masks of a layer and
-    of its occluders are treated as independent over the pupil, where in fact each casts a sharp shadow: 45 dB and
+    Light from a surface is spread by its own PSF (scatter form), and T_k is the transmittance of the layers in front.
+    The product is exact if all but one of the overlapping layers are in focus. Otherwise the blurred masks of a layer
+    and of its occluders are treated as independent over the pupil, where in fact each casts a sharp shadow: 45 dB and
     better on textured two-layer scenes, where the gather form `DefocusBlur` reaches 27 to 32 dB.
 
     Cost: for each view and layer, the area of its PSF times the pixels where it is visible, C + 1 times; memory: K
-    masks and a few images, in the adjoint K transmittances more. The areas where layers are visible are computed when
-    the operator is made (for NumPy and CuPy in each call; again after a tensor of alphas was written to). torch
+    masks and a few images, plus K transmittances in the adjoint. The areas where layers are visible are computed when
+    the operator is made (for NumPy and CuPy in each call; again after a tensor of alphas has been modified). torch
     differentiates with respect to the image, the alphas and the PSFs of a learned bank, but not the radii. With
     gradients in the alphas, and in a compiled graph, every layer is processed on the full frame, because alphas of zero
     matter too. `validate` checks that the PSFs of the bank sum to one.
@@ -219,7 +219,7 @@ class LayeredDefocus(LinearOperator):
 
     @property
     def _arguments(self) -> tuple[Any, ...]:
-        """Those of the primitive after the image."""
+        """Arguments of the primitive that follow the image."""
         return (
             self.alphas,
             self._psfs,
@@ -236,7 +236,7 @@ class LayeredDefocus(LinearOperator):
         return OPAQUE * float(array_namespace(self.alphas).finfo(self.alphas.dtype).eps)
 
     def composite(self, x: Array) -> Array:
-        """Return the picture of the layers without blur: each pixel shows what is in front.
+        """Composite the layers without blur: each pixel shows what is in front.
 
         Parameters
         ----------
@@ -252,9 +252,10 @@ class LayeredDefocus(LinearOperator):
         Raises
         ------
         ValueError
-            An operator with ``per_layer=False``, whose input is such a picture itself, or another shape.
+            The operator has ``per_layer=False``, so that its input already is such a picture, or the shape of x is
+            wrong.
         TypeError
-            As `forward`.
+            As for `forward`.
         """
         owner = "LayeredDefocus.composite"
         if not self.per_layer:

@@ -1,4 +1,4 @@
-"""From a picture and its defocus map to layers that occlude each other, as `LayeredDefocus` takes them."""
+"""Convert a picture and its defocus map to layers that occlude each other, as `LayeredDefocus` expects them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MIN_WIDTH = 0.25
 """Slabs thinner than this, px of radius, cannot be told apart."""
 
 IN_FOCUS = 0.5
-"""Up to this radius a PSF is one pixel, so that slabs inside need not be distinguished."""
+"""Up to this radius (px) a PSF is one pixel, so that smaller radii need not be divided into slabs."""
 
 OCCLUSION_JUMP = 1.0
-"""Difference of radii (px) between neighbours from which on one hides the other, rather than being the same surface."""
+"""Difference of radii (px) between neighbours above which one hides the other; up to it they are one surface."""
 
 MIN_ALPHA = 0.02
-"""Softened alphas below this are taken as 0, so that layers do not reach where they have no say."""
+"""Softened alphas below this are taken as 0, so that layers do not extend to where they contribute next to nothing."""
 
 Host = np.ndarray[Any, Any]
 
@@ -52,10 +52,10 @@ def layers_from_map(image: Array, defocus_map: Array, *, slabs: int = 24, softne
     defocus_map : array of shape (H, W)
         Signed circle-of-confusion radius of what each pixel shows, px; positive farther than the plane of focus.
     slabs : int
-        At most as many layers.
+        Largest number of layers.
     softness : float
-        Standard deviation (px) of the blur that the edge of a layer before a farther one gets; 0 leaves it hard. A map
-        says of each pixel which surface it shows, where in truth the pixels on an edge show two.
+        Standard deviation (px) of the blur applied to the edge of a layer in front of a farther one; 0 leaves it hard.
+        A map assigns one surface to each pixel, whereas pixels on an edge really show two.
 
     Returns
     -------
@@ -65,20 +65,21 @@ def layers_from_map(image: Array, defocus_map: Array, *, slabs: int = 24, softne
     Raises
     ------
     ValueError
-        Another shape; a map that is not finite, or integer; fewer than one slab; a negative softness.
+        A wrong shape; a map that is not finite, or is integer; fewer than one slab; a negative softness.
     TypeError
         Arrays that are not floating-point, or of different namespaces, dtypes or devices.
 
     Notes
     -----
-    Slabs are uniform in the radius, that is in inverse depth; those within 0.5 px of focus are one, because their PSFs
-    are. The radius of a layer is the mean of what it shows. It continues behind each nearer one as far as the blur of
-    both can uncover it, |c_near| + |c| + 1 px, with the colour of the nearest pixel that it shows. So there is light
-    behind a blurred edge, and no seam where a slanted surface goes from one slab to the next.
+    Slabs are uniform in the radius, that is in inverse depth; those within 0.5 px of focus are merged into one, because
+    there every PSF is one pixel. The radius of a layer is the mean over the pixels that show it. The layer continues
+    behind each nearer one as far as the blur of both can uncover it, |c_near| + |c| + 1 px, with the colour of the
+    nearest pixel that shows it. So there is light behind a blurred edge, and no seam where a slanted surface goes from
+    one slab to the next.
     With these layers instead of the true ones, `solvers.layered` restores discs in six planes from 20.9 to 25.8 dB
     (true layers 27.0), leaning boards from 22.9 to 28.8 (31.4), and a photograph in 24 slabs from 29.8 to 33.7 (35.5),
-    see `examples/restore_layers.py`; with hard edges the first reaches 22.5. What is lost are hidden surfaces and soft
-    edges, which no map shows.
+    see `examples/restore_layers.py`; with hard edges the first reaches 22.5. Hidden surfaces and soft edges are lost,
+    because no map shows them.
     Cost: a few distance transforms for each layer, of the part of the frame that it reaches.
 
     Examples
@@ -117,7 +118,7 @@ def layers_from_map(image: Array, defocus_map: Array, *, slabs: int = 24, softne
 
 
 def _number_slabs(radius: Host, slabs: int) -> Host:
-    """Return the slab of each pixel, numbered from the nearest; those in focus are one."""
+    """Return the slab of each pixel, numbered from the nearest; those in focus are merged into one."""
     numbers = np.digitize(radius, slab_edges(float(radius.min()), float(radius.max()), slabs))
     focused = np.abs(radius) <= IN_FOCUS
     inside = [n for n in np.unique(numbers) if focused[numbers == n].all()]
@@ -135,7 +136,7 @@ def _window(shown: Host, reach: float) -> tuple[slice, slice]:
 def _layer(number: Host, step: Host, radius: Host, mean: float, softness: float) -> tuple[Host, tuple[Host, Host]]:
     """Return the alpha of a layer, and row and column of the nearest pixel that shows it.
 
-    `number` is 0 where it is shown, negative where a nearer one is; `step` is how much farther the others are, px.
+    `number` is 0 where it is shown and negative where a nearer layer is; `step` is how much farther the others are, px.
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 

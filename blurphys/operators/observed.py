@@ -1,6 +1,6 @@
 """`unknown_boundary`: the image as a window of a larger blurred scene, without a boundary rule.
 
-Every boundary rule makes assumptions about the scene outside the frame, from where light falls into the image.
+Every boundary rule makes assumptions about the scene outside the frame, from which light enters the image.
 `unknown_boundary` instead takes the scene to be larger than the image by the halo of the blur, and returns the operator
 from this scene to the image. Solvers then estimate the strip around the frame together with the rest.
 """

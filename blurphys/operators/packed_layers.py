@@ -1,4 +1,4 @@
-"""`LayeredDefocus` restricted to the pixels that its layers cover, with constant transmittances: for iterations."""
+"""`LayeredDefocus` restricted to the pixels that its layers cover, with constant transmittances, for solvers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Index = np.ndarray[Any, Any]
 
 
 class _Part(NamedTuple):
-    """One layer that covers anything."""
+    """One layer that covers at least one pixel."""
 
     area: VisibleArea
     span: slice  # its pixels in a packed image
@@ -39,11 +39,11 @@ class _Part(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class PackedLayers(LinearOperator):
-    """The colours of all covered pixels of all layers to what a lens records of them.
+    """Map the colours of all covered pixels of all layers to the image that a lens records.
 
     A packed image has the shape (C, 1, N): the covered pixels (alpha > 0) of the first layer, row by row, then those of
-    the next. It is as large as the layers are, K_eff C H W numbers for layers that cover K_eff frames together, however
-    many they are.
+    the next. Its size depends on the area that the layers cover, not on their number: K_eff C H W numbers for layers
+    that together cover K_eff frames.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class PackedLayers(LinearOperator):
 
     Notes
     -----
-    The same map as that of `layers` with ``per_layer=True``, on the pixels that matter to it:
+    The same map as that of `layers` with ``per_layer=True``, restricted to the pixels that matter:
 
         y = sum_k W_k . (h_k * E(a_k . x_k)),   W_k = T_k / (1 - T_(K+1)),
 
@@ -130,7 +130,7 @@ class PackedLayers(LinearOperator):
         return (self._alpha * xp.concat(sums, axis=-1))[..., None, :]
 
     def _with_zero(self, flat: Array) -> Array:
-        """Append a zero to (..., N), which pixels that are not covered take."""
+        """Append a zero to (..., N), the value of pixels that are not covered."""
         return array_namespace(flat).concat([flat, zeros_for(flat, (*flat.shape[:-1], 1))], axis=-1)
 
     def _unpack_part(self, padded: Array, part: _Part) -> Array:
@@ -155,7 +155,7 @@ class PackedLayers(LinearOperator):
     def map_layers(self, apply: Callable[[Array], Array], x: Array) -> Array:
         """Apply a function of images (..., C, h, w) to each layer, continued beyond its edges by the nearest pixel.
 
-        What it returns beyond the edges is not kept. Cost besides: a distance transform for each layer.
+        What it returns beyond the edges is discarded. Additional cost: a distance transform for each layer.
         """
         from scipy.ndimage import distance_transform_edt
 

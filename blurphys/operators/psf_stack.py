@@ -38,8 +38,8 @@ class PSFStack(LinearOperator):
     boundary : str
         Extension beyond the frame, see `blurphys.boundary`.
     form : {"gather", "scatter"}
-        ``gather``: weights after the convolution, each output pixel has its PSF. ``scatter``: weights before the
-        convolution, each input pixel has its PSF, as light spreads from a surface.
+        ``gather``: weights after the convolution, so that each output pixel has its own PSF. ``scatter``: weights
+        before the convolution, so that each input pixel has its own PSF, as light spreads from a surface.
 
     Raises
     ------

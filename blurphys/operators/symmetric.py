@@ -31,7 +31,7 @@ class SymmetricMixture(LinearOperator):
         Coefficient maps, the same for all colours.
     taps : array of shape (K, h + 1) or (C, K, h + 1)
         One-sided taps of each kernel, centre first: kernel k is the outer product of
-        ``(taps[h], ..., taps[1], taps[0], taps[1], ..., taps[h])`` with itself. Differentiated (torch).
+        ``(taps[h], ..., taps[1], taps[0], taps[1], ..., taps[h])`` with itself. Differentiable (torch).
     channels : int
         C of the images.
     boundary : str

@@ -36,13 +36,13 @@ class PSFBank:
     max_radius : float, optional
         Largest CoC radius, px; levels run from -max_radius to +max_radius.
     step : float
-        Largest distance of two levels, px. At 0.5 px no contours are visible.
+        Largest distance between neighbouring levels, px. At 0.5 px no contours are visible.
     psfs : array of shape (L, h, w) or (L, C, h, w), or mapping of view name to such arrays, optional
         Measured or learned kernels instead of a pupil: ``psfs[l]`` is the PSF at ``radii[l]``. An array is the combined
         view. With "left" and "right" but no "combined", the combined view is their mean.
     radii : sequence of L increasing floats, optional
         Signed CoC radius of each level of `psfs`, px, negative in front of the plane of focus. Optional for L = 1: then
-        the PSF is that of every radius, for a lens at one focus setting.
+        the one PSF is used at every radius, for a lens at one focus setting.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class PSFBank:
         return float(np.max(np.abs(self.radii)))
 
     def holds(self, low: float, high: float) -> bool:
-        """Whether the bank has PSFs for radii from low to high, px, to rounding; a bank of one level has all."""
+        """Whether the bank covers radii from low to high, px, up to rounding; a bank of one level covers all."""
         slack = 1e-6 * self.max_radius
         return self.radii.size == 1 or bool(low >= self.radii[0] - slack and high <= self.radii[-1] + slack)
 

@@ -74,8 +74,8 @@ class ThinLens:
         depth_m : array of shape (..., H, W)
             Distance from the lens along the optical axis (not along the ray), m.
         invalid : {"error", "nearest", "far"}
-            Where depth is NaN, infinite, zero or negative: raise an error, use the depth of the nearest valid pixel, or
-            use infinity.
+            What to do where depth is NaN, infinite, zero or negative: raise an error, use the depth of the nearest
+            valid pixel, or use infinity.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Measured PSFs made convolution kernels: background removed, centred, resampled to the pixel size, normalised."""
+"""Turn measured PSFs into convolution kernels: background removed, centred, resampled to the pixel size, normalised."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def center(psf: Any, size: int | None = None) -> Kernel:
     Raises
     ------
     ValueError
-        As `resample`.
+        As for `resample`.
 
     Notes
     -----
     A shift by a fraction f of a pixel divides the light of each pixel between two: the variance along that axis grows
-    by f (1 - f), at most 1/4 px^2. `resample` shifts and scales at once, which widens the PSF less than one after the
-    other.
+    by f (1 - f), at most 1/4 px^2. `resample` shifts and scales at once, which widens the PSF less than doing one after
+    the other.
 
     Examples
     --------
@@ -152,15 +152,15 @@ def resample(
     centered: bool = False,
     size: int | None = None,
 ) -> Kernel:
-    """Resample PSFs that were sampled finer or coarser than the image to the pixel size of the image.
+    """Resample PSFs, sampled more finely or coarsely than the image, to the pixel size of the image.
 
     Parameters
     ----------
     psf : array of shape (..., h, w)
         PSFs in any unit, centre ``h // 2, w // 2``.
     scale : float
-        Pixel size of the PSF divided by that of the image: 0.25 for a PSF of 1 um samples and an image of 4 um pixels.
-        Positive.
+        Pixel size of the PSF divided by that of the image: 0.25 for a PSF with 1 um samples and an image with 4 um
+        pixels. Positive.
     oversampling : float
         Instead of `scale`: samples of the PSF per pixel of the image, 1 / scale.
     centered : bool
@@ -185,8 +185,8 @@ def resample(
     two small matrix products. Representing pixels by their centres would move the centroid, and narrow a PSF with
     structure at the scale of a pixel by some hundredths of a px^2. The smallest possible kernel of three taps along
     each axis corrects this: the centroid is ``scale`` times the old one and the variance at least ``scale^2`` times
-    the old one, so that no PSF is narrower than what was measured. At scale 1 an odd square PSF is returned to the
-    last bit.
+    the old one, so that no PSF is narrower than what was measured. At scale 1 an odd square PSF is returned unchanged,
+    bit for bit.
 
     Examples
     --------
@@ -236,7 +236,7 @@ def _resample_one(owner: str, psf: Kernel, scale: float, centered: bool) -> Kern
 
 
 def scale_kernel(psf: Kernel, scale: float, shift: tuple[float, float] = (0.0, 0.0)) -> Kernel:
-    """Scale a kernel (h, w) about its centre, then move it by (down, right) px, to an odd square; the sum is kept.
+    """Scale a kernel (h, w) about its centre, then shift it by (down, right) px: an odd square with the same sum.
 
     The mean along an axis becomes ``scale mean + shift``, the variance at least ``scale^2`` times what it was.
     """

@@ -44,7 +44,7 @@ class Pupil:
         Direction in which the sensor splits, degrees from +x towards +y: X becomes X cos + Y sin.
     parameters : dict
         Metadata: ``kind`` and the arguments of the constructor. It always describes this pupil: the values of the
-        sensor follow the attributes, and with a grid or extent that no formula gave (as after ``dataclasses.replace``)
+        sensor follow the attributes, and if the grid or extent comes from no formula (as after ``dataclasses.replace``)
         the kind is "measured".
     """
 
@@ -212,7 +212,7 @@ class Pupil:
         view : str or float
             "combined"; "left", "right", "top", "bottom", the half-pixels; "top_left", "top_right", "bottom_left",
             "bottom_right", the quarters of a quad pixel; or the direction of a half-pixel in degrees from +x towards
-            +y. In the directions of `angle`: 0 is right, 90 bottom, 180 left.
+            +y. Directions are measured as in `angle`: 0 is right, 90 bottom, 180 left.
 
         Returns
         -------

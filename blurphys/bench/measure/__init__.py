@@ -1,1 +1,1 @@
-"""How fast the machine is, and what everyone takes on it: times, and memory."""
+"""The speed of the machine, and the time and memory that every contestant takes on it."""

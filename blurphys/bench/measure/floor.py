@@ -1,4 +1,4 @@
-"""How fast the machine is: copy bandwidth and multiply-adds per second, with the threads that our engines use."""
+"""The speed of the machine: copy bandwidth and multiply-adds per second, with the threads that our engines use."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ def measure_floor(device: str = "cpu", *, megabytes: int = MEGABYTES, steps: int
     device : str
         "cpu", or "cuda".
     megabytes : int
-        Size of the array that is copied; larger than every cache for a bandwidth of memory.
+        Size of the array that is copied; larger than every cache, so that the bandwidth is that of memory.
     steps : int
         Loop count of the arithmetic, on the CPU.
 
     Returns
     -------
     dict
-        ``bandwidth``: bytes read and written per second. ``rate``: float32 multiply-adds per second. ``method``: how.
+        ``bandwidth``: bytes read and written per second. ``rate``: float32 multiply-adds per second. ``method``: how
+        they were measured.
 
     Notes
     -----
-    CPU: each thread copies its part of an array, the C library's way; each thread runs twelve independent chains of
+    CPU: each thread copies its part of an array with the C library; each thread runs twelve independent chains of
     vector multiply-adds that stay in registers. GPU: `copy_` of a tensor; a matrix product in full float32.
     """
     if device == "cuda":
@@ -86,9 +87,10 @@ def _rate(steps: int, threads: int, lanes: int) -> float:
 
 @cache
 def _chains(lanes: int) -> Any:
-    """Compile ``a = a * v + v`` for `CHAINS` vectors in registers, `DEEP` times a step.
+    """Compile ``a = a * v + v`` for `CHAINS` vectors in registers, `DEEP` times per step.
 
-    The instructions are stated one by one: left to the optimiser, such a loop is shortened or spilled to memory.
+    The instructions are stated one by one: if they were left to the optimiser, it would shorten the loop or spill it to
+    memory.
     """
     import numba
     from llvmlite import ir

@@ -1,4 +1,4 @@
-"""Peak memory of every contestant, measured in a process of its own: ``python -m blurphys.bench.measure.memory``.
+"""Peak memory of every contestant, measured in a separate process: ``python -m blurphys.bench.measure.memory``.
 
 The kernel keeps the high-water mark of a process's resident memory (VmHWM) and resets it on request. The mark after a
 call, minus the resident memory before it, is what the call needed beyond its inputs, result included. It counts
@@ -42,12 +42,12 @@ def _resident(mark: str) -> int:
 
 
 def peak(run: Callable[[], Any], device: str = "cpu") -> int | None:
-    """Return how many bytes a call needs beyond what there is before it; None where the system does not say.
+    """Return how many bytes a call needs beyond those in use before it; None where the system does not report it.
 
     Parameters
     ----------
     run : callable
-        Called once; its result counts.
+        Called once; its result is included.
     device : str
         "cpu": the process's resident memory, so that other threads count too. "cuda": what torch has allocated.
 
@@ -84,7 +84,7 @@ def _cuda_peak(run: Callable[[], Any]) -> int:
 
 
 def _of(contestant: Contestant, way: str, device: str) -> int | None:
-    """Measure one way; the adjoint includes its preparation, where autograd stores what it needs."""
+    """Measure one way; the adjoint includes its preparation, in which autograd stores what it needs."""
 
     def run() -> Any:
         prepared = contestant.ready(way)
@@ -125,7 +125,7 @@ def _measured(name: str, shape: tuple[int, int], device: str, left: Collection[t
 def peaks(
     names: Sequence[str], shape: tuple[int, int], device: str = "cpu", left: Left | None = None
 ) -> dict[str, Any]:
-    """Measure the peak memory of everyone.
+    """Measure the peak memory of every contestant.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def peaks(
     device : str
         "cpu" or "cuda".
     left : dict of problem to (contestant, way) pairs, optional
-        What is not run.
+        What is left out.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Time against size, and who is left out because a call would take too long or need too much memory."""
+"""Time against size, and which contestants are left out because a call would take too long or need too much memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Needs = Mapping[tuple[str, str], float]
 
 
 def free_bytes(device: str) -> int | None:
-    """Return the bytes that are free on a device; None where the system does not tell."""
+    """Return the bytes that are free on a device; None where the system does not report them."""
     nothing = np.empty(0, dtype=np.float32)
     return available(nothing if device == "cpu" else tensors(device, nothing)[0])
 
 
 def exclusions(expected: Expected, needs: Needs, limit: float, free: int | None) -> dict[tuple[str, str], str]:
-    """Say who is not run, and why.
+    """Return which contestants are not run, and why.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def exclusions(expected: Expected, needs: Needs, limit: float, free: int | None)
     limit : float
         Largest time of one call, s.
     free : int or None
-        Bytes that are free; None: not known, no limit.
+        Bytes that are free; None if unknown, then there is no limit.
 
     Returns
     -------
@@ -72,12 +72,12 @@ def sweep(
     Parameters
     ----------
     main : Result
-        All ways at one size, with memory; what it says about that size is taken over.
+        All ways at one size, with memory; its results for that size are reused.
     sizes : sequence of (H, W)
     rounds : callable
-        Size to the rounds there.
+        Function from a size to the number of rounds there.
     limit : float
-        An opponent is left out where one call would take longer, s, judged by the next smaller size.
+        An opponent is left out where one call would take longer than this, s, estimated from the next smaller size.
     on_step : callable
         See `measure`; rounds + 1 steps for each other size.
 
@@ -116,7 +116,7 @@ def growth(results: Sequence[Result], name: str, smallest: float = 0.25e6) -> fl
     Returns
     -------
     float or None
-        None with fewer than two sizes.
+        None if there are fewer than two sizes.
     """
     points = []
     for result in results:

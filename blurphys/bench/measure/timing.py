@@ -1,4 +1,4 @@
-"""Are they right, and how long do they take: every contestant of a problem, interleaved in one run."""
+"""Check and time every contestant of a problem, interleaved in one run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Expected = Mapping[tuple[str, str], float]
 
 @dataclass
 class Entry:
-    """What was found out about one contestant.
+    """Results of one contestant.
 
     Attributes
     ----------
@@ -37,8 +37,8 @@ class Entry:
     left_out : dict of str to str
         For some ways, why only these were not measured.
     difference : dict of str to float
-        For each way, largest absolute difference to ours over the largest absolute value; of several gradients, each
-        relative to its own, the largest.
+        For each way, largest absolute difference from ours over the largest absolute value; for several gradients the
+        largest of these ratios.
     seconds : dict of str to list of float
         For each way, one time for each round; a way that takes longer than `PATIENCE` runs in the first round only.
     peak_bytes : dict of str to (int or None)
@@ -62,7 +62,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Result:
-    """One problem and what was found out about everyone who computes it."""
+    """One problem and the results of every contestant."""
 
     task: Problem
     entries: list[Entry]
@@ -82,12 +82,12 @@ class Result:
         return next((e for e in self.entries if e.name == name and e.seconds), None)
 
     def judge(self, way: str) -> Entry | None:
-        """Return our operator that everyone is compared with: the first one that has this way."""
+        """Return the operator of ours that all are compared with: the first one that has this way."""
         return next((e for e in self.entries if e.family == "ours" and way in e.seconds), None)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """Return how many times longer `slow` takes: the median of the ratios of the rounds that both ran in."""
+    """Return how many times longer `slow` takes: the median ratio over the rounds in which both ran."""
     return median(a / b for a, b in zip(slow, fast, strict=False))
 
 
@@ -124,7 +124,7 @@ def _kept(result: Any) -> Any:
 def _compare(
     task: Problem, ways: Sequence[str], excluded: Mapping[tuple[str, str], str], on_step: Step
 ) -> tuple[list[Entry], dict[tuple[str, str], tuple[Contestant, float]]]:
-    """Run everyone once, which also warms them up, and keep those that agree with ours."""
+    """Run every contestant once, which also warms it up, and keep those that agree with ours."""
     truth: dict[str, Any] = {}
     entries: list[Entry] = []
     ready: dict[tuple[str, str], tuple[Contestant, float]] = {}
@@ -185,7 +185,7 @@ def _time(run: Callable[[], Any], device: str = "cpu") -> float:
 
 
 def _timed(contestant: Contestant, way: str, device: str) -> tuple[float, Any]:
-    """Run once; the time, and the result."""
+    """Run once and return the time and the result."""
     results: list[Any] = []
     run = contestant.ready(way)
     assert run is not None
@@ -194,7 +194,7 @@ def _timed(contestant: Contestant, way: str, device: str) -> tuple[float, Any]:
 
 
 def expected_from(result: Result, pixels: int) -> dict[tuple[str, str], float]:
-    """Guess what each call will take at another size: the same time for each pixel."""
+    """Estimate the time of each call at another size, assuming the same time for each pixel."""
     share = pixels / result.pixels
     return {(e.name, way): share * median(seconds) for e in result.entries for way, seconds in e.seconds.items()}
 
@@ -207,7 +207,7 @@ def measure(
     ways: Sequence[str] = WAYS,
     excluded: Mapping[tuple[str, str], str] | None = None,
 ) -> Result:
-    """Compare everyone's results, then time them in turn, `repeat` rounds.
+    """Compare the results of all contestants, then time them in turn for `repeat` rounds.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def measure(
     on_step : callable
         Called with a message and the number of steps it counts for: one for the comparison and one for each round.
     ways : sequence of str
-        Which of `WAYS`.
+        Those of `WAYS` to measure.
     excluded : dict of (name, way) to str, optional
         Opponents that are not run, and why.
 

@@ -1,1 +1,1 @@
-"""What is computed: three operators, with their inputs, everyone who computes them, and the work that must be done."""
+"""The problems: three operators, with their inputs, the code that computes them, and the work that must be done."""

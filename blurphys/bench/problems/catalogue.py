@@ -1,4 +1,4 @@
-"""The three operators of the benchmark by name, and who takes part."""
+"""The three operators of the benchmark by name, and their contestants."""
 
 from __future__ import annotations
 

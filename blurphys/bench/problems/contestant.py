@@ -39,15 +39,15 @@ class Contestant:
     forward : callable
         Returns ``A x`` of shape (D, H, W), NumPy or torch.
     adjoint : callable or None
-        Makes ready, untimed, and returns a callable that returns ``A.H u``. None if the code has no adjoint.
+        Prepares, untimed, and returns a callable that returns ``A.H u``. None if the code has no adjoint.
     gradients : callable or None
         Computes ``A x`` and returns the gradients by name ("image", "maps", "kernels"). None without autograd.
     margin : int
         Border (px) left out of the comparison with ours, for code that has another boundary rule.
     inside : array or None
-        Factor 0 or 1 of the shape of the gradient in the kernels: where this code has one.
+        Mask of 0 and 1 with the shape of the kernel gradient: 1 where this code has a gradient.
     note : str
-        What is special about it.
+        A remark on it.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Contestant:
 
 
 def differentiated(function: Callable[..., Any], leaves: Mapping[str, Any], u: Any) -> Run:
-    """Return a training step's work: ``y = function(*leaves)``, then the gradients of ``<u, y>`` in all leaves.
+    """Return the work of a training step: ``y = function(*leaves)``, then the gradients of ``<u, y>`` in all leaves.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def ours(name: str, A: LinearOperator, x: Array, u: Array, gradients: Run | None
 def reference(
     name: str, primitive: str, arguments: tuple[Any, ...], x: Array, u: Array, gradients: Run | None = None
 ) -> Contestant:
-    """Enter the readable engine, whatever faster one is registered."""
+    """Enter the reference engine, even if a faster one is registered."""
     from ...engines import reference as engine
 
     contract = PRIMITIVES[primitive]

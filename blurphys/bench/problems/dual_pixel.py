@@ -1,4 +1,4 @@
-"""The dual-pixel problem: left, right and combined view of a made-up scene, integer radii up to 20 px."""
+"""The dual-pixel problem: left, right and combined view of a synthetic scene, integer radii up to 20 px."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _lens(largest: int) -> tuple[list[float], NDArray[np.float32]]:
 
 
 def _radii(shape: tuple[int, int], largest: int) -> NDArray[np.int64]:
-    """Integer CoC radii of a made-up scene: a slanted floor and fifteen disks of constant depth."""
+    """Integer CoC radii of a synthetic scene: a slanted floor and fifteen disks of constant depth."""
     rows, cols = np.mgrid[: shape[0], : shape[1]] / max(shape)
     radii = 16.0 - 30.0 * rows * max(shape) / shape[0]
     rng = np.random.default_rng(3)
@@ -45,7 +45,7 @@ def _radii(shape: tuple[int, int], largest: int) -> NDArray[np.int64]:
 
 
 def _rims(psfs: NDArray[np.float32]) -> list[int]:
-    """How wide a rim of zeros all views of each level share, px: a plain filter need not pay for it."""
+    """Width of the rim of zeros that all views of each level share, px: a plain filter can skip it."""
     rims = []
     for level in np.moveaxis(psfs, 1, 0):
         used = np.argwhere((level != 0).any(axis=0))

@@ -1,8 +1,8 @@
-"""The same operators in plain code, as one would write them without this package.
+"""The same operators in plain code, written as one would without this package.
 
 Each function returns a callable from an image (C, H, W) to the blurred image, boundary "reflect". Shapes: `gamma`
 (J, H, W), `atoms` (J-1, t), `beta` (K, H, W), `kernels` K 1-D symmetric kernels, `levels` (H, W) integer, `bank` a list
-of (V, s, s) PSFs with odd s, one for each level. What is given as a torch tensor can be differentiated.
+of (V, s, s) PSFs with odd s, one for each level. Arguments given as torch tensors are differentiable.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _reflect(x: Any, reach: int) -> Any:
 
 
 def _numbers(a: Any) -> Any:
-    """The taps of a 1-D tensor: plain numbers, or tensors where a gradient is recorded."""
+    """The taps of a 1-D tensor: plain numbers, or tensors if a gradient is recorded."""
     return a.unbind() if a.requires_grad else a.tolist()
 
 
@@ -261,7 +261,7 @@ def hat_weights(position: Any, count: int) -> Function:
 
 
 def filter_loop_torch(weight: Function, bank: Sequence[Any]) -> Function:
-    """Dual pixel as the ICCV 2021 generator: filter the whole image for every level and view, multiply by a mask.
+    """Dual pixel like the ICCV 2021 generator: filter the whole image for every level and view, multiply by a mask.
 
     torch convolution up to 11 x 11, FFT beyond (the rule of OpenCV), with the spectrum of the image shared. `weight`
     is `masks` or `hat_weights`.
@@ -295,7 +295,7 @@ def filter_loop_torch(weight: Function, bank: Sequence[Any]) -> Function:
 
 
 def filter_loop_opencv(levels: Any, bank: Sequence[Any]) -> Function:
-    """Dual pixel as the ICCV 2021 generator, by OpenCV's filter2D; NumPy arrays."""
+    """Dual pixel like the ICCV 2021 generator, by OpenCV's filter2D; NumPy arrays."""
     import cv2
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""One operator of the benchmark with everyone who computes it, and what inputs are made of."""
+"""One operator of the benchmark with its contestants, and functions that make inputs."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Problem:
     levels : int
         K or J, or for the dual pixel the number of PSFs: full images that a dense formulation holds.
     image_bytes, map_bytes : int
-        Size of one image (C, H, W), and of the maps and so of their gradient.
+        Size of one image (C, H, W), and of the maps, which is also that of their gradient.
     work : dict of str to Work
         What must be moved and computed, for each way.
     entries : tuple of (name, callable)
-        Who takes part; the callable makes the contestant and raises ImportError if its package is missing. The first
-        is ours, and the judge of the others.
+        The contestants; the callable makes one and raises ImportError if its package is missing. The first is ours,
+        with which the others are compared.
     device : str
         "cpu" or "cuda".
     """
@@ -63,7 +63,7 @@ class Problem:
     device: str = "cpu"
 
     def without_inputs(self) -> Problem:
-        """Return what describes it; images and maps can be freed."""
+        """Return its description only, so that images and maps can be freed."""
         return replace(self, entries=())
 
 

@@ -1,7 +1,7 @@
-"""What an operator cannot do without: bytes that must move and arithmetic that must be done.
+"""The least work of an operator: bytes that must be moved and arithmetic that must be done.
 
-An operation is one multiply-add, or an addition or multiplication that stands alone: each takes one place in the
-arithmetic unit. All counts are lower bounds of the direct algorithms (no FFT), for the whole image.
+An operation is one multiply-add, or a separate addition or multiplication: each takes one slot of the arithmetic unit.
+All counts are lower bounds of the direct algorithms (no FFT), for the whole image.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What was measured as tables, JSON and a plot, and the targets."""
+"""The measurements as tables, JSON and a plot, and the targets."""

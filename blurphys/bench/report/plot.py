@@ -44,19 +44,19 @@ def _points(results: Sequence[Result], name: str) -> tuple[list[float], list[flo
 
 
 def _names(results: Sequence[Result]) -> list[str]:
-    """Everyone who was timed somewhere; of our two front ends only the one that judges, they run the same kernels."""
+    """All that were timed; of our two front ends, which run the same kernels, only the one used for comparison."""
     names = dict.fromkeys(e.name for r in results for e in r.entries if FORWARD in e.seconds)
     judge = results[0].judge(FORWARD)
     return [n for n in names if judge is None or n == judge.name or n not in OURS]
 
 
 def draw(sweeps: Mapping[str, Sequence[Result]], floor: Mapping[str, Any], path: Path, title: str) -> None:
-    """Write a PNG, all of it or nothing.
+    """Write a PNG atomically.
 
     Parameters
     ----------
     sweeps : dict of problem to sequence of Result
-        Forward at one or more sizes.
+        Forward pass at one or more sizes.
     floor : dict
         See `measure_floor`.
     path : Path
@@ -82,7 +82,7 @@ def draw(sweeps: Mapping[str, Sequence[Result]], floor: Mapping[str, Any], path:
 
 
 def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """One look for each name, the same in all panels: ours blue, opponents in other colours."""
+    """Line style for each name, the same in all panels: ours blue, opponents in other colours."""
     looks: dict[str, dict[str, Any]] = {}
     others = list(dict.fromkeys(n for n in names if not n.startswith("ours")))
     for name in names:
@@ -103,7 +103,7 @@ def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 def _panel(
     axes: Any, results: Sequence[Result], floor: Mapping[str, Any], looks: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Draw one problem; the legend stands below, the slowest first."""
+    """Draw one problem; the legend is below, the slowest first."""
     curves = {name: _points(results, name) for name in _names(results)}
     slowest = sorted(curves, key=lambda name: -max(t / n for n, t in zip(*curves[name], strict=True)))
     for name in slowest:
@@ -127,5 +127,5 @@ def _panel(
 
 
 def _plain(value: float, place: Any = None) -> str:
-    """0.1, 1, 10 instead of powers."""
+    """Format a tick as 0.1, 1, 10 instead of powers."""
     return f"{value:g}"

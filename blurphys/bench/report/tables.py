@@ -59,7 +59,7 @@ def _images(entry: Entry, result: Result, way: str) -> float | None:
 
 
 def table(result: Result, floor: Floor) -> Table:
-    """Return one problem as a rich table: for each way times, ratios to ours and to the floor, memory in images."""
+    """Return one problem as a rich table: for each way, times, ratios to ours and the floor, and memory in images."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -218,7 +218,7 @@ def as_json(outcome: Outcome, *, repeat: int, device: str) -> dict[str, Any]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write to `path`, all of it or nothing."""
+    """Write to `path` atomically."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_text(text)

@@ -1,4 +1,4 @@
-"""The targets that the engines are held to, each with what this run measured."""
+"""The targets of the engines, each with the result of this run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Finding:
     measured : str
         What this run found; "not measured" with the reason.
     value : float or None
-        The figure behind it.
+        The measured number.
     met : bool or None
         None if it was not measured.
     """
@@ -63,7 +63,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """In a word."""
+        """The verdict in one word."""
         return "n/a" if self.met is None else "met" if self.met else "missed"
 
 
@@ -79,7 +79,7 @@ def findings(
     fewer : dict of problem to dict
         Memory with half as many levels, see `memory.peaks`.
     sweeps : dict of problem to sequence of Result
-        Forward at several sizes; may be empty.
+        Forward pass at several sizes; may be empty.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def findings(
 
 
 def _speed(result: Result, way: str, who: Sequence[str], least: float) -> Finding:
-    """The fastest of several opponents counts."""
+    """Compare with the fastest of several opponents."""
     judge = result.judge(way)
     timed = [e for e in result.entries if e.name in who and way in e.seconds]
     label = " / ".join(who) if len(who) == 1 else f"best of {', '.join(who)}"
