@@ -1,10 +1,10 @@
 """Deblur a real photograph with a fitted disk: Richardson-Lucy, total variation and hyper-Laplacian in one table.
 
 A flat board was photographed out of focus at f/4 and nearly sharp at f/20 (Canon R6 Mark II; see the README beside the
-data). Both frames are turned to linear light. The radius of the disk and the strength of every prior are chosen from a
-few candidates on the left part of the board, and the table shows the right part. The candidates themselves were set
-after a look at the whole board, so the right part is not quite unseen. PSNR is in linear light, peak 1, without a
-border of 40 pixels, after one gain for each colour, because the two exposures differ by 2 to 3 %.
+data). Both frames are converted to linear light. The radius of the disk and the strength of every prior are chosen from
+a few candidates on the left part of the board, and the table shows the right part. The candidates themselves were set
+after a look at the whole board, so the right part is not entirely unseen. PSNR is in linear light, with peak 1, without
+a border of 40 pixels, after fitting one gain per colour, because the two exposures differ by 2 to 3 %.
 
     python examples/canon_deblur.py
     python examples/canon_deblur.py --data FOLDER
@@ -43,7 +43,7 @@ def linear_light(folder: Path, aperture: str) -> Image32:
 
 
 def psnr(found: Image32, wanted: Image32) -> float:
-    """PSNR (dB, peak 1) without the border, one gain per colour fitted."""
+    """PSNR (dB, peak 1) without the border, after fitting one gain per colour."""
     inside = (slice(None), slice(BORDER, -BORDER), slice(BORDER, -BORDER))
     a, b = found[inside].astype(np.float64), wanted[inside].astype(np.float64)
     gain = np.sum(a * b, axis=(1, 2), keepdims=True) / np.sum(a * a, axis=(1, 2), keepdims=True)
@@ -51,12 +51,12 @@ def psnr(found: Image32, wanted: Image32) -> float:
 
 
 def disk(radius: float, shape: tuple[int, ...]) -> bp.Convolution:
-    """Uniform blur by a disk, the frame continued by its mirror image."""
+    """Uniform blur by a disk; the frame is extended by its mirror image."""
     return bp.Convolution(bp.psf.disk(radius).astype(np.float32), shape=shape, boundary="symmetric")
 
 
 def fitted_radius(sharp: Image32, blurred: Image32) -> float:
-    """The radius (px) whose blur of the sharp frame comes closest to the blurred one."""
+    """The radius (px) with which the blurred sharp frame comes closest to the recorded blurred frame."""
     return max(RADII, key=lambda radius: psnr(disk(radius, sharp.shape)(sharp), blurred))
 
 

@@ -7,13 +7,14 @@ The paper (Son, Lee, Cho, Lee, "Single Image Defocus Deblurring Using Kernel-Sha
 (b) dilating the inverse (taps moved apart) does the same as upsampling it
 (c) the inverses of scales 3.5 and 4.0, weighted, stand in for a scale in between
 
-The paper leaves open, and is assumed here unless an option says otherwise:
+The paper leaves these points open; unless an option says otherwise, we assume:
   photographs   scikit-image's, in [0, 1] as stored (not linearised), all channels, all pixels
   blur          a disk of radius 2 px and a Gaussian of sigma 1 px at scale 1, no noise, boundary "reflect" throughout
-  Wiener        constant signal-to-noise power ratio 100; supports such that the cut costs 1 % of the response at most
+  Wiener        constant signal-to-noise power ratio 100; supports chosen so that truncation costs at most 1 % of the
+                response
   upsampling    cubic convolution; --interpolation linear shows how much that matters
-  (c)           the scale in between is 3.75; least squares on the kernels and on the images; the ratio is taken of
-                deblurred images (+ 1/255, clipped to [0, 1]), and of kernels, weighted by the target's size there
+  (c)           the scale in between is 3.75; least squares on the kernels and on the images; the ratio is that of
+                deblurred images (clipped to [0, 1], + 1/255), and of kernels, weighted by the magnitude of the target
 
     python examples/inverse_kernels.py            a minute or two
     python examples/inverse_kernels.py --quick    one crop, seconds
@@ -61,7 +62,7 @@ def image_accuracy(x: np.ndarray, target: np.ndarray) -> float:
 
 
 def kernel_accuracy(weights: np.ndarray, kernels: list[np.ndarray], target: np.ndarray) -> float:
-    """1 - mean |ratio - 1| of a weighted sum of kernels to the target, the mean weighted by |target|, in percent."""
+    """1 - mean |ratio - 1| for a weighted sum of kernels over the target, the mean weighted by |target|, in percent."""
     size = max(k.shape[-1] for k in (*kernels, target))
     *parts, wanted = (np.pad(k, (size - k.shape[-1]) // 2) for k in (*kernels, target))
     blend = sum(w * k for w, k in zip(weights, parts, strict=True))

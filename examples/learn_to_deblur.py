@@ -1,11 +1,11 @@
-"""Networks that learn to deblur from rendered data: does a reduced GKMNet or NRKNet beat what it should beat?
+"""Networks that learn to deblur from rendered data: does a reduced GKMNet or NRKNet beat the baselines it should beat?
 
-The script renders photographs of scikit-image behind a lens, in scenes of which none is in two splits, trains a small
-network on them, and measures it on scenes that it has not seen:
+The script renders photographs from scikit-image as seen through a lens, with no scene in more than one split, trains a
+small network on them, and compares it on scenes that it has not seen
 
-- against the blurred photograph as it is;
-- against the fixed-point iteration with a wrong operator, the mean blur of the training set everywhere. The classical
-  solver needs to know the blur; where it only knows the mean, it does not help.
+- with the blurred photograph as it is;
+- with the fixed-point iteration with a wrong operator, the mean blur of the training set everywhere. The classical
+  solver needs to know the blur; if it knows only the mean, it does not help.
 
 The short form takes a minute on two cores; the long one is for a night or a GPU.
 
@@ -57,7 +57,7 @@ class Form:
 SHORT = Form(
     samples=48,
     size=(96, 128),
-    focus_range_m=(0.85, 0.95),  # in front of all scenes: the farther, the more blurred, up to three pixels
+    focus_range_m=(0.85, 0.95),  # in front of all scenes: blur grows with distance, up to three pixels
     batch=4,
     crop=48,
     ema=None,
@@ -97,11 +97,11 @@ FORMS = {"short": SHORT, "medium": MEDIUM, "long": LONG}
 
 
 def photograph(name: str, seed: int) -> synth.Scene:
-    """A photograph of scikit-image, taken for sharp, over a smooth made-up depth from 1 to 6 m."""
+    """A photograph from scikit-image, assumed to be sharp, with a smooth synthetic depth from 1 to 6 m."""
     from skimage import data
 
     image = getattr(data, name)()[..., :3].astype(np.float64) / 255
-    while max(image.shape[:2]) > 800:  # means of 2 x 2 px in linear light
+    while max(image.shape[:2]) > 800:  # average 2 x 2 px in linear light
         even = srgb_to_linear(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2])
         image = linear_to_srgb((even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4)
     light = srgb_to_linear(image).transpose(2, 0, 1).astype(np.float32)
@@ -116,14 +116,14 @@ def photograph(name: str, seed: int) -> synth.Scene:
 
 
 def drawn() -> list[synth.Scene]:
-    """Dead leaves and slanted boards over the same depths."""
+    """Dead leaves and slanted boards over the same range of depths."""
     options = {"depth_range_m": (1.0, 6.0)}
     leaves = [synth.scenes.dead_leaves(256, 320, seed=k, **options) for k in range(4)]
     return leaves + [synth.scenes.slanted_planes(256, 320, seed=k, **options) for k in range(4)]
 
 
 def camera(form: Form) -> synth.Camera:
-    """A fast normal lens over large pixels: radii of up to three or four of them."""
+    """A fast normal lens and large pixels: blur radii of up to three or four pixels."""
     pupil = bp.Pupil.disk(split=0.2)
     return synth.Camera(
         lens=LENS, pupil=pupil, max_radius=MAX_RADIUS, focus_range_m=form.focus_range_m, name="learn"
@@ -131,7 +131,7 @@ def camera(form: Form) -> synth.Camera:
 
 
 def rendered(out: Path, form: Form, seed: int) -> None:
-    """Render the training and validation data, or what is missing of them."""
+    """Render the training and validation data, or the parts of them that are missing."""
     held_out = max(6, form.samples // 16)
     parts = {
         "train": ("train", [photograph(name, k) for name in PHOTOGRAPHS for k in (0, 1, 2)], form.samples),
@@ -156,13 +156,13 @@ def rendered(out: Path, form: Form, seed: int) -> None:
 
 
 def mean_blur(folder: Path, shape: tuple[int, int]) -> bp.Convolution:
-    """The mean blur of the training set, the same everywhere: an operator that is wrong at nearly every pixel."""
+    """The mean blur of the training set, applied uniformly: an operator that is wrong at nearly every pixel."""
     radii = [np.abs(sample["defocus_map"]).mean() for sample in synth.open(folder)]
     return bp.Convolution(bp.psf.disk(float(np.mean(radii))), shape=(3, *shape))
 
 
 def restored(A: bp.Convolution, encoded: np.ndarray) -> np.ndarray:
-    """The fixed-point iteration on linear light, encoded again."""
+    """The result of the fixed-point iteration in linear light, encoded again."""
     y = srgb_to_linear(np.clip(encoded, 0, 1).astype(np.float64))
     found = solvers.fixed_point(A, y, max_iterations=8, tol=1e-3)
     return linear_to_srgb(np.clip(found.x, 0, 1)).astype(np.float32)
@@ -171,9 +171,9 @@ def restored(A: bp.Convolution, encoded: np.ndarray) -> np.ndarray:
 def begun(name: str, form: Form, out: Path, seed: int) -> Path:
     """Write a network that starts at the identity with maps that are not small, so that it learns to deblur at once.
 
-    Maps are products of what the memory and the detail branch say. The memory starts at constants, drawn for each map.
-    GKMNet of the preset "paper" adds the photograph to its sum over kernels, which starts at zero. The blur of NRKNet
-    starts as the Dirac kernel alone, times the inverse of its map.
+    Maps are products of the outputs of the memory and of the detail branch. The memory starts at constants, drawn at
+    random for each map. GKMNet with the preset "paper" adds the photograph to its sum over kernels, which starts at
+    zero. The blur of NRKNet starts as the Dirac kernel alone, times the inverse of its map.
     """
     torch.manual_seed(seed)
     net = nets.create(name, **form.arguments[name])
@@ -203,7 +203,7 @@ def begun(name: str, form: Form, out: Path, seed: int) -> Path:
 
 
 def settings(name: str, form: Form, out: Path, seed: int, steps: int) -> dict[str, Any]:
-    """The training as `nets.train` takes it."""
+    """The configuration of the training for `nets.train`."""
     return {
         "kind": "supervised",
         "out": str(out / name),
@@ -225,7 +225,7 @@ def settings(name: str, form: Form, out: Path, seed: int, steps: int) -> dict[st
 
 
 def measured(name: str, out: Path) -> dict[str, Any]:
-    """PSNR on the held-out scenes: blurred, fixed point with the mean blur, the network."""
+    """PSNR on the held-out scenes for the blurred image, the fixed point with the mean blur, and the network."""
     net = nets.load(out / name / "net.safetensors")
     scores: dict[str, Any] = {}
     for part in ("val", "val-motorcycle"):

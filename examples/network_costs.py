@@ -1,11 +1,11 @@
 """Parameters and cost of every published network and variant: the papers' figures beside ours.
 
-The papers count cost by rules of their own, so that the column "by their rule" is there to show that we mean the same
-network, and the column "GMAC" to compare networks: convolutions and blur operators, every multiply-accumulate once.
+Each paper counts cost by its own rule. The column "by their rule" shows that we count the same network, and the column
+"GMAC" compares networks: convolutions and blur operators, with every multiply-accumulate counted once.
 
     python examples/network_costs.py                     the networks, some 20 s
     python examples/network_costs.py --all               every variant, minutes
-    python examples/network_costs.py --size 720 1280     ours at one size for all
+    python examples/network_costs.py --size 720 1280     our counts at one size for all
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CANON = (1120, 1680)
 
 
 def counted(row: Published, size: tuple[int, int]) -> tuple[int, Summary] | None:
-    """Parameters of what the row is about, and the cost of the network; None where it is none of ours."""
+    """Parameters of the part that the row describes, and the cost of the network; None if it is not ours."""
     if row.net is None:
         return None
     config = dict(row.config) | ({"preset": "paper"} if row.scope == "kernels" else {})

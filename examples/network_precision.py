@@ -1,7 +1,7 @@
 """What bf16 changes in every network: its output under autocast beside its output in float32.
 
-The networks are as they come, with seeded random weights, and those with pretrained weights that come with blurphys;
-the input is a photo that scikit-image carries. Differences are in percent of the range of the output.
+The networks have their default settings and seeded random weights; those with pretrained weights in blurphys are
+included, too. The input is a photo from scikit-image. Differences are in percent of the range of the output.
 
     python examples/network_precision.py                    half a minute
     python examples/network_precision.py --size 256 384     a larger part of the photo

@@ -1,12 +1,12 @@
-"""Restore scenes whose surfaces hide each other: by layers, true or from a map, and by the gather operator.
+"""Restore scenes whose surfaces occlude each other: with true layers, layers from a map, or the gather operator.
 
     python examples/restore_layers.py                 # a minute or two
     python examples/restore_layers.py --seeds 3 4 5   # other scenes, other noise
 
 Every scene is rendered with occlusion (`blurphys.LayeredDefocus`, radii up to 6 px, noise of .005 in each view) and
-restored with its true layers (`solvers.layered`), from one view and from both views of a dual pixel; from both with the
-layers that the true defocus map gives (`blurphys.layers_from_map`); and from both with that map and no layers
-(`blurphys.DualPixel`, `solvers.hqs`). PSNR in dB, linear light, less a rim of 16 px.
+restored with its true layers (`solvers.layered`), from one view and from both views of a dual pixel; from both views
+with layers derived from the true defocus map (`blurphys.layers_from_map`); and from both views with that map and no
+layers (`blurphys.DualPixel`, `solvers.hqs`). PSNR is in dB, in linear light, without a border of 16 px.
 """
 
 import argparse

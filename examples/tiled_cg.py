@@ -1,7 +1,8 @@
-"""Deblur a large image by conjugate gradients with an operator whose maps lie on disk.
+"""Deblur a large image by conjugate gradients with an operator whose maps are on disk.
 
-The maps of an RKR blur are memory-mapped and never in memory as a whole: `bp.tiled` reads them window by window. Solved
-is ``(A^T A + rho I) x = A^T y``. The solver keeps a handful of images in memory; the maps would be seven times one.
+The maps of an RKR blur are memory-mapped and never in memory as a whole: `bp.tiled` reads them window by window. The
+equation is ``(A^T A + rho I) x = A^T y``. The solver keeps a handful of images in memory; the maps would take as much
+memory as seven images.
 
     python examples/tiled_cg.py                          a small image, seconds
     python examples/tiled_cg.py --megapixels 12          a photograph
@@ -25,7 +26,7 @@ import solvers
 
 
 def resident_peak() -> str:
-    """High-water mark of this process's memory, mapped pages included, where the system tells it."""
+    """Peak memory of this process, including mapped pages, where the system reports it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -34,7 +35,7 @@ def resident_peak() -> str:
 
 
 def write_maps(path: Path, levels: int, height: int, width: int) -> None:
-    """Write maps (J, H, W) on the simplex, from sharp at the left to blurred at the right, strip by strip."""
+    """Write maps (J, H, W) on the simplex, from sharp on the left to blurred on the right, strip by strip."""
     level = np.linspace(0, levels - 1, width, dtype=np.float32)
     hats = np.maximum(1 - np.abs(level - np.arange(levels, dtype=np.float32)[:, None]), 0)
     np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(levels, height, width))
@@ -57,7 +58,7 @@ def scene(height: int, width: int) -> np.ndarray:
 def run(
     megapixels: float, folder: str | Path, *, levels: int = 20, rho: float = 0.01, iterations: int = 5, max_memory=3e8
 ) -> solvers.Solution:
-    """Blur and deblur an image of this size; prints time, memory and residuals."""
+    """Blur and deblur an image of this size, and print time, memory and residuals."""
     width = max(64, round(sqrt(megapixels * 4e6 / 3)))
     height = max(48, round(megapixels * 1e6 / width))
     with tempfile.TemporaryDirectory(dir=folder, prefix="tiled-cg-") as place:
