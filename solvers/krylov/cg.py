@@ -14,7 +14,7 @@ from ..core.types import Array, Operator, Preconditioner
 
 __all__ = ["CGState", "cg", "cg_init", "cg_restart", "cg_step"]
 
-# Even when CG converges, its residual may grow by up to the square root of the condition number of A.
+# Even when CG converges, its residual may grow by a factor of up to the square root of the condition number of A.
 DIVERGENCE_FACTOR = 1e4
 
 

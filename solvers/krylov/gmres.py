@@ -157,8 +157,8 @@ def gmres(
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; b if omitted.
     restart : int
-        The Krylov space is discarded after this many steps, which bounds the memory but may slow convergence; at least
-        1.
+        The Krylov space is discarded after this many steps (at least 1): this bounds the memory but may slow
+        convergence.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A: ``solvers.local_fourier(A, rho=..., inverse_of="operator")``. It may
         change from step to step.
@@ -178,7 +178,7 @@ def gmres(
     Returns
     -------
     Solution
-        Residuals come from the recurrence and never grow, except the last, which is b - A x computed from scratch.
+        Residuals come from the recurrence, where they never grow; the last one is b - A x computed from scratch.
         CONVERGED means that this last one is small enough; if it cannot become so in this precision, the status is
         STAGNATED.
 
