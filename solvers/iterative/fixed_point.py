@@ -106,7 +106,7 @@ def fixed_point(
     accelerate : {"anderson", "chebyshev"}, optional
         "anderson" combines the last steps (see `anderson_step`): it needs no knowledge of A, and often converges where
         the plain iteration does not. "chebyshev" uses the best step lengths for eigenvalues with positive real parts in
-        a known interval (see `chebyshev_step`): it needs no inner products and one more image, and ignores `damping`.
+        a known interval (see `chebyshev_step`): it needs one more image but no inner products, and ignores `damping`.
     memory : int
         How many differences "anderson" combines, at least 1.
     interval : (float, float) or (float, float, float), optional

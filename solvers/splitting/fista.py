@@ -127,9 +127,8 @@ def fista(
         Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     tol : float
         Converged where x changes by at most tol ||x|| in a step, and the proximal gradient step from x itself is as
-        short,
-        ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A `step` that
-        you pass is compared with that of a blur of gain ||A x|| / ||x||, so that a short step is not mistaken for
+        short, ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A `step`
+        that you pass is compared with that of a blur of gain ||A x|| / ||x||, so that a short step is not mistaken for
         convergence.
     max_iterations : int
         Step limit.
