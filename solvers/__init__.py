@@ -1,8 +1,8 @@
-"""Solvers: a blur operator A and an observed image y in, a `Solution` with an honest status out.
+"""Solvers: they take a blur operator A and an observed image y, and return a `Solution` with an honest status.
 
 Every solver takes `A` and `y` of shape (..., C, H, W), of any array namespace and any batch, and returns a `Solution`:
 the image, a `Status` whose value says what to do next, and the residual after every step. Bad arguments raise
-ValueError (TypeError for arrays of the wrong kind); what happens on the way is a status.
+ValueError (TypeError for arrays of the wrong kind); trouble during the iteration is reported as a status.
 
 | question | solver |
 |---|---|
@@ -11,12 +11,12 @@ ValueError (TypeError for arrays of the wrong kind); what happens on the way is 
 | A symmetric positive definite | `cg` |
 | any A with an adjoint, little noise | `cgls`, `lsqr`, `landweber` |
 | any A with an adjoint, noise, a prior (`tv`, `hyper_laplacian`, `l1_wavelet`, a denoiser) | `hqs`, `admm`, `fista` |
-| layers that hide each other (`bp.LayeredDefocus`), hidden parts too | `layered` |
+| layers that occlude each other (`bp.LayeredDefocus`), including their hidden parts | `layered` |
 | few photons, x >= 0 | `richardson_lucy` |
 | one inverse kernel for many scales of blur | `inverse_kernel`, `scaled_inverse` |
 
-Beside each solver stand its state, `..._init` and `..._step`: pure functions of arrays without transfers to the host,
-from which networks are unrolled.
+Each solver comes with its state class and the functions `..._init` and `..._step`: pure functions of arrays without
+transfers to the host, from which unrolled networks are built.
 """
 
 from . import estimation

@@ -1,7 +1,7 @@
 """The solvers compared on one photo: operator applications, seconds and memory.
 
-Everything runs in one process on the same image and operators. Applications count A and its adjoint alike; a second
-says less than a ratio, since the machine may have other work.
+Everything runs in one process on the same image and operators. Applications count A and its adjoint alike; absolute
+seconds say less than ratios, since the machine may have other work.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Results:
 
 
 def photo(height: int, width: int) -> np.ndarray:
-    """Scikit-image's motorcycle, linear light, (3, H, W) float32: its middle, mirrored outwards where it ends."""
+    """Scikit-image's motorcycle, linear light, (3, H, W) float32: its centre, mirrored beyond its edges."""
     from skimage import data
 
     left = bp.colour.srgb_to_linear(data.stereo_motorcycle()[0].astype(np.float64) / 255).transpose(2, 0, 1)
@@ -136,7 +136,7 @@ def measure(shape: tuple[int, int], *, on_start: Callable[[str], object]) -> Res
     shape : (int, int)
         Height and width, px.
     on_start : callable
-        Called with the name of what starts; `STEPS` times.
+        Called `STEPS` times, with the name of what starts.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def measure(shape: tuple[int, int], *, on_start: Callable[[str], object]) -> Res
 
 
 def _square(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[str], object]) -> None:
-    """A x = y to a relative residual: plain, accelerated, Krylov, preconditioned."""
+    """Solve A x = y to a relative residual: plain, accelerated, Krylov, preconditioned."""
     y = A(x)
     limit: dict[str, Any] = {"tol": TOL, "max_iterations": 1000}
     on_start("A x = y: preconditioner")
@@ -226,7 +226,7 @@ def _data_step(
 
 
 def _splitting(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[str], object]) -> None:
-    """HQS with total variation, 10 x 10 steps: what it takes beyond its applications and proximal operators."""
+    """HQS with total variation, 10 x 10 steps: the time beyond its applications and proximal operators."""
     noisy = A(x) + np.float32(0.01) * np.random.default_rng(0).standard_normal(x.shape, dtype=np.float32)
     spent = {"A": 0.0, "prox": 0.0}
 
@@ -282,7 +282,7 @@ def _splitting(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[s
 
 
 def _differentiation(results: Results, x: np.ndarray, A: bp.GKM, on_start: Callable[[str], object]) -> None:
-    """What autograd keeps for the gradient of a solution in the maps, for growing numbers of steps."""
+    """What autograd keeps for the gradient of a solution with respect to the maps, for growing numbers of steps."""
     import torch
 
     from ..differentiation.differentiate import checkpointed, implicit, saved_bytes, unrolled

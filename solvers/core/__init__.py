@@ -1,1 +1,1 @@
-"""Shared by all solvers: checks of arguments, the iteration loop, the test of convergence, `Solution` and `Status`."""
+"""What all solvers share: argument checks, the iteration loop, the test of convergence, `Solution` and `Status`."""

@@ -17,7 +17,7 @@ BAND = 1 << 15  # numbers processed at once, so that a product is still in the c
 
 
 def inner(x: Array, y: Array) -> Array:
-    """Inner product of every image in a batch, accurate also for float32.
+    """Inner product of every image in a batch, accurate even for float32.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def inner(x: Array, y: Array) -> Array:
 
     Notes
     -----
-    A row is summed in the precision of the images (at least float32), the rows in float64: no temporary image, and
-    a relative error of about 1e-8 for float32 photographs.
+    Each row is summed in the precision of the images (at least float32) and the row sums in float64: no temporary
+    image, and a relative error of about 1e-8 for float32 photographs.
     """
     xp = array_namespace(x, y)
     if x.dtype not in (xp.float32, xp.float64):
@@ -54,7 +54,7 @@ def add_scaled(x: Array, factor: Any, y: Array) -> Array:
 
 
 def combine_into(x: Array, y: Array, *, keep: Any = None, add: Any = None) -> None:
-    """Overwrite x by keep x + add y, a factor left out being 1; NumPy or CuPy, factors that broadcast against rows."""
+    """Overwrite x by keep x + add y (an omitted factor is 1); NumPy or CuPy, factors broadcasting against rows."""
     xp = array_namespace(x)
     height = x.shape[-2]
     rows = max(1, height * BAND // max(1, x.size))

@@ -41,9 +41,9 @@ class Counted:
     name : str
         The solver, for messages.
     x, y : array
-        An image of the domain and one of the range: shapes and dtype of the results.
+        An image of the domain and one of the range, which give the shapes and dtype of the results.
     mask : array or None
-        Weights of the pixels of y: the operator is x -> mask A x then, its transpose y -> A^T (mask y).
+        Weights of the pixels of y: the operator is then x -> mask A x, and its transpose y -> A^T (mask y).
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Counted:
         return self._checked(self._adjoint, observed, "A.adjoint(y)", self._x_shape)
 
     def _checked(self, apply: Callable[[Array], Array], x: Array, what: str, shape: tuple[int, ...]) -> Array:
-        """Apply to x, the first time to a copy, to find out whether the operator writes into its argument."""
+        """Apply to x (the first time to a copy, to find out whether the operator writes into its argument)."""
         own = x if what in self._tried else 1 * x
         result = check_output(self.name, what, apply(own), shape, self._dtype)
         if what not in self._tried and not bool(array_namespace(x).all((own == x) | (x != x))):
@@ -116,7 +116,7 @@ def check_callable(name: str, what: str, value: Any, *, optional: bool = False) 
 
 
 def prox_of(name: str, prox: Any) -> Prox:
-    """Return `prox` with a check that results are like its argument; ValueError unless it is callable."""
+    """Return `prox` with a check of the shape and dtype of its results; ValueError unless it is callable."""
     check_callable(name, "prox", prox)
 
     def checked(x: Array, strength: Any) -> Array:

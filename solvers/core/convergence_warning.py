@@ -17,7 +17,7 @@ class ConvergenceWarning(UserWarning):
 
 
 def warn_if_divergent(name: str, certificate: Any, *, damping: float) -> None:
-    """Warn with the verdict of a certificate that says the iteration diverges; never raise for it.
+    """Warn with the verdict of a certificate that says that the iteration diverges, without raising an error.
 
     Parameters
     ----------

@@ -18,13 +18,13 @@ from .types import Array
 __all__ = ["Measure", "Proof", "iterate"]
 
 STILL = 2
-"""Steps in a row that change nothing at all, after which an image is not waited for any longer."""
+"""Number of consecutive steps without any change after which the loop stops waiting for an image."""
 MOVED = 0.01
-"""An image that is nearer to its start than this, relatively, has hardly moved."""
+"""An image whose relative distance from its start is at most this has hardly moved."""
 GAINED = 0.5
-"""Where the residual has fallen to this part of what it was, the image may stay near its start: the blur is mild."""
+"""If the residual falls to this fraction of its initial value, an image may stay near its start: the blur is mild."""
 STRAYED = 10.0
-"""An image whose residual ends at more than this multiple of that of its start is not on its way to a solution."""
+"""An image whose final residual exceeds this multiple of its initial residual is not approaching a solution."""
 
 Host = np.ndarray[Any, Any]  # one number per image of the batch, on the host
 
@@ -43,7 +43,7 @@ class Measure(NamedTuple):
     residual : ||y - A x|| / ||y||
     gap : what is compared with the tolerance (often the residual itself)
     failed : True where the method cannot go on; None if it always can
-    short : True where the last step hardly changed x, for methods whose gap is another length; None if that is the gap
+    short : True where the last step hardly changed x, for methods whose gap measures something else; None otherwise
     """
 
     residual: Array
@@ -53,10 +53,10 @@ class Measure(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """What holds at an iterate that claims to be the solution; arrays of shape (*B, 1, 1, 1).
+    """What was found at an iterate that claims to be the solution; arrays of shape (*B, 1, 1, 1).
 
     gap : how far the condition of the problem is from being met, in the unit of the tolerance
-    doubt : by how much A itself contradicts its adjoint there, in the same unit (see `proof.probed`)
+    doubt : by how much A itself contradicts its adjoint there, in the same unit (see `proof.check_adjoint`)
     stuck : True where the method cannot move at all, whatever the gap
     """
 
@@ -80,16 +80,16 @@ def iterate(
     confirm: Callable[[S], Proof] | None = None,
     on_step: Callable[[int, S], object] | None = None,
 ) -> Solution:
-    """Run an iteration until every image of the batch has ended, or the step limit.
+    """Run an iteration until every image of the batch has stopped, or until the step limit.
 
-    An image ends when its gap is at most `tol` and, with `confirm`, that of its proof is too (CONVERGED), when its
-    residual reaches `noise_floor` (NOISE_LEVEL), when that is no longer finite (NONFINITE), when it exceeds
-    `divergence_factor` times the larger of its minimum and `divergence_floor` (DIVERGED), or when the method says so
-    (INDEFINITE, STAGNATED). A proof that fails ends an image where the adjoint is to blame (WRONG_ADJOINT) and where it
-    can move no more (STALLED). The others go on, and its own iterate is kept from that moment. At the step limit an
-    image is DIVERGED if its residual is more than ten times that of its start (and above `divergence_factor` times
-    `divergence_floor`), STALLED if it has never changed, or if the image is where it began, hardly moves and has gained
-    little.
+    An image stops when its gap is at most `tol` and, with `confirm`, so is that of its proof (CONVERGED); when its
+    residual reaches `noise_floor` (NOISE_LEVEL), is no longer finite (NONFINITE), or exceeds `divergence_factor` times
+    the larger of its minimum and `divergence_floor` (DIVERGED); or when the method says so (INDEFINITE, STAGNATED). A
+    proof that fails stops an image if the adjoint is to blame (WRONG_ADJOINT) or if the image can no longer move
+    (STALLED). The other images go on, while the iterate of a stopped image is kept from that moment. At the step limit
+    an image is DIVERGED if its residual is more than ten times that of its start (and above `divergence_factor` times
+    `divergence_floor`), STALLED if its residual has never changed, or if the image is close to its start, hardly moves
+    and has gained little.
 
     Parameters
     ----------
@@ -108,15 +108,14 @@ def iterate(
     divergence_factor, divergence_floor : float
         The divergence rule above.
     noise_floor : array, optional
-        Relative residual per image at which only noise is left, from `checks.noise_floor`.
+        Relative residual per image at which only noise is left, from `Problem.noise_floor`.
     refresh : callable, optional
-        state -> state, with residuals computed from scratch. Called when an image claims convergence, or the noise
-        level, and after the last step, for methods whose residual is a recurrence: either is reported only if the true
-        one agrees. An image
-        whose true gap has not halved between two such claims is STAGNATED.
+        state -> state, with residuals computed from scratch. Called when an image claims convergence or the noise
+        level, and after the last step, for methods whose residual comes from a recurrence: such a claim is reported
+        only if the true residual agrees. An image whose true gap has not halved between two such claims is STAGNATED.
     confirm : callable, optional
-        state -> Proof, asked where an image claims convergence. For methods whose gap is the length of a step, which
-        says nothing of the problem, and for those that believe an adjoint.
+        state -> Proof, called when an image claims convergence. For methods whose gap is the length of a step, which
+        says nothing about the problem, and for those that rely on an adjoint.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -150,7 +149,7 @@ def iterate(
                     seen = _look(measure(state))._replace(failed=seen.failed)
                 stagnant = images.confirm(claims, seen.gap)
             elif refresh is not None and (arrivals := running & (seen.residual <= images.floor)).any():
-                with np.errstate(all="ignore"):  # looked at only: the recurrence of the others goes on
+                with np.errstate(all="ignore"):  # only inspected: the recurrence of the others goes on
                     true = _look(measure(refresh(state)))
                 seen = seen._replace(residual=np.where(arrivals, true.residual, seen.residual))
             seen, verdict = _tried(images, state, seen, threshold, confirm, stagnant)
@@ -174,7 +173,7 @@ def _tried(
     confirm: Callable[[S], Proof] | None,
     stagnant: Host,
 ) -> tuple[_Seen, _Verdict]:
-    """Put the claims of convergence to the proof: what was seen, with the gaps of the proof, and what they end with."""
+    """Test the claims of convergence: return what was seen, with the gaps of the proof, and the verdicts."""
     nobody = np.zeros_like(images.running)
     claims = images.running & np.isfinite(seen.residual) & (seen.gap <= threshold)
     if confirm is None or not (claims | stagnant).any():
@@ -192,7 +191,7 @@ def _tried(
 
 
 class _Verdict(NamedTuple):
-    wrong: Host  # the adjoint is none
+    wrong: Host  # A.adjoint is not the adjoint
     stalled: Host
     stagnant: Host
 
@@ -206,14 +205,14 @@ class _Seen(NamedTuple):
 
 @final
 class _Images:
-    """The books: for every image its status, its smallest residual and the iterate to return."""
+    """The record of every image: its status, its smallest residual and the iterate to return."""
 
     def __init__(self, floor: Host, x: Array, residual: Host) -> None:
         count, self.floor = len(floor), floor
         self.initial = residual
         self.idle = np.ones(count, dtype=bool)  # the residual has been the same from the start on
-        self.refused = np.zeros(count, dtype=bool)  # the last step was short, but its end no solution
-        self.still = np.zeros(count, dtype=int)  # such claims in a row after steps of no length
+        self.refused = np.zeros(count, dtype=bool)  # the last step was short, but did not end at a solution
+        self.still = np.zeros(count, dtype=int)  # consecutive claims of this kind after steps of zero length
         self.status: list[Status | None] = [None] * count
         self.running = np.ones(count, dtype=bool)
         self.lowest = np.full(count, np.inf)  # smallest residual so far
@@ -222,7 +221,7 @@ class _Images:
         self.x = x
 
     def update(self, x: Array, seen: _Seen, verdict: _Verdict, threshold: float, limit: Any) -> None:
-        """Enter one look at the iterate x, and end the images whose time has come."""
+        """Record the measures of the iterate x, and stop the images that have finished."""
         self.idle = self.idle & (seen.residual == self.initial)
         finite = np.isfinite(seen.residual)
         better = self.running & finite & (seen.residual < self.lowest)
@@ -241,17 +240,17 @@ class _Images:
         self._end(seen.residual > limit, Status.DIVERGED)
 
     def refuse(self, refused: Host, still: Host) -> Host:
-        """Enter the short steps that ended at no solution; return which images will never move again."""
+        """Record the short steps that did not end at a solution; return which images will never move again."""
         self.refused = np.where(self.running, refused, self.refused)
         self.still = np.where(refused & still, self.still + 1, 0)
         return self.still >= STILL
 
     def end_strayed(self, residual: Host, least: float) -> None:
-        """End the images that are far worse than their start, and worse than `least`."""
+        """Stop the images that are far worse than their start, and worse than `least`."""
         self._end(residual > np.maximum(STRAYED * self.initial, least), Status.DIVERGED)
 
     def end_idle(self, x: Array, first: Array) -> None:
-        """End the images that have hardly moved in all the steps."""
+        """Stop the images that have hardly moved in all the steps."""
         self._end(self.idle, Status.STALLED)
         slow = self.running & self.refused & (self.lowest > GAINED * self.initial)
         if slow.any():
@@ -259,7 +258,7 @@ class _Images:
             self._end(slow & (moved <= 0), Status.STALLED)
 
     def confirm(self, claims: Host, gap: Host) -> Host:
-        """Forget what a recurrence said about the claiming images; return which of them made no progress."""
+        """Discard what the recurrence said about the claiming images; return which of them made no progress."""
         self.lowest = np.where(claims, np.inf, self.lowest)
         stalled = claims & (gap > 0.5 * self.confirmed)
         self.confirmed = np.where(claims, gap, self.confirmed)

@@ -1,4 +1,4 @@
-"""Convergence of least-squares methods: a small residual, or a small gradient by an adjoint that is right."""
+"""Convergence of least-squares methods: a small residual, or a small gradient computed with a correct adjoint."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LeastSquares:
         gradient : array of shape (*B, 1, 1, 1)
             Norm of the gradient, of which `back` is a part.
         damped : bool
-            Whether there is a second term: then a residual is small enough by itself only where it is zero.
+            Whether there is a damping term: then a small residual alone is enough only where it is zero.
         """
         xp, size, slope = array_namespace(x), self._given.size, self._slope
         solved = relative(norm(residual), size) <= (0.0 if damped else self._given.tol)

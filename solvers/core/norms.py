@@ -30,12 +30,12 @@ def estimate_squared_norm(
     margin : float
         The estimate approaches the norm from below; it is multiplied by this.
     seed : int
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
     float
-        The largest over the batch. Half the true value would still be a safe step length for gradient descent.
+        The largest over the batch. Even half the true value would still give a safe step length for gradient descent.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a solver starts from: A, y, the start and the stopping rules, checked before the first step."""
+"""The input of a solver: A, y, the start and the stopping rules, checked before the first step."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SINGLE_RANGE, DOUBLE_RANGE = (1e-12, 1e12), (1e-140, 1e140)
 WITH_PRIOR = {"divergence_factor": 1e3, "divergence_floor": 1e-3}
 """Divergence rule of methods that weigh the data against a prior, or maximise a likelihood.
 
-Their residual may rise from nearly zero to the level of the noise, so that it has to be worse than that of a black
-image too, whose relative residual is 1.
+Their residual may rise from nearly zero to the level of the noise, so it counts as diverged only if it also exceeds
+that of a black image, whose relative residual is 1.
 """
 
 State = TypeVar("State")
@@ -47,7 +47,7 @@ class Problem:
     A : Counted
         The operator, which counts its applications and, with a mask, is weighted by it.
     y : array
-        The observed image, weighted alike: 0 where the mask is.
+        The observed image with the same weights: 0 where the mask is 0.
     start : array
         x0; or y where x and y have the same shape, zeros otherwise.
     truncated : bool
@@ -93,7 +93,7 @@ class Problem:
         Returns
         -------
         array of shape (number of images,) on the host, or None
-            noise_level sqrt(n) / ||y||, n the sum of the squared weights; not relative where y = 0.
+            noise_level sqrt(n) / ||y||, where n is the sum of the squared weights; absolute where y = 0.
         """
         if self.noise_level is None:
             return None
@@ -142,7 +142,7 @@ def problem(
     square: bool = False,
     adjoint: bool = False,
 ) -> Problem:
-    """Check the arguments that solvers have in common, each by itself and against the others.
+    """Check the arguments that solvers have in common, individually and against each other.
 
     Parameters
     ----------
@@ -157,9 +157,9 @@ def problem(
     max_iterations : int
         Step limit.
     tol : float
-        Positive; not read if `truncated`.
+        Positive; ignored if `truncated`.
     truncated : bool
-        Whether the method is a series of so many terms, without a tolerance.
+        Whether the method is a series of `max_iterations` terms, without a tolerance.
     mask : array that broadcasts to y, or None
         Where y was observed: booleans, or weights from 0 to 1 of the dtype of y.
     noise_level : float or None
@@ -227,7 +227,7 @@ def _check_mask(name: str, xp: Any, mask: Array, y: Array) -> Array:
         raise ValueError(
             f"{name}: mask of shape {tuple(mask.shape)} does not broadcast to y of shape {tuple(y.shape)}."
         )
-    rounding = 1e3 * float(xp.finfo(mask.dtype).eps)  # of a mask that was resized or blurred
+    rounding = 1e3 * float(xp.finfo(mask.dtype).eps)  # in a mask that was resized or blurred
     near = (mask >= -rounding) & (mask <= 1 + rounding)
     mask = xp.where(near, xp.clip(mask, 0, 1), mask)
     if not bool(xp.all(near)):

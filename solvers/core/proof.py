@@ -41,11 +41,11 @@ def check_adjoint(
     *pairs : (dual, back)
         Argument of the adjoint, (*B, D, H, W), and its result, (*B, C, H, W).
     like : array of shape (*B, C, H, W)
-        Of the shape, dtype and device of the images that A takes.
+        Has the shape, dtype and device of the images that A takes.
     weight : array, optional
         Broadcasts to `back`; 1 if omitted.
     size : array of shape (*B, 1, 1, 1), optional
-        Norm that rounding errors of `back` are relative to; that of `dual` if omitted.
+        Norm relative to which the rounding errors of `back` are measured; that of `dual` if omitted.
 
     Returns
     -------
@@ -53,8 +53,8 @@ def check_adjoint(
 
     Notes
     -----
-    For u of independent normal numbers <A u, dual> - <u, back> = <u, A^T dual - back> is normal, with the norm that is
-    sought as its standard deviation; the root mean square of two such numbers is returned. It is below a tenth of the
+    For u of independent normal numbers, <A u, dual> - <u, back> = <u, A^T dual - back> is normal, and its standard
+    deviation is the desired norm; the root mean square of two such numbers is returned. It falls below a tenth of the
     norm once in a hundred times. Cost: two applications of A.
     """
     xp = array_namespace(like)
@@ -83,7 +83,7 @@ class Gradient(NamedTuple):
     unit: Array  # ||A^T y||, estimated from A alone where A.adjoint(y) is wrong
     doubt: Array  # estimated error of `back`
     suspect: Array  # where A.adjoint(y) is wrong
-    unseen: Array  # where A sees nothing of x: y is not zero, but both adjoints are
+    unseen: Array  # where A does not see x: y is not zero, but both adjoints are
 
 
 def gradient_at(A: AdjointOperator, y: Array, x: Array, residual: Array) -> Gradient:
@@ -97,5 +97,5 @@ def gradient_at(A: AdjointOperator, y: Array, x: Array, residual: Array) -> Grad
 
 
 def is_unseen(size: Array, slope: Array, gradient: Array) -> Array:
-    """Return where A sees nothing of x: y is not zero, but A^T y and A^T (y - A x) are."""
+    """Return where A does not see x: y is not zero, but A^T y and A^T (y - A x) are."""
     return (size > 0) & (slope == 0) & (gradient == 0)

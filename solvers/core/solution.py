@@ -67,7 +67,7 @@ class Status(Enum):
         return f"{self.name}: {self.value}"
 
 
-# help() cuts the values of an enumeration off, so that the sentences stand in the text of the class.
+# help() truncates the values of an enumeration, so the sentences are added to the docstring of the class.
 Status.__doc__ = f"{Status.__doc__}\n\n" + "\n\n".join(
     fill(str(status), 100, subsequent_indent="    ") for status in Status
 )
@@ -85,22 +85,22 @@ class Solution:
     Parameters
     ----------
     x : array of shape (*B, C, H, W)
-        The recovered image, of the namespace, dtype and device of y. Where an image of a batch converged, its iterate
-        at that moment; where it diverged or became non-finite, the finite iterate with the smallest residual;
-        otherwise the last iterate.
+        The recovered image, in the namespace, dtype and device of y. For an image of a batch that converged, its
+        iterate at that moment; for one that diverged or became non-finite, the finite iterate with the smallest
+        residual; otherwise the last iterate.
     status : Status
         The worst status in the batch.
     iterations : int
         Steps taken.
     residuals : tuple of float
-        ||y - A x_k|| / ||y|| for k = 0..iterations, the largest over the batch (absolute where y = 0). An image that
-        has ended its iteration counts from then on with the residual of the iterate returned for it.
+        ||y - A x_k|| / ||y|| for k = 0..iterations, the largest over the batch (absolute where y = 0). Once an image
+        has stopped iterating, it counts with the residual of the iterate returned for it.
     residual : float
-        The same of x, the image that is returned; not the last of `residuals` where x is an earlier iterate.
+        The same for x, the returned image; it differs from the last of `residuals` where x is an earlier iterate.
     item_status : tuple of Status
-        The status of each image, leading axes in row-major order (one entry without a batch).
+        The status of each image, with the leading axes in row-major order (one entry without a batch).
     operator_applications : int
-        Applications of A and of its adjoint, each to the whole batch, measurements of the residual included.
+        Applications of A and of its adjoint, each to the whole batch, including those for measuring the residual.
 
     Examples
     --------
@@ -132,7 +132,7 @@ class Solution:
         Raises
         ------
         ConvergenceError
-            For every other status, with its sentence.
+            For every other status, with its explanation.
         """
         if not self.converged:
             raise ConvergenceError(f"{self._summary()}. {self.status.value}")

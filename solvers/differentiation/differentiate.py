@@ -1,4 +1,4 @@
-"""Gradients through a solver with torch: unrolled, checkpointed or implicit, with the same result in the end.
+"""Gradients through a solver with torch: unrolled, checkpointed or implicit, with the same result in the limit.
 
 | question | function | memory | extra work |
 |---|---|---|---|
@@ -8,7 +8,7 @@
 | the solution of A x = b by any solver | `implicit_linear` | one application of A | a solve with A^T |
 
 All of them take the `..._step` functions of this package as they are, give gradients to everything that the step or
-the operator closes over, and leave the arrays alone: no parameter is registered, nothing is cached.
+the operator closes over, and leave the arrays unchanged: no parameter is registered, nothing is cached.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def unrolled(step: Callable[[T], T], state: T, *, steps: int) -> T:
-    """Take a number of steps, every one of them recorded by autograd.
+    """Take a number of steps, all recorded by autograd.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def unrolled(step: Callable[[T], T], state: T, *, steps: int) -> T:
     -------
     state
         Of the type of `state`. Gradients are exact for this number of steps, converged or not; twice differentiable
-        where the step is. Memory grows with the number of steps. Arrays of other namespaces just take the steps.
+        where the step is. Memory grows with the number of steps. For arrays of other namespaces it just takes the
+        steps.
 
     Raises
     ------
@@ -77,12 +78,13 @@ def checkpointed(step: Callable[[T], T], state: T, *, steps: int, segments: int 
         As in `unrolled`; the state holds torch tensors. The step is called twice for each step taken, and has to do the
         same both times.
     segments : int, optional
-        Into how many pieces the steps are cut, 1 to `steps`; about sqrt(steps) if omitted, which needs least memory.
+        Number of pieces into which the steps are cut, 1 to `steps`; about sqrt(steps) if omitted, which needs least
+        memory.
 
     Returns
     -------
     state
-        Equal to that of `unrolled`, and so are its gradients.
+        Equal to that of `unrolled`, with equal gradients.
 
     Raises
     ------
@@ -91,8 +93,9 @@ def checkpointed(step: Callable[[T], T], state: T, *, steps: int, segments: int 
 
     Notes
     -----
-    Kept are the states between the segments, and during the backward pass one segment: with n segments n states and
-    steps / n steps. Cost: every step again. Without grad mode it is `unrolled`. Twice differentiable where the step is.
+    The states between the segments are kept, and one segment during the backward pass: with n segments, n states and
+    steps / n steps. Cost: every step is computed twice. Without grad mode it is the same as `unrolled`. Twice
+    differentiable where the step is.
 
     References
     ----------
@@ -146,9 +149,9 @@ def saved_bytes(compute: Callable[[], Any]) -> int:
     Returns
     -------
     int
-        Sum over the different storages of the tensors that the graph has saved, parameters among them. What is
-        recomputed later is not included: the peak of `checkpointed` is higher by one segment, which is ``saved_bytes``
-        of that many `unrolled` steps.
+        Sum over the distinct storages of the tensors that the graph has saved, including parameters. What is recomputed
+        later is not included: the peak of `checkpointed` is higher by one segment, which is ``saved_bytes`` of that
+        many `unrolled` steps.
 
     Examples
     --------

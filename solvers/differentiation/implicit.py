@@ -1,6 +1,6 @@
 """Implicit differentiation with torch: the gradient of an equation instead of that of the iteration that solves it.
 
-The node that is recorded has a backward pass of its own, which solves the adjoint equation.
+The recorded node has its own backward pass, which solves the adjoint equation.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def implicit(
         state -> state, the same map every time (no momentum that grows, no step counter): `fixed_point_step`,
         `hqs_step`, `admm_step`, or a network of your own. Gradients reach whatever it closes over.
     state : torch tensor, or (named) tuple of them
-        Where to start; nearly free where it is the fixed point already, the x of a `Solution` for instance. The result
-        does not depend on it, and gets no gradient to it.
+        Where to start; nearly free if it is already the fixed point, the x of a `Solution` for instance. The result
+        does not depend on it, and no gradient flows to it.
     tol : float
-        Ends where ||step(s) - s|| <= tol ||step(s)||; the adjoint system is solved to the same relative residual. The
+        Stops where ||step(s) - s|| <= tol ||step(s)||; the adjoint system is solved to the same relative residual. The
         error of the gradient is of the order of tol / (1 - contraction).
     max_iterations : int
-        Step limit of each of the two.
+        Step limit of the forward and of the adjoint iteration.
     adjoint_solve : callable, optional
         (M, g) -> u, a tensor or a `Solution` of M u = g, where M u = u - J^T u and J is the derivative of the step; for
         instance ``functools.partial(solvers.gmres, tol=1e-8)``. By default the iteration u <- g + J^T u, which
-        converges as fast as the one forward. A state of several tensors comes as one of shape (1, 1, n).
+        converges as fast as the forward one. A state of several tensors is passed as one tensor of shape (1, 1, n).
 
     Returns
     -------
@@ -70,15 +70,15 @@ def implicit(
     Warns
     -----
     ConvergenceWarning
-        Forward or backward, where the tolerance was not reached: the gradient is then that of another equation.
+        Forward or backward, if the tolerance was not reached: the gradient is then that of another equation.
 
     Notes
     -----
     With s = f(s, p):  ds/dp = (I - J)^-1 df/dp,  so a gradient g becomes  (df/dp)^T u  with  (I - J^T) u = g.
     One step is recorded, at the fixed point; J^T v and (df/dp)^T u are its vector-Jacobian products. Intermediate
-    states are not kept: memory is that of one step, whatever the number of iterations. An iteration backward costs a
-    backward pass through one step; where the equation is A x = b, `implicit_linear` with its ``A.H`` is cheaper. Krylov
-    methods have no fixed point in this sense (their directions vanish): take `implicit_linear`.
+    states are not kept: memory is that of one step, whatever the number of iterations. Each iteration of the adjoint
+    solve costs a backward pass through one step; where the equation is A x = b, `implicit_linear` with its ``A.H`` is
+    cheaper. Krylov methods have no fixed point in this sense (their directions vanish): use `implicit_linear`.
 
     References
     ----------
@@ -146,16 +146,16 @@ def implicit_linear(
     Parameters
     ----------
     A : linear operator or callable
-        x -> A x, square and regular. Gradients reach whatever it closes over: the maps of a `blurphys.GKM`, say. For
-        least squares take ``A.H @ A + rho * I`` and ``A.adjoint(y)``.
+        x -> A x, square and non-singular. Gradients reach whatever it closes over: the maps of a `blurphys.GKM`, say.
+        For least squares use ``A.H @ A + rho * I`` and ``A.adjoint(y)``.
     b : torch tensor of shape (*B, C, H, W)
         The right-hand side, differentiated too.
     solve : callable
         (A, b) -> x, a tensor or a `Solution`; for instance ``functools.partial(solvers.cg, tol=1e-8)``. Runs without
         autograd.
     adjoint_solve : callable, optional
-        (A^T, g) -> u, the same for the transpose; `solve` if omitted. A^T is ``A.H`` or made from ``A.adjoint`` where A
-        has them, and else a vector-Jacobian product of A, which has no adjoint of its own.
+        (A^T, g) -> u, the same for the transpose; `solve` if omitted. A^T is ``A.H`` or made from ``A.adjoint`` if A
+        has them, and otherwise a vector-Jacobian product of A, which then has no adjoint of its own.
 
     Returns
     -------
@@ -176,8 +176,8 @@ def implicit_linear(
     Notes
     -----
     For a gradient g:  A^T u = g,  db = u,  dA = -u x^T, the latter as the vector-Jacobian product of A at x. One
-    application of A is recorded; memory does not depend on the iterations. Backward costs one solve and one
-    vector-Jacobian product.
+    application of A is recorded; memory does not depend on the number of iterations. The backward pass costs one solve
+    and one vector-Jacobian product.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def _fixed_point_of(advance: Counted, start: Array, tol: float, max_iterations: 
 
 @cache
 def _attach_function() -> Any:
-    """The node that hands on a value and, on the way back, gives `adjoint(gradient)` to what is `traced`."""
+    """The node that passes a value on and, in the backward pass, passes `adjoint(gradient)` to `traced`."""
     import torch
 
     class Attached(torch.autograd.Function):  # type: ignore[misc]
@@ -250,7 +250,7 @@ def _attach_function() -> Any:
 
         @staticmethod
         def backward(ctx: Any, g: Array) -> tuple[Array | None, ...]:
-            if torch.is_grad_enabled():  # a graph of the gradient is asked for, and it would lack what u depends on
+            if torch.is_grad_enabled():  # a graph of the gradient is requested, and it would lack what u depends on
                 raise RuntimeError(
                     "implicit gradients are differentiable once, so that create_graph=True is not possible; take "
                     "solvers.unrolled or solvers.checkpointed for second derivatives"
@@ -270,7 +270,7 @@ def _pull_back(image: Array, point: Array, u: Array, /) -> Array:
 
 
 def _solve_scaled(name: str, solve: Callable[[Any, Array], Any], transposed: Any, g: Array) -> Array:
-    """Solve for a gradient of any size: those of a mean over pixels lie where squares underflow."""
+    """Solve for a gradient of any size: that of a mean over pixels is so small that squares underflow."""
     size = g.abs().max()
     if not bool(size > 0) or not bool(size.isfinite()):
         return g

@@ -1,4 +1,4 @@
-"""What a photograph says about its own noise and blur."""
+"""Estimates of the noise and blur of a photograph from the photograph itself."""
 
 from .noise import noise_level
 

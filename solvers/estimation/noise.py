@@ -1,4 +1,4 @@
-"""The noise of a photograph, from its smoothest blocks."""
+"""Noise of a photograph, estimated from its smoothest blocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK = 16
 """Side of a block, px: large enough for a variance, small enough to lie between edges."""
 
 QUANTILE = 0.1
-"""The variance that a tenth of the blocks does not exceed is taken to be noise alone."""
+"""The variance that a tenth of the blocks do not exceed is taken to be noise alone."""
 
 INDEPENDENT = BLOCK * BLOCK / (70 / 36) ** 2
 """Independent samples in a block: the second differences of neighbours are correlated, with squared autocorrelations
@@ -36,11 +36,11 @@ def noise_level(image: Array, *, mask: Array | None = None) -> float:
     Parameters
     ----------
     image : array of shape (..., C, H, W)
-        One photograph, or several with the same noise; at least 18 x 18 px. Where its values are in linear light, so is
+        One photograph, or several with the same noise; at least 18 x 18 px. If its values are in linear light, so is
         the result; a tone curve makes the noise depend on the brightness.
     mask : array of bool of shape (H, W), optional
-        Pixels known to be smooth (far out of focus, say): the median of all of them counts then, not the smoothest
-        blocks.
+        Pixels known to be smooth (far out of focus, say): the median over all of them is then used instead of the
+        smoothest blocks.
 
     Returns
     -------
@@ -57,11 +57,11 @@ def noise_level(image: Array, *, mask: Array | None = None) -> float:
     Notes
     -----
     The second difference along both axes, scaled so that it keeps the variance of white noise, is free of everything
-    that varies linearly along rows or columns (Immerkaer 1996). Of its mean squares in blocks of 16 x 16 px, the 10 %
-    quantile is taken as the variance of the noise, and corrected for being a quantile (of a chi-squared distribution).
-    Exact to a few per cent in the mean where a tenth of the photograph is smooth or out of focus; texture in focus all
-    over the photograph counts as noise, and noise that was smoothed (demosaicing, JPEG, denoising) is underestimated.
-    Cost: some ten passes over the image.
+    that varies linearly along rows or columns (Immerkaer 1996). The 10 % quantile of its mean squares in blocks of 16 x
+    16 px is taken as the variance of the noise, and corrected for being a quantile (of a chi-squared distribution). The
+    estimate is accurate to a few per cent on average where a tenth of the photograph is smooth or out of focus; sharp
+    texture all over the photograph counts as noise, and noise that was smoothed (demosaicing, JPEG, denoising) is
+    underestimated. Cost: some ten passes over the image.
 
     References
     ----------

@@ -1,8 +1,9 @@
 """Deblurring by convolution with inverse kernels of one shape and several scales.
 
 A defocus PSF keeps its shape and changes its size with depth, and so does its inverse: if k_s(t) = k(t / s) / s^2 then
-the inverse of k_s is that of k, stretched alike. One inverse kernel, upsampled or dilated, therefore serves every
-depth, and a weighted sum of a few scales the depths in between. All of it is computed by the operators of `blurphys`.
+the inverse of k_s is that of k, stretched in the same way. One inverse kernel, upsampled or dilated, therefore serves
+every depth, and a weighted sum of a few scales serves the depths in between. Everything is computed by the operators of
+`blurphys`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .stretched import check_kernel, check_scale, dilated_inverse, pad_to_larges
 
 __all__ = ["dilated_inverse", "inverse_kernel", "nnls_weights", "scaled_inverse", "upsampled_inverse"]
 
-MAX_CUT_ERROR = 0.01  # of the frequency response by cutting the support, relative to its value at zero
+MAX_CUT_ERROR = 0.01  # of the frequency response due to cutting the support, relative to its value at zero
 GRID_WIDTHS, MIN_GRID = 16, 256  # periodic grid: half its size in widths of the PSF, and its smallest size in px
 
 
@@ -40,16 +41,16 @@ def inverse_kernel(psf: Array, *, snr: float, size: int | None = None) -> Array:
         Ratio of the power of the image to that of the noise, the same at all frequencies; positive. It limits the gain
         to sqrt(snr) / 2.
     size : int, optional
-        Odd width of the result, px. By default the smallest whose cut changes the response at no frequency by more
-        than 1 % of that at frequency zero, for every kernel; at most 255 px or 32 times the PSF's width.
-        A smaller support costs accuracy, in brightness first.
+        Odd width of the result, px. By default the smallest width for which cutting changes the response of every
+        kernel by at most 1 % of its value at frequency zero; at most 255 px or 32 times the PSF's width.
+        A smaller support costs accuracy, first of all in brightness.
 
     Returns
     -------
     array of shape (..., size, size)
-        Convolution kernels with their centres at size // 2. The sum is S snr / (S^2 snr + 1), S that of the PSF, within
-        1 % by default: a little less than one for a PSF of unit sum, the Wiener filter's bias. Of the PSF's namespace,
-        dtype and device; torch differentiates it.
+        Convolution kernels with their centres at size // 2. The sum is S snr / (S^2 snr + 1), where S is the sum of the
+        PSF, within 1 % by default: a little less than one for a PSF of unit sum, which is the bias of the Wiener
+        filter. In the PSF's namespace, dtype and device; torch can differentiate it.
 
     Raises
     ------
@@ -60,9 +61,9 @@ def inverse_kernel(psf: Array, *, snr: float, size: int | None = None) -> Array:
 
     Notes
     -----
-    K^-1 = conj(K) / (|K|^2 + 1 / snr), K the PSF's frequency response on a periodic grid of at least 256 px, 32 widths
-    of the PSF and twice the size of the result, then cut. The kernel is as long as the zeros of K are sharp: a few
-    times the PSF for a Gaussian, more than ten times for a disk at a high snr.
+    K^-1 = conj(K) / (|K|^2 + 1 / snr), with K the PSF's frequency response on a periodic grid of at least 256 px, 32
+    widths of the PSF and twice the size of the result; the result is then cut. The sharper the zeros of K, the longer
+    the kernel: a few times the PSF for a Gaussian, more than ten times for a disk at a high snr.
 
     References
     ----------
@@ -116,15 +117,15 @@ def scaled_inverse(
     inverse : array of shape (n, n) or (C, n, n)
         Inverse kernel of the smallest blur, n odd, e.g. from `inverse_kernel`.
     scales : sequence of L floats
-        1 or larger; whole ones with ``method="dilated"``.
+        1 or larger; whole numbers with ``method="dilated"``.
     weights : sequence of L floats, or array of shape (*B, L, H, W), optional
-        For the whole image, or maps that pick each pixel's scale; equal weights 1 / L if omitted. They should sum to
-        one. `nnls_weights` finds them.
+        Numbers for the whole image, or maps that select the scale at each pixel; equal weights 1 / L if omitted. They
+        should sum to one. `nnls_weights` finds them.
     method : {"cubic", "linear", "dilated"}
-        Interpolate between the taps (`upsampled_inverse`), or only move them apart (`dilated_inverse`).
+        Interpolate between the taps (`upsampled_inverse`), or only spread them apart (`dilated_inverse`).
     boundary : str
-        Extension of y beyond its frame, see `blurphys.boundary`. The kernels are long; where half of one exceeds the
-        image, "replicate" still goes.
+        Extension of y beyond its frame, see `blurphys.boundary`. The kernels are long; "replicate" still works where
+        half a kernel exceeds the image.
 
     Returns
     -------
@@ -142,9 +143,9 @@ def scaled_inverse(
     Notes
     -----
     The blur of scale s is the PSF behind `inverse`, stretched by s. Weights come after the filter, as in
-    `blurphys.PSFStack`, which does the work: L convolutions, by FFT where that is faster; numbers as weights make it
-    one `blurphys.Convolution`. Not an iteration: there is no residual to report, and nothing can diverge. torch
-    differentiates in y, inverse and weights.
+    `blurphys.PSFStack`, which does the work: L convolutions, by FFT where that is faster; with numbers as weights it is
+    a single `blurphys.Convolution`. This is not an iteration: there is no residual to report, and nothing can diverge.
+    torch can differentiate with respect to y, inverse and weights.
 
     References
     ----------
@@ -202,13 +203,13 @@ def _of_any_sum(make: Callable[[], LinearOperator]) -> LinearOperator:
 
 
 def nnls_weights(parts: Sequence[Array], target: Array) -> np.ndarray[Any, Any]:
-    """Return the non-negative weights with which the parts come closest to the target, in least squares.
+    """Return the non-negative weights with which the sum of the parts is closest to the target, in least squares.
 
     Parameters
     ----------
     parts : sequence of L arrays
-        Images deblurred at several scales, of the shape of the target; or inverse kernels (n_l, n_l) of odd sizes, then
-        all are surrounded by zeros up to the largest.
+        Images deblurred at several scales, of the shape of the target; or inverse kernels (n_l, n_l) of odd sizes,
+        which are padded with zeros to the largest.
     target : array
         The image deblurred at the wanted scale (or the sharp image), or its inverse kernel.
 
@@ -258,7 +259,7 @@ def nnls_weights(parts: Sequence[Array], target: Array) -> np.ndarray[Any, Any]:
 
 
 def _half_of(kernels: np.ndarray[Any, Any], middle: int) -> int:
-    """Half the smallest support whose cut changes no frequency by more than MAX_CUT_ERROR of the response at zero."""
+    """Half the smallest support that changes the response by at most MAX_CUT_ERROR of its value at frequency zero."""
     flat = kernels.reshape(-1, *kernels.shape[-2:])
     offset = np.abs(np.arange(flat.shape[-1]) - middle)
     ring = np.maximum(offset[:, None], offset[None, :]).ravel()

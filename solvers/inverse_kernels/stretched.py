@@ -26,16 +26,16 @@ def upsampled_inverse(kernel: Array, scale: float, *, interpolation: Literal["li
     kernel : array of shape (..., n, n)
         Inverse kernels, or PSFs, of odd size.
     scale : float
-        1 or larger, need not be whole.
+        1 or larger; it need not be an integer.
     interpolation : {"cubic", "linear"}
         Cubic convolution leaves the low frequencies as they are; linear interpolation keeps a non-negative kernel
-        non-negative, at the price of a weaker response from a quarter of the sampling rate on.
+        non-negative, at the price of a weaker response above a quarter of the sampling rate.
 
     Returns
     -------
     array of shape (..., m, m)
-        m = 2 ceil(s (n // 2 + b)) - 1: the kernel ends b samples beyond its support, b = 2 (cubic) or 1 (linear). For
-        a whole scale the sum is that of `kernel`, for others up to the error of the interpolation.
+        m = 2 ceil(s (n // 2 + b)) - 1: the kernel ends b samples beyond its support, b = 2 (cubic) or 1 (linear). For a
+        whole scale the sum equals that of `kernel`, for others up to the error of the interpolation.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def upsampled_inverse(kernel: Array, scale: float, *, interpolation: Literal["li
 
 
 def dilated_inverse(kernel: Array, scale: int) -> Array:
-    """Return a kernel with its taps moved apart (a trous): k(t / s) where t / s is whole, zero elsewhere.
+    """Return a kernel with its taps spread apart (a trous): k(t / s) where t / s is whole, zero elsewhere.
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ def dilated_inverse(kernel: Array, scale: int) -> Array:
 
     Notes
     -----
-    Its frequency response is that of `kernel`, repeated s times: noise above the first copy is amplified as well, which
-    does no harm to an image that the blur has left without such frequencies.
+    Its frequency response is that of `kernel`, repeated s times: noise at frequencies above the first copy is amplified
+    as well, which does no harm to the content of an image from which the blur has removed these frequencies.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def dilated_inverse(kernel: Array, scale: int) -> Array:
 
 
 def pad_to_largest(kernels: Sequence[Array]) -> list[Array]:
-    """Surround kernels (..., n_l, n_l) of odd sizes by zeros up to the largest."""
+    """Pad kernels (..., n_l, n_l) of odd sizes with zeros to the size of the largest."""
     largest = max(k.shape[-1] for k in kernels)
     places = [np.eye(largest, k.shape[-1], -((largest - k.shape[-1]) // 2)) for k in kernels]
     return [_both_axes(array_namespace(k), place, k) for k, place in zip(kernels, places, strict=True)]
@@ -151,7 +151,7 @@ def check_scale(name: str, scale: Any) -> float:
 
 
 def check_kernel(name: str, what: str, kernel: Any, *, square: bool = False) -> Any:
-    """Return the namespace of finite kernels (..., h, w), square and of odd size where that is asked for."""
+    """Return the namespace of finite kernels (..., h, w), square and of odd size if `square`."""
     xp = require_float(name, what, kernel)
     shape = tuple(kernel.shape)
     if len(shape) < 2 or 0 in shape:

@@ -75,10 +75,10 @@ def anderson_step(A: Operator, y: Array, state: AndersonState, *, damping: Any =
     -----
     With the differences R of the last residuals and S of the last plain steps x + damping r: g = argmin ||r - R g||^2 +
     100 eps sum_i (||R_i|| g_i)^2 and x <- x + damping r - S g (type II). Every image of a batch has its own g. Where
-    the residual of the new x is more than 1.2 times the last one, or NaN, that step is rejected: the image stays and
-    its history is discarded, so that its next step is the plain one, which is always taken. As long as no history is
-    discarded, the residual of step k + 1 is (I - damping A) times the k-th one of GMRES: no method that only applies A
-    and adds images gets much further with as many applications.
+    the residual of the new x is more than 1.2 times the last one, or NaN, that step is rejected: the image stays as it
+    is and its history is discarded, so that its next step is a plain one, which is always accepted. As long as no
+    history is discarded, the residual of step k + 1 is (I - damping A) times the k-th one of GMRES: no method that only
+    applies A and adds images gets much further with as many applications.
 
     References
     ----------

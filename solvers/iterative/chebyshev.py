@@ -56,7 +56,7 @@ def chebyshev_step(A: Operator, y: Array, state: ChebyshevState, *, interval: tu
     interval : (low, high) or (low, high, imaginary)
         Where the eigenvalues of A lie: real parts from low > 0 to high, imaginary parts up to +- imaginary (0 if
         omitted). Numbers, or arrays that broadcast against the image (learned ones, or one for each image of a batch);
-        the same in every step.
+        they must be the same in every step.
 
     Returns
     -------
@@ -66,10 +66,12 @@ def chebyshev_step(A: Operator, y: Array, state: ChebyshevState, *, interval: tu
     -----
     With d = (high + low) / 2 and c^2 = ((high - low) / 2)^2 - imaginary^2:  p = r and a = 1 / d in the first step; then
     b = c^2 a^2 / 4 (twice that in the second step), a <- 1 / (d - b / a), p <- r + b p;  x += a p.
-    For eigenvalues on the interval the residual of a symmetric A has shrunk after k steps at least by
-    2 q^k / (1 + q^2k), q = (s - 1) / (s + 1), s = sqrt(high / low): no other step lengths promise as much. In the
-    ellipse with half axes h = (high - low) / 2 and imaginary, q is (h + imaginary) / (d + sqrt(d^2 - c^2)), below 1.
-    An eigenvalue between 0 and low is damped too, only less; one below 0, or above high + low, grows.
+    For eigenvalues on the interval the residual of a symmetric A has shrunk after k steps at least by the factor 2 q^k
+    / (1 + q^2k), q = (s - 1) / (s + 1), s = sqrt(high / low): no other step lengths guarantee as much. For eigenvalues
+    in the ellipse with semi-axes h = (high - low) / 2 and imaginary, q is (h + imaginary) / (d + sqrt(d^2 - c^2)),
+    below 1.
+    The component of an eigenvalue between 0 and low is damped too, only less; that of one below 0, or above high + low,
+    grows.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The cross-scale Neumann sum: one power of I - A at every scale of an image pyramid, the higher the coarser."""
+"""The cross-scale Neumann sum: one power of I - A per scale of an image pyramid, higher at coarser scales."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CrossScaleState(NamedTuple):
 
 
 def cross_scale_init(y: Array) -> CrossScaleState:
-    """Return the sum before the first scale, which is y. No application of A."""
+    """Return the sum before the first scale, which is y. Needs no application of A."""
     return CrossScaleState(y)
 
 
@@ -47,7 +47,7 @@ def cross_scale_step(A: Operator, y: Array, state: CrossScaleState) -> CrossScal
     Returns
     -------
     CrossScaleState
-        With up((I - A)^t y) added, up bilinear by 2^(t-1).
+        With up((I - A)^t y) added, where up is bilinear upsampling by 2^(t-1).
     """
     term = y
     for _ in range(state.scales + 1):
@@ -69,18 +69,18 @@ def neumann_cross_scale(
     Parameters
     ----------
     A : sequence of linear operators or callables
-        The blur at full, half, quarter, ... resolution, each square. One operator is the series of two terms.
+        The blur at full, half, quarter, ... resolution, each square. A single operator gives the series of two terms.
     y : array of shape (*B, C, H, W), or a sequence of arrays, one for each operator
-        The observed image, linear light; any batch. H and W divide by 2 for each further scale. A sequence holds it at
-        every scale already.
+        The observed image, linear light; any batch. H and W must be divisible by 2 for each further scale. A sequence
+        already holds the image at every scale.
     rule : {"mean", "nearest"}
-        How the coarse images are made of y, see `pyramid`.
+        How the coarse images are made from y, see `pyramid`.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. It is averaged for the coarse scales;
-        pixels where it is 0 stay 0, and y may hold anything there, NaN too.
+        pixels where it is 0 stay 0, and y may hold anything there, even NaN.
     noise_level : float, optional
-        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after the term of scale k = 1, 2, ... was added.
 
@@ -102,13 +102,13 @@ def neumann_cross_scale(
     Notes
     -----
     In the paper this sum of three scales is the output of a network, which predicts the maps of its operators so that
-    the sum is sharp. For a given blur it approximates `neumann(terms=3)`: exact in the linear term, while the quadratic
-    and the cubic one hold fine detail that their coarse scales cannot, and are as good as A_2 and A_3, the same blur at
-    half and quarter resolution (half and a quarter of the radius). More scales do not make it converge to the solution.
-    A photo under Gaussians of 0.3 to 2.5 px came from 24.1 dB to 26.0 dB; two and three terms of `neumann` reached 26.2
-    and 26.7 dB. What it saves is cost: 1 + 2/4 + 3/16 = 1.69 applications at full resolution instead of 3. The
-    residuals here take one more for each scale; `operator_applications` counts those of all scales alike. Memory: 6
-    images.
+    the sum is sharp. For a given blur it approximates `neumann(terms=3)`: it is exact in the linear term, while the
+    quadratic and cubic terms contain fine detail that coarse scales cannot represent, and are only as good as A_2 and
+    A_3, the same blur at half and quarter resolution (half and a quarter of the radius). More scales do not make it
+    converge to the solution. A photo blurred by Gaussians of 0.3 to 2.5 px improved from 24.1 dB to 26.0 dB; two and
+    three terms of `neumann` reached 26.2 and 26.7 dB. What it saves is cost: 1 + 2/4 + 3/16 = 1.69 applications at full
+    resolution instead of 3. Computing the residuals takes one more for each scale; `operator_applications` counts those
+    of all scales alike. Memory: 6 images.
 
     References
     ----------
@@ -150,11 +150,11 @@ def pyramid(y: Array, *, scales: int = 3, rule: Literal["mean", "nearest"] = "me
     Parameters
     ----------
     y : array of shape (*B, C, H, W)
-        H and W divide by 2^(scales - 1).
+        H and W must be divisible by 2^(scales - 1).
     scales : int
         How many, at least 1.
     rule : {"mean", "nearest"}
-        "mean" averages 2 x 2 pixels: no shift, little aliasing. "nearest" takes the upper left one of them.
+        "mean" averages 2 x 2 pixels: no shift, little aliasing. "nearest" takes the upper left of the four.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def pyramid(y: Array, *, scales: int = 3, rule: Literal["mean", "nearest"] = "me
 
 
 def upsampled(x: Array, factor: int) -> Array:
-    """Enlarge an image by a whole factor, bilinearly, differentiable.
+    """Enlarge an image bilinearly by a whole factor; differentiable.
 
     Parameters
     ----------
@@ -194,9 +194,9 @@ def upsampled(x: Array, factor: int) -> Array:
 
     Notes
     -----
-    A pixel is a square and its value stands in its middle: output i lies at (i + 1/2) / factor - 1/2 of the input, and
-    beyond the outermost middles the image goes on constant (torch: align_corners=False). Constants are kept, and so is
-    the place of everything.
+    A pixel is a square whose value belongs to its centre: output i lies at (i + 1/2) / factor - 1/2 of the input, and
+    beyond the outermost centres the image is constant (torch: align_corners=False). Constants are preserved and nothing
+    is shifted.
     """
     factor = check_count("upsampled", "factor", factor, least=1)
     return x if factor == 1 else _upsample_axis(_upsample_axis(x, factor, -2), factor, -1)

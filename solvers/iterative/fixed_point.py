@@ -101,28 +101,29 @@ def fixed_point(
         Step limit.
     divergence_factor : float
         An image has diverged once its residual exceeds this multiple of its minimum; larger than 1. A non-normal A
-        (sharply varying maps, one-sided PSFs) can grow for a while before it converges: raise it there, or give the
-        certificate.
+        (sharply varying maps, one-sided PSFs) can make the residual grow for a while before it converges: raise the
+        factor then, or pass the certificate.
     accelerate : {"anderson", "chebyshev"}, optional
-        "anderson" combines the last steps (see `anderson_step`): nothing has to be known of A, and it often converges
-        where the plain iteration does not. "chebyshev" takes the best step lengths for eigenvalues with positive real
-        parts in a known interval (see `chebyshev_step`): no inner products and one more image; `damping` plays no part.
+        "anderson" combines the last steps (see `anderson_step`): it needs no knowledge of A, and often converges where
+        the plain iteration does not. "chebyshev" uses the best step lengths for eigenvalues with positive real parts in
+        a known interval (see `chebyshev_step`): it needs one more image but no inner products, and ignores `damping`.
     memory : int
         How many differences "anderson" combines, at least 1.
     interval : (float, float) or (float, float, float), optional
-        For "chebyshev": smallest and largest real part of the eigenvalues of A, and largest imaginary part; those of
-        the certificate if omitted. A `low` above the smallest one is allowed: what lies below it converges more slowly.
+        For "chebyshev": smallest and largest real part of the eigenvalues of A, and largest imaginary part; taken from
+        the certificate if omitted. The lower end may exceed the smallest real part: components below it converge more
+        slowly.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. Pixels where it is 0 keep x0, and y
-        may hold anything there, NaN too; `cgls` and `hqs` estimate such pixels.
+        may hold anything there, even NaN; `cgls` and `hqs` estimate such pixels.
     noise_level : float, optional
-        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     certificate : blurphys.Certificate, optional
-        Of A with this damping. If it says that the plain iteration diverges and nothing accelerates it, a
-        `ConvergenceWarning` is given before the first step. If it says that the plain iteration converges after a
+        The certificate of A with this damping. If it says that the plain iteration diverges and `accelerate` is None, a
+        `ConvergenceWarning` is issued before the first step. If it says that the plain iteration converges after a
         transient growth of which only a lower bound is known, `divergence_factor` is at least 100 times that bound.
-        "chebyshev" reads its eigenvalue interval, for any damping.
+        "chebyshev" reads its eigenvalue interval, whatever its damping.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -144,18 +145,18 @@ def fixed_point(
     Notes
     -----
     The error obeys e <- (I - damping A) e: the iteration converges for every y if and only if the spectral radius of
-    I - damping A is below 1. Blurs often miss that by little: a truncated Gaussian has slightly negative values in its
-    frequency response, and there the iteration grows slowly after a good start, so stop early, or use `cgls` or `hqs`.
-    Cost: one application of A per step; memory: 4 images, 6 with "chebyshev", 6 + 2 memory with "anderson".
+    I - damping A is below 1. Blurs often violate this only slightly: a truncated Gaussian has slightly negative values
+    in its frequency response, at which the iteration grows slowly after a good start, so stop early, or use `cgls` or
+    `hqs`. Cost: one application of A per step; memory: 4 images, 6 with "chebyshev", 6 + 2 memory with "anderson".
 
-    Acceleration saves more, the more steps the plain iteration needs. Applications to relative residuals of 1e-3 and
-    1e-4, on a photo of 256 x 384 px in linear light under Gaussians of 0.3 to 0.8 px: 15 and 50 plain, 7 and 14 with
-    "anderson"; of 0.3 to 2.5 px: 37 and 278, 11 and 38; of 2.5 to 4 px: 57 and 480, 14 and 51. "chebyshev" with the
-    interval (0.03, 1): 13 and 20, 15 and 47, 16 and 82; the lower its low, the more steps a loose tolerance takes
-    (0.01: 22, 24 and 26 to 1e-3; 0.001: 66 and 72 for the first two), because it serves the worst eigenvalue. GMRES
-    without a restart, which no combination of the same images beats, took 7, 10 and 13 to 1e-3: where that is too slow,
-    give `gmres` a preconditioner (`local_fourier`). A step of "anderson" takes about twice the time of a plain one
-    where A is as fast as a Gaussian mixture on the CPU.
+    Acceleration saves more, the more steps the plain iteration needs. Applications of A needed for relative residuals
+    of 1e-3 and 1e-4, on a photo of 256 x 384 px in linear light under Gaussians of 0.3 to 0.8 px: 15 and 50 plain, 7
+    and 14 with "anderson"; of 0.3 to 2.5 px: 37 and 278, 11 and 38; of 2.5 to 4 px: 57 and 480, 14 and 51. "chebyshev"
+    with the interval (0.03, 1): 13 and 20, 15 and 47, 16 and 82; the smaller the lower end of the interval, the more
+    steps a loose tolerance takes (0.01: 22, 24 and 26 to 1e-3; 0.001: 66 and 72 for the first two), because the method
+    is tuned to the worst eigenvalue. GMRES without a restart, which no combination of the same images beats, took 7, 10
+    and 13 to 1e-3: where that is too slow, give `gmres` a preconditioner (`local_fourier`). A step of "anderson" takes
+    about twice as long as a plain one where A is as fast as a Gaussian mixture on the CPU.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Landweber iteration: gradient descent on ||y - A x||^2, with x >= 0 and with momentum if asked."""
+"""Landweber iteration: gradient descent on ||y - A x||^2, optionally with x >= 0 and with momentum."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class LandweberState(NamedTuple):
-    """An iterate (*B, C, H, W), its residual y - A x (*B, D, H, W) and A^T of that."""
+    """An iterate (*B, C, H, W), its residual y - A x (*B, D, H, W), and A^T applied to the residual."""
 
     x: Array
     residual: Array
@@ -36,7 +36,7 @@ class LandweberState(NamedTuple):
 
 
 class NesterovState(NamedTuple):
-    """The same, what the last step changed in x and in the gradient, and a float64 number per image, (*B, 1, 1, 1)."""
+    """The same, the last changes of x and of the gradient, and a float64 number per image, (*B, 1, 1, 1)."""
 
     x: Array
     residual: Array
@@ -131,9 +131,9 @@ def nesterov_step(
     Notes
     -----
     With t' = (1 + sqrt(1 + 4 t^2)) / 2, b = (t - 1) / t' and z = x + b (x - x_before):
-    x <- P(z + damping A^T (y - A z)), P the projection if asked. The gradient at z is the same combination of those at
-    x and at x_before, so that z costs no application. An image whose step points back, <x' - z, x' - x> < 0, begins
-    with t = 1 again.
+    x <- P(z + damping A^T (y - A z)), with P the projection onto x >= 0 if `nonnegative`. The gradient at z is the same
+    combination of those at x and at x_before, so that z costs no application. An image whose step points backwards, <x'
+    - z, x' - x> < 0, restarts with t = 1.
 
     References
     ----------
@@ -156,7 +156,7 @@ def nesterov_step(
 
 
 def _positive_part(x: Array) -> Array:
-    """Return x where it is positive and zero elsewhere, but NaN where it is NaN."""
+    """Return x where it is positive, NaN where it is NaN, and zero elsewhere."""
     return array_namespace(x).where(x > 0, x, 0 * x)
 
 
@@ -185,23 +185,24 @@ def landweber(
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     damping : float, optional
-        Step length, positive; the iteration converges below 2 / ||A||^2, with momentum up to 1 / ||A||^2. If omitted,
-        1 / ||A||^2 by power iteration, which costs 20 applications of A and of its adjoint.
+        Step length, positive; the iteration converges below 2 / ||A||^2, or up to 1 / ||A||^2 with momentum. If
+        omitted, 1 / ||A||^2 is estimated by power iteration, which costs 20 applications of A and of its adjoint.
     nonnegative : bool
         Keep x >= 0 (projected gradient); negative values of the start are set to zero.
     accelerate : {"nesterov"}, optional
-        Momentum with restarts, see `nesterov_step`: the same cost, and about the square root of the steps.
+        Momentum with restarts, see `nesterov_step`: the same cost per step, and about the square root of the number of
+        steps.
     tol : float
         Converged where ||y - A x|| <= tol ||y|| or ||A^T (y - A x)|| <= tol ||A^T y||, for every image of the batch.
-        With `nonnegative` the gradient does not count where x = 0 and the step would leave the constraint.
+        With `nonnegative` the gradient does not count where x = 0 and the step would violate the constraint.
     max_iterations : int
         Step limit.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
-        ||mask (A x - y)||; y may hold anything, NaN too, where the mask is 0.
+        ||mask (A x - y)||; y may hold anything, even NaN, where the mask is 0.
     noise_level : float, optional
-        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -221,12 +222,12 @@ def landweber(
 
     Notes
     -----
-    The component of the error along a singular vector with singular value s shrinks by 1 - damping s^2 in a step: bad
-    for small s, which is why stopping early regularises. `cgls` reaches the same solution in fewer steps than either
-    form here, but cannot keep x >= 0.
+    The component of the error along a singular vector with singular value s shrinks by the factor 1 - damping s^2 in a
+    step: slowly for small s, which is why stopping early regularises. `cgls` reaches the same solution in fewer steps
+    than either form here, but cannot keep x >= 0.
     Cost: one application of A and two of its adjoint before the first step, and 20 more of each if `damping` is
-    omitted; one of each per step. A small gradient is checked by two applications of A, a small residual needs no
-    check. Nothing is cached between calls. Memory: 7 images, with momentum 11.
+    omitted; then one of each per step. A small gradient is checked with two applications of A; a small residual needs
+    no check. Nothing is cached between calls. Memory: 7 images, with momentum 11.
 
     References
     ----------

@@ -23,17 +23,18 @@ def nonnegative_light(name: str, what: str, image: Array, *, noise_level: float 
     Parameters
     ----------
     name, what, fix : str
-        The solver, its argument, and how to correct an image that is refused, for the message.
+        The solver, its argument, and how to correct a rejected image, for the message.
     image : array of shape (*B, C, H, W)
         Linear light.
     noise_level : float, optional
-        Standard deviation of the noise, where it is known; otherwise `noise_estimate`.
+        Standard deviation of the noise, if known; otherwise that of `noise_estimate`.
 
     Raises
     ------
     ValueError
-        Values below zero that are larger than the noise (1.5 times that in their root mean square, eight times the
-        lowest of them), that have none above zero within the noise, or that sum to more than half of the light.
+        Negative values that exceed the noise (root mean square above 1.5 times it, or the lowest value beyond eight
+        times it), that lie further than the noise from any value above zero, or that sum to more than half of the
+        light.
 
     Notes
     -----
@@ -75,7 +76,7 @@ def noise_estimate(image: Array) -> np.ndarray[Any, Any]:
     Parameters
     ----------
     image : array of shape (*B, C, H, W)
-        Zero comes out where H or W is less than 3. Texture counts as noise.
+        The result is zero where H or W is less than 3. Texture counts as noise.
 
     References
     ----------

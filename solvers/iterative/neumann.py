@@ -25,7 +25,7 @@ class NeumannState(NamedTuple):
 
 
 def neumann_init(y: Array) -> NeumannState:
-    """Return the sum with its zeroth term alone, which is y. No application of A."""
+    """Return the sum that consists of the zeroth term alone, which is y. Needs no application of A."""
     return NeumannState(y, y)
 
 
@@ -57,7 +57,7 @@ def neumann(
     certificate: Any = None,
     on_step: Callable[[int, NeumannState], object] | None = None,
 ) -> Solution:
-    """Sum the Neumann series sum_{k=0..terms} (I - A)^k y of the inverse of a square A.
+    """Sum the Neumann series sum_{k=0..terms} (I - A)^k y for the inverse of a square A.
 
     Parameters
     ----------
@@ -71,11 +71,12 @@ def neumann(
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The series is that of mask A and
         mask y: pixels where the mask is 0 stay 0.
     noise_level : float, optional
-        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     certificate : blurphys.Certificate, optional
-        Of A with damping 1. If it says that the series diverges, a `ConvergenceWarning` is given before the first term;
-        if it says that terms grow before they fall, the residual may grow to 100 times that transient growth.
+        The certificate of A with damping 1. If it says that the series diverges, a `ConvergenceWarning` is issued
+        before the first term; if it says that terms grow before they fall, the residual may grow to 100 times that
+        transient growth.
     on_step : callable, optional
         Called as on_step(k, state) after the term k = 1, 2, ... was added.
 
@@ -83,7 +84,7 @@ def neumann(
     -------
     Solution
         The status of a complete sum is MAX_ITERATIONS, since a truncated sum has no tolerance: judge it by its
-        residuals, or give `noise_level`, at which the sum ends. An image whose residual grew past 10 times its minimum
+        residuals, or pass `noise_level`, at which the sum stops. An image whose residual grew past 10 times its minimum
         (or what `certificate` allows) is DIVERGED, and its best partial sum is returned.
 
     Raises
@@ -98,7 +99,7 @@ def neumann(
     -----
     The sum equals `terms` undamped fixed-point steps from x0 = y, and the residual y - A x_k of a partial sum is the
     next term (I - A)^(k+1) y, whose norm the solver reports: in floating point it agrees with the residual computed
-    from x_k to rounding of y. Converges where the spectral radius of I - A is below 1.
+    from x_k up to the rounding of y. The series converges where the spectral radius of I - A is below 1.
     Cost: terms + 1 applications of A, the last for the residual; memory: 4 images.
 
     Examples

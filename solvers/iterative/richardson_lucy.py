@@ -33,16 +33,16 @@ class RichardsonLucyState(NamedTuple):
 
 
 def richardson_lucy_init(A: AdjointOperator, y: Array, *, x0: Array) -> RichardsonLucyState:
-    """Start from x0, which is not negative. Cost: one application of A and one of its adjoint.
+    """Start from a non-negative x0. Cost: one application of A and one of its adjoint.
 
     Parameters
     ----------
     A : operator
         Callable, with `adjoint`, of non-negative entries.
     y : array of shape (*B, D, H, W)
-        The observed image; only its shape counts here.
+        The observed image; only its shape is used here.
     x0 : array of shape (*B, C, H, W)
-        Initial guess. What is zero stays zero.
+        Initial guess. Zero pixels stay zero.
 
     Returns
     -------
@@ -82,12 +82,12 @@ def richardson_lucy_step(
     seen = sensitivity > 0
     one = xp.ones_like(sensitivity)
     x = state.x * (xp.where(seen, back, one) / xp.where(seen, sensitivity, one))
-    x = xp.where(x > 0, x, xp.zeros_like(x))  # rounding of the adjoint may be negative
+    x = xp.where(x > 0, x, xp.zeros_like(x))  # rounding errors of the adjoint may be negative
     return RichardsonLucyState(x, A(x), state.sensitivity)
 
 
 def _ratio(y: Array, expected: Array) -> Array:
-    """Return observed / expected light, 0 where none is expected."""
+    """Return the ratio of observed to expected light, 0 where none is expected."""
     xp = array_namespace(y)
     lit = expected > 0
     return xp.where(lit, y, xp.zeros_like(y)) / xp.where(lit, expected, xp.ones_like(expected))
@@ -96,8 +96,8 @@ def _ratio(y: Array, expected: Array) -> Array:
 def _proof(A: AdjointOperator, y: Array, state: RichardsonLucyState, *, background: Any, tv_strength: float) -> Proof:
     """Test the Karush-Kuhn-Tucker conditions of an iterate, x >= 0: gradient 0 where x > 0, at most 0 elsewhere.
 
-    In units of x: a pixel that has to become darker can do so by x at most; one that has to become brighter counts with
-    at least the mean level of the light, however dark it is.
+    The result is in units of x: a pixel that has to become darker can do so by at most x; one that has to become
+    brighter counts with at least the mean level of the light, however dark it is.
     """
     xp = array_namespace(y)
     x, sensitivity = state.x, state.sensitivity
@@ -112,10 +112,10 @@ def _proof(A: AdjointOperator, y: Array, state: RichardsonLucyState, *, backgrou
     gradient = back - sensitivity
     if tv_strength:
         gradient = gradient + tv_strength * _curvature(xp, x)
-    reach = xp.where(gradient > 0, xp.maximum(x, level + xp.zeros_like(x)), x) * unit  # with it, in units of x
+    reach = xp.where(gradient > 0, xp.maximum(x, level + xp.zeros_like(x)), x) * unit  # times gradient: in units of x
     extent = xp.maximum(norm(x), norm(level + xp.zeros_like(x)))
     gap = relative(norm(reach * gradient), extent)
-    # light that x does not explain although some other x could: the likelihood is zero
+    # light that x does not explain although another image could: the likelihood is zero
     dark = (y > 0) & ~(expected > 0)
     if bool(xp.any(dark)):
         able = dark & (A(xp.ones_like(x)) > 0)
@@ -146,29 +146,29 @@ def richardson_lucy(
     Parameters
     ----------
     A : linear operator
-        x -> A x from (*B, C, H, W) to (*B, D, H, W), with `A.adjoint` (or `A.H`), of non-negative entries: PSFs and
-        maps that are not negative.
+        x -> A x from (*B, C, H, W) to (*B, D, H, W), with `A.adjoint` (or `A.H`), with non-negative entries, that is,
+        non-negative PSFs and maps.
     y : array of shape (*B, D, H, W)
-        The observed image, linear light. Values below zero that are noise or rounding around black count as zero (see
-        Notes); others are refused.
+        The observed image, linear light. Negative values that are noise or rounding around black count as zero (see
+        Notes); others are rejected.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess, not negative; what is zero stays zero, and is no solution where light is missing. Noise below
-        zero is raised to a thousandth of the mean of y. If omitted, the mean of y everywhere.
+        Initial guess, non-negative; zero pixels stay zero, and so cannot supply light that is missing there. Negative
+        noise is raised to a thousandth of the mean of y. If omitted, the mean of y everywhere.
     background : float
-        Light that reaches the sensor without the lens, in the unit of y, zero or larger.
+        Light that reaches the sensor other than through the lens, in the unit of y, zero or larger.
     tv_strength : float
         Weight of total variation, zero or larger, 1e-4 to 1e-2 for images in [0, 1].
     tol : float
         Converged where x changes by at most tol ||x|| in a step and the conditions for a maximum over x >= 0 hold to
-        the same precision, for every image of the batch: x g = 0 and g <= 0, g = A^T (y / (A x + b)) / A^T 1 - 1.
+        the same precision, for every image of the batch: x g = 0 and g <= 0, where g = A^T (y / (A x + b)) / A^T 1 - 1.
     max_iterations : int
-        Step limit. Noise grows with the steps: 10 to 50 are usual.
+        Step limit. Noise grows with the number of steps; 10 to 50 are usual.
     mask : array, optional
-        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. Other pixels do not count in the
-        likelihood; y may hold anything, NaN too, there.
+        Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. Unobserved pixels do not count in the
+        likelihood; y may hold anything there, even NaN.
     noise_level : float, optional
-        Root mean square of the noise in y, in its unit. An image ends with NOISE_LEVEL once that of its residual is
-        down to it (the discrepancy principle in its Gaussian form).
+        Root mean square of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean square
+        of its residual has fallen to this level (the discrepancy principle in its Gaussian form).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -191,16 +191,16 @@ def richardson_lucy(
     x <- x A^T(y / (A x + b)) / (A^T 1 - tv_strength div(grad x / |grad x|)). Without total variation and background the
     light A^T 1 . x that reaches the sensor equals the sum of y after every step. Negative entries of A (a truncated
     Gaussian has none, a fitted PSF may) are not covered by the theory.
-    Read noise makes values around black negative, and the Poisson law has no place for them: they are set to zero,
-    where the likelihood is largest for A x = 0 whatever their value, which adds 0.4 of the read noise to black. Where
-    that matters, or read noise is large against the light, add its variance v to y and to `background`, in
-    photoelectrons (Snyder et al. 1993): ``richardson_lucy(A, y + v, background=v)``. The noise is estimated from the
-    image (Immerkaer 1996) unless `noise_level` is given; a dead pixel, or an image of mean zero, does not count as
-    noise. The scheme with total variation is exact for mild strengths only: with A = I it reaches all of the possible
-    drop of its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03.
-    Cost: one application of A and of its adjoint before the first step and in each. A check of convergence costs two
-    more of A and one of its adjoint (three of A where light has no source in x); where it fails, it is repeated in
-    every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
+    Read noise makes values around black negative, which the Poisson distribution does not allow: they are set to zero
+    (the likelihood of a negative value is largest for A x = 0 whatever its size), which adds 0.4 of the read noise to
+    black. Where that matters, or where read noise is large compared with the light, add its variance v to y and to
+    `background`, in photoelectrons (Snyder et al. 1993): ``richardson_lucy(A, y + v, background=v)``. The noise is
+    estimated from the image (Immerkaer 1996) unless `noise_level` is given; a dead pixel, or an image of mean zero,
+    does not count as noise. The scheme with total variation is exact for mild strengths only: with A = I it achieves
+    all of the possible decrease of its functional at tv_strength 0.003, 91 % at 0.01 and 47 % at 0.03.
+    Cost: one application of A and of its adjoint before the first step and in each step. A check of convergence costs
+    two more of A and one of its adjoint (three of A where x explains none of the light at some pixel); where it fails,
+    it is repeated in every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------
@@ -238,7 +238,7 @@ def richardson_lucy(
     else:
         lifted = nonnegative_light(name, "x0", start, noise_level=given.noise_level, fix="clip it above zero.")
         start = xp.where(start < 0, MIN_START * level, lifted)
-    # with a mask the operator is mask A, so what the mask weighs must weigh the background too
+    # with a mask the operator is mask A, so the mask must weight the background too
     shift = background if given.A.mask is None else background * given.A.mask
     change = given.size + np.inf  # of x in the last step, relative
 

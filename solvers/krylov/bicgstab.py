@@ -14,7 +14,7 @@ from ..core.types import Array, Operator, Preconditioner
 
 __all__ = ["BiCGSTABState", "bicgstab", "bicgstab_init", "bicgstab_step"]
 
-# The residual of BiCGSTAB jumps; what ends far above its minimum still counts as divergence.
+# The residual of BiCGSTAB is erratic; only one that ends far above its minimum counts as divergence.
 DIVERGENCE_FACTOR = 1e6
 BREAKDOWN = 1e-12
 
@@ -62,7 +62,7 @@ def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Precondi
     state : BiCGSTABState
         State before the step.
     preconditioner : callable, optional
-        r -> M r, M close to the inverse of A; from the right, so that residuals stay those of A.
+        r -> M r, M close to the inverse of A, applied from the right, so that residuals remain those of A x = b.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def bicgstab_step(A: Operator, state: BiCGSTABState, *, preconditioner: Precondi
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    """Numerator / denominator of any sign, 0 where the denominator is 0."""
+    """Return numerator / denominator, of either sign; 0 where the denominator is 0."""
     xp = array_namespace(numerator, denominator)
     usable = denominator != 0
     one = xp.ones_like(denominator)
@@ -120,7 +120,7 @@ def bicgstab(
     A : linear operator or callable
         x -> A x with equal shapes on both sides.
     b : array of shape (*B, C, H, W)
-        The right-hand side; every image of a batch is its own problem, with its own step lengths.
+        The right-hand side; every image of a batch is a separate problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; b if omitted.
     preconditioner : callable, optional
@@ -130,20 +130,20 @@ def bicgstab(
     max_iterations : int
         Step limit.
     mask : array, optional
-        Booleans, or weights from 0 to 1, broadcasting to b: only the equations and unknowns of its pixels count, the
-        others keep x0. b may hold anything, NaN too, where the mask is 0.
+        Booleans, or weights from 0 to 1, broadcasting to b: only the equations and unknowns of pixels where it is
+        positive count; the others keep x0. b may hold anything, even NaN, where the mask is 0.
     noise_level : float, optional
-        Standard deviation of the noise in b, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in b, in the unit of b. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
     Returns
     -------
     Solution
-        Residuals are those of the recurrence, but the last one is b - A x computed from scratch, and CONVERGED means
-        that this is small enough; if it cannot become so in this precision the status is STAGNATED. DIVERGED: the
-        residual grew past 1e6 times its minimum; it jumps, and may do so by much less without harm.
+        Residuals come from the recurrence, except the last, which is b - A x computed from scratch. CONVERGED means
+        that this last one is small enough; if it cannot become so in this precision, the status is STAGNATED. DIVERGED:
+        the residual grew past 1e6 times its minimum; smaller jumps are normal and harmless.
 
     Raises
     ------
@@ -157,8 +157,8 @@ def bicgstab(
     -----
     alpha = <s, r> / <s, A M p>;  h = r - alpha A M p;  omega = <A M h, h> / ||A M h||^2;  x += alpha M p + omega M h;
     r' = h - omega A M h;  p <- r' + (<s, r'> / <s, r>) (alpha / omega) (p - omega A M p), with a fixed shadow s, the
-    first residual. Eigenvalues on both sides of zero, as truncated blurs have them, slow it down; `cgls` is indifferent
-    to them. Cost: two applications of A per step; memory: 10 images.
+    first residual. Eigenvalues on both sides of zero, which truncated blurs have, slow it down; they do not affect
+    `cgls`. Cost: two applications of A per step; memory: 10 images.
 
     References
     ----------

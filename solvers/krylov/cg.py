@@ -14,7 +14,7 @@ from ..core.types import Array, Operator, Preconditioner
 
 __all__ = ["CGState", "cg", "cg_init", "cg_restart", "cg_step"]
 
-# Within convergence the residual of CG may grow by up to the square root of the condition number of A.
+# Even when CG converges, its residual may grow by a factor of up to the square root of the condition number of A.
 DIVERGENCE_FACTOR = 1e4
 
 
@@ -51,7 +51,7 @@ def cg_init(A: Operator, b: Array, *, x0: Array | None = None, preconditioner: P
 
 
 def cg_restart(x: Array, residual: Array, *, preconditioner: Preconditioner | None = None) -> CGState:
-    """Start from an iterate whose residual b - A x is known already. No application of A."""
+    """Start from an iterate whose residual b - A x is already known. Needs no application of A."""
     direction = residual if preconditioner is None else preconditioner(residual)
     energy = inner(residual, direction)
     return CGState(x, residual, direction, energy, array_namespace(energy).ones_like(energy))
@@ -73,8 +73,8 @@ def cg_step(
     preconditioner : callable, optional
         The one given to `cg_init`.
     overwrite : bool
-        Work in the images of `state`, which then no longer hold the state before the step: three separate arrays, NumPy
-        or CuPy, to which there is no other reference. Saves three images of memory.
+        Work in place in the images of `state`, which then no longer hold the state before the step. They must be three
+        separate NumPy or CuPy arrays with no other references. Saves three images of memory.
 
     Returns
     -------
@@ -120,9 +120,9 @@ def cg(
     ----------
     A : linear operator or callable
         x -> A x with equal shapes on both sides, symmetric positive definite. A spatially varying blur is not
-        symmetric: use `cgls`, or this on ``A.H @ A`` plus a multiple of the identity.
+        symmetric: use `cgls`, or apply `cg` to ``A.H @ A`` plus a multiple of the identity.
     b : array of shape (*B, C, H, W)
-        The right-hand side; every image of a batch is its own problem, with its own step lengths.
+        The right-hand side; every image of a batch is a separate problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; b if omitted.
     preconditioner : callable, optional
@@ -132,22 +132,23 @@ def cg(
     max_iterations : int
         Step limit.
     mask : array, optional
-        Booleans, or weights from 0 to 1, broadcasting to b: only the equations and unknowns of its pixels count, the
-        others keep x0. b may hold anything, NaN too, where the mask is 0. For an image with unobserved pixels take
-        `cgls` or `hqs`, which estimate them.
+        Booleans, or weights from 0 to 1, broadcasting to b: only the equations and unknowns of pixels where it is
+        positive count; the others keep x0. b may hold anything, even NaN, where the mask is 0. For an image with
+        unobserved pixels use `cgls` or `hqs`, which estimate them.
     noise_level : float, optional
-        Standard deviation of the noise in b, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in b, in the unit of b. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
     Returns
     -------
     Solution
-        Residuals are those of the recurrence, but the last one is b - A x computed from scratch, and CONVERGED means
-        that this is small enough; if it cannot become so in this precision the status is STAGNATED. INDEFINITE: a
-        direction with p^T A p <= 0 showed that A or M is not positive definite. DIVERGED: the residual grew past 1e4
-        times its minimum, or was more than ten times that of x0 at the limit, as for an A that is not symmetric.
+        Residuals come from the recurrence, except the last, which is b - A x computed from scratch. CONVERGED means
+        that this last one is small enough; if it cannot become so in this precision, the status is STAGNATED.
+        INDEFINITE: a direction with p^T A p <= 0 showed that A or M is not positive definite. DIVERGED: the residual
+        grew past 1e4 times its minimum, or exceeded ten times that of x0 at the step limit, as happens when A is not
+        symmetric.
 
     Raises
     ------
@@ -160,9 +161,9 @@ def cg(
     Notes
     -----
     alpha = <r, M r> / <p, A p>;  x += alpha p;  r -= alpha A p;  p <- M r + (<r, M r> / <r, M r>_old) p.
-    After k steps the error in the A-norm has fallen at least by 2 ((sqrt(c) - 1) / (sqrt(c) + 1))^k, c the condition
-    number of M A. Inner products are accumulated in float64. Cost: one application of A per step, one more for each
-    confirmation; memory: 7 images.
+    After k steps the error in the A-norm has fallen at least by the factor 2 ((sqrt(c) - 1) / (sqrt(c) + 1))^k, where c
+    is the condition number of M A. Inner products are accumulated in float64. Cost: one application of A per step, one
+    more for each confirmation; memory: 7 images.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Conjugate gradients on the normal equations, in the form that stays accurate (CGLS)."""
+"""Conjugate gradients on the normal equations, in the numerically stable form (CGLS)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def cgls(
     A : linear operator
         x -> A x from (*B, C, H, W) to (*B, D, H, W), with `A.adjoint` (or `A.H`).
     y : array of shape (*B, D, H, W)
-        The observed image; every image of a batch is its own problem, with its own step lengths.
+        The observed image; every image of a batch is a separate problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise. Among several minimisers the
         one closest to x0 is found.
@@ -99,18 +99,19 @@ def cgls(
         Step limit.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
-        ||mask (A x - y)||; y may hold anything, NaN too, where the mask is 0.
+        ||mask (A x - y)||; y may hold anything, even NaN, where the mask is 0.
     noise_level : float, optional
-        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
     Returns
     -------
     Solution
-        Residuals are those of the recurrence, but the last one is y - A x computed from scratch, and CONVERGED means
-        that this (or its gradient) is small enough; if it cannot become so in this precision the status is STAGNATED.
+        Residuals come from the recurrence, except the last, which is y - A x computed from scratch. CONVERGED means
+        that this last one (or its gradient) is small enough; if it cannot become so in this precision, the status is
+        STAGNATED.
 
     Raises
     ------
@@ -123,11 +124,11 @@ def cgls(
     Notes
     -----
     s = A^T r;  alpha = ||s||^2 / ||A p||^2;  x += alpha p;  r -= alpha A p;  p <- A^T r + (||A^T r||^2 / ||s||^2) p.
-    The residual never grows, so no operator makes it diverge. With noise in y the early iterates are the better images
-    (the noise comes in last): stop by `noise_level` or `max_iterations`, or use `hqs`.
+    The residual never grows, so the method cannot diverge for any operator. With noise in y the early iterates are the
+    better images (noise is fitted last): stop by `noise_level` or `max_iterations`, or use `hqs`.
     Cost: one application of A and two of its adjoint before the first step; one of each per step, and one of each for
-    the true residual at the end and when the tolerance is met. A small gradient is checked by two applications of A, a
-    small residual needs no check. Nothing is cached between calls. Memory: 8 images.
+    the true residual at the end and when the tolerance is met. A small gradient is checked with two applications of A;
+    a small residual needs no check. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------

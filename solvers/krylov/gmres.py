@@ -1,4 +1,4 @@
-"""GMRES: the smallest residual over a Krylov space, for square operators that are not symmetric."""
+"""GMRES: minimises the residual over a Krylov space, for square operators that are not symmetric."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["GMRESState", "gmres", "gmres_init", "gmres_step"]
 class GMRESState(NamedTuple):
     """Images (*B, C, H, W); float64 numbers per image of the batch, (*B, 1, 1, 1); and the Krylov space of the cycle.
 
-    With V the images and v the next one, Z the directions: A Z = [V, v] H, and Q H = R is triangular.
+    With V the images, v the next one, and Z the directions: A Z = [V, v] H, and Q H = R is triangular.
     """
 
     x: Array
@@ -61,7 +61,7 @@ def _cycle(x: Array, residual: Array) -> GMRESState:
 
 
 def _normalise(x: Array, size: Array) -> Array:
-    """Return x / size, or zero where size is."""
+    """Return x / size, or zero where size is zero."""
     return cast_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x
 
 
@@ -79,7 +79,7 @@ def gmres_step(
     restart : int
         Dimension of the Krylov space at which the method restarts.
     preconditioner : callable, optional
-        r -> M r, M close to the inverse of A; from the right. It may change from step to step.
+        r -> M r, M close to the inverse of A, applied from the right. It may change from step to step.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def gmres_step(
 
 
 def _back_substitute(columns: tuple[tuple[Array, ...], ...], weights: tuple[Array, ...]) -> list[Array]:
-    """Solve R t = weights for the upper triangular R with these columns; 0 where its diagonal is."""
+    """Solve R t = weights for the upper triangular R with these columns; 0 where its diagonal is 0."""
     left, found = list(weights), list(weights)
     for k in range(len(columns) - 1, -1, -1):
         found[k] = safe_divide(left[k], columns[k][k])
@@ -146,18 +146,19 @@ def gmres(
     noise_level: float | None = None,
     on_step: Callable[[int, GMRESState], object] | None = None,
 ) -> Solution:
-    """Solve A x = b for a square A, symmetric or not, by the smallest residual over a growing space.
+    """Solve A x = b for a square A, symmetric or not, by minimising the residual over a growing Krylov space.
 
     Parameters
     ----------
     A : linear operator or callable
         x -> A x with equal shapes on both sides. No adjoint is needed.
     b : array of shape (*B, C, H, W)
-        The right-hand side; every image of a batch is its own problem.
+        The right-hand side; every image of a batch is a separate problem.
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; b if omitted.
     restart : int
-        After so many steps the space is emptied, which bounds the memory and may slow it down; at least 1.
+        The Krylov space is discarded after this many steps (at least 1): this bounds the memory but may slow
+        convergence.
     preconditioner : callable, optional
         r -> M r, M close to the inverse of A: ``solvers.local_fourier(A, rho=..., inverse_of="operator")``. It may
         change from step to step.
@@ -166,19 +167,20 @@ def gmres(
     max_iterations : int
         Step limit.
     mask : array, optional
-        Booleans, or weights from 0 to 1, broadcasting to b: only the equations and unknowns of its pixels count, the
-        others keep x0. b may hold anything, NaN too, where the mask is 0.
+        Booleans, or weights from 0 to 1, broadcasting to b: only the equations and unknowns of pixels where it is
+        positive count; the others keep x0. b may hold anything, even NaN, where the mask is 0.
     noise_level : float, optional
-        Standard deviation of the noise in b, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in b, in the unit of b. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
     Returns
     -------
     Solution
-        Residuals are those of the recurrence, which never grow, but the last one is b - A x computed from scratch, and
-        CONVERGED means that this is small enough; if it cannot become so in this precision the status is STAGNATED.
+        Residuals come from the recurrence, where they never grow; the last one is b - A x computed from scratch.
+        CONVERGED means that this last one is small enough; if it cannot become so in this precision, the status is
+        STAGNATED.
 
     Raises
     ------
@@ -191,13 +193,13 @@ def gmres(
     Notes
     -----
     Arnoldi: A M v_k is made orthogonal to v_1..v_k (modified Gram-Schmidt, twice), which gives v_(k+1) and a column of
-    the Hessenberg matrix H; Givens rotations keep Q H triangular, and x = x_start + M V t with t the solution of the
-    triangular system has the smallest residual over the space. The residual is updated with each step, r <- sin^2 r +
+    the Hessenberg matrix H; Givens rotations keep Q H triangular, and x = x_start + M V t, where t solves the
+    triangular system, has the smallest residual over the space. The residual is updated with each step, r <- sin^2 r +
     cos g v_(k+1), so that a restart costs no application. The directions M v_k are kept (the flexible form), which lets
-    M vary and saves applying it again. A space that can grow no further without the solution in it (A is singular then)
-    leaves x as it is until the restart.
-    Cost: one application of A per step and up to 5 restart image updates; memory: restart + 6 images, with a
-    preconditioner 2 restart + 6.
+    M vary and saves applying it again. If the space can grow no further but does not contain the solution (A is then
+    singular), x stays as it is until the restart.
+    Cost: one application of A per step and up to 5 * restart image updates; memory: restart + 6 images, or 2 * restart
+    + 6 with a preconditioner.
 
     References
     ----------

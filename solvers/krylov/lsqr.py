@@ -29,11 +29,11 @@ class LSQRState(NamedTuple):
     phi: Array  # norm of the residual, of the damped problem
     rho: Array  # entry to be rotated away
     gradient: Array  # norm of A^T r - damp^2 (x - x0)
-    lost: Array  # squared part of the residual that damping has fixed
+    lost: Array  # squared part of the residual that the damping makes irreducible
 
 
 def _unit(x: Array) -> tuple[Array, Array]:
-    """Return x / ||x|| (zero where x is) and ||x||."""
+    """Return x / ||x|| (zero where x is zero) and ||x||."""
     size = norm(x)
     return cast_to(safe_divide(array_namespace(size).ones_like(size), size), x) * x, size
 
@@ -110,11 +110,11 @@ def lsqr(
     A : linear operator
         x -> A x from (*B, C, H, W) to (*B, D, H, W), with `A.adjoint` (or `A.H`).
     y : array of shape (*B, D, H, W)
-        The observed image; every image of a batch is its own problem.
+        The observed image; every image of a batch is a separate problem.
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     damp : float
-        Root of the weight of ||x - x0||^2, zero or larger; Tikhonov regularisation for ``x0 = 0``.
+        Square root of the weight of ||x - x0||^2, zero or larger; with ``x0 = 0`` this is Tikhonov regularisation.
     tol : float
         Converged where ||y - A x|| <= tol ||y||, or where the gradient ||A^T (y - A x) - damp^2 (x - x0)|| <=
         tol ||A^T y||, for every image of the batch.
@@ -122,19 +122,19 @@ def lsqr(
         Step limit.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
-        ||mask (A x - y)||; y may hold anything, NaN too, where the mask is 0.
+        ||mask (A x - y)||; y may hold anything, even NaN, where the mask is 0.
     noise_level : float, optional
-        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it (Morozov's discrepancy principle).
+        Standard deviation of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level (Morozov's discrepancy principle).
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
     Returns
     -------
     Solution
-        With ``damp = 0`` residuals are those of the recurrence and the last one is computed from scratch; CONVERGED
-        means that this is small enough, STAGNATED that it cannot become so in this precision. With damping residuals
-        include damp ||x - x0||, and are all those of the recurrence.
+        With ``damp = 0`` residuals come from the recurrence and the last one is computed from scratch; CONVERGED means
+        that this last one is small enough, STAGNATED that it cannot become so in this precision. With damping,
+        residuals include damp ||x - x0|| and all come from the recurrence.
 
     Raises
     ------
@@ -149,10 +149,10 @@ def lsqr(
     Golub-Kahan: beta u <- A v - alpha u, alpha v <- A^T u - beta v with unit vectors u and v; the bidiagonal matrix is
     triangularised by rotations as it grows. In exact arithmetic the iterates are those of `cgls`; in floating point
     they stay accurate longer on ill-conditioned problems, at the price of scaling two more vectors in each step.
-    Cost: one application of A and two of its adjoint before the first step; one of each per step. With ``damp = 0`` one
-    of each for the true residual at the end and when the tolerance is met. A check of convergence costs one of each,
-    and two of A to check the adjoint unless the residual itself is small enough; with damping, a check that fails is
-    repeated in every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
+    Cost: one application of A and two of its adjoint before the first step; one of each per step. With ``damp = 0``,
+    one of each for the true residual at the end and when the tolerance is met. A check of convergence costs one of
+    each, plus two of A to check the adjoint unless the residual itself is small enough; with damping, a check that
+    fails is repeated in every later step that meets the tolerance. Nothing is cached between calls. Memory: 8 images.
 
     References
     ----------

@@ -21,7 +21,7 @@ __all__ = ["diagonal", "local_fourier"]
 
 
 def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) -> Preconditioner:
-    """Return r -> r / diag(A^T A + rho I), the diagonal estimated with random signs on a lattice.
+    """Return r -> r / diag(A^T A + rho I), with the diagonal estimated from random signs on a lattice.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) 
     rho : float
         The multiple of the identity, zero or larger.
     spacing : int
-        Distance of the lattice, px. The diagonal is exact (one channel, or colours that do not mix) where it exceeds
-        twice the halo of A; closer, neighbours add noise.
+        Spacing of the lattice, px. The diagonal is exact (one channel, or colours that do not mix) if this exceeds
+        twice the halo of A; otherwise neighbours add noise.
     seed : int
-        Of the random signs.
+        Seed of the random signs.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def diagonal(A: LinearOperator, *, rho: float, spacing: int = 6, seed: int = 0) 
     -----
     For an image v of random signs on a lattice, and zero elsewhere, v . A^T A v is the diagonal there plus the
     crosstalk between lattice points. A blur's diagonal varies much less than its frequency response, so this helps
-    where the gain of A varies (vignetting, masks); against blur take `local_fourier`. Cost: spacing^2 applications of A
-    and of its adjoint, once; then one multiplication.
+    where the gain of A varies (vignetting, masks); against blur use `local_fourier`. Cost: spacing^2 applications of A
+    and of its adjoint, once; then one multiplication per call.
 
     References
     ----------
@@ -93,18 +93,19 @@ def local_fourier(
     margin: int = 8,
     inverse_of: Literal["normal", "operator"] = "normal",
 ) -> Preconditioner:
-    """Return an approximate inverse of A^T A + rho I that takes A for a convolution around every tile.
+    """Return an approximate inverse of A^T A + rho I that treats A as a convolution around every tile.
 
     Parameters
     ----------
     A : LinearOperator
-        The blur, (C, H, W) -> (D, H, W) of equal height and width; several views and mixed channels too.
+        The blur, (C, H, W) -> (D, H, W) with equal height and width on both sides; several views and mixed channels are
+        allowed.
     rho : float
         The multiple of the identity, positive.
     tile : int
-        Distance of the tiles, px. Smaller ones follow maps that vary faster, and cost more.
+        Spacing of the tiles, px. Smaller tiles follow maps that vary faster, and cost more.
     overlap : int, optional
-        Over how many px one tile blends into the next, at most `tile`; `tile` if omitted.
+        Width over which one tile blends into the next, px, at most `tile`; `tile` if omitted.
     margin : int
         How far beyond its tile a filter sees, px.
     inverse_of : {"normal", "operator"}
@@ -129,12 +130,11 @@ def local_fourier(
     R_t cuts a square out of it, F is the discrete Fourier transform on the square, H_t the frequency response (a D x C
     matrix for every frequency) of the PSF at its centre, and p_t are windows that sum to one. Each output pixel of B
     thus has its own filter, blended from those of four tiles, as a blur in gather form does. The PSFs of all tiles are
-    read off few applications of the adjoint to a lattice of impulses. "operator" is the sum with (H_t^* H_t + rho I)^-1
-    H_t^* in place of the root. Maps that jump within a tile, and PSFs with zeros in their frequency response (a disk),
-    are its weakness: it may then take more steps than none.
-    The halo of an operator that does not know it is measured with 13 applications; an unknown boundary rule is taken to
-    be "zero".
-    Cost: D applications of the adjoint, more if PSFs are larger than a tile, once; then batched FFTs of
+    obtained from a few applications of the adjoint to a lattice of impulses. "operator" is the sum with (H_t^* H_t +
+    rho I)^-1 H_t^* in place of the root. It is weak for maps that jump within a tile and for PSFs with zeros in their
+    frequency response (a disk): solvers may then take more steps than without a preconditioner. An unknown halo is
+    measured with 13 applications; an unknown boundary rule is taken to be "zero".
+    Cost: D applications of the adjoint, more if PSFs are larger than a tile, once; then, per call, batched FFTs of
     ((tile + overlap + 2 margin) / tile)^2 times the image, two for B and two for B^T.
 
     References
@@ -202,7 +202,7 @@ def _location(name: str, A: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _boundary(A: LinearOperator) -> str:
-    """The boundary rule of A; "zero" where it has several or none is known, which costs steps but is never wrong."""
+    """The boundary rule of A; "zero" if it has several or none is known, which costs steps but is never wrong."""
     rules = {getattr(leaf, "boundary", "zero") for leaf in leaves(A).values() if leaf.halo != 0}
     return "reflect" if not rules else rules.pop() if len(rules) == 1 else "zero"
 

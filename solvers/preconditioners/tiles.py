@@ -17,20 +17,20 @@ __all__ = ["Tiles"]
 
 @final
 class Tiles:
-    """Tiles that blend into each other, each the middle of a square with a margin.
+    """Tiles that blend into each other, each at the centre of a square with a margin.
 
     Parameters
     ----------
     height, width : int
-        Of the image, px.
+        Size of the image, px.
     tile : int
-        Distance of the tiles, px.
+        Spacing of the tiles, px.
     overlap : int
-        Over how many px one blends into the next, at most `tile`.
+        Width over which one tile blends into the next, px, at most `tile`.
     margin : int
-        Of the squares around the tiles, px.
+        Margin of the squares around the tiles, px.
     boundary : str
-        How the image goes on beyond its frame; "replicate" where it is too small for that rule.
+        How the image is extended beyond its frame; "replicate" if the image is too small for that rule.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Tiles:
         self.boundary = boundary if all(limit is None or reach <= limit for limit in limits) else "replicate"
 
     def centres(self, halo: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Centre of every row and column of tiles, if possible so far inside that the boundary has no effect."""
+        """Centre of every row and column of tiles, if possible far enough inside that the boundary has no effect."""
         found = []
         for count, length in ((self.down, self.height), (self.across, self.width)):
             middle = self.tile * np.arange(count) - self._before + self.size // 2
@@ -106,7 +106,7 @@ class Tiles:
         return xp.concat(parts, axis=-2)[..., : self.size, :]
 
     def _add(self, pieces: Array, axis: int) -> Array:
-        """Transpose of `_split`: (..., count, size, W) -> (..., rows, W), and for the last axis alike."""
+        """Transpose of `_split`: (..., count, size, W) -> (..., rows, W), and likewise for the last axis."""
         xp = array_namespace(pieces)
         if axis == -1:
             return xp.matrix_transpose(self._add(xp.matrix_transpose(pieces), -2))

@@ -23,7 +23,7 @@ LINEAR = 1e8  # beyond this w = v - p v^(p-1) holds to double precision
 
 
 def hyper_laplacian_shrink(v: Array, beta: Any, p: float = 2 / 3) -> Array:
-    """Shrink numbers: argmin_w |w|^p + beta/2 (w - v)^2, the global minimum for every number by itself.
+    """Shrink numbers: argmin_w |w|^p + beta/2 (w - v)^2, the global minimum for each number separately.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def hyper_laplacian_shrink(v: Array, beta: Any, p: float = 2 / 3) -> Array:
     Returns
     -------
     array of the shape of v
-        Zero up to a threshold of about 1.5 beta^(-1 / (2 - p)); beyond it v, moved towards zero. Where both sides of
-        the jump are equally good, zero.
+        Zero up to a threshold of about 1.5 beta^(-1 / (2 - p)); beyond it v, moved towards zero. Exactly at the jump,
+        where both values are equally good, zero.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def hyper_laplacian_shrink(v: Array, beta: Any, p: float = 2 / 3) -> Array:
     -----
     The stationary points solve p w^(p-1) = beta (v - w), a cubic equation in sqrt(w) for p = 1/2 and a quartic one in
     w^(1/3) for p = 2/3; their largest roots in closed form are used, in units of beta^(-1 / (2 - p)). Zero is the
-    better minimum up to |v| = (2 (1 - p))^(1 / (2 - p)) (2 - p) / (2 (1 - p)) of these units. Differentiable but at the
-    jump. Cost: about 15 passes over v.
+    better minimum up to |v| = (2 (1 - p))^(1 / (2 - p)) (2 - p) / (2 (1 - p)) of these units. Differentiable except at
+    the jump. Cost: about 15 passes over v.
 
     References
     ----------
@@ -82,14 +82,14 @@ def hyper_laplacian(x: Array, strength: Any, *, p: float = 2 / 3, iterations: in
         The image.
     strength : float or array
         Weight of the prior, zero or larger; 0 returns the image. An array (torch tensor, one value per image, ...) has
-        to broadcast against x. Scaling the image by c asks for c^(2-p) times the strength.
+        to broadcast against x. Scaling the image by c requires c^(2-p) times the strength.
     p : float
         1/2 or 2/3: gradients of photographs are distributed about as exp(-|gradient|^p).
     iterations : int
-        Inner steps, always all of them. The problem is not convex: the result has a low objective but is not its
-        minimum. On one photograph with noise of 0.03, 15 steps left the objective above the best of 300 steps by 0.2 %
-        (p = 2/3) and 1.5 % (p = 1/2) at strength 1e-3, by 17 % at 1e-2 and by about 40 % at 5e-2, which flattens most
-        of it.
+        Number of inner steps, without early stopping. The problem is not convex: the result has a low objective but is
+        not its minimum. On one photograph with noise of 0.03, 15 steps left the objective above the best of 300 steps
+        by 0.2 % (p = 2/3) and 1.5 % (p = 1/2) at strength 1e-3, by 17 % at 1e-2 and by about 40 % at 5e-2, which
+        flattens most of it.
 
     Returns
     -------
@@ -105,20 +105,21 @@ def hyper_laplacian(x: Array, strength: Any, *, p: float = 2 / 3, iterations: in
     Notes
     -----
     D z are the differences to the next row and to the next column of every channel, zero across the border. They are
-    split off as w, with a multiplier m of w = D z, and solved for in turns, mu growing geometrically from 0.1 to 300:
+    split off as w, with a multiplier m for w = D z; the steps alternate while mu grows geometrically from 0.1 to 300:
 
         w <- hyper_laplacian_shrink(D z + m / mu, mu / strength)
         m <- m + mu (D z - w)
         z <- (I + mu D^T D)^-1 (x + D^T (mu w - m))    exact: D^T D is diagonal under the cosine transform (DCT-II)
 
-    NumPy arrays, and torch tensors on the CPU that carry no gradient, are done plane by plane on two threads or more
-    with SciPy's cosine transform; everything else in array operations with an FFT. Cost per iteration: two cosine
+    NumPy arrays, and torch tensors on the CPU that carry no gradient, are processed plane by plane on several threads
+    with SciPy's cosine transform; everything else uses array operations with an FFT. Cost per iteration: two cosine
     transforms of the image and about 50 passes over it; memory: 12 images (planes per thread).
 
     References
     ----------
     Krishnan, D. and Fergus, R., Fast image deconvolution using hyper-Laplacian priors, NIPS 2009 (the splitting with a
-    growing weight; the multiplier, the schedule and the borders are ours: with 15 steps they come nearer).
+    growing weight; the multiplier, the schedule and the borders are ours: with 15 steps they come closer to the
+    minimum).
 
     Examples
     --------
@@ -157,7 +158,7 @@ def _shrink(v: Array, unit: Any, p: float) -> Array:
         unit = xp.clip(unit, float(xp.finfo(v.dtype).smallest_normal), None)
     size = xp.abs(v) / unit
     kept = size > threshold
-    if is_numpy_array(v) and not hasattr(unit, "dtype"):  # only those that are kept are computed, often few
+    if is_numpy_array(v) and not hasattr(unit, "dtype"):  # only the entries that are kept, often few, are computed
         w = np.zeros_like(v)
         w[kept] = np.copysign(v.dtype.type(unit) * _root(np, size[kept], p), v[kept])
         return w

@@ -1,4 +1,4 @@
-"""Total variation of packed layers: differences between neighbours that the same layer covers, and no others."""
+"""Total variation of packed layers: only differences between neighbours covered by the same layer count."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["PackedTV"]
 
 
 class _Duals(NamedTuple):
-    """Dual fields of the differences to the pixel below and to the right, (..., C, N) each."""
+    """Dual fields of the differences to the pixels below and on the right, (..., C, N) each."""
 
     down: Array
     right: Array
@@ -31,14 +31,15 @@ class PackedTV:
     layers : PackedLayers
         Where the packed pixels are.
     iterations : int
-        Steps of each call. Few suffice in an iteration that calls it again and again with similar images, because each
-        call starts at the dual fields of the last one.
+        Steps per call. Few suffice in an iteration that calls it repeatedly with similar images, because each call
+        starts from the dual fields of the last one.
 
     Notes
     -----
-    TV(z) = sum over pixels of the root of the squared differences to the pixel below and to the one on the right,
-    summed over colours, where the layer covers both; as `tv` with ``joint=True``, whose dual iteration it takes (there
-    are the references). Without neighbours beyond the edge of a layer nothing is assumed about what is there.
+    TV(z) = sum over pixels of the root of the squared differences to the pixels below and on the right, summed over
+    colours, where the layer covers both; the same as `tv` with ``joint=True``, whose dual iteration it uses (see there
+    for the references). Since differences across the edge of a layer do not count, nothing is assumed about what lies
+    beyond it.
     Cost: some 25 passes over the packed image per step. Memory: 6 packed images, 4 of them between calls.
     """
 
@@ -85,7 +86,7 @@ class PackedTV:
         return z
 
     def _ascend(self, x: Array, p: _Duals) -> _Duals:
-        """Return p + D (x - D^T p) / 8; differences that are not there stay zero."""
+        """Return p + D (x - D^T p) / 8; missing differences stay zero."""
         xp = array_namespace(x)
         z = self._image(x, p)
         right = p.right + 0

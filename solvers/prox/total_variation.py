@@ -1,4 +1,4 @@
-"""Total variation as a proximal operator, and proximal operators made of others: non-negative, denoisers."""
+"""Total variation as a proximal operator, and proximal operators made from others: non-negative, denoisers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["TVState", "denoiser", "nonnegative", "tv", "tv_image", "tv_init", "t
 class TVState(NamedTuple):
     """Dual fields of the total variation, (*B, C, H, W) each, and the weight of the extrapolation.
 
-    `down` and `right` belong to the differences to the next row and the next column, `down_ahead` and `right_ahead` are
+    `down` and `right` belong to the differences to the next row and the next column; `down_ahead` and `right_ahead` are
     their extrapolations, from which the next step starts.
     """
 
@@ -43,7 +43,7 @@ def tv_step(x: Array, strength: Any, state: TVState, *, joint: bool = False, iso
     strength : float or array
         Weight of the total variation; an array has to broadcast against x.
     state : TVState
-        Where the step starts; that of another strength or of a similar image is a warm start.
+        State before the step; that of another strength or of a similar image is a warm start.
     joint : bool
         One gradient length for all channels of a pixel.
     isotropic : bool
@@ -84,11 +84,12 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False, is
     x : array of shape (*B, C, H, W)
         The image.
     strength : float or array
-        Weight of the total variation, zero or larger, in units of the image; 0 returns the image. Noise of standard
-        deviation sigma is removed by about sigma. An array (torch tensor, one value per image, ...) has to broadcast
-        against x.
+        Weight of the total variation, zero or larger, in units of the image; 0 returns the image. A strength of about
+        sigma removes noise of standard deviation sigma. An array (torch tensor, one value per image, ...) has to
+        broadcast against x.
     iterations : int
-        Steps, always all of them. 50 leave a relative error of about 2e-3 at strength 0.05 (less for a weaker one).
+        Number of steps, without early stopping. 50 leave a relative error of about 2e-3 at strength 0.05 (less for a
+        weaker one).
     joint : bool
         Couple the channels, so that their edges fall on the same pixels (colour TV).
     isotropic : bool
@@ -109,15 +110,15 @@ def tv(x: Array, strength: Any, *, iterations: int = 50, joint: bool = False, is
     Notes
     -----
     TV(z) = sum over pixels and channels of sqrt((z[m+1,n] - z[m,n])^2 + (z[m,n+1] - z[m,n])^2), differences across the
-    border being zero; with ``joint=True`` sum over pixels of the root of the sum over channels; with
-    ``isotropic=False`` the sum of two such terms, one for the rows and one for the columns. The dual problem is
+    border being zero; with ``joint=True``, the sum over pixels of the root of the sum over channels; with
+    ``isotropic=False``, the sum of two such terms, one for the rows and one for the columns. The dual problem is
     max over |p| <= strength of -1/2 ||x - D^T p||^2, solved by projected gradients with Nesterov's extrapolation:
 
         p <- project(q + D (x - D^T q) / 8);   q <- p + c (p - p_old);   z = x - D^T p
 
-    NumPy arrays, and torch tensors on the CPU that carry no gradient, take a path that works in place, plane by plane
-    on two threads or more, and band by band; everything else goes through `tv_step`. Cost: about 20 passes over the
-    image per iteration; memory in place: the result, and 4 planes per thread (`joint`: 4 images per thread).
+    NumPy arrays, and torch tensors on the CPU that carry no gradient, are processed in place, plane by plane on several
+    threads, and band by band; everything else goes through `tv_step`. Cost: about 20 passes over the image per
+    iteration; memory in place: the result, and 4 planes per thread (`joint`: 4 images per thread).
 
     References
     ----------
@@ -168,10 +169,10 @@ def nonnegative(prox: Prox) -> Prox:
 
     Notes
     -----
-    This is the exact proximal operator of phi + (0 where z >= 0, infinity elsewhere) whenever phi treats every pixel by
-    itself, and for the anisotropic total variation with separate channels: cutting at a level keeps the order of
+    This is the exact proximal operator of phi + (0 where z >= 0, infinity elsewhere) whenever phi treats every pixel
+    separately, and for the anisotropic total variation with separate channels: clipping preserves the order of
     neighbours, and with it the subgradients of phi. For `tv` with ``isotropic=True``, `l1_wavelet` and
-    `hyper_laplacian` it is an approximation that differs only where the map alone is negative.
+    `hyper_laplacian` it is an approximation that changes the result only where that of `prox` alone is negative.
 
     Examples
     --------
@@ -190,7 +191,7 @@ def nonnegative(prox: Prox) -> Prox:
 
 
 def denoiser(f: Prox) -> Prox:
-    """Use a denoiser for Gaussian noise in the place of a proximal operator.
+    """Use a denoiser for Gaussian noise in place of a proximal operator.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ def denoiser(f: Prox) -> Prox:
     Returns
     -------
     callable
-        (x, strength) -> f(x, sqrt(strength)): what a solver calls with strength / rho is then the variance of the noise
+        (x, strength) -> f(x, sqrt(strength)): the strength / rho that a solver passes is then the variance of the noise
         that the coupling rho leaves.
 
     Raises

@@ -1,4 +1,4 @@
-"""The total variation prox on NumPy arrays: the same steps as `tv_step`, in buffers that are allocated once."""
+"""The proximal operator of total variation on NumPy arrays: the steps of `tv_step`, in buffers allocated once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..core.types import Array
 
 __all__ = ["STEP", "MIN_THREAD_PIXELS", "host_view", "next_momentum", "tv_numpy"]
 
-Plane = np.ndarray[Any, Any]  # (G, H, W): channels that share one gradient length, G = 1 if they do not
+Plane = np.ndarray[Any, Any]  # (G, H, W): channels that share one gradient length; G = 1 if they do not
 
 STEP = 0.125  # 1 / ||D||^2: the squared norm of forward differences in the plane is at most 8
 MIN_THREAD_PIXELS = 1 << 15  # pixels
@@ -72,7 +72,7 @@ def tv_numpy(x: Plane, strength: float, *, iterations: int, joint: bool, isotrop
 def _denoise(x: Plane, strength: float, iterations: int, isotropic: bool) -> Plane:
     """Run the steps band by band, so that they stay in the cache; memory: four fields of the size of x.
 
-    The new fields overwrite the ones before last, from which and the last ones every step extrapolates.
+    Each step extrapolates from the last two pairs of fields; the new fields overwrite the older pair.
     """
     down, right, old_down, old_right = (np.zeros_like(x) for _ in range(4))
     height = x.shape[1]
@@ -115,7 +115,7 @@ def _denoise(x: Plane, strength: float, iterations: int, isotropic: bool) -> Pla
 
 
 def _project(down: Plane, right: Plane, limit: Any, isotropic: bool, scratch: Plane, length: Plane) -> None:
-    """Cut the vectors of a band to the length `limit`."""
+    """Shorten the vectors of a band to length `limit` at most."""
     floor = max(limit * limit, np.finfo(down.dtype).tiny)
     if isotropic:
         _shorten((down, right), limit, floor, scratch, length)
@@ -136,7 +136,7 @@ def _image(x: Plane, down: Plane, right: Plane, z: Plane) -> None:
 
 
 def _shorten(fields: tuple[Plane, ...], limit: Any, floor: Any, scratch: Plane, length: Plane) -> None:
-    """Cut the vectors over all fields and channels of a pixel to the length `limit`."""
+    """Shorten the vectors over all fields and channels of a pixel to length `limit` at most."""
     _squared_length(fields, scratch, length)
     np.maximum(length, floor, out=length)
     np.sqrt(length, out=length)

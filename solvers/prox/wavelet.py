@@ -37,20 +37,20 @@ def wavelet_analysis(x: Array, *, wavelet: str = "haar", levels: int = 3) -> Coe
     -------
     coarse : array of shape (..., ceil(H / 2^levels), ceil(W / 2^levels))
     details : tuple of (along_rows, along_columns, both)
-        One triple for each level, finest first; together as many numbers as x has.
+        One triple for each level, finest first; `coarse` and `details` together hold as many numbers as x.
 
     Raises
     ------
     ValueError
-        An unknown wavelet; levels < 1, or so many that an axis of one pixel would have to be split.
+        An unknown wavelet; levels < 1, or so large that an axis of one pixel would have to be split.
     TypeError
         x not a floating array.
 
     Notes
     -----
-    A line of even length n is extended periodically and becomes n/2 low and n/2 high numbers. Of a line of odd length
+    A line of even length n is extended periodically and becomes n/2 low and n/2 high numbers. In a line of odd length
     the last number is set aside and joins the low ones, so that there are (n + 1)/2 of them: the transform stays
-    orthonormal, and the price is a detail at that border. Cost: about 4 passes over the image per tap.
+    orthonormal, at the price of a missing detail at that border. Cost: about 4 passes over the image per tap.
 
     References
     ----------
@@ -77,7 +77,7 @@ def wavelet_analysis(x: Array, *, wavelet: str = "haar", levels: int = 3) -> Coe
 
 
 def wavelet_synthesis(coefficients: Coefficients, *, wavelet: str = "haar") -> Array:
-    """Image from its wavelet coefficients: the inverse of `wavelet_analysis`, which is its transpose.
+    """Image from its wavelet coefficients: the inverse of `wavelet_analysis`, and also its transpose.
 
     Parameters
     ----------
@@ -118,8 +118,8 @@ def l1_wavelet(x: Array, strength: Any, *, wavelet: str = "haar", levels: int = 
     wavelet, levels : str, int
         As in `wavelet_analysis`. The coarse image is not penalised.
     translations : int
-        The mean over shifts of the grid by 0 .. translations - 1 pixels along each axis, translations^2 in all, which
-        removes most of the blocks of Haar; 2^levels cover all of them.
+        The result is the mean over shifts of the grid by 0 .. translations - 1 pixels along each axis, translations^2
+        in all, which removes most of the block artefacts of Haar; 2^levels covers all shifts.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""Methods that take the data and a prior in turn: half-quadratic splitting, ADMM, FISTA."""
+"""Methods that alternate between the data and a prior: half-quadratic splitting, ADMM, FISTA."""

@@ -1,4 +1,4 @@
-"""ADMM: a data step by conjugate gradients, a prior step by any proximal operator, and a multiplier."""
+"""ADMM: a data step by conjugate gradients, a prior step by any proximal operator, and an update of the multiplier."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def admm_step(
 def _outer(
     A: AdjointOperator, y: Array, state: ADMMState, prox: Prox, rho: Any, strength: Any, **inner: Any
 ) -> tuple[ADMMState, Array]:
-    """One outer step, and the images in which the system of its data step was not positive definite."""
+    """Take one outer step; also return the images in which the system of its data step was not positive definite."""
     pull = state.z - state.multiplier - state.x
     x, indefinite = data_step(A, state.x, state.residual, pull, rho=rho, **inner)
     moved = x + state.multiplier
@@ -122,20 +122,21 @@ def admm(
     prox : callable
         (x, s) -> argmin_z 1/2 ||z - x||^2 + s phi(z), such as `tv`, or a denoiser; called with s = strength / rho.
     rho : float
-        Coupling of x and z, positive. It decides how fast, not where to: 0.01 to 1 for a blur of unit gain.
+        Coupling of x and z, positive. It affects the speed of convergence, not the limit: 0.01 to 1 for a blur of unit
+        gain.
     strength : float
         Weight of phi, zero or larger; as in `hqs`.
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     inner_tol : float
         A data step ends where its normal equations hold to inner_tol (||A^T y|| + rho ||z - u||), for every image of
-        the batch, but takes a step at least unless they hold to min(tol, inner_tol) ||A^T y|| already,
+        the batch after at least one step unless they hold to min(tol, inner_tol) ||A^T y|| already,
     inner_iterations : int
         or after this many conjugate gradient steps.
     tol : float
         Converged where ||x - z|| <= tol max(||x||, ||z||) (primal) and ||z - z_old|| <= tol ||u|| (dual, both divided
-        by rho), u the scaled multiplier; where u is zero, tol ||z||. Besides, ||A^T (y - A x) - rho u|| <=
-        tol ||A^T y||, so that data steps which were cut short do not count.
+        by rho), where u is the scaled multiplier; where u is zero, tol ||z||. In addition ||A^T (y - A x) - rho u|| <=
+        tol ||A^T y|| is required, so that data steps which were cut short do not count.
     max_iterations : int
         Limit of outer iterations.
     preconditioner : callable, optional
@@ -143,7 +144,7 @@ def admm(
         ``lambda rho: solvers.local_fourier(A, rho=rho)``.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
-        1/2 ||mask (A x - y)||^2; y may hold anything, NaN too, where the mask is 0.
+        1/2 ||mask (A x - y)||^2; y may hold anything, even NaN, where the mask is 0.
     on_step : callable, optional
         Called as on_step(k, state) after outer iteration k = 1, 2, ...; the prior's image is state.z.
 
@@ -151,7 +152,7 @@ def admm(
     -------
     Solution
         x of the last data step. The residual does not go to zero, since the prior is part of the objective; it is
-        computed from scratch. DIVERGED: it grew past 1000 times its minimum, and past that of a black image.
+        computed from scratch. DIVERGED: it grew past 1000 times its minimum, and past the residual of a black image.
 
     Raises
     ------
@@ -170,7 +171,7 @@ def admm(
 
     Unlike `hqs` with a fixed rho, this converges to the minimiser itself (convex phi, data steps solved well enough).
     Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
-    one prox per outer iteration. A check of convergence costs two of each more, to compare A^T (y - A x) and A^T y with
+    one prox per outer iteration. A check of convergence costs two more of each, to test A^T (y - A x) and A^T y against
     A itself; where it fails, it is repeated in every later iteration that meets the tolerance. Nothing is cached
     between calls. Memory: 11 images and what prox needs.
 

@@ -32,7 +32,7 @@ class Splitting:
     Parameters
     ----------
     given : Problem
-        Its tolerance and ||A^T y|| are the units of the data step.
+        Its tolerance and ||A^T y|| set the scale of the data step.
     prox, strength, inner_tol, inner_iterations, preconditioner
         As for `hqs`.
 
@@ -71,7 +71,7 @@ class Splitting:
         return {"iterations": self._iterations, "stop": _InnerStop(self._ready, enough, M), "preconditioner": M}
 
     def preconditioner(self, rho: float) -> Preconditioner | None:
-        """Return the preconditioner of this rho, made once as long as rho stays the same."""
+        """Return the preconditioner for this rho; it is made anew only when rho changes."""
         if self._factory is not None and rho not in self._made:
             self._made.clear()
             self._made[rho] = preconditioner_of(self._name, self._factory(rho), what="preconditioner(rho)")
@@ -84,16 +84,16 @@ class _InnerStop:
     Parameters
     ----------
     ready : array of shape (*B, 1, 1, 1)
-        Where the gradient at the start is at most this in every image, no step is taken.
+        If the gradient at the start is at most this in every image, no step is taken.
     enough : array of shape (*B, 1, 1, 1)
-        Where it is at most this later on, no further step is.
+        If the gradient is at most this after a step, no further step is taken.
     preconditioner : callable or None
         That of the data step.
 
     Notes
     -----
-    `ready` is in the unit of the problem. `enough` may grow with rho ||z||, and be met by an image that nothing was
-    done to.
+    `ready` is in the unit of the problem. `enough` may grow with rho ||z||, so that even an untouched image can meet
+    it.
     """
 
     def __init__(self, ready: Array, enough: Array, preconditioner: Preconditioner | None) -> None:
@@ -125,7 +125,7 @@ def data_step(
     A : operator
         Callable, with `adjoint`.
     x : array of shape (*B, C, H, W)
-        Initial guess; not written.
+        Initial guess; not modified.
     residual, pull : array
         y - A x and v - x; `pull` may be overwritten.
     rho : float or array
@@ -144,7 +144,7 @@ def data_step(
     Notes
     -----
     Cost: iterations + 1 applications of the adjoint, iterations of A. NumPy and CuPy arrays, which carry no gradient,
-    are updated in place: memory 5 images.
+    are updated in place; memory: 5 images.
     """
 
     def normal(v: Array) -> Array:

@@ -25,7 +25,7 @@ class FISTAState(NamedTuple):
     x: Array  # (*B, C, H, W)
     ahead: Array  # the extrapolated image, where the next gradient is taken
     residual: Array  # y - A x, (*B, D, H, W)
-    residual_ahead: Array  # y - A ahead, by linearity without another application
+    residual_ahead: Array  # y - A ahead, found by linearity without another application of A
     momentum: Array
 
 
@@ -126,17 +126,19 @@ def fista(
     x0 : array of shape (*B, C, H, W), optional
         Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
     tol : float
-        Converged where x changes by at most tol ||x|| in a step, and so does the proximal gradient step from x itself,
-        ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A step that you
-        give is held against that of a blur with the gain ||A x|| / ||x||: a short one does not make a small change.
+        Converged where x changes by at most tol ||x|| in a step, and the proximal gradient step from x itself is as
+        short, ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A `step`
+        that you pass is compared with that of a blur of gain ||A x|| / ||x||, so that a short step is not mistaken for
+        convergence.
     max_iterations : int
         Step limit.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
-        1/2 ||mask (A x - y)||^2; y may hold anything, NaN too, where the mask is 0.
+        1/2 ||mask (A x - y)||^2; y may hold anything, even NaN, where the mask is 0.
     noise_level : float, optional
-        Standard deviation of the noise in y, in its unit. An image ends with NOISE_LEVEL once the root mean square of
-        its residual is down to it: useful with a small strength, from a start whose residual is larger.
+        Standard deviation of the noise in y, in the unit of y. An image stops with NOISE_LEVEL once the root mean
+        square of its residual has fallen to this level: useful with a small strength and a start whose residual is
+        larger.
     on_step : callable, optional
         Called as on_step(k, state) after step k = 1, 2, ...
 
@@ -156,11 +158,11 @@ def fista(
     Notes
     -----
     x' = prox(z + step A^T (y - A z), step strength);  z' = x' + (t - 1) / t' (x' - x),  t' = (1 + sqrt(1 + 4 t^2)) / 2.
-    The objective approaches its minimum like 1 / k^2. `hqs` and `admm` need fewer, costlier steps; here no system is
-    solved inside, and the limit is the minimiser itself.
+    The objective approaches its minimum like 1 / k^2. `hqs` and `admm` need fewer but costlier steps; here no linear
+    system is solved in a step, and the limit is the minimiser itself.
     Cost: one application of A before the first step, and 40 more (of A and of its adjoint in turn) for the norm if
     `step` is omitted; one of A and of its adjoint and one prox per step. A check of convergence costs two more of each
-    and a prox, to compare A^T (y - A x) and A^T y with A itself; where it fails, it is repeated in every later step
+    and one prox, to test A^T (y - A x) and A^T y against A itself; where it fails, it is repeated in every later step
     that meets the tolerance. Nothing is cached between calls. Memory: 8 images and what prox needs.
 
     References

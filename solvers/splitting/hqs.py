@@ -1,4 +1,4 @@
-"""Half-quadratic splitting: a data step by conjugate gradients and a prior step by any proximal operator, in turn."""
+"""Half-quadratic splitting: alternates a data step by conjugate gradients and a prior step by any proximal operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .data_step import Splitting, data_step, split_proof
 __all__ = ["HQSState", "hqs", "hqs_init", "hqs_step"]
 
 RHO = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Coupling of the outer iterations: the data first, the prior last. For a blur of unit gain."""
+"""Coupling of the outer iterations: small values first favour the data, large ones last the prior. For unit gain."""
 
 
 class HQSState(NamedTuple):
@@ -88,7 +88,7 @@ def hqs_step(
 def _outer(
     A: AdjointOperator, y: Array, state: HQSState, prox: Prox, rho: Any, strength: Any, **inner: Any
 ) -> tuple[HQSState, Array]:
-    """One outer step, and the images in which the system of its data step was not positive definite."""
+    """Take one outer step; also return the images in which the system of its data step was not positive definite."""
     x, indefinite = data_step(A, state.x, state.residual, state.z - state.x, rho=rho, **inner)
     return HQSState(x, prox(x, strength / rho), y - A(x)), indefinite
 
@@ -119,35 +119,35 @@ def hqs(
         The observed image, nominal range [0, 1].
     prox : callable
         (x, s) -> argmin_z 1/2 ||z - x||^2 + s phi(z), such as `tv`; called with s = strength / rho. A denoiser for
-        Gaussian noise of standard deviation sigma takes the place of such a map with sigma = sqrt(s).
+        Gaussian noise of standard deviation sigma can replace such a map with sigma = sqrt(s).
     rho : float or sequence of float
-        Coupling of x and z, positive; a sequence gives one value per outer iteration and its last one holds after that.
-        The dimension of rho is that of A^T A: for a blur of unit gain 1e-3 to 1 is usual, and the default rises from
-        one to the other. A single small value leaves the prior little influence on x: see Notes.
+        Coupling of x and z, positive; a sequence gives one value per outer iteration, and its last value is kept after
+        that. rho has the dimension of A^T A: for a blur of unit gain 1e-3 to 1 is usual, and the default rises through
+        this range. A single small value leaves the prior little influence on x: see Notes.
     strength : float
-        Weight of phi, zero or larger. No factor is hidden: the objective is the one above. For `tv` of images in [0, 1]
-        ten to fifteen times the variance of the noise, 1e-5 to 1e-2.
+        Weight of phi, zero or larger, in the objective exactly as written above. For `tv` of images in [0, 1] use ten
+        to fifteen times the variance of the noise, 1e-5 to 1e-2.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree. Otherwise zero, and then a small first rho makes
-        the first steps follow the data.
+        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise; in that case a small first
+        rho makes the first steps follow the data.
     inner_tol : float
         A data step ends where ||(A^T A + rho I) x - (A^T y + rho z)|| <= inner_tol (||A^T y|| + rho ||z||), for every
-        image of the batch, but takes a step at least unless that is below min(tol, inner_tol) ||A^T y|| already,
+        image of the batch after at least one step unless that is below min(tol, inner_tol) ||A^T y|| already,
     inner_iterations : int
         or after this many conjugate gradient steps.
     tol : float
-        Converged where x changes by at most tol ||x|| in an outer iteration, rho having reached its last value, and
+        Converged where, once rho has reached its last value, x changes by at most tol ||x|| in an outer iteration and
         ||A^T (y - A x) + rho (z - x)|| <= tol ||A^T y||, whose left side is zero at a minimiser.
     max_iterations : int, optional
-        Limit of outer iterations; 20, or the length of the sequence `rho`, if omitted. A run through a sequence, the
-        default one too, takes a single step with its last value and so ends with MAX_ITERATIONS, not CONVERGED, unless
-        that step hardly moves x; more iterations stay at the last value until they converge.
+        Limit of outer iterations; if omitted, 20 or the length of the sequence `rho`. One pass through a sequence,
+        including the default one, takes a single step with its last value and therefore ends with MAX_ITERATIONS, not
+        CONVERGED, unless that step hardly moves x; further iterations keep the last value until they converge.
     preconditioner : callable, optional
-        rho -> (r -> M r), M close to the inverse of A^T A + rho I and symmetric positive definite, asked for once per
+        rho -> (r -> M r), M close to the inverse of A^T A + rho I and symmetric positive definite, called once per
         value of rho; for instance ``lambda rho: solvers.local_fourier(A, rho=rho)``.
     mask : array, optional
         Where y was observed: booleans, or weights from 0 to 1, broadcasting to y. The data term is
-        1/2 ||mask (A x - y)||^2; y may hold anything, NaN too, where the mask is 0.
+        1/2 ||mask (A x - y)||^2; y may hold anything, even NaN, where the mask is 0.
     on_step : callable, optional
         Called as on_step(k, state) after outer iteration k = 1, 2, ...; the prior's image is state.z.
 
@@ -155,7 +155,7 @@ def hqs(
     -------
     Solution
         x of the last data step. The residual does not go to zero, since the prior is part of the objective; it is
-        computed from scratch. DIVERGED: it grew past 1000 times its minimum, and past that of a black image.
+        computed from scratch. DIVERGED: it grew past 1000 times its minimum, and past the residual of a black image.
 
     Raises
     ------
@@ -167,7 +167,8 @@ def hqs(
 
     Notes
     -----
-    z is a copy of x tied to it: min over x, z of 1/2 ||A x - y||^2 + strength phi(z) + rho/2 ||x - z||^2, in turns
+    z is a copy of x that is coupled to it: min over x, z of 1/2 ||A x - y||^2 + strength phi(z) + rho/2 ||x - z||^2,
+    alternating
 
         x <- (A^T A + rho I)^-1 (A^T y + rho z)      conjugate gradients from the last x
         z <- prox(x, strength / rho)
@@ -175,12 +176,12 @@ def hqs(
     For a fixed rho this solves the problem with phi replaced by its Moreau envelope, which tends to phi as rho grows:
     with phi = 1/2 ||x||^2 the limit is the Tikhonov solution (A^T A + mu I)^-1 A^T y, mu = strength rho / (strength +
     rho). Hence the schedules: small rho first for speed, large rho last for accuracy.
-    The data step amplifies noise by up to 1 / (2 sqrt(rho)), 5 for rho = 0.01, and x is its result: where rho stays
-    small, the minimiser itself, CONVERGED, can be worse than y. A photo under blur of up to 4 px with noise of 0.2, 1
-    and 3 % of white, PSNR in dB: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with rho = 0.01 and the strength as
-    it is; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
+    The data step amplifies noise by up to 1 / (2 sqrt(rho)), which is 5 for rho = 0.01, and x is its result: where rho
+    stays small, even the minimiser itself (CONVERGED) can be worse than y. PSNR in dB of a photo with blur of up to 4
+    px and noise of 0.2, 1 and 3 % of white: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with rho = 0.01 and the
+    default strength; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
     Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
-    one prox per outer iteration. A check of convergence costs two of each more, to compare A^T (y - A x) and A^T y with
+    one prox per outer iteration. A check of convergence costs two more of each, to test A^T (y - A x) and A^T y against
     A itself; where it fails, it is repeated in every later iteration that meets the tolerance. Nothing is cached
     between calls. Memory: 9 images and what prox needs.
 

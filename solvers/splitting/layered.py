@@ -1,4 +1,4 @@
-"""Restoration of layers that occlude each other: the colours of all of them, hidden parts too."""
+"""Restoration of layers that occlude each other: the colours of all layers, including their hidden parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STRENGTH_PER_VARIANCE = 12.0
 MIN_STRENGTH, MAX_STRENGTH = 1e-5, 1e-2
 
 SMOOTH_RADIUS, SMOOTH_PIXELS = 2.5, 1000
-"""Radius (px) at which a disk leaves hardly any second differences, and the number of pixels that a median needs."""
+"""Radius (px) from which a disk blur leaves hardly any second differences, and the number of pixels a median needs."""
 
 
 def layered(
@@ -46,31 +46,32 @@ def layered(
     mask: Array | None = None,
     on_step: Callable[[int, Array], object] | None = None,
 ) -> Solution:
-    """Restore the colours of every layer of a scene in which nearer layers hide farther ones.
+    """Restore the colours of every layer of a scene in which nearer layers occlude farther ones.
 
-    Minimises ``1/2 ||A x - y||^2 + strength sum_k phi(x_k)`` by ADMM, x_k the colours of layer k where it covers
-    anything. The picture without blur is ``A.composite(solution.x)``.
+    Minimises ``1/2 ||A x - y||^2 + strength sum_k phi(x_k)`` by ADMM, where x_k holds the colours of layer k at the
+    pixels that it covers. The picture without blur is ``A.composite(solution.x)``.
 
     Parameters
     ----------
     A : LayeredDefocus
-        The layers, nearest first, and the views. With ``per_layer=False`` it is taken as ``A.replace(per_layer=True)``.
+        The layers, nearest first, and the views. With ``per_layer=False``, ``A.replace(per_layer=True)`` is used
+        instead.
     y : array of shape (*B, V C, H, W)
-        What was recorded: one view or several, in the order of `A.views`, linear light, nominal range [0, 1].
+        The recorded image: one or several views, in the order of `A.views`, linear light, nominal range [0, 1].
     prox : callable
-        (image, s) -> argmin_z 1/2 ||z - image||^2 + s phi(z), applied to each layer by itself. `tv` couples the colours
-        and takes differences between pixels of the same layer only. Any other callable gets the layer as an image
-        (*B, C, h, w), continued beyond its edges by the nearest pixel that it covers.
+        (image, s) -> argmin_z 1/2 ||z - image||^2 + s phi(z), applied to each layer separately. `tv` couples the
+        colours and takes differences between pixels of the same layer only. Any other callable gets the layer as an
+        image (*B, C, h, w), extended beyond its edges by the nearest pixel that the layer covers.
     strength : float or "auto"
-        Weight of the prior. "auto" is 12 times the variance of the noise, within 1e-5 and 1e-2: right for `tv`. The
-        noise is estimated from y (`estimation.noise_level`), where there are such pixels from those that show only
-        layers far out of focus.
+        Weight of the prior. "auto" is 12 times the variance of the noise, between 1e-5 and 1e-2, which suits `tv`. The
+        noise is estimated from y (`estimation.noise_level`), if possible from pixels that show only layers far out of
+        focus.
     rho : float
-        Coupling of data and prior step; how fast, not where to.
+        Coupling of data and prior step; it affects the speed of convergence, not the limit.
     x0 : array of shape (*B, K C, H, W) or (*B, C, H, W), optional
         Initial guess of every layer, or one for all of them; the mean of the views if omitted.
     inner_tol, inner_iterations, tol, max_iterations, mask
-        As for `admm`. The defaults are for a good picture in the time of some 180 applications of A; to CONVERGED it
+        As for `admm`. The defaults give a good picture in the time of some 180 applications of A; reaching CONVERGED
         takes several times as many.
     on_step : callable, optional
         Called as on_step(k, picture) after outer iteration k = 1, 2, ..., the composite (*B, C, H, W).
@@ -91,12 +92,12 @@ def layered(
     -----
     The unknowns are those pixels of each layer that it covers (`PackedLayers`), so that cost and memory grow with the
     layers' area rather than with their number. The transmittances are computed once. Hidden pixels have little or no
-    say in y, which makes the data step ill-conditioned: conjugate gradients are preconditioned by the row sums of
-    A^T A, that is by how much of each pixel's light is recorded. Parts that no view shows follow the prior.
+    influence on y, which makes the data step ill-conditioned: conjugate gradients are preconditioned by the row sums of
+    A^T A, that is, by how much of each pixel's light is recorded. Parts that no view shows are filled in by the prior.
     With the true layers, radii up to 6 px and noise of .005 in both views of a dual pixel, discs in six planes
     (224 x 320) go from 20.9 to 27.0 dB and leaning boards from 22.9 to 31.4 dB; one view alone reaches 24.2 and 27.8.
-    The gather operator of the true defocus map makes the former worse than they were (17.0 dB).
-    `bp.layers_from_map` makes layers of a picture and its defocus map.
+    The gather operator of the true defocus map makes the discs worse than the recorded image (17.0 dB).
+    `bp.layers_from_map` makes layers from a picture and its defocus map.
     Memory: 11 packed images, the weights of `PackedLayers`, and a picture for each call of `on_step`.
 
     Examples
@@ -177,7 +178,7 @@ def _start(name: str, A: LayeredDefocus, y: Any, x0: Any) -> Array:
 
 @final
 class _OnEachLayer:
-    """A proximal operator of images, applied to each layer, which goes on beyond its edges as it is at them."""
+    """A proximal operator of images, applied to each layer, extended beyond its edges by the nearest pixels."""
 
     def __init__(self, packed: PackedLayers, prox: Prox) -> None:
         self._packed, self._prox = packed, prox
