@@ -191,7 +191,7 @@ def test_sizes_are_height_x_width(size, photos, tmp_path):
         (("--workers", "0"), "at least one worker"),
         (("--size", "400x20"), "expected a size of at most 26 x 34 px, got 400 x 20"),
         (("--size", "0x20"), "expected a size of at least 1 x 1 px, got 0 x 20"),
-        (("--max-radius", "-2"), "--max-radius > 0"),
+        (("--max-radius", "-2"), "--max-radius to be a finite number > 0 px, got -2.0"),
         (("--max-clamped", "1.5"), "--max-clamped from 0 to 1"),
         (("--pixel-pitch", "0"), "pixel"),
         (("--depth-unit", "inch"), "inch"),
