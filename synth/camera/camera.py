@@ -12,6 +12,7 @@ import numpy as np
 
 import blurphys as bp
 from blurphys.frozen import freeze
+from blurphys.inputs import require_number
 
 from .. import optics
 from ..scenes import Scene
@@ -92,9 +93,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         for field in ("max_radius", "step"):
-            value = getattr(self, field)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"Camera: expected {field} > 0 px, got {value}")
+            require_number("Camera", field, getattr(self, field), above=0, unit="px")
         for field in ("focus_range_m", "f_number_range", "gain_range"):
             bounds = getattr(self, field)
             if bounds is None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from blurphys.inputs import require_integer
 
 __all__ = [
     "MAX_BITS",
     "check_bits",
     "check_image",
     "check_keys",
-    "check_number",
-    "check_one_of",
     "describe_value",
     "to_float64",
 ]
@@ -47,29 +45,11 @@ def describe_value(value: Any) -> str:
 
 
 def check_bits(owner: str, bits: Any) -> int:
-    """Return `bits` as an int; ValueError unless it is a whole number from 1 to `MAX_BITS`."""
-    try:
-        number = 0 if isinstance(bits, bool) else operator.index(bits)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= MAX_BITS:
-        raise ValueError(f"{owner}: expected bits to be a whole number from 1 to {MAX_BITS}, got {bits!r}")
+    """Return `bits` as an int; ValueError unless it is an integer from 1 to `MAX_BITS`."""
+    number = require_integer(owner, "bits", bits)
+    if number > MAX_BITS:
+        raise ValueError(f"{owner}: expected bits to be an integer from 1 to {MAX_BITS}, got {bits!r}")
     return number
-
-
-def check_number(owner: str, name: str, value: Any) -> float:
-    """Return `value` as a float; ValueError unless it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ValueError(f"{owner}: expected {name} to be a number, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{owner}: expected {name} to be finite, got {value!r}")
-    return float(value)
-
-
-def check_one_of(owner: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """ValueError unless `value` is among the choices."""
-    if value not in choices:
-        raise ValueError(f"{owner}: expected {name} to be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_keys(owner: str, description: Any, names: set[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from blurphys.frozen import freeze
+from blurphys.inputs import require_number
 
 from .planes import Kind, Lookup, check_plane, kind_of
 
@@ -76,12 +77,7 @@ class RadialDistortion:
 
     def __post_init__(self) -> None:
         for name in ("a", "b", "c") if self.d is None else ("a", "b", "c", "d"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-                raise ValueError(f"RadialDistortion: expected {name} to be a number, got {value!r}")
-            if not math.isfinite(value):
-                raise ValueError(f"RadialDistortion: expected {name} to be finite, got {value!r}")
-            freeze(self, **{name: float(value)})
+            freeze(self, **{name: require_number("RadialDistortion", name, getattr(self, name))})
         if not self.coefficients[3] > 0:
             origin = " = 1 - a - b - c" if self.d is None else ""
             raise ValueError(

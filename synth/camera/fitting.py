@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 import blurphys as bp
+from blurphys.inputs import require_number
 
 from ..scenes import Scene
 
@@ -28,10 +28,9 @@ def fit_lens_to_scenes(
 
     `f_number` is the smallest one drawn, and `draws_focus` says whether the focus is drawn at all.
     """
-    if not (0 <= outliers < 0.5 and math.isfinite(max_radius) and max_radius > 0):
-        raise ValueError(
-            f"Camera: expected max_radius > 0 px and outliers from 0 to 0.5, got {max_radius} and {outliers}"
-        )
+    require_number("Camera", "max_radius", max_radius, above=0, unit="px")
+    if not 0 <= outliers < 0.5:
+        raise ValueError(f"Camera: expected outliers from 0 to 0.5, got {outliers}")
     shares = (np.arange(2000) + 0.5) / 2000
     depths = [np.quantile(scene.depth_m[scene.valid], shares, method="nearest") for scene in scenes]
     if not depths:
@@ -60,8 +59,8 @@ def fit_lens_to_scene(
     """Return the lens of `Camera.for_scene`."""
     if not 0 <= outliers < 0.5:
         raise ValueError(f"Camera: expected outliers from 0 to 0.5, got {outliers}")
-    if not (math.isfinite(max_radius) and max_radius > 0 and 0 <= quantile <= 1):
-        raise ValueError(f"Camera: expected max_radius > 0 px and quantile in [0, 1], got {max_radius} and {quantile}")
+    require_number("Camera", "max_radius", max_radius, above=0, unit="px")
+    require_number("Camera", "quantile", quantile, least=0, most=1)
     depth = scene.depth_m[scene.valid]
     focus = float(np.quantile(depth, quantile)) if focus_distance_m is None else focus_distance_m
     lens = replace(lens, focus_distance_m=focus)

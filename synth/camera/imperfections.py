@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from blurphys.frozen import freeze
+from blurphys.inputs import require_number
 
 from .distortion import RadialDistortion
 
@@ -56,15 +57,12 @@ class Imperfections:
             if len(values) != count or not all(math.isfinite(v) and v > 0 for v in values):
                 raise ValueError(f"Imperfections: expected {name} = {count} numbers > 0, got {getattr(self, name)}")
             freeze(self, **{name: values})
-        if not 0 < self.vignetting <= 1:
-            raise ValueError(f"Imperfections: expected vignetting above 0 and at most 1, got {self.vignetting}")
-        if not (math.isfinite(self.field_curvature_px) and abs(self.cat_eye) < 2):
-            raise ValueError(
-                "Imperfections: expected a finite field_curvature_px and a cat_eye between -2 and 2, got "
-                f"{self.field_curvature_px} and {self.cat_eye}"
-            )
-        if self.diffraction_nm is not None and not self.diffraction_nm > 0:
-            raise ValueError(f"Imperfections: expected diffraction_nm > 0, got {self.diffraction_nm}")
+        require_number("Imperfections", "vignetting", self.vignetting, above=0, most=1)
+        require_number("Imperfections", "field_curvature_px", self.field_curvature_px)
+        if not abs(self.cat_eye) < 2:
+            raise ValueError(f"Imperfections: expected a cat_eye between -2 and 2, got {self.cat_eye}")
+        if self.diffraction_nm is not None:
+            require_number("Imperfections", "diffraction_nm", self.diffraction_nm, above=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers and lists, ready for JSON."""

@@ -6,7 +6,9 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from .checks import check_image, check_one_of, describe_value
+from blurphys.inputs import require_choice
+
+from .checks import check_image, describe_value
 
 __all__ = ["FILTERS", "Demosaic", "Mosaic", "bayer_demosaic", "bayer_mosaic"]
 
@@ -35,7 +37,7 @@ def bayer_mosaic(image: np.ndarray, pattern: Mosaic) -> np.ndarray:
         Another shape, dtype or pattern.
     """
     check_image("bayer_mosaic", image)
-    check_one_of("bayer_mosaic", "pattern", pattern, get_args(Mosaic))
+    require_choice("bayer_mosaic", "pattern", pattern, get_args(Mosaic))
     plane = np.empty(image.shape[1:], image.dtype)
     for site, colour in enumerate(pattern):
         rows, columns = slice(site // 2, None, 2), slice(site % 2, None, 2)
@@ -90,8 +92,8 @@ def bayer_demosaic(plane: np.ndarray, pattern: Mosaic, method: Demosaic = "bilin
         raise ValueError(f"bayer_demosaic: expected floats of shape (H, W), got {describe_value(plane)}")
     if min(plane.shape) < 2:
         raise ValueError(f"bayer_demosaic: expected at least 2 rows and columns, got shape {plane.shape}")
-    check_one_of("bayer_demosaic", "pattern", pattern, get_args(Mosaic))
-    check_one_of("bayer_demosaic", "method", method, get_args(Demosaic))
+    require_choice("bayer_demosaic", "pattern", pattern, get_args(Mosaic))
+    require_choice("bayer_demosaic", "method", method, get_args(Demosaic))
     values = plane.astype(np.float64)
     filled = {
         name: ndimage.correlate(values, np.array(weights) / 16, mode="mirror")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blurphys.inputs import require_number
+
 __all__ = ["ShotReadNoise"]
 
 
@@ -49,16 +51,14 @@ class ShotReadNoise:
 
     def __post_init__(self) -> None:
         for name, value in (("shot", self.shot), ("read", self.read)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"ShotReadNoise: expected {name} >= 0, got {value}")
+            require_number("ShotReadNoise", name, value, least=0)
         if 0 < self.shot < 1e-12:
             raise ValueError(f"ShotReadNoise: expected shot 0 or at least 1e-12, got {self.shot}")
 
     @classmethod
     def from_electrons(cls, full_well: float, read_noise: float = 0.0) -> ShotReadNoise:
         """Noise of a view that holds `full_well` electrons at white and is read with `read_noise` electrons rms."""
-        if not (math.isfinite(full_well) and full_well > 0):
-            raise ValueError(f"ShotReadNoise: expected full_well > 0 electrons, got {full_well}")
+        require_number("ShotReadNoise", "full_well", full_well, above=0, unit="electrons")
         return cls(1.0 / full_well, (read_noise / full_well) ** 2)
 
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import blurphys as bp
+from blurphys.inputs import require_choice
 
 __all__ = ["pupil_from_dict", "pupil_to_dict"]
 
@@ -27,8 +28,7 @@ def pupil_from_dict(fields: Mapping[str, Any]) -> bp.Pupil:
         values["cat_eye"] = tuple(values["cat_eye"])
     if kind == "measured":
         return bp.Pupil.measured(values.pop("intensity"), **values)
-    if kind not in _FORMULAS:
-        raise ValueError(f"Camera: expected a pupil among {', '.join(_FORMULAS)} or measured, got {kind!r}")
+    require_choice("Camera", "the kind of pupil", kind, (*_FORMULAS, "measured"))
     values.pop("extent", None)  # only measured pupils take it
     pupil: bp.Pupil = getattr(bp.Pupil, kind)(**values)
     return pupil

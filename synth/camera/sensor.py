@@ -9,8 +9,9 @@ from typing import Any, get_args
 import numpy as np
 
 from blurphys.frozen import freeze
+from blurphys.inputs import require_choice, require_number
 
-from .checks import check_bits, check_image, check_keys, check_number, check_one_of
+from .checks import check_bits, check_image, check_keys
 from .mosaic import Demosaic, Mosaic, bayer_demosaic, bayer_mosaic
 from .noise import ShotReadNoise
 
@@ -75,10 +76,10 @@ class Sensor:
             raise ValueError(f"Sensor: expected noise to be a ShotReadNoise, got {self.noise!r}")
         if self.bits is not None:
             freeze(self, bits=check_bits("Sensor", self.bits))
-        black = check_number("Sensor", "black_level", self.black_level)
+        black = require_number("Sensor", "black_level", self.black_level)
         freeze(self, black_level=black)
         if self.white_level is not None:
-            freeze(self, white_level=check_number("Sensor", "white_level", self.white_level))
+            freeze(self, white_level=require_number("Sensor", "white_level", self.white_level))
         if not 0 <= black < self.white <= self.largest_code:
             hint = "; with bits unset the codes run from 0 to 1" if self.bits is None else ""
             raise ValueError(
@@ -90,8 +91,8 @@ class Sensor:
                 f"Sensor: expected white_level to be a code of the converter, a whole number, got {self.white:g}"
             )
         if self.mosaic is not None:
-            check_one_of("Sensor", "mosaic", self.mosaic, get_args(Mosaic))
-        check_one_of("Sensor", "demosaic", self.demosaic, get_args(Demosaic))
+            require_choice("Sensor", "mosaic", self.mosaic, get_args(Mosaic))
+        require_choice("Sensor", "demosaic", self.demosaic, get_args(Demosaic))
 
     @property
     def largest_code(self) -> float:
@@ -211,7 +212,7 @@ class Sensor:
         if "noise" in values:
             noise = check_keys("Sensor: noise", values["noise"], {field.name for field in fields(ShotReadNoise)})
             values["noise"] = ShotReadNoise(
-                **{name: check_number("Sensor: noise", name, value) for name, value in noise.items()}
+                **{name: require_number("Sensor: noise", name, value) for name, value in noise.items()}
             )
         return cls(**values)
 

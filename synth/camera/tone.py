@@ -10,8 +10,9 @@ import numpy as np
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.frozen import freeze
+from blurphys.inputs import require_choice, require_number
 
-from .checks import check_bits, check_keys, check_number, check_one_of, describe_value, to_float64
+from .checks import check_bits, check_keys, describe_value, to_float64
 
 __all__ = ["Curve", "ToneCurve", "dequantise", "quantise"]
 
@@ -62,12 +63,9 @@ class ToneCurve:
     white: float = 4.0
 
     def __post_init__(self) -> None:
-        check_one_of("ToneCurve", "name", self.name, get_args(Curve))
+        require_choice("ToneCurve", "name", self.name, get_args(Curve))
         for field, least in (("gamma", 0.1), ("white", 1.0)):
-            value = check_number("ToneCurve", field, getattr(self, field))
-            if not least <= value <= 1000:
-                raise ValueError(f"ToneCurve: expected {field} from {least:g} to 1000, got {value:g}")
-            freeze(self, **{field: value})
+            freeze(self, **{field: require_number("ToneCurve", field, getattr(self, field), least=least, most=1000)})
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Encode linear light.

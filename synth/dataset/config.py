@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from blurphys.inputs import require_choice, require_number
+
 from .schema import CONFIG, FOLDER_FORMAT, FOLDER_VERSION, MAX_SAMPLES
 from .writer import library_version
 
@@ -26,14 +28,13 @@ class Storage:
     max_clamped: float | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "float16"):
-            raise ValueError(f"generate: expected dtype 'float32' or 'float16', got {self.dtype!r}")
+        require_choice("generate", "dtype", self.dtype, ("float32", "float16"))
         if self.compression is not None and not 0 <= self.compression <= 9:
             raise ValueError(f"generate: expected compression None or 0 to 9, got {self.compression}")
         if operator.index(self.shard_size) < 1:
             raise ValueError(f"generate: expected shard_size >= 1, got {self.shard_size}")
-        if self.max_clamped is not None and not 0 <= self.max_clamped <= 1:
-            raise ValueError(f"generate: expected max_clamped from 0 to 1, got {self.max_clamped}")
+        if self.max_clamped is not None:
+            require_number("generate", "max_clamped", self.max_clamped, least=0, most=1)
 
     def counts(self, samples: int) -> list[int]:
         """Samples in each shard."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from blurphys.files.publishing import PathLike
+from blurphys.inputs import require_integer
 from blurphys.optics.pupil import DIRECTIONS
 
 from .folder import FolderReader, open
@@ -209,12 +210,9 @@ def _attached(memory: Any) -> _Epoch:
 
 
 def _whole(name: str, value: Any) -> int:
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if not 0 <= number < 1 << 63:
-        raise ValueError(f"Dataset: expected {name} as a whole number >= 0, got {value!r}")
+    number = require_integer("Dataset", name, value, 0)
+    if number >= 1 << 63:
+        raise ValueError(f"Dataset: expected {name} to be an integer < 2^63, got {number}")
     return number
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from blurphys.files.publishing import PathLike, publish, uninterrupted
+from blurphys.inputs import require_choice
 
 from .reader import CACHE
 from .schema import CHECKSUMS, FIELDS, FORMAT, VERSION, Row, digest_of
@@ -116,8 +117,7 @@ def writing(
         raise ValueError(f"dataset: expected at least one sample and pixel, got {samples} samples of shape {shape}")
     if unknown := set(names) - set(FIELDS):
         raise ValueError(f"dataset: expected names among {', '.join(FIELDS)}, got {', '.join(sorted(unknown))}")
-    if dtype not in ("float32", "float16"):
-        raise ValueError(f"dataset: expected dtype 'float32' or 'float16', got {dtype!r}")
+    require_choice("dataset", "dtype", dtype, ("float32", "float16"))
     with publish(path, overwrite=overwrite) if part is None else contextlib.nullcontext(part) as part:
         stream, file = _Stream(part), None
         try:

@@ -6,10 +6,12 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from blurphys.files.publishing import PathLike
+from blurphys.inputs import require_choice
 
 from ..io import Encoding, PictureWarning
 from ..io.formats import upright_size
@@ -94,8 +96,8 @@ class Pairs(FolderDataset):
             raise ValueError(f"Pairs: expected a folder of pairs, got the file {where}")
         if (blurred is None) != (sharp is None):
             raise ValueError("Pairs: expected the names of both folders, blurred and sharp, or of neither")
-        if encoding not in (None, "srgb", "linear"):
-            raise ValueError(f"Pairs: expected encoding 'srgb' or 'linear', got {encoding!r}")
+        if encoding is not None:
+            require_choice("Pairs", "encoding", encoding, get_args(Encoding))
         if split is not None:
             where = where / split
             if not where.is_dir():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blurphys.files.publishing import PathLike, refuse_existing
+from blurphys.inputs import require_number
 
 from ..camera.camera import Camera
 from ..camera.views import VIEWS
@@ -171,8 +172,8 @@ def generate(
     have them; every shard is written, read back and flushed to the disk before it is published. Memory: one sample, one
     chunk cache and up to eight scenes for each process.
     """
-    if max_clamped is not None and not 0 <= max_clamped <= 1:
-        raise ValueError(f"generate: expected max_clamped from 0 to 1, got {max_clamped}")
+    if max_clamped is not None:
+        require_number("generate", "max_clamped", max_clamped, least=0, most=1)
     if os.fspath(out) == "":
         raise ValueError("generate: expected a name for the data set, got an empty text")
     single = Path(out).suffix.lower() in (".h5", ".hdf5") or Path(out).is_file()

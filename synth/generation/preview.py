@@ -10,6 +10,7 @@ import numpy as np
 
 from blurphys.colour import linear_to_srgb
 from blurphys.files.publishing import PathLike, publish
+from blurphys.inputs import require_integer
 
 from ..dataset.folder import open as open_dataset
 
@@ -49,8 +50,7 @@ def preview(path: PathLike, out: PathLike, *, samples: int = 6, overwrite: bool 
 
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no folder or file {path}")
-    if samples < 1:
-        raise ValueError(f"preview: expected at least one sample, got {samples}")
+    require_integer("preview", "samples", samples)
     if not str(out).lower().endswith(".png"):
         raise ValueError(f"preview: expected a name ending in .png, got {out}")
     with open_dataset(path) as data:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from blurphys.inputs import require_choice, require_integer, require_number
 
 from ..camera.camera import Camera
 from ..camera.views import VIEWS, check_views
@@ -118,22 +120,17 @@ def make_recipe(
         hint = "; synth.Camera.preset makes one by its name" if isinstance(camera, str) else ""
         raise TypeError(f"generate: expected a synth.Camera, got {camera!r}{hint}")
     samples, seed, slabs = whole_number("samples", samples), whole_number("seed", seed), whole_number("slabs", slabs)
-    if split not in SPLITS:
-        raise ValueError(f"generate: expected split 'train', 'val' or 'test', got {split!r}")
-    if samples < 1:
-        raise ValueError(f"generate: expected at least one sample, got {samples}")
+    require_choice("generate", "split", split, SPLITS)
+    require_integer("generate", "samples", samples)
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"generate: expected a seed from 0 to 2^64 - 1, got {seed}")
-    if invalid not in ("error", "nearest", "far"):
-        raise ValueError(f"generate: expected invalid 'error', 'nearest' or 'far', got {invalid!r}")
-    if slabs < 1:
-        raise ValueError(f"generate: expected at least one slab, got {slabs}")
-    if not 0 <= min_valid <= 1:
-        raise ValueError(f"generate: expected min_valid from 0 to 1, got {min_valid}")
+    require_choice("generate", "invalid", invalid, get_args(Invalid))
+    require_integer("generate", "slabs", slabs)
+    min_valid = require_number("generate", "min_valid", min_valid, least=0, most=1)
     made = Recipe(
         camera=camera, sources=sources, samples=samples, seed=seed, split=split,
         size=_size(sources, size), views=check_views(views), invalid=invalid, model=check_model(model),
-        slabs=slabs, min_valid=float(min_valid),
+        slabs=slabs, min_valid=min_valid,
         layers=max(source.layers for source in sources) if alpha else 0,
     )  # fmt: skip
     camera.psf_model.check_size(min(min(source.shape) for source in sources), views=len(made.views))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blurphys.files.publishing import PathLike
+from blurphys.inputs import require_integer
 
 from ..dataset.beginning import is_begun
 from ..dataset.config import Storage, config_of, read_config
@@ -64,8 +65,7 @@ def make_folder(
 
     `on_damage` is called with a sentence for every damaged shard, which is made again.
     """
-    if workers < 1:
-        raise ValueError(f"generate: expected at least one worker, got {workers}")
+    require_integer("generate", "workers", workers)
     started, root = time.perf_counter(), Path(folder)
     progress = _Progress(recipe.samples, on_sample, on_progress)
     if not is_begun(root):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.files.publishing import PathLike, publish, publish_together
+from blurphys.inputs import require_choice
 
 from . import formats, png
 from .colour import LINEAR, SRGB, Colour
@@ -110,10 +111,10 @@ def read_image(
     cannot show are clipped. The exact piecewise sRGB curve is used. Reading 8- or 16-bit sRGB and writing it with
     `write_image` at the same depth gives the same integers back. Cost O(H W).
     """
-    if encoding not in (None, "srgb", "linear"):
-        raise ValueError(f"read_image: expected encoding 'srgb' or 'linear', got {encoding!r}")
-    if layout not in (None, "hwc", "chw"):
-        raise ValueError(f"read_image: expected layout 'hwc' or 'chw', got {layout!r}")
+    if encoding is not None:
+        require_choice("read_image", "encoding", encoding, get_args(Encoding))
+    if layout is not None:
+        require_choice("read_image", "layout", layout, get_args(Axes))
     if np.dtype(dtype).kind != "f":
         raise ValueError(f"read_image: expected dtype float32 or float64, got {np.dtype(dtype)}")
     stored = read_stored(path)

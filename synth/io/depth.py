@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from blurphys.files.publishing import PathLike
+from blurphys.inputs import require_number
 
 from .formats import read_array
 
@@ -61,11 +62,8 @@ class Stereo:
 
     def __post_init__(self) -> None:
         for name in ("focal_px", "baseline_m", "scale"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"Stereo: expected {name} > 0, got {value}")
-        if not math.isfinite(self.doffs):
-            raise ValueError(f"Stereo: expected a finite doffs, got {self.doffs}")
+            require_number("Stereo", name, getattr(self, name), above=0)
+        require_number("Stereo", "doffs", self.doffs)
 
 
 def metres_per_unit(unit: str | float) -> Fraction | None:

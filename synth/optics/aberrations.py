@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isfinite
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 import blurphys as bp
+from blurphys.inputs import require_choice, require_integer, require_number
 from blurphys.optics.bank import bank_radii
 from blurphys.optics.psf_sampling import fit_to_size
 
@@ -64,15 +64,12 @@ def chromatic_bank(
     >>> chromatic_bank(bp.Pupil.disk(), max_radius=3, step=1.0, shift_px=(0.5, 0, -0.5)).psfs("left").shape
     (7, 3, 7, 7)
     """
-    scales, shifts = [float(s) for s in scale], [float(s) for s in shift_px]
+    scales = [require_number("chromatic_bank", "scale", s, above=0, unit="(about 1)") for s in scale]
+    shifts = [require_number("chromatic_bank", "shift_px", s, unit="px") for s in shift_px]
     if len(scales) != len(shifts) or not scales:
         raise ValueError(
             f"chromatic_bank: expected one scale and one shift_px for each colour, got {len(scales)} and {len(shifts)}"
         )
-    if not all(isfinite(s) and s > 0 for s in scales):
-        raise ValueError(f"chromatic_bank: expected finite scales > 0, about 1, got {scales}")
-    if not all(map(isfinite, shifts)):
-        raise ValueError(f"chromatic_bank: expected finite shifts in px, got {shifts}")
     radii = bank_radii("chromatic_bank", max_radius, step)
     by_colour = [np.clip(a * radii + b, -max_radius, max_radius) for a, b in zip(scales, shifts, strict=True)]
     known: dict[tuple[str, float], np.ndarray] = {}
@@ -144,10 +141,9 @@ def cat_eye_banks(
     >>> [round(bank.pupil.parameters["cat_eye"][0], 2) for bank in banks[0]]
     [-0.67, 0.0, 0.67]
     """
-    if not (isfinite(strength) and abs(strength) < 2):
+    if not abs(strength) < 2:
         raise ValueError(f"cat_eye_banks: expected strength between -2 and 2 pupil radii, got {strength}")
-    if not (isfinite(aspect) and aspect > 0):
-        raise ValueError(f"cat_eye_banks: expected aspect > 0, width over height, got {aspect}")
+    require_number("cat_eye_banks", "aspect", aspect, above=0, unit="(width over height)")
     diagonal = float(np.hypot(aspect, 1.0))
 
     def bank(y: float, x: float) -> bp.PSFBank:
@@ -160,10 +156,8 @@ def cat_eye_banks(
 
 def _node_places(count: int, name: str, nodes: str) -> np.ndarray:
     """Places of the nodes on one axis, -1 to 1 from border to border."""
-    if count < 1:
-        raise ValueError(f"cat_eye_banks: expected {name} >= 1, got {count}")
-    if nodes not in ("corners", "centres"):
-        raise ValueError(f"cat_eye_banks: expected nodes 'corners' or 'centres', got {nodes!r}")
+    require_integer("cat_eye_banks", name, count)
+    require_choice("cat_eye_banks", "nodes", nodes, get_args(Placement))
     if count == 1 or nodes == "centres":
         return (2 * np.arange(count) + 1) / count - 1
     return np.linspace(-1, 1, count)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, isfinite
+from math import ceil
 
 import numpy as np
 
 import blurphys as bp
+from blurphys.inputs import require_number
 
 __all__ = ["diffraction_sigma", "softened"]
 
@@ -49,12 +50,10 @@ def diffraction_sigma(
     """
     given = (("wavelength_nm", wavelength_nm), ("f_number", f_number), ("pixel_pitch_um", pixel_pitch_um))
     for name, value in given:
-        if not (isfinite(value) and value > 0):
-            raise ValueError(f"diffraction_sigma: expected {name} > 0, got {value}")
+        require_number("diffraction_sigma", name, value, above=0)
     if wavelength_nm < 10:
         raise ValueError(f"diffraction_sigma: expected wavelength_nm such as 540, got {wavelength_nm}; is it um?")
-    if not (isfinite(magnification) and magnification >= 0):
-        raise ValueError(f"diffraction_sigma: expected magnification >= 0, got {magnification}")
+    require_number("diffraction_sigma", "magnification", magnification, least=0)
     return 0.42 * wavelength_nm * 1e-3 * f_number * (1 + magnification) / pixel_pitch_um
 
 
@@ -97,9 +96,10 @@ def softened(bank: bp.PSFBank, sigma_px: float | Sequence[float], *, views: Sequ
     """
     if not bank.fixed:
         raise TypeError("softened: expected a bank of a pupil or of NumPy arrays, got tensors")
-    sigmas = [float(s) for s in sigma_px] if isinstance(sigma_px, Sequence) else [float(sigma_px)]
-    if not sigmas or not all(isfinite(s) and s >= 0 for s in sigmas):
-        raise ValueError(f"softened: expected finite sigma_px >= 0, got {sigma_px}")
+    given = sigma_px if isinstance(sigma_px, Sequence) else [sigma_px]
+    sigmas = [require_number("softened", "sigma_px", s, least=0) for s in given]
+    if not sigmas:
+        raise ValueError(f"softened: expected one sigma_px or one for each colour, got {sigma_px}")
     lines = [bp.psf.gaussian(s, 2 * ceil(4 * max(sigmas)) + 1).sum(axis=0) for s in sigmas]
     psfs = {view: np.asarray(bank.psfs(view), np.float64) for view in (bank.views if views is None else views)}
     return bp.PSFBank(psfs={view: _softened(levels, lines) for view, levels in psfs.items()}, radii=bank.radii.tolist())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 
 import numpy as np
 
 import blurphys as bp
+from blurphys.inputs import require_number
 from blurphys.optics.bank import bank_radii
 from blurphys.optics.psf_sampling import fit_to_size, keep_brightest_region, scale_kernel
 
@@ -121,8 +121,7 @@ def stack_bank(psfs: np.ndarray, *, radii: Sequence[float], background: float = 
     >>> stack_bank(np.full((2, 3, 3), 10), radii=(-1.0, 1.0), background=1.0).psfs().sum(axis=(1, 2)).tolist()
     [1.0, 1.0]
     """
-    if not isfinite(background):
-        raise ValueError(f"stack_bank: expected a finite background, got {background}")
+    require_number("stack_bank", "background", background)
     light = _check_measured("stack_bank", psfs, background)
     if light.ndim != 3:
         raise ValueError(f"stack_bank: expected PSFs of shape (L, h, w), got {light.shape}")

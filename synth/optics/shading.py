@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
 import numpy as np
+
+from blurphys.inputs import require_number
 
 __all__ = ["field_curvature", "view_shading", "vignetting"]
 
@@ -38,8 +38,7 @@ def field_curvature(defocus_map: np.ndarray, *, radius_px_at_corner: float) -> n
     radii = np.asarray(defocus_map)
     if radii.ndim < 2 or not np.issubdtype(radii.dtype, np.floating):
         raise ValueError(f"field_curvature: expected floating radii (H, W), got {radii.dtype} of shape {radii.shape}")
-    if not isfinite(radius_px_at_corner):
-        raise ValueError(f"field_curvature: expected a finite radius_px_at_corner, got {radius_px_at_corner}")
+    require_number("field_curvature", "radius_px_at_corner", radius_px_at_corner)
     shape = _check_shape("field_curvature", radii.shape[-2:])
     bent: np.ndarray = radii + (radius_px_at_corner * _radius_squared(shape)).astype(radii.dtype)
     return bent
@@ -74,8 +73,7 @@ def vignetting(shape: tuple[int, int], *, corner: float, order: float = 2) -> np
     """
     if not 0 < corner <= 1:
         raise ValueError(f"vignetting: expected corner above 0 and at most 1, got {corner}; is it in percent?")
-    if not (isfinite(order) and order > 0):
-        raise ValueError(f"vignetting: expected order > 0, got {order}")
+    require_number("vignetting", "order", order, above=0)
     fall = corner ** (-1 / order) - 1
     gain: np.ndarray = ((1 + fall * _radius_squared(_check_shape("vignetting", shape))) ** -order).astype(np.float32)
     return gain
@@ -115,8 +113,7 @@ def view_shading(shape: tuple[int, int], *, ratio_left: float, ratio_right: floa
     """
     height, width = _check_shape("view_shading", shape)
     for name, ratio in (("ratio_left", ratio_left), ("ratio_right", ratio_right)):
-        if not (isfinite(ratio) and ratio > 0):
-            raise ValueError(f"view_shading: expected {name} > 0, left view over right view, got {ratio}")
+        require_number("view_shading", name, ratio, above=0, unit="(left view over right view)")
     ratios = np.exp(np.linspace(np.log(ratio_left), np.log(ratio_right), width))
     left = 2 * ratios / (1 + ratios)
     lines = {"left": left, "right": 2 - left}

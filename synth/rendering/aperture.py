@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import blurphys as bp
+from blurphys.inputs import require_integer
 
 __all__ = ["pupil_points", "render_by_aperture", "sample_psf"]
 
@@ -104,8 +105,7 @@ def render_by_aperture(
             f"by_aperture: expected colours (K, C, H, W), alphas (K, H, W) and K radii, got {colours.shape}, "
             f"{alphas.shape} and {len(radii)}"
         )
-    if samples < 1:
-        raise ValueError(f"by_aperture: expected at least one sample, got {samples}")
+    require_integer("by_aperture", "samples", samples)
     planes = np.concatenate([colours * alphas[:, None], alphas[:, None]], axis=1)
     points, weights = pupil_points(pupil, view, samples)
     total = np.zeros(colours.shape[1:])

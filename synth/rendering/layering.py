@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from blurphys.inputs import require_integer
 from blurphys.operators.layers_from_map import slab_edges
 
 from ..camera.camera import Camera
@@ -60,8 +61,7 @@ def layers_of(
     continues from one slab into the next would show a seam, where both are half transparent: so each slab is extended
     under the next nearer one, with the colours of that one, as far as the blur of either reaches.
     """
-    if slabs < 1:
-        raise ValueError(f"layers: expected at least one slab, got {slabs}")
+    require_integer("layers", "slabs", slabs)
     limit = camera.max_radius if limit is None else limit
     if scene.layers:
         present = [layer for layer in scene.layers if layer.alpha.any()]  # a window may lack some

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
+
+from blurphys.inputs import require_choice
 
 __all__ = ["MODELS", "Model", "check_model"]
 
@@ -12,6 +14,5 @@ MODELS: tuple[Model, ...] = get_args(Model)
 
 def check_model(model: str) -> Model:
     """Return the model; ValueError unless it is one of `MODELS`."""
-    if model not in MODELS:
-        raise ValueError(f"render: expected model among {', '.join(MODELS)}, got {model!r}")
-    return model
+    require_choice("render", "model", model, MODELS)
+    return cast(Model, model)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 
-__all__ = ["check_count", "check_depths", "start"]
+from blurphys.inputs import require_integer
+
+__all__ = ["check_depths", "start"]
 
 MIN_SIDE = 16
 
 
 def start(owner: str, height: int, width: int, seed: int) -> np.random.Generator:
-    check_count(owner, "height", height, MIN_SIDE)
-    check_count(owner, "width", width, MIN_SIDE)
-    return np.random.Generator(np.random.Philox(check_count(owner, "seed", seed, 0)))
-
-
-def check_count(owner: str, name: str, value: int, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{owner}: expected {name} as a whole number, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{owner}: expected {name} of at least {least}, got {number}")
-    return number
+    require_integer(owner, "height", height, MIN_SIDE)
+    require_integer(owner, "width", width, MIN_SIDE)
+    return np.random.Generator(np.random.Philox(require_integer(owner, "seed", seed, 0)))
 
 
 def check_depths(owner: str, depth_range_m: tuple[float, float], *, ordered: bool = True) -> tuple[float, float]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+
+from blurphys.inputs import require_number
 
 from ._arguments import check_depths, start
 from ._drawing import grid, make_layer, sampled, wall
@@ -67,10 +67,7 @@ def text_chart(
     """
     rng = start("text_chart", height, width, seed)
     left, right = check_depths("text_chart", depth_range_m, ordered=False)
-    if not (math.isfinite(background_m) and background_m > max(left, right)):
-        raise ValueError(
-            f"text_chart: expected the wall behind the board ({max(left, right):g} m), got background_m={background_m}"
-        )
+    require_number("text_chart", "background_m", background_m, above=max(left, right), unit="m, behind the board")
     y, x = grid(height, width)
 
     def inverse(column: np.ndarray) -> np.ndarray:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._arguments import check_count, check_depths, start
+from blurphys.inputs import require_integer, require_number
+
+from ._arguments import check_depths, start
 from ._drawing import (
     Canvas,
     any_colour,
@@ -88,12 +90,11 @@ def dead_leaves(
     """
     rng = start("dead_leaves", height, width, seed)
     near, far = check_depths("dead_leaves", depth_range_m)
-    planes = check_count("dead_leaves", "layers", layers, 2)
+    planes = require_integer("dead_leaves", "layers", layers, 2)
     low, high = (3.0, max(min(height, width) / 5, 4.0)) if radius_px is None else radius_px
     if not (0.5 <= low <= high and math.isfinite(high)):
         raise ValueError(f"dead_leaves: expected radius_px as 0.5 <= smallest <= largest, got {radius_px}")
-    if not 0 <= exponent <= 10:
-        raise ValueError(f"dead_leaves: expected an exponent from 0 to 10, got {exponent}")
+    require_number("dead_leaves", "exponent", exponent, least=0, most=10)
     if not 0 < coverage < 1:
         raise ValueError(f"dead_leaves: expected a coverage between 0 and 1, got {coverage}")
     radii = np.geomspace(low, high, 257)
@@ -168,7 +169,7 @@ def slanted_planes(
     """
     rng = start("slanted_planes", height, width, seed)
     near, far = check_depths("slanted_planes", depth_range_m)
-    count = check_count("slanted_planes", "planes", planes, 1)
+    count = require_integer("slanted_planes", "planes", planes, 1)
     edges = np.linspace(1 / near, 1 / far, count + 1)
     y, x = grid(height, width)
     made = []
@@ -310,10 +311,9 @@ def highlights(
     """
     rng = start("highlights", height, width, seed)
     near, far = check_depths("highlights", depth_range_m)
-    number = check_count("highlights", "lights", lights, 1)
-    count = check_count("highlights", "depths", depths, 1)
-    if not (math.isfinite(peak) and 4 < peak <= 1e6):
-        raise ValueError(f"highlights: expected a peak above 4 and up to 1e6, got {peak}")
+    number = require_integer("highlights", "lights", lights, 1)
+    count = require_integer("highlights", "depths", depths, 1)
+    require_number("highlights", "peak", peak, above=4, most=1e6)
     steps = space_depths(near, far, count + 1)
     canvases = [Canvas(height, width) for _ in range(count)]
     for k in range(number):

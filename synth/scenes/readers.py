@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blurphys.files.publishing import PathLike, existing_file
+from blurphys.inputs import require_number
 
 from ..io import read_array, read_image
 from ..io.depth import Stereo, to_metres
@@ -234,8 +235,7 @@ def synthia(image: PathLike, depth: PathLike, *, farthest_m: float = 250.0) -> S
     ----------
     A. Abuolaim et al., Learning to reduce defocus blur by realistically modeling dual-pixel data, ICCV 2021.
     """
-    if not (math.isfinite(farthest_m) and farthest_m > 0):
-        raise ValueError(f"synthia: expected farthest_m > 0, got {farthest_m}")
+    require_number("synthia", "farthest_m", farthest_m, above=0)
     code = read_array(depth, belongs_to=image)
     if code.dtype == np.uint8 and code.ndim == 3 and code.shape[-1] == 4 and (code[..., 3] == 255).all():
         code = code[..., :3]
@@ -294,8 +294,7 @@ def hypersim(colour: PathLike, depth: PathLike, *, focal_px: float = 886.81, exp
     M. Roberts et al., Hypersim: a photorealistic synthetic dataset for holistic indoor scene understanding, ICCV 2021.
     """
     for name, value in (("focal_px", focal_px), ("exposure", exposure)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"hypersim: expected {name} > 0, got {value}")
+        require_number("hypersim", name, value, above=0)
     light = _whole(colour, 3)
     if light.shape[-1] != 3:
         raise ValueError(f"{colour}: expected colour of shape (H, W, 3), got {light.shape}")

@@ -112,10 +112,10 @@ def test_the_camera_of_a_dataset(name, tmp_path):
             "expected intensity as rows of numbers, equally many in each, got 'x'",
         ),
         (LENS + "[pupil]\nblades = 7", "of kind 'disk' has no 'blades'; known are split"),
-        (LENS + "[imperfections]\nvignetting = 2", "expected vignetting above 0 and at most 1, got 2"),
+        (LENS + "[imperfections]\nvignetting = 2", "vignetting .*0.* 1, got 2"),
         (LENS + "[imperfections]\ncat_eyes = 1", "did you mean 'cat_eye'?"),
         (LENS + "[imperfections]\ndistortion = {a = 1}", "no b, c"),
-        (LENS + '[tone]\nname = "log"', "expected name to be one of linear"),
+        (LENS + '[tone]\nname = "log"', "name .*'linear'.*, got 'log'"),
         (LENS + "[readout]\nbits = 99", "bits"),
     ],
 )

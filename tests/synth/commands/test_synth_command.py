@@ -179,20 +179,20 @@ def test_sizes_are_height_x_width(size, photos, tmp_path):
         (("--scenes", "dead-leaves:0"), "expected dead-leaves:N with N >= 1, got 'dead-leaves:0'"),
         (("--scenes", "dead-leaves:many"), "expected dead-leaves:N"),
         (("--scenes", __file__), "expected a folder"),
-        (("--samples", "0"), "at least one sample"),
+        (("--samples", "0"), "expected samples to be an integer >= 1, got 0"),
         (("--seed", "-1"), "seed"),
         (("--split", "dev"), "expected split"),
-        (("--model", "magic"), "expected model among"),
+        (("--model", "magic"), "expected model to be 'gather', 'layered' or 'aperture', got 'magic'"),
         (("--invalid", "guess"), "expected nearest, far or error"),
         (("--invalid", "error"), "12 pixels"),
         (("--dtype", "int8"), "expected dtype"),
         (("--compression", "12"), "compression None or 0 to 9"),
         (("--shard-size", "0"), "--shard-size >= 1"),
-        (("--workers", "0"), "at least one worker"),
+        (("--workers", "0"), "expected workers to be an integer >= 1, got 0"),
         (("--size", "400x20"), "expected a size of at most 26 x 34 px, got 400 x 20"),
         (("--size", "0x20"), "expected a size of at least 1 x 1 px, got 0 x 20"),
-        (("--max-radius", "-2"), "--max-radius > 0"),
-        (("--max-clamped", "1.5"), "--max-clamped from 0 to 1"),
+        (("--max-radius", "-2"), "--max-radius to be a finite number > 0 px, got -2.0"),
+        (("--max-clamped", "1.5"), "--max-clamped to be a finite number >= 0 and <= 1, got 1.5"),
         (("--pixel-pitch", "0"), "pixel"),
         (("--depth-unit", "inch"), "inch"),
     ],
@@ -455,7 +455,9 @@ def test_preview(made, tmp_path):
     assert out.read_bytes() == before
     good("preview", made, "-o", out, "-n", 1, "--force")
     assert out.read_bytes() == before
-    assert "at least one sample" in refused("preview", made, "--out", tmp_path / "b.png", "--samples", 0)
+    assert "expected samples to be an integer >= 1, got 0" in refused(
+        "preview", made, "--out", tmp_path / "b.png", "--samples", 0
+    )
     assert "expected a name ending in .png" in refused("preview", made, "--out", tmp_path / "b.jpg")
     assert "there is no folder or file" in refused("preview", tmp_path / "none", "--out", out)
     assert "there is no f" in refused("preview", tmp_path / "none", "--out", tmp_path / "b.png", "--samples", 0)

@@ -136,7 +136,7 @@ def test_without_augmentation_nothing_changes(file):
 
 @pytest.mark.parametrize("epoch", [-1, 1.0, True, "1", None])
 def test_bad_epochs_and_seeds(file, epoch):
-    with pytest.raises(ValueError, match=f"expected epoch as a whole number >= 0, got {epoch!r}"):
+    with pytest.raises(ValueError, match=f"expected epoch .* >= 0, got {epoch!r}"):
         dataset(file).set_epoch(epoch)
-    with pytest.raises(ValueError, match="expected seed as a whole number >= 0"):
+    with pytest.raises(ValueError, match=f"expected seed .* >= 0, got {epoch!r}"):
         dataset(file, seed=epoch)

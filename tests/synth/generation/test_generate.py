@@ -193,10 +193,10 @@ def test_float16_and_plain_storage(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"samples": 0}, ValueError, "at least one sample"),
+        ({"samples": 0}, ValueError, "samples .* 1, got 0"),
         ({"seed": -1}, ValueError, "seed from 0"),
         ({"seed": 1 << 64}, ValueError, "seed from 0"),
-        ({"split": "dev"}, ValueError, "split 'train'"),
+        ({"split": "dev"}, ValueError, "split .*'train'"),
         ({"views": ("left",)}, ValueError, "expected views"),
         ({"scenes": []}, ValueError, "at least one scene"),
         ({"scenes": [scene(), scene()]}, ValueError, "made more than once"),
@@ -380,7 +380,7 @@ def test_samples_are_cut_where_enough_depth_is_known(tmp_path):
     for place in ("b", "b.h5"):
         with pytest.raises(ValueError, match=r"scene holes: at no place of 10 x 10 px .* 20\.00% .*at best 9\.00%"):
             make(tmp_path / place, scenes=holes, size=(10, 10), min_valid=0.2, camera=SMALL)
-    with pytest.raises(ValueError, match="min_valid from 0 to 1"):
+    with pytest.raises(ValueError, match="min_valid .* 0 and .* 1, got 1.5"):
         make(tmp_path / "b", min_valid=1.5)
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 

@@ -97,8 +97,8 @@ def test_everything_in_focus(tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "error", "message"),
     [
-        ("a.png", {"samples": 0}, ValueError, "at least one sample"),
-        ("a.png", {"samples": -2}, ValueError, "at least one sample"),
+        ("a.png", {"samples": 0}, ValueError, "samples .* 1, got 0"),
+        ("a.png", {"samples": -2}, ValueError, "samples .* 1, got -2"),
         ("a.jpg", {}, ValueError, r"expected a name ending in \.png"),
         ("a", {}, ValueError, r"expected a name ending in \.png"),
         ("no/a.png", {}, FileNotFoundError, "there is no folder"),

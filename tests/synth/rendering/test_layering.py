@@ -145,7 +145,7 @@ def test_unknown_depths_follow_their_policy():
 
 @pytest.mark.parametrize("slabs", [0, -3])
 def test_at_least_one_slab(slabs):
-    with pytest.raises(ValueError, match="at least one slab"):
+    with pytest.raises(ValueError, match=f"slabs .* 1, got {slabs}"):
         layers_of(photograph(1.5), CAMERA, slabs=slabs)
 
 
@@ -400,7 +400,7 @@ def test_the_noise_is_that_of_gather():
 
 def test_models_and_cameras_that_do_not_go_together():
     scene = photograph(1.5)
-    with pytest.raises(ValueError, match="expected model among gather, layered, aperture, got 'magic'"):
+    with pytest.raises(ValueError, match="model .*'gather', 'layered' or 'aperture', got 'magic'"):
         render(scene, CAMERA, rng=0, model="magic")
     published = replace(Camera.preset("iccv2021-0"), max_radius=4.0)
     for model in ("layered", "aperture"):

@@ -67,7 +67,7 @@ def test_middlebury_agrees_with_the_motorcycle_of_scikit_image(tmp_path):
     [
         ("doffs=124.343\n", "", "found no doffs"),
         ("baseline=193.001", "baseline=", "number"),
-        ("baseline=193.001", "baseline=-1", "baseline_m > 0"),
+        ("baseline=193.001", "baseline=-1", "baseline_m .*> 0, got -0.001"),
         ("baseline=193.001", "baseline=1e999", "expected 1 number"),
         ("baseline=193.001", "baseline=nan", "expected numbers after baseline"),
         ("0 3979.911 1019.507; 0 0 1]\ncam1", "0 3000 1019.507; 0 0 1]\ncam1", "square pixels"),
@@ -199,7 +199,7 @@ def test_synthia_files_that_do_not_fit(tmp_path):
         with pytest.raises(ValueError, match=rf"{name}\.png.*{message}"):
             scenes.synthia(tmp_path / "rgb.png", tmp_path / f"{name}.png")
     for limit in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="farthest_m > 0"):
+        with pytest.raises(ValueError, match=f"farthest_m .*> 0, got {limit}"):
             scenes.synthia(tmp_path / "rgb.png", tmp_path / "rgb.png", farthest_m=limit)
 
 
@@ -262,7 +262,7 @@ def test_hypersim_files_that_do_not_fit(tmp_path):
             scenes.hypersim(*files)
     files = hypersim(tmp_path, *good)
     for change in ({"focal_px": 0}, {"exposure": math.nan}, {"exposure": -1}):
-        with pytest.raises(ValueError, match=f"expected {next(iter(change))} > 0"):
+        with pytest.raises(ValueError, match=f"expected {next(iter(change))} .*> 0"):
             scenes.hypersim(*files, **change)
     with pytest.raises(ValueError, match="not finite"):
         scenes.hypersim(*files, exposure=1e300)
