@@ -135,8 +135,8 @@ def admm(
         or after this many conjugate gradient steps.
     tol : float
         Converged where ||x - z|| <= tol max(||x||, ||z||) (primal) and ||z - z_old|| <= tol ||u|| (dual, both divided
-        by rho), where u is the scaled multiplier; where u is zero, tol max(||x||, ||z||). In addition ||A^T (y - A x) - rho u|| <=
-        tol ||A^T y|| is required, so that data steps which were cut short do not count.
+        by rho), where u is the scaled multiplier; where u is zero, tol max(||x||, ||z||). In addition
+        ||A^T (y - A x) - rho u|| <= tol ||A^T y|| is required, so that data steps which were cut short do not count.
     max_iterations : int
         Limit of outer iterations.
     preconditioner : callable, optional
