@@ -77,8 +77,8 @@ def layers_from_map(image: Array, defocus_map: Array, *, slabs: int = 24, softne
     nearest pixel that shows it. So there is light behind a blurred edge, and no seam where a slanted surface goes from
     one slab to the next.
     With these layers instead of the true ones, `solvers.layered` restores discs in six planes from 20.9 to 25.8 dB
-    (true layers 27.0), leaning boards from 22.9 to 28.8 (31.4), and a photograph in 24 slabs from 29.8 to 33.7 (35.5),
-    see `examples/restore_layers.py`; with hard edges the first reaches 22.5. Hidden surfaces and soft edges are lost,
+    (true layers 26.9), leaning boards from 22.9 to 28.8 (31.3), and a photograph in 24 slabs from 29.8 to 33.7 (35.4),
+    see `examples/restore_layers.py`; with hard edges the first reaches 22.7. Hidden surfaces and soft edges are lost,
     because no map shows them.
     Cost: a few distance transforms for each layer, of the part of the frame that it reaches.
 

@@ -189,9 +189,10 @@ class PackedLayers(LinearOperator):
         """Return the covered pixels of the colours of all layers: (..., K C, H, W) to (..., C, 1, N)."""
         xp, C = array_namespace(x), self.layers.channels
         parts = [zeros_for(x, (*x.shape[:-3], C, 0))]
-        for area, _, covered, *_ in self._parts:
-            image = x[..., area.layer * C : (area.layer + 1) * C, area.rows, area.cols]
-            parts.append(xp.take(xp.reshape(image, (*image.shape[:-2], -1)), covered, axis=-1))
+        for part in self._parts:
+            k = part.area.layer
+            image = x[..., k * C : (k + 1) * C, part.area.rows, part.area.cols]
+            parts.append(xp.take(xp.reshape(image, (*image.shape[:-2], -1)), part.covered, axis=-1))
         return xp.concat(parts, axis=-1)[..., None, :]
 
     def unpack(self, x: Array) -> Array:

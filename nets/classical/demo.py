@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 import blurphys as bp
 import solvers
+from solvers.splitting.strength import strength_for
 
 from .quality import encode, psnr, ssim
-from .solve import PRIORS, RHO, TERMS, strength_for
+from .solve import PRIORS, RHO, TERMS
 
 __all__ = ["MIN_SIZE", "Restoration", "figure", "restore"]
 

@@ -113,7 +113,7 @@ def _check_fits(A: bp.LinearOperator, y: Image, source: str) -> None:
         )
 
 
-def from_dataset(path: Path, sample: int, view: str, operator: Any = None, *, layered: bool = False) -> Problem:
+def from_dataset(path: Path, sample: int, view: str, operator: Any = None, *, layered: bool | None = False) -> Problem:
     """Read one sample of a dataset as linear light, and build its blur, `synth.operator_of`.
 
     Parameters
@@ -127,7 +127,8 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None, *, la
     operator : LinearOperator, optional
         Another operator than the one the sample was made with.
     layered : bool
-        With layers of the stored map, `synth.layered_operator_of`, which the method `layered` takes.
+        With layers of the stored map, `synth.layered_operator_of`, which the method `layered` takes; None: for data
+        rendered with occlusion by a camera that layers can describe.
 
     Raises
     ------
@@ -150,8 +151,7 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None, *, la
         noises = [noise_of(data, sample, name) for name in views]
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
-            made_by = synth.layered_operator_of if layered else synth.operator_of
-            A = made_by(data, sample, views) if operator is None else _on_numpy(operator)
+            A = _operator_of(data, sample, views, layered) if operator is None else _on_numpy(operator)
     # Blur is linear in light only, and so is the noise.
     light = {name: camera.tone.invert(image) if curve != "linear" else image for name, image in fields.items()}
     y = np.concatenate([light[name] for name in views])
@@ -167,6 +167,18 @@ def from_dataset(path: Path, sample: int, view: str, operator: Any = None, *, la
         A=A, y=_cast(y, A), truth=truth, noise_level=level, source=source, notes=notes,
         encode=linear_to_srgb if curve == "linear" else camera.tone.apply,
     )  # fmt: skip
+
+
+def _operator_of(data: Any, sample: int, views: tuple[str, ...], layered: bool | None) -> bp.LinearOperator:
+    """Return the operator of a sample, with layers or without."""
+    import synth
+
+    if layered is None and data.configuration_of(sample)["model"] != "gather":
+        try:
+            return synth.layered_operator_of(data, sample, views)
+        except ValueError:  # PSFs or exposure that differ over the frame
+            pass
+    return synth.layered_operator_of(data, sample, views) if layered else synth.operator_of(data, sample, views)
 
 
 def load_blur(text: str) -> Any:

@@ -13,11 +13,12 @@ import numpy as np
 
 import blurphys as bp
 import solvers
+from solvers.splitting.strength import strength_for
 
 from .problem import Image, Problem
 from .quality import psnr
 
-__all__ = ["METHODS", "PRIORS", "RHO", "TERMS", "SolveReport", "note_on_noise", "solve", "strength_for"]
+__all__ = ["METHODS", "PRIORS", "RHO", "TERMS", "SolveReport", "note_on_noise", "solve"]
 
 RHO = (0.003, 0.01, 0.03, 0.1)
 """Coupling of the four outer iterations of half-quadratic splitting, if none is given: the default of `solvers.hqs` but
@@ -25,9 +26,6 @@ for its last two steps, which gain up to 0.3 dB with total variation and lose up
 
 STRENGTH = 3e-4
 """Weight of the prior where the noise is not known, or where there is none."""
-
-STRENGTH_PER_VARIANCE = 15.0
-"""Weight of the prior for each unit of noise variance, chosen with total variation on the motorcycle, PSNR in sRGB."""
 
 TERMS = 3
 """Highest power of the Neumann series, if none is given."""
@@ -177,11 +175,6 @@ def solve(
     else:
         x = _middle(np.asarray(solution.x), given.A.in_shape)
     return x, solution, _report(given, method, chosen, arguments, solution, seconds, x)
-
-
-def strength_for(variance: float) -> float:
-    """Return the weight of the prior for a mean variance of the noise, linear light."""
-    return float(np.clip(STRENGTH_PER_VARIANCE * variance, 1e-5, 1e-2))
 
 
 def note_on_noise(given: Problem, method: str, **options: Any) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import numpy as np
 import typer
 
 from blurphys.notes import say_note
+from blurphys.operators.layered import LayeredDefocus
 from synth.commands import options as o
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def solve(
         typer.Option(
             "--method",
             help="fixed-point, neumann, landweber, cgls, lsqr, gmres, bicgstab, richardson-lucy, hqs, admm, fista, or "
-            "layered, which knows what hides what. [default: layered for a dataset rendered with occlusion, else hqs]",
+            "layered, which knows what hides what. [default: layered where there are layers, as for a "
+            "dataset rendered with occlusion, else hqs]",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG (sRGB) or .npy (linear light) to write.")] = Path(
@@ -133,9 +134,9 @@ def solve(
         if not file.parent.is_dir():
             raise FileNotFoundError(f"cannot write {file}: there is no folder {file.parent}")
     hidden = None if mask is None else _mask(mask, picture=None if _is_dataset(target) else target)
-    if method is None:
-        method = "layered" if operator is None and _is_dataset(target) and _has_occlusion(target, sample) else "hqs"
-    given = _given(target, operator, sample, view, encoding, layout, hidden, layered=method == "layered")
+    layered = None if method is None else method == "layered"
+    given = _given(target, operator, sample, view, encoding, layout, hidden, layered=layered)
+    method = method or ("layered" if isinstance(given.A, LayeredDefocus) else "hqs")
     if hidden is not None:
         _check_mask(hidden, given)
     for note in given.notes:
@@ -172,24 +173,6 @@ def solve(
     raise typer.Exit(1 if result.status in FAILURES else 0)
 
 
-def _has_occlusion(target: Path, sample: int) -> bool:
-    """Whether a sample was rendered with occlusion, and by a camera that layers can describe."""
-    import synth
-
-    if not target.is_file():
-        return False
-    with synth.open(target) as data:
-        if not -len(data) <= sample < len(data) or data.configuration_of(sample).get("model") == "gather":
-            return False
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                synth.layered_operator_of(data, sample, "combined")
-        except ValueError:
-            return False
-    return True
-
-
 def _is_dataset(target: Path) -> bool:
     return target.suffix.lower() in (".h5", ".hdf5")
 
@@ -203,7 +186,7 @@ def _given(
     layout: str | None,
     observed: np.ndarray | None,
     *,
-    layered: bool,
+    layered: bool | None,
 ) -> Problem:
     from blurphys.files.publishing import existing_file
 

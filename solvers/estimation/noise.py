@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from blurphys.operators.layer_areas import to_host
-
+from ..core.arrays import to_host
 from ..core.checks import check_image
 from ..core.types import Array
 

@@ -9,23 +9,22 @@ from typing import Any, Literal, final
 import numpy as np
 from array_api_compat import array_namespace
 
+from blurphys.inputs import require_same_kind
 from blurphys.operators.layered import LayeredDefocus
 from blurphys.operators.packed_layers import PackedLayers
 
-from ..core.checks import check_callable, check_number, prox_of
+from ..core.arrays import to_host
+from ..core.checks import check_image, check_number, prox_of
+from ..core.problem import Problem, problem
 from ..core.solution import Solution
 from ..core.types import Array, Preconditioner, Prox
 from ..estimation.noise import noise_level
 from ..prox.packed_tv import PackedTV
 from ..prox.total_variation import tv
 from .admm import ADMMState, admm
+from .strength import strength_for
 
 __all__ = ["layered"]
-
-STRENGTH_PER_VARIANCE = 12.0
-"""Weight of the total variation for each unit of noise variance."""
-
-MIN_STRENGTH, MAX_STRENGTH = 1e-5, 1e-2
 
 SMOOTH_RADIUS, SMOOTH_PIXELS = 2.5, 1000
 """Radius (px) from which a disk blur leaves hardly any second differences, and the number of pixels a median needs."""
@@ -63,7 +62,7 @@ def layered(
         colours and takes differences between pixels of the same layer only. Any other callable gets the layer as an
         image (*B, C, h, w), extended beyond its edges by the nearest pixel that the layer covers.
     strength : float or "auto"
-        Weight of the prior. "auto" is 12 times the variance of the noise, between 1e-5 and 1e-2, which suits `tv`. The
+        Weight of the prior. "auto" is 15 times the variance of the noise, between 1e-5 and 1e-2, which suits `tv`. The
         noise is estimated from y (`estimation.noise_level`), if possible from pixels that show only layers far out of
         focus.
     rho : float
@@ -95,7 +94,7 @@ def layered(
     influence on y, which makes the data step ill-conditioned: conjugate gradients are preconditioned by the row sums of
     A^T A, that is, by how much of each pixel's light is recorded. Parts that no view shows are filled in by the prior.
     With the true layers, radii up to 6 px and noise of .005 in both views of a dual pixel, discs in six planes
-    (224 x 320) go from 20.9 to 27.0 dB and leaning boards from 22.9 to 31.4 dB; one view alone reaches 24.2 and 27.8.
+    (224 x 320) go from 20.9 to 26.9 dB and leaning boards from 22.9 to 31.3 dB; one view alone reaches 24.2 and 27.7.
     The gather operator of the true defocus map makes the discs worse than the recorded image (17.0 dB).
     `bp.layers_from_map` makes layers from a picture and its defocus map.
     Memory: 11 packed images, the weights of `PackedLayers`, and a picture for each call of `on_step`.
@@ -123,17 +122,18 @@ def layered(
         raise TypeError(
             f"{name}: expected a LayeredDefocus, got {type(A).__name__}; other operators have no layers, hqs takes them"
         )
-    check_callable(name, "on_step", on_step, optional=True)
     prox_of(name, prox)
     packed = PackedLayers(A)
-    whole = packed.layers
-    start = _start(name, whole, y, x0)
+    given = problem(
+        name, packed.layers, y, None, adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask, on_step=on_step
+    )
+    start = _start(name, packed.layers, given.y, x0)
     if isinstance(strength, str):
         if strength != "auto":
             raise ValueError(f'{name}: strength must be a number or "auto", got {strength!r}.')
-        strength = float(np.clip(STRENGTH_PER_VARIANCE * _noise_of(packed, y) ** 2, MIN_STRENGTH, MAX_STRENGTH))
+        strength = strength_for(_noise_of(packed, given) ** 2)
     check_number(name, "rho", rho)
-    recorded = packed.adjoint(packed(array_namespace(y).ones_like(packed.pack(start))))
+    recorded = packed.adjoint(packed(array_namespace(start).ones_like(packed.pack(start))))
 
     def precondition(coupling: float) -> Preconditioner:
         scale = 1 / (recorded + coupling)
@@ -152,20 +152,24 @@ def layered(
     return replace(solution, x=packed.unpack(solution.x))
 
 
-def _noise_of(packed: PackedLayers, y: Array) -> float:
+def _noise_of(packed: PackedLayers, given: Problem) -> float:
     """Return the noise of y, from the pixels that show nothing but layers far out of focus, if there are enough."""
-    smooth = np.asarray(packed.shows_only(lambda radius: abs(radius) >= SMOOTH_RADIUS))
-    return noise_level(y, mask=smooth) if smooth.sum() >= SMOOTH_PIXELS else noise_level(y)
+    smooth = packed.shows_only(lambda radius: abs(radius) >= SMOOTH_RADIUS)
+    if given.A.mask is not None:
+        observed = np.broadcast_to(to_host(given.A.mask) > 0, tuple(given.y.shape))
+        smooth &= observed.all(axis=tuple(range(observed.ndim - 2)))
+    return noise_level(given.y, mask=smooth if smooth.sum() >= SMOOTH_PIXELS else None)
 
 
-def _start(name: str, A: LayeredDefocus, y: Any, x0: Any) -> Array:
+def _start(name: str, A: LayeredDefocus, y: Array, x0: Array | None) -> Array:
     """Return the initial guess of all layers, (*B, K C, H, W)."""
-    A.adjoint(y)  # its checks of y
     xp, count = array_namespace(y), len(A.radii)
     if x0 is None:
         views = xp.reshape(y, (*y.shape[:-3], len(A.views), A.channels, *y.shape[-2:]))
         x0 = xp.mean(views, axis=-4)
-    channels = x0.shape[-3] if x0.ndim >= 3 else 0
+    check_image(name, "x0", x0)
+    require_same_kind(name, "x0", x0, "y", y)
+    channels = x0.shape[-3]
     if tuple(x0.shape[:-3]) != tuple(y.shape[:-3]) or x0.shape[-2:] != y.shape[-2:] or channels not in (
         A.channels, count * A.channels
     ):  # fmt: skip

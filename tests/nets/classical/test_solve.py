@@ -2,11 +2,8 @@
 
 import dataclasses
 import inspect
-import io
 import json
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,24 +11,12 @@ import pytest
 import blurphys as bp
 import solvers
 import synth
-from blurphys.cli import application
 from nets.classical.problem import from_dataset
 from nets.classical.solve import METHODS, PRIORS, RHO, SLOW, solve
 from synth.io import read_image, write_image
+from tests.nets.classical.running import run
 
 SIZE = (40, 56)
-
-
-class Outcome(NamedTuple):
-    exit_code: int
-    output: str
-
-
-def run(*arguments):
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as end:
-        application()(["solve", *(str(a) for a in arguments)], prog_name="blurphys")
-    return Outcome(end.value.code or 0, said.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -69,52 +54,6 @@ def test_every_method_on_a_sample(method, folder):
     assert report.status == solution.status.name
     assert len(report.residuals) == report.iterations + 1
     assert report.operator_applications >= report.iterations
-
-
-@pytest.fixture(scope="module")
-def occluded(tmp_path_factory):
-    """Leaves in four planes, rendered with occlusion, both views."""
-    path = tmp_path_factory.mktemp("occluded") / "data.h5"
-    scene = synth.scenes.dead_leaves(96, 128, layers=4, seed=21)
-    camera = synth.Camera.for_scene(scene, max_radius=4)
-    synth.generate(scene, path, camera=camera, samples=1, seed=0, model="layered")
-    return path
-
-
-def test_layers_restore_what_the_gather_operator_makes_worse(occluded, tmp_path):
-    """With the stored map, from the combined image alone and from both views; the sharp image is not used."""
-    reports = {}
-    for method, view in (("hqs", "combined"), ("layered", "combined"), ("layered", "dual")):
-        report = tmp_path / f"{method}-{view}.json"
-        outcome = run(
-            occluded, "--method", method, "--view", view, "--out", report.with_suffix(".png"), "--report", report
-        )
-        assert outcome.exit_code == 0, outcome.output
-        assert ("gather form" in outcome.output) == (method == "hqs")
-        reports[method, view] = json.loads(report.read_text())
-    blurred = reports["hqs", "combined"]["psnr_blurred"]
-    assert reports["hqs", "combined"]["psnr_restored"] < blurred
-    assert reports["layered", "combined"]["psnr_restored"] > blurred + 0.4
-    assert reports["layered", "dual"]["psnr_restored"] > blurred + 0.6
-    outcome = run(occluded, "--out", tmp_path / "x.png", "--report", tmp_path / "x.json")
-    assert outcome.exit_code == 0, outcome.output
-    chosen = json.loads((tmp_path / "x.json").read_text())
-    assert "normal end" in chosen["advice"]
-    assert chosen["method"] == "layered" and chosen["psnr_restored"] == reports["layered", "combined"]["psnr_restored"]
-
-
-def test_layers_of_a_file_and_operators_without(occluded, folder, tmp_path):
-    with synth.open(occluded) as data:
-        A = synth.layered_operator_of(data, 0, "combined")
-    bp.save(A, tmp_path / "layers.h5")
-    out = tmp_path / "x.png"
-    outcome = run(occluded, "--operator", tmp_path / "layers.h5", "--method", "layered", "--out", out)
-    assert outcome.exit_code == 0 and out.exists(), outcome.output
-    outcome = run(
-        folder / "y.png", "--operator", folder / "blur.h5", "--method", "layered", "--out", tmp_path / "y.png"
-    )
-    assert outcome.exit_code == 2 and not (tmp_path / "y.png").exists()
-    assert "DefocusBlur" in outcome.output and "hqs" in outcome.output
 
 
 @pytest.mark.parametrize("prior", PRIORS)

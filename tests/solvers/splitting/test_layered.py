@@ -163,6 +163,17 @@ def test_batches_and_every_namespace_give_the_same():
         assert np.abs(to_numpy(found) - one[0]).max() < 2e-4
 
 
+@pytest.mark.parametrize("strength", ["auto", 1e-3])
+def test_what_a_mask_hides_may_be_anything(strength):
+    A, y, sharp = scene("planes", 13)
+    seen = np.ones(y.shape[-2:], dtype=bool)
+    seen[50:60, 70:80] = False
+    settings = {"mask": seen, "strength": strength, "max_iterations": 3}
+    hidden = [solvers.layered(A, np.where(seen, y, np.float32(v)), **settings) for v in (np.nan, 5.0)]
+    assert np.isfinite(hidden[0].x).all() and np.array_equal(hidden[0].x, hidden[1].x)
+    assert psnr(A.composite(hidden[0].x), sharp) > psnr(0.5 * (y[:3] + y[3:]), sharp) + 2
+
+
 def test_an_initial_guess_for_one_picture_or_for_all_layers():
     A = small()
     y = np.random.default_rng(6).random(A.out_shape)
@@ -189,8 +200,10 @@ def test_an_operator_that_takes_one_image_is_taken_by_layers():
         ({"A": bp.Identity((4, 11, 13))}, TypeError, ("LayeredDefocus", "Identity", "hqs")),
         ({"y": np.zeros((4, 11, 12))}, ValueError, ("(4, 11, 13)", "(4, 11, 12)")),
         ({"y": np.zeros((4, 11, 13), np.float32)}, TypeError, ("float32", "float64")),
-        ({"y": np.full((4, 11, 13), np.nan)}, ValueError, ("finite",)),
+        ({"y": np.full((4, 11, 13), np.nan)}, ValueError, ("layered", "NaN")),
         ({"x0": np.zeros((3, 11, 13))}, ValueError, ("(6, 11, 13)", "(3, 11, 13)")),
+        ({"x0": np.zeros((6, 11, 13), np.float32)}, TypeError, ("x0", "float32")),
+        ({"x0": "mean"}, TypeError, ("x0", "str")),
         ({"strength": "best"}, ValueError, ("auto", "best")),
         ({"strength": -1.0}, ValueError, ("strength", "-1")),
         ({"rho": 0.0}, ValueError, ("rho", "0")),
