@@ -15,6 +15,9 @@ __all__ = ["SPECTRUM", "matching_cost"]
 SPECTRUM = 0.05
 """Root mean square of the differences of neighbouring pixels of a sharp image: the natural-image prior."""
 
+MISMATCH = 0.03
+"""Relative error of what the PSFs predict (vignetting, field dependence, sharpening), the same for all radii."""
+
 TILE = 208
 """Largest side of a tile without its halo, px: its Fourier transform stays in the cache."""
 
@@ -22,7 +25,7 @@ Plane = np.ndarray[Any, Any]
 
 
 def matching_cost(
-    left: Plane, right: Plane, valid: Plane, regions: list[Region], radii: Plane, *, noise: float, window: float
+    left: Plane, right: Plane, valid: Plane, regions: list[Region], radii: Plane, *, noise: float, floor: float, window: float
 ) -> Plane:
     """Return the cost of every candidate at every pixel, (H, W, D) float32.
 
@@ -37,6 +40,8 @@ def matching_cost(
         The candidates, px.
     noise : float
         Standard deviation of the noise of each view.
+    floor : float
+        Variance of the real noise over that of `noise`.
     window : float
         Standard deviation of the Gaussian window, px.
 
@@ -64,7 +69,7 @@ def matching_cost(
     cost = np.empty((*left.shape[-2:], len(radii)), np.float32)
     core = size - 2 * halo
     for key, pairs in sets.items():
-        filters = _filters(pairs, size, noise)
+        filters = _filters(pairs, size, noise, floor)
         tiles = [
             (top, min(top + core, region.rows.stop), side, min(side + core, region.cols.stop))
             for region in regions
@@ -87,7 +92,7 @@ def _fast(size: int) -> int:
     return int(next_fast_len(size, real=True))
 
 
-def _filters(pairs: list[list[Plane]], size: int, noise: float) -> list[tuple[Plane, Plane, float]]:
+def _filters(pairs: list[list[Plane]], size: int, noise: float, floor: float) -> list[tuple[Plane, Plane, float]]:
     """Return, for each candidate, what the spectra of left and right are multiplied by, (1 or C, size, size // 2 + 1).
 
     The third item is what noise alone leaves in the mean square, in units of its variance.
@@ -99,8 +104,8 @@ def _filters(pairs: list[list[Plane]], size: int, noise: float) -> list[tuple[Pl
     for left, right in zip(*pairs, strict=True):
         of_left, of_right = _transfer(left, size), _transfer(right, size)
         power = np.abs(of_left) ** 2 + np.abs(of_right) ** 2
-        scale = 1 / np.sqrt(np.maximum(power + ratio, 1e-12))
-        expected = float(np.mean((power * scale**2)[..., : size // 2]))
+        scale = 1 / np.sqrt(np.maximum(power + ratio, 1e-12) * (1 + MISMATCH**2 / np.maximum(ratio, 1e-12)))
+        expected = floor * float(np.mean((power * scale**2)[..., : size // 2]))
         found.append(((of_right * scale).astype(np.complex64), (of_left * scale).astype(np.complex64), expected))
     return found
 

@@ -19,6 +19,7 @@ from ..completion import complete
 from ..noise import noise_level
 from . import checks
 from .candidates import candidate_radii, radius_at, regions
+from .gain import gain_field
 from .cost import matching_cost
 
 __all__ = ["DefocusEstimate", "dual_pixel_map"]
@@ -26,13 +27,13 @@ __all__ = ["DefocusEstimate", "dual_pixel_map"]
 LEAST_NOISE = 0.004
 """No pair is matched more finely than this, relative to a mean of 0.5: no PSF is known exactly."""
 
-WINDOW = 2.5
+WINDOW = 1.0
 """Standard deviation of the window over which residuals are averaged, px."""
 
 CAP = 60.0
 """Costs count up to this far above the smallest of their pixel: a pixel at an occluding edge cannot outvote others."""
 
-SMALL, LARGE, EDGE = 3.0, 30.0, 0.05
+SMALL, LARGE, EDGE = 6.0, 15.0, 0.05
 """Penalties of a step and of a jump between neighbours; a difference of EDGE in the guide divides the second by e."""
 
 HALF_SURE = 80.0
@@ -163,7 +164,7 @@ def dual_pixel_map(
         noise = require_number(checks.NAME, "noise", noise, least=0)
     valid = ~checks.clipped_pixels(views)
     gain = checks.exposure_gain(views, valid)
-    root = np.sqrt(gain).astype(np.float32)[:, None, None]
+    root = np.sqrt(gain_field(views, valid, gain)).astype(np.float32)
     views = (views[0] / root, views[1] * root)
     if noise is None:
         noise = _noise_of(views)
@@ -175,7 +176,7 @@ def dual_pixel_map(
     inside = (radii >= low - 1e-9) & (radii <= high + 1e-9)
     u, radii = u[inside], radii[inside]
     parts = regions(pupil, views[0].shape[-2:], nodes)
-    cost = matching_cost(*views, valid, parts, radii, noise=level, window=WINDOW)
+    cost = matching_cost(*views, valid, parts, radii, noise=level, floor=(noise / float(scale) / level) ** 2, window=WINDOW)
     guide = _guide(views)
     position, confidence = _matched(cost, guide, views[0].shape[0])
     found = np.interp(position, np.arange(len(u)), u)
