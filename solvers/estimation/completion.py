@@ -57,8 +57,8 @@ def complete(
     Notes
     -----
     Minimises ``sum_i w_i (z_i - values_i)^2 + smoothness sum_ij g_ij (z_i - z_j)^2``, the second sum over horizontal
-    and vertical neighbours, ``g_ij = exp(-|guide_i - guide_j| / edge) + 0.001``. Where the confidence is 0 the result is
-    a harmonic function between what is known. Solved from coarse to fine, so that wide holes need no more steps than
+    and vertical neighbours, ``g_ij = exp(-|guide_i - guide_j| / edge) + 0.001``. Where the confidence is 0, the result
+    is a harmonic function between what is known. Solved from coarse to fine, so that wide holes need no more steps than
     narrow ones; each scale runs conjugate gradients with a diagonal preconditioner. NumPy only.
     Cost: some 12 passes over the map per iteration, 4/3 of that with the coarser scales.
 

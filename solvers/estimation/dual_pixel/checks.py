@@ -57,8 +57,8 @@ def check_views(left: Any, right: Any) -> tuple[Plane, Plane]:
     require_same_kind(NAME, "right", right, "left", left)
     if tuple(left.shape) != tuple(right.shape):
         raise ValueError(
-            f"{NAME}: expected views of one size, got left {tuple(left.shape)} and right {tuple(right.shape)}; are both "
-            f"from the same photograph, uncropped?"
+            f"{NAME}: expected views of one size, got left {tuple(left.shape)} and right {tuple(right.shape)}; "
+            f"are both from the same photograph, uncropped?"
         )
     views = [to_host(view).astype(np.float32) for view in (left, right)]
     for name, values in zip(("left", "right"), views, strict=True):
@@ -105,8 +105,8 @@ def check_range(max_radius: Any, pupil: Any) -> tuple[float, float]:
     for bank in banks:
         if isinstance(bank, PSFBank) and not bank.holds(low, high):
             raise ValueError(
-                f"{NAME}: expected radii within the bank, {bank.radii[0]:g} to {bank.radii[-1]:g} px, got a search from "
-                f"{low:g} to {high:g} px; narrow max_radius to (lowest, highest)"
+                f"{NAME}: expected radii within the bank, {bank.radii[0]:g} to {bank.radii[-1]:g} px, got a search "
+                f"from {low:g} to {high:g} px; narrow max_radius to (lowest, highest)"
             )
     return low, high
 
@@ -137,7 +137,7 @@ def exposure_gain(views: tuple[Plane, Plane], valid: Plane) -> Plane:
     if not 1 / MAX_GAIN <= worst <= MAX_GAIN:
         raise ValueError(
             f"{NAME}: expected views of one exposure, got left {worst:.3g} times as bright as right; a ratio up to "
-            f"{MAX_GAIN:g} is corrected, this one is no vignetting: is the light linear, and the black level subtracted?"
+            f"{MAX_GAIN:g} is corrected, this one is no vignetting: is the light linear, the black level subtracted?"
         )
     return gain
 

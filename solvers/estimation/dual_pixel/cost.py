@@ -15,7 +15,7 @@ __all__ = ["SPECTRUM", "matching_cost"]
 SPECTRUM = 0.05
 """Root mean square of the differences of neighbouring pixels of a sharp image: the natural-image prior."""
 
-MISMATCH = 0.03
+MISMATCH = 0.05
 """Relative error of what the PSFs predict (vignetting, field dependence, sharpening), the same for all radii."""
 
 TILE = 208
@@ -25,7 +25,15 @@ Plane = np.ndarray[Any, Any]
 
 
 def matching_cost(
-    left: Plane, right: Plane, valid: Plane, regions: list[Region], radii: Plane, *, noise: float, floor: float, window: float
+    left: Plane,
+    right: Plane,
+    valid: Plane,
+    regions: list[Region],
+    radii: Plane,
+    *,
+    noise: float,
+    floor: float,
+    window: float,
 ) -> Plane:
     """Return the cost of every candidate at every pixel, (H, W, D) float32.
 
@@ -50,8 +58,11 @@ def matching_cost(
     Views ``l = l_c * x + n``, ``r = r_c * x + n`` of any image x satisfy ``r_c * l = l_c * r`` up to noise. In the
     Fourier domain the residual is ``E = (R_c L - L_c R) / sqrt(|L_c|^2 + |R_c|^2 + noise^2 / S)`` (whitened), where
     ``S = 0.05^2 / (4 sin^2(wx/2) + 4 sin^2(wy/2))`` is the power spectrum of a natural image; the last term lowers the
-    weight of frequencies that neither view holds. Its inverse transform, in units of the noise, is squared, averaged
-    over colours and over a Gaussian window, less what noise alone leaves: for the true radius 0 is expected.
+    weight of frequencies that neither view holds. A second factor, ``1 / sqrt(1 + 0.05^2 S / noise^2)``, allows for
+    errors of 5 % of the signal: without it the low frequencies, where a picture has most of its power and radii differ
+    least, outvote the others on any real photograph (uneven exposure, PSFs that are not exactly known).
+    The inverse transform of E, in units of the noise, is squared and averaged over colours and over a Gaussian window,
+    less what noise alone leaves: for the true radius 0 is expected.
     Tiles with a halo are transformed by themselves, on all cores. Cost: D C transforms.
     """
     reach = 0

@@ -18,13 +18,13 @@ from ...core.types import Array
 from ..completion import complete
 from ..noise import noise_level
 from . import checks
-from .candidates import candidate_radii, radius_at, regions
-from .gain import gain_field
+from .candidates import Region, candidate_radii, radius_at, regions
 from .cost import matching_cost
+from .gain import gain_field
 
 __all__ = ["DefocusEstimate", "dual_pixel_map"]
 
-LEAST_NOISE = 0.004
+LEAST_NOISE = 0.012
 """No pair is matched more finely than this, relative to a mean of 0.5: no PSF is known exactly."""
 
 WINDOW = 1.0
@@ -33,11 +33,14 @@ WINDOW = 1.0
 CAP = 60.0
 """Costs count up to this far above the smallest of their pixel: a pixel at an occluding edge cannot outvote others."""
 
-SMALL, LARGE, EDGE = 6.0, 15.0, 0.05
+SMALL, LARGE, EDGE = 12.0, 30.0, 0.05
 """Penalties of a step and of a jump between neighbours; a difference of EDGE in the guide divides the second by e."""
 
 HALF_SURE = 80.0
 """Margin of the best radius, after aggregation, at which the confidence is one half."""
+
+SAMPLE, EXCHANGED = 128, 2.0
+"""Half the side of the part that is tried with exchanged views (px), and how much better it must then fit."""
 
 NO_TEXTURE = 8.0
 """Range of the costs of a pixel that noise alone does not reach, in standard deviations of a cost."""
@@ -129,7 +132,7 @@ def dual_pixel_map(
     Notes
     -----
     1. For each candidate radius c the whitened residual of ``r_c * left - l_c * right``, which vanishes for the true
-       radius whatever the scene (`cost.matching_cost`), squared and averaged over a Gaussian window of 2.5 px. Clipped
+       radius whatever the scene (`cost.matching_cost`), squared and averaged over a Gaussian window of 1 px. Clipped
        pixels do not count.
     2. Semi-global matching (Hirschmueller 2008) over eight directions; jumps cost less at the edges of the picture.
     3. The minimum is refined by a parabola; its margin over all other radii gives the confidence.
@@ -176,8 +179,12 @@ def dual_pixel_map(
     inside = (radii >= low - 1e-9) & (radii <= high + 1e-9)
     u, radii = u[inside], radii[inside]
     parts = regions(pupil, views[0].shape[-2:], nodes)
-    cost = matching_cost(*views, valid, parts, radii, noise=level, floor=(noise / float(scale) / level) ** 2, window=WINDOW)
+    cost = matching_cost(
+        *views, valid, parts, radii, noise=level, floor=(noise / float(scale) / level) ** 2, window=WINDOW
+    )
     guide = _guide(views)
+    if low >= 0 or high <= 0:
+        _refuse_exchanged(views, valid, parts, radii, level)
     position, confidence = _matched(cost, guide, views[0].shape[0])
     found = np.interp(position, np.arange(len(u)), u)
     if not (confidence > 0).any():
@@ -185,7 +192,7 @@ def dual_pixel_map(
             f"{checks.NAME}: expected a pair with texture, got none above the noise of {noise:.2g}; without texture "
             f"every radius explains both views, so there is no map"
         )
-    filled = complete(found, confidence**2, guide)
+    filled = complete(found, confidence, guide)
     defocus = np.clip(radius_at(filled, step), low, high)
     checks.warn_if_at_the_limit(defocus, confidence, low, high)
     xp, there = array_namespace(left), {"dtype": left.dtype, "device": device(left)}
@@ -197,6 +204,35 @@ def dual_pixel_map(
         gain=tuple(float(g) for g in gain),
         cost_volume=xp.asarray(cost, **there) if keep_cost else None,
     )
+
+
+def _refuse_exchanged(
+    views: tuple[Plane, Plane], valid: Plane, parts: list[Region], radii: Plane, level: float
+) -> None:
+    """Raise if a one-sided search explains the views much better when they are exchanged; the middle is looked at."""
+    rows, cols = (slice(max(0, n // 2 - SAMPLE), n // 2 + SAMPLE) for n in valid.shape)
+    here = [Region(*(_overlap(a, b) for a, b in ((part.rows, rows), (part.cols, cols))), part.bank) for part in parts]
+    here = [part for part in here if part.rows.stop > part.rows.start and part.cols.stop > part.cols.start]
+    left, right = (view[:, rows, cols] for view in views)
+    few = radii[:: max(1, len(radii) // 8)]
+    misfit = [
+        float(
+            matching_cost(*pair, valid[rows, cols], here, few, noise=level, floor=0.0, window=3.0).min(axis=-1).mean()
+        )
+        for pair in ((left, right), (right, left))
+    ]
+    if misfit[0] > EXCHANGED * misfit[1] + 0.1:
+        raise ValueError(
+            f"{checks.NAME}: expected a scene with radii from {radii[0]:g} to {radii[-1]:g} px, but it is explained "
+            f"{misfit[0] / max(misfit[1], 1e-3):.2g} times as well with left and right exchanged; exchange the views, "
+            f"or the sign of max_radius"
+        )
+
+
+def _overlap(span: slice, window: slice) -> slice:
+    """Return the part of a span inside a window, counted from the window's start."""
+    first = max(span.start, window.start)
+    return slice(first - window.start, max(first, min(span.stop, window.stop)) - window.start)
 
 
 def _noise_of(views: tuple[Plane, Plane]) -> float:
