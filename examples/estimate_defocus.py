@@ -14,6 +14,7 @@ al., Learning single camera depth estimation using dual-pixels, ICCV 2019.
 
 import argparse
 import time
+from functools import cache
 from math import ceil
 from pathlib import Path
 
@@ -97,8 +98,10 @@ def pixel4_pair(folder: Path, scene: str) -> tuple[np.ndarray, np.ndarray, np.nd
     return left[None], (right * ratio)[None], _pixels(folder / f"{scene}_gt_defocus.png")
 
 
-def pixel4_banks(folder: Path, radii: np.ndarray) -> list[list[bp.PSFBank]]:
+@cache
+def pixel4_banks(folder: Path) -> list[list[bp.PSFBank]]:
     """Return banks on the 3 x 4 patches of the crop, from kernels measured at one radius and rescaled."""
+    radii = np.arange(0.0, 17.5, 0.5)
     kernels = {side: np.load(folder / f"blur_kernels_{side}.npy").astype(np.float64) for side in ("left", "right")}
     half = ceil(30 * float(np.abs(radii).max()) / PIXEL4_RADIUS)
 
@@ -111,7 +114,7 @@ def pixel4_banks(folder: Path, radii: np.ndarray) -> list[list[bp.PSFBank]]:
     return [[bank(8 * (1 + row) + 2 + col) for col in range(4)] for row in range(3)]
 
 
-def rescaled(psf: np.ndarray, scale: float, half: int, parts: int = 5) -> np.ndarray:
+def rescaled(psf: np.ndarray, scale: float, half: int, parts: int = 3) -> np.ndarray:
     """Return k(x / scale) averaged over pixels, (2 half + 1, 2 half + 1), unit sum; one pixel where it is smaller."""
     size = 2 * half + 1
     if abs(scale) * PIXEL4_RADIUS < 0.5:
@@ -124,9 +127,7 @@ def rescaled(psf: np.ndarray, scale: float, half: int, parts: int = 5) -> np.nda
 
 def pixel4_map(folder: Path, left: np.ndarray, right: np.ndarray) -> DefocusEstimate:
     """Estimate the map of a Pixel 4 crop; both scenes lie behind the plane of focus."""
-    radii = np.arange(0.0, 17.5, 0.5)
-    banks = pixel4_banks(folder, radii)
-    return dual_pixel_map(left, right, pupil=banks, nodes="centres", max_radius=(0.0, 17.0), step=0.5)
+    return dual_pixel_map(left, right, pupil=pixel4_banks(folder), nodes="centres", max_radius=(0.0, 17.0), step=0.5)
 
 
 def pixel4_scores(found: np.ndarray, true: np.ndarray) -> tuple[float, float, float, float, float]:
@@ -203,7 +204,7 @@ def photo_table(folder: Path) -> list:
             f"Canon {scene}: rank correlation {all_:.3f}, where confident {sure:.3f}; {seconds:.1f} s per Mpx",
             flush=True,
         )
-        rows.append((f"Canon {scene}", left, np.where(depth > 0, -1 / np.maximum(depth, 1), np.nan), found))
+        rows.append((f"Canon {scene}", left, np.where(depth > 200, -1 / np.maximum(depth, 1), np.nan), found))
     for scene in ("013", "001"):
         left, right, true = pixel4_pair(folder / "pixel4_dp", scene)
         found = pixel4_map(folder / "pixel4_dp", left, right)

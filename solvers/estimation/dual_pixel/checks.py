@@ -80,14 +80,16 @@ def check_banks(pupil: Any) -> None:
     for bank in (bank for row in grid for bank in row):
         if not isinstance(bank, Pupil | PSFBank):
             raise ValueError(f"{NAME}: expected every item of pupil to be a PSFBank, got {type(bank).__name__}")
+        if isinstance(bank, PSFBank) and bank.pupil is None:
+            if not {"left", "right"} <= set(bank.views):
+                raise ValueError(f'{NAME}: expected banks with the views "left" and "right", got {bank.views}')
+            continue
         source = bank if isinstance(bank, Pupil) else bank.pupil
         if source is not None and source.split * (1 - 2 * source.cross_talk) == 0:
             raise ValueError(
                 f"{NAME}: expected a pupil whose views differ, got split {source.split:g} and cross-talk "
                 f"{source.cross_talk:g}: left and right are then the same, whatever the radius"
             )
-        if source is None and not {"left", "right"} <= set(bank.views):
-            raise ValueError(f'{NAME}: expected banks with the views "left" and "right", got {bank.views}')
 
 
 def check_range(max_radius: Any, pupil: Any) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -18,6 +17,7 @@ from ...core.types import Array
 from ..completion import complete
 from ..noise import noise_level
 from . import checks
+from .aggregation import best_candidates
 from .candidates import Region, candidate_radii, radius_at, regions
 from .cost import matching_cost
 from .gain import gain_field
@@ -30,20 +30,8 @@ LEAST_NOISE = 0.012
 WINDOW = 1.0
 """Standard deviation of the window over which residuals are averaged, px."""
 
-CAP = 60.0
-"""Costs count up to this far above the smallest of their pixel: a pixel at an occluding edge cannot outvote others."""
-
-SMALL, LARGE, EDGE = 12.0, 30.0, 0.05
-"""Penalties of a step and of a jump between neighbours; a difference of EDGE in the guide divides the second by e."""
-
-HALF_SURE = 80.0
-"""Margin of the best radius, after aggregation, at which the confidence is one half."""
-
 SAMPLE, EXCHANGED = 128, 2.0
 """Half the side of the part that is tried with exchanged views (px), and how much better it must then fit."""
-
-NO_TEXTURE = 8.0
-"""Range of the costs of a pixel that noise alone does not reach, in standard deviations of a cost."""
 
 Plane = np.ndarray[Any, Any]
 
@@ -127,21 +115,25 @@ def dual_pixel_map(
     Warns
     -----
     EstimateWarning
-        A quarter of the confident pixels has the largest radius of the search.
+        More than a quarter of the confident pixels has the largest radius of the search.
 
     Notes
     -----
+    0. The exposure of the left view over the right, a smooth function of the position, is estimated and corrected.
     1. For each candidate radius c the whitened residual of ``r_c * left - l_c * right``, which vanishes for the true
-       radius whatever the scene (`cost.matching_cost`), squared and averaged over a Gaussian window of 1 px. Clipped
-       pixels do not count.
-    2. Semi-global matching (Hirschmueller 2008) over eight directions; jumps cost less at the edges of the picture.
+       radius whatever the scene (`cost.matching_cost`), squared and averaged over a Gaussian window of 1 px, and of 3
+       px where 1 px shows no texture. Clipped pixels do not count.
+    2. Semi-global matching over eight directions; jumps cost less at the edges of the picture.
     3. The minimum is refined by a parabola; its margin over all other radii gives the confidence.
     4. Completion of what is not certain, guided by the picture (`complete`).
 
     The candidates are evenly spaced outside of +-0.5 px, within which a PSF is one pixel and radii cannot be told
-    apart. The sign comes from which view leans to which side: exchanged views give the negative of the map, and if the
-    pupil is symmetric nothing in the pair reveals the exchange, unless the sign is known (a one-sided `max_radius`).
-    Cost: D C Fourier transforms of the frame, D numbers per pixel three times in memory.
+    apart. The sign comes from which view leans to which side: exchanged views give the negative of the map. If the
+    pupil is symmetric, nothing in the pair reveals the exchange unless the sign is known (a one-sided `max_radius`).
+    The PSF is that of a plane, so that next to an occluding edge the map follows whichever surface dominates the
+    window. Accuracy: ``docs/estimation.md``.
+    Cost: D C Fourier transforms of the frame; four volumes of H W D float32 in memory (0.8 GB per megapixel for 45
+    candidates), so that large photographs are best reduced or cut first.
 
     References
     ----------
@@ -178,6 +170,11 @@ def dual_pixel_map(
     u, radii = candidate_radii(max(-low, high), step)
     inside = (radii >= low - 1e-9) & (radii <= high + 1e-9)
     u, radii = u[inside], radii[inside]
+    if len(radii) < 2:
+        raise ValueError(
+            f"{checks.NAME}: expected at least two candidates, got {len(radii)} between {low:g} and {high:g} px in steps of "
+            f"{step:g} px; widen max_radius or lower step"
+        )
     parts = regions(pupil, views[0].shape[-2:], nodes)
     cost = matching_cost(
         *views, valid, parts, radii, noise=level, floor=(noise / float(scale) / level) ** 2, window=WINDOW
@@ -185,7 +182,7 @@ def dual_pixel_map(
     guide = _guide(views)
     if low >= 0 or high <= 0:
         _refuse_exchanged(views, valid, parts, radii, level)
-    position, confidence = _matched(cost, guide, views[0].shape[0])
+    position, confidence = best_candidates(cost, guide, colours=len(views[0]), window=WINDOW)
     found = np.interp(position, np.arange(len(u)), u)
     if not (confidence > 0).any():
         raise ValueError(
@@ -211,7 +208,7 @@ def _refuse_exchanged(
 ) -> None:
     """Raise if a one-sided search explains the views much better when they are exchanged; the middle is looked at."""
     rows, cols = (slice(max(0, n // 2 - SAMPLE), n // 2 + SAMPLE) for n in valid.shape)
-    here = [Region(*(_overlap(a, b) for a, b in ((part.rows, rows), (part.cols, cols))), part.bank) for part in parts]
+    here = [Region(_overlap(part.rows, rows), _overlap(part.cols, cols), part.bank) for part in parts]
     here = [part for part in here if part.rows.stop > part.rows.start and part.cols.stop > part.cols.start]
     left, right = (view[:, rows, cols] for view in views)
     few = radii[:: max(1, len(radii) // 8)]
@@ -223,9 +220,9 @@ def _refuse_exchanged(
     ]
     if misfit[0] > EXCHANGED * misfit[1] + 0.1:
         raise ValueError(
-            f"{checks.NAME}: expected a scene with radii from {radii[0]:g} to {radii[-1]:g} px, but it is explained "
-            f"{misfit[0] / max(misfit[1], 1e-3):.2g} times as well with left and right exchanged; exchange the views, "
-            f"or the sign of max_radius"
+            f"{checks.NAME}: expected radii from {radii[0]:g} to {radii[-1]:g} px, which fit the views "
+            f"{misfit[0] / max(misfit[1], 1e-3):.2g} times as badly as with left and right exchanged; exchange the "
+            f"views, or the sign of max_radius"
         )
 
 
@@ -245,27 +242,3 @@ def _guide(views: tuple[Plane, Plane]) -> Plane:
     mean = 0.5 * (views[0].mean(axis=0) + views[1].mean(axis=0))
     guide: Plane = np.sqrt(np.maximum(mean, 0)).astype(np.float32)
     return guide
-
-
-def _matched(cost: Plane, guide: Plane, colours: int) -> tuple[Plane, Plane]:
-    """Return the best candidate of each pixel, with fractions, and the confidence in it."""
-    from blurphys.engines.cpu.matching import semi_global_sum
-
-    weight = np.float32(0.5 * 4 * math.pi * WINDOW**2)  # independent pixels in a window: a log-likelihood
-    least = cost.min(axis=-1, keepdims=True)
-    excess = np.minimum(weight * (cost - least), np.float32(CAP))
-    total = semi_global_sum(excess, guide, SMALL, LARGE, EDGE)
-    best = total.argmin(axis=-1)
-    count = total.shape[-1]
-    inner = np.clip(best, 1, max(count - 2, 1)) if count > 2 else best
-    if count <= 2:
-        return best.astype(np.float64), np.ones(best.shape)
-    below, here, above = (np.take_along_axis(total, (inner + k)[..., None], -1)[..., 0] for k in (-1, 0, 1))
-    bend = below - 2 * here + above
-    shift = np.where((inner == best) & (bend > 0), 0.5 * (below - above) / np.maximum(bend, 1e-9), 0)
-    far = np.abs(np.arange(count) - best[..., None]) > 2
-    margin = np.where(far, total, np.inf).min(axis=-1) - np.take_along_axis(total, best[..., None], -1)[..., 0]
-    confidence = np.where(np.isfinite(margin), margin / (margin + HALF_SURE), 1)
-    spread = (cost.max(axis=-1) - least[..., 0]) * math.sqrt(0.5 * colours * 4 * math.pi * WINDOW**2)
-    confidence *= np.clip((spread - NO_TEXTURE) / NO_TEXTURE, 0, 1)
-    return best + np.clip(shift, -0.5, 0.5), confidence
