@@ -172,7 +172,7 @@ def test_bad_settings():
     refused(["lowest"], max_radius=(2.0, 1.0))
     refused(["noise"], noise=-1.0)
     refused(["step"], step=0.0)
-    refused(["two candidates", "1 to 1.1"], max_radius=(1.0, 1.1))
+    refused(["two candidates", "1 and 1.1"], max_radius=(1.0, 1.1))
     refused(["nodes"], nodes="middle")
 
 
