@@ -85,9 +85,9 @@ def canon_pair(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return left, right, _pixels(folder / "d.png")
 
 
-def canon_map(left: np.ndarray, right: np.ndarray) -> DefocusEstimate:
+def canon_map(left: np.ndarray, right: np.ndarray, step: float = 0.25) -> DefocusEstimate:
     """Estimate the map of a Canon pair; 7.0 px is the radius at infinity of 50 mm f/4 focused at 1 m."""
-    return dual_pixel_map(left, right, pupil=bp.Pupil.disk(split=0.15), max_radius=7.0)
+    return dual_pixel_map(left, right, pupil=bp.Pupil.disk(split=0.15), max_radius=7.0, step=step)
 
 
 def pixel4_pair(folder: Path, scene: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,9 +99,9 @@ def pixel4_pair(folder: Path, scene: str) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 @cache
-def pixel4_banks(folder: Path) -> list[list[bp.PSFBank]]:
+def pixel4_banks(folder: Path, step: float) -> list[list[bp.PSFBank]]:
     """Return banks on the 3 x 4 patches of the crop, from kernels measured at one radius and rescaled."""
-    radii = np.arange(0.0, 17.5, 0.5)
+    radii = np.arange(0.0, 17.0 + step, step)
     kernels = {side: np.load(folder / f"blur_kernels_{side}.npy").astype(np.float64) for side in ("left", "right")}
     half = ceil(30 * float(np.abs(radii).max()) / PIXEL4_RADIUS)
 
@@ -125,9 +125,10 @@ def rescaled(psf: np.ndarray, scale: float, half: int, parts: int = 3) -> np.nda
     return binned / binned.sum()
 
 
-def pixel4_map(folder: Path, left: np.ndarray, right: np.ndarray) -> DefocusEstimate:
+def pixel4_map(folder: Path, left: np.ndarray, right: np.ndarray, step: float = 0.5) -> DefocusEstimate:
     """Estimate the map of a Pixel 4 crop; both scenes lie behind the plane of focus."""
-    return dual_pixel_map(left, right, pupil=pixel4_banks(folder), nodes="centres", max_radius=(0.0, 17.0), step=0.5)
+    banks = pixel4_banks(folder, step)
+    return dual_pixel_map(left, right, pupil=banks, nodes="centres", max_radius=(0.0, 17.0), step=step)
 
 
 def pixel4_scores(found: np.ndarray, true: np.ndarray) -> tuple[float, float, float, float, float]:

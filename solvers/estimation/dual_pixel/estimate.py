@@ -172,8 +172,8 @@ def dual_pixel_map(
     u, radii = u[inside], radii[inside]
     if len(radii) < 2:
         raise ValueError(
-            f"{checks.NAME}: expected at least two candidates, got {len(radii)} between {low:g} and {high:g} px in steps "
-            f"of {step:g} px; widen max_radius or lower step"
+            f"{checks.NAME}: expected at least two candidates, got {len(radii)} between {low:g} and {high:g} px in "
+            f"steps of {step:g} px; widen max_radius or lower step"
         )
     parts = regions(pupil, views[0].shape[-2:], nodes)
     cost = matching_cost(

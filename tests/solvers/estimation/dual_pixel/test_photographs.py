@@ -28,7 +28,7 @@ def folder_of(data, name):
 
 def test_a_canon_pair_orders_its_depths(example, data):
     left, right, depth = example.canon_pair(folder_of(data, "canon_r6m2_scene_003"))
-    found = example.canon_map(left, right)
+    found = example.canon_map(left, right, step=0.5)
     assert example.rank_correlation(found.defocus_map, depth) >= 0.8
 
 
@@ -36,7 +36,7 @@ def test_a_canon_pair_orders_its_depths(example, data):
 def test_a_pixel_4_pair_is_better_than_a_constant(example, data, scene):
     folder = folder_of(data, "pixel4_dp")
     left, right, true = example.pixel4_pair(folder, scene)
-    found = example.pixel4_map(folder, left, right)
+    found = example.pixel4_map(folder, left, right, step=1.0)
     _, two, _, constant, _ = example.pixel4_scores(found.defocus_map, true)
     assert two <= 0.75 * constant
 
