@@ -216,7 +216,7 @@ def _centred(psf: Array) -> Image:
     half = max(down, rows - 1 - down, right, cols - 1 - right)
     found = np.zeros((2 * half + 1, 2 * half + 1))
     found[half - down : half - down + rows, half - right : half - right + cols] = values
-    lit = np.abs(found) > 1e-4 * np.abs(found).max()
+    lit = np.abs(found) > 1e-3 * np.abs(found).max()
     reach = int(max(np.abs(np.argwhere(lit) - half).max(), 1))
     cut = slice(half - reach, half + reach + 1)
     return found[cut, cut]

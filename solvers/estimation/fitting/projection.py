@@ -109,7 +109,7 @@ def fit_recursive(
     def atoms_of(parameters: Image) -> Image:
         return recursive(recursive_taps(parameters, steps, taps, symmetric=symmetric), size)
 
-    found = _project(R, z, atoms_of, starts, bounds, nonnegative=nonnegative, steps=100)
+    found = _project(R, z, atoms_of, starts, bounds, nonnegative=nonnegative, steps=30)
     parameters = recursive_taps(found.parameters, steps, taps, symmetric=symmetric)
     return Mixture(found.atoms, found.weights, parameters, found.error)
 
