@@ -56,7 +56,10 @@ def pair() -> None:
 def psfs() -> None:
     lens = np.load(DATA / "lens_psf_summilux35" / "psf.npz")["f3"].astype(float)
     phone = np.load(DATA / "pixel4_dp" / "blur_kernels_left.npy")[19].astype(float)
-    for name, psf in (("Summilux f3 at 4 um", bp.psf.normalize(bp.psf.resample(lens, 0.5))), ("Pixel 4 left 19", phone)):
+    for name, psf in (
+        ("Summilux f3 at 4 um", bp.psf.normalize(bp.psf.resample(lens, 0.5))),
+        ("Pixel 4 left 19", phone),
+    ):
         print(name)
         print(estimation.advise(psf, K=(5,)), flush=True)
 

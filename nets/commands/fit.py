@@ -25,7 +25,9 @@ def fit(
             "Gaussians), or all.",
         ),
     ] = "radius",
-    size: Annotated[int | None, typer.Option("--size", help="Odd width of the kernels, px. [default: from the blur]")] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Odd width of the kernels, px. [default: from the blur]")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="HDF5 file for the operator (of all models, the best held-out one)."),

@@ -86,7 +86,7 @@ class Pair:
         """Training pixels of the two folds in the frame of the sharp photograph, with their kernels inside it."""
         half = self.support // 2
         inner = np.zeros(self.seen.shape, dtype=bool)
-        inner[half:-half or None, half:-half or None] = True
+        inner[half : -half or None, half : -half or None] = True
         back = inverse(self.registration.matrix)
         moved = [warp((self.seen & (self.fold == k)).astype(np.float64), back, order=0) > 0.5 for k in (0, 1)]
         return moved[0] & inner, moved[1] & inner
@@ -211,9 +211,7 @@ def checkerboard(shape: tuple[int, int], side: int, *, guard: int) -> tuple[Mask
     """
     row, col = (np.arange(n) // side for n in shape)
     odd = (row[:, None] + col) % 2 == 1
-    deep = [
-        np.minimum(np.arange(n) % side, side - 1 - np.arange(n) % side) >= guard for n in shape
-    ]
+    deep = [np.minimum(np.arange(n) % side, side - 1 - np.arange(n) % side) >= guard for n in shape]
     held = odd & (deep[0][:, None] & deep[1])
     return ~odd, held, np.broadcast_to(row[:, None] % 2, shape)
 

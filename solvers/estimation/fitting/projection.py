@@ -68,7 +68,9 @@ def _project(
     found = []
     for start in starts:
         inside = np.clip(start, low + 1e-6, high - 1e-6)
-        found.append(least_squares(residual, inside, bounds=bounds, x_scale="jac", max_nfev=steps, ftol=1e-7, xtol=1e-6))
+        found.append(
+            least_squares(residual, inside, bounds=bounds, x_scale="jac", max_nfev=steps, ftol=1e-7, xtol=1e-6)
+        )
     best = min(found, key=lambda result: float(result.cost))
     atoms, A = design(best.x)
     weights = weights_for(A, z, nonnegative=nonnegative)
@@ -84,9 +86,7 @@ def fit_concentric(R: Image | None, z: Image, size: int, count: int, *, nonnegat
         for a, b in ((0.4, size / 4), (0.06 * size + 0.2, size / 5), (0.15 * size + 0.2, size / 3.5))
     ]
     bounds = np.full(count, low), np.full(count, high)
-    found = _project(
-        R, z, lambda p: concentric(np.exp(p), size), starts, bounds, nonnegative=nonnegative, steps=80
-    )
+    found = _project(R, z, lambda p: concentric(np.exp(p), size), starts, bounds, nonnegative=nonnegative, steps=80)
     order = np.argsort(found.parameters)
     return Mixture(found.atoms[order], found.weights[order], np.exp(found.parameters[order]), found.error)
 
@@ -131,9 +131,7 @@ def fit_anisotropic(
     high = np.tile([size / 2, size / 2, np.log(size), np.log(size), 4 * np.pi], count)
     rng = np.random.default_rng(0)
     first = [_expectation_maximisation(shape, count, rng) for _ in range(starts)]
-    found = _project(
-        R, z, lambda p: anisotropic(unpacked(p), size), first, (low, high), nonnegative=True, steps=steps
-    )
+    found = _project(R, z, lambda p: anisotropic(unpacked(p), size), first, (low, high), nonnegative=True, steps=steps)
     parameters = unpacked(found.parameters)
     swapped = parameters[:, 2] < parameters[:, 3]  # the larger deviation first
     parameters[swapped, 2], parameters[swapped, 3] = parameters[swapped, 3], parameters[swapped, 2].copy()

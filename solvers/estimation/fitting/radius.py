@@ -118,9 +118,7 @@ def _varying(pair: Pair, pupil: bp.Pupil, radius: float, functions: Image, steps
     sign = -1.0 if radius < 0 else 1.0
     top = max(abs(radius) * 1.8, abs(radius) + 2.0)
     levels = np.arange(ceil(top / STEP) + 1) * STEP
-    images = [
-        bp.Convolution(pupil.psf(sign * r), shape=pair.x.shape, boundary="replicate")(pair.x) for r in levels
-    ]
+    images = [bp.Convolution(pupil.psf(sign * r), shape=pair.x.shape, boundary="replicate")(pair.x) for r in levels]
     pixels = [np.concatenate(both) for both in zip(*sampled(pair), strict=True)]
     table = np.stack([image[:, pixels[0], pixels[1]] for image in images])  # (L, C, N)
     target, local = pair.target[:, pixels[0], pixels[1]], functions[:, pixels[0], pixels[1]]

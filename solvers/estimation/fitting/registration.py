@@ -160,7 +160,9 @@ def register(
             f"register: mask must have shape {x.shape[1:]} and at least one pixel, got shape {chosen.shape} and "
             f"{int(chosen.sum())} pixels"
         )
-    largest = default_radius(x.shape) if max_radius is None else require_number("register", "max_radius", max_radius, above=0)
+    largest = (
+        default_radius(x.shape) if max_radius is None else require_number("register", "max_radius", max_radius, above=0)
+    )
     return estimate(x, y, pupil=pupil_named("register", pupil), max_radius=largest, mask=chosen, shading=shading)
 
 
@@ -292,7 +294,9 @@ class _Step:
         columns *= self.gain  # the gain is fitted again at every step, so its direction is projected out
         normal = columns.T @ columns
         size = np.sqrt(np.maximum(np.diag(normal), 1e-30))
-        solved = np.linalg.solve(normal / size / size[:, None] + 1e-6 * np.eye(len(size)), columns.T @ self.residual / size)
+        solved = np.linalg.solve(
+            normal / size / size[:, None] + 1e-6 * np.eye(len(size)), columns.T @ self.residual / size
+        )
         step: np.ndarray[Any, Any] = solved / size
         return step if not fixed else np.append(step, 0.0)
 
@@ -320,7 +324,9 @@ def _refine(
         for _ in range(5):
             down, right, grow, turn, wider = step
             small = np.array([[1 - grow, -turn, -down], [turn, 1 - grow, -right]])
-            composed = np.concatenate([matrix[:, :2] @ small[:, :2], (matrix[:, :2] @ small[:, 2] + matrix[:, 2])[:, None]], 1)
+            composed = np.concatenate(
+                [matrix[:, :2] @ small[:, :2], (matrix[:, :2] @ small[:, 2] + matrix[:, 2])[:, None]], 1
+            )
             width = float(np.clip(radius + wider, -largest, largest))
             then = _Step(x, y, pupil, composed, width, mask)
             if then.error <= now.error:

@@ -146,9 +146,7 @@ def fit_rkr(
     R, z = whitened(first + second)
     found = fit_recursive(R, z, pair.support, count, taps, symmetric=symmetric)
     maps, more, pair = _maps(pair, found, model, allow_underdetermined)
-    A = bp.RKR(
-        pair.own(maps), atoms=pair.own(found.parameters), channels=len(pair.x), boundary="replicate"
-    )
+    A = bp.RKR(pair.own(maps), atoms=pair.own(found.parameters), channels=len(pair.x), boundary="replicate")
     parameters = {"atoms": found.parameters, "gamma": tuple(float(v) for v in maps.mean(axis=(1, 2)))}
     free = (taps // 2 if symmetric else taps - 1) * (count - 1)
     return finished(pair, A, parameters, model=f"RKR of {count} kernels, {model}", unknowns=count + free + more)
