@@ -111,7 +111,7 @@ def approximate(psf: Array, *, model: str = "mixture", K: int = 5) -> Approximat
         found = fit_concentric(None, z, size, K, nonnegative=False)
     elif model == "gkm":
         widths = np.linspace(size / 40, size / 4, K) if K > 1 else np.array([size / 8])
-        atoms = concentric(widths, size)
+        atoms = concentric(list(widths), size)
         weights = weights_for(atoms.reshape(K, -1).T, z, nonnegative=True)
         found = Mixture(atoms, weights, widths, 0.0)
     elif model == "mixture":
@@ -180,8 +180,7 @@ def advise(psf: Array, *, K: Sequence[int] = (2, 3, 5, 8), models: Sequence[str]
 
     Notes
     -----
-    The operator with K coefficient maps is applied to a colour image of 256 x 256 px (at least twice the PSF's width) in
-    float32; the best of three times counts.
+    The operator with K coefficient maps is applied to a colour image of at least 256 x 256 px in float32; the best of three times counts.
     """
     rows = []
     for model in models:
@@ -208,7 +207,7 @@ def _centred(psf: Array) -> Image:
         raise ValueError("approximate: expected an array (h, w)") from None
     if values.ndim != 2 or min(values.shape) < 3:
         raise ValueError(f"approximate: expected a PSF of shape (h, w), at least 3 x 3, got {values.shape}")
-    values = bp.psf.normalize(values)
+    values = np.asarray(bp.psf.normalize(values), dtype=np.float64)
     rows, cols = values.shape
     down, right = round(float(values.sum(axis=1) @ np.arange(rows))), round(float(values.sum(axis=0) @ np.arange(cols)))
     if not (0 <= down < rows and 0 <= right < cols):

@@ -92,7 +92,7 @@ def _moments(
 
 
 def whitened(moments: Moments) -> tuple[Image, Image]:
-    """Return R and z with ``||R h - z||^2`` the error of a kernel, up to a constant and a share of 1e-9 for rounding."""
+    """Return R and z with ``||R h - z||^2`` the error of a kernel, up to a constant (and rounding)."""
     slack = 1e-9 * np.trace(moments.G) / len(moments.G)
     lower = np.linalg.cholesky(moments.G + slack * np.eye(len(moments.G)))
     from scipy.linalg import solve_triangular

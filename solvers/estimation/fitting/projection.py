@@ -86,7 +86,9 @@ def fit_concentric(R: Image | None, z: Image, size: int, count: int, *, nonnegat
         for a, b in ((0.4, size / 4), (0.06 * size + 0.2, size / 5), (0.15 * size + 0.2, size / 3.5))
     ]
     bounds = np.full(count, low), np.full(count, high)
-    found = _project(R, z, lambda p: concentric(np.exp(p), size), starts, bounds, nonnegative=nonnegative, steps=80)
+    found = _project(
+        R, z, lambda p: concentric(list(np.exp(p)), size), starts, bounds, nonnegative=nonnegative, steps=80
+    )
     order = np.argsort(found.parameters)
     return Mixture(found.atoms[order], found.weights[order], np.exp(found.parameters[order]), found.error)
 

@@ -54,8 +54,8 @@ def fit_radius(
     Returns
     -------
     Fit
-        With a `blurphys.Convolution`, or a `blurphys.DefocusBlur` where the radius varies; parameters ``radius``, px (its
-        mean over the frame), and ``defocus_map`` (H, W). The sign can be found only with a pupil that is not symmetric.
+        With a `blurphys.Convolution`, or a `blurphys.DefocusBlur` where the radius varies; parameters ``radius``, px,
+        its mean over the frame, and ``defocus_map`` (H, W). The sign can be found only with a pupil that is not symmetric.
 
     Raises
     ------

@@ -79,7 +79,7 @@ class Registration:
         return replace(self, gain=gain, offset=offset, shading=field)
 
     def move(self, image: Image, *, back: bool = False) -> Image:
-        """Apply shift, scale and rotation alone, or undo them, by cubic splines; edges are repeated beyond the frame."""
+        """Apply shift, scale and rotation alone, or undo them, by cubic splines; edges are repeated."""
         return warp(image, inverse(self.matrix) if back else self.matrix)
 
     def inside(self, shape: tuple[int, ...], margin: int = 0, *, back: bool = False) -> np.ndarray[Any, Any]:

@@ -131,7 +131,7 @@ def fit_rkr(
     Returns
     -------
     Fit
-        With a `blurphys.RKR`; parameters ``atoms`` (J-1, taps) and ``gamma``, coefficients (J,) averaged over the frame.
+        With a `blurphys.RKR`; parameters ``atoms`` (J-1, taps) and ``gamma``, the mean coefficients (J,).
 
     Raises
     ------
@@ -180,8 +180,8 @@ def fit_mixture(
     Returns
     -------
     Fit
-        With a `blurphys.PSFStack` of K weights; parameters ``centres`` (K, 2), px down and right, ``sigmas`` (K, 2), px,
-        ``angles`` (K,), degrees from +x towards +y of the larger deviation, and ``weights`` (K,).
+        With a `blurphys.PSFStack` of K weights; parameters ``centres`` (K, 2), px down and right, ``sigmas`` (K, 2),
+        px, ``angles`` (K,), degrees from +x towards +y of the larger deviation, and ``weights`` (K,).
 
     Raises
     ------
@@ -232,8 +232,8 @@ def fit_psf_bank(
     size : int, optional
         Odd width of the kernels, px; by default from the radius of the blur.
     heldout : "blocks" or (sharp, blurred)
-        Pixels that are not fitted to: every other block of a checkerboard, less a band as wide as the kernel, or another
-        pair with the same blur and registration.
+        Pixels that are not fitted to: every other block of a checkerboard, less a band as wide as the kernel, or
+        another pair with the same blur and registration.
     block : int, optional
         Side of a block, px; by default four times `size`.
     max_radius : float, optional
@@ -258,8 +258,8 @@ def fit_psf_bank(
 
     Notes
     -----
-    Least squares with a penalty on differences of neighbouring taps, whose strength is chosen by cross-validation within
-    the training pixels. A shift and a displaced kernel are the same thing: the centroid is moved to the registration.
+    Least squares with a penalty on differences of neighbouring taps, whose strength is chosen by cross-validation
+    within the training pixels. A shift and a displaced kernel are the same thing: the centroid is moved to the registration.
     """
     pair = _prepared("fit_psf_bank", sharp, blurred, registration, size, heldout, block, max_radius, shading)
     n = pair.support
