@@ -62,10 +62,11 @@ def fit(
 
         first = fit_radius(x, y, size=size)
         common = {"registration": first.registration, "size": size or _width(first.registration.radius)}
-    typer.echo(f"{'model':<13}{'held out':>9}{'no blur':>9}{'trained':>9}{'unknowns':>10}  parameters")
     found = []
     for name in MODELS if model == "all" else (model,):
         result = _fitted(name, x, y, common)
+        if not found:
+            typer.echo(f"{'model':<13}{'held out':>9}{'no blur':>9}{'trained':>9}{'unknowns':>10}  parameters")
         found.append(result)
         typer.echo(
             f"{name:<13}{result.heldout_psnr:9.2f}{result.identity_psnr:9.2f}{result.train_psnr:9.2f}"

@@ -180,7 +180,8 @@ def advise(psf: Array, *, K: Sequence[int] = (2, 3, 5, 8), models: Sequence[str]
 
     Notes
     -----
-    The operator with K coefficient maps is applied to a colour image of at least 256 x 256 px in float32; the best of three times counts.
+    The operator with K coefficient maps is applied to a colour image, at least 256 x 256 px and twice the PSF wide, in
+    float32; the best of three times counts.
     """
     rows = []
     for model in models:

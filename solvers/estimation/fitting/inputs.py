@@ -48,11 +48,11 @@ def checked_pair(name: str, sharp: Array, blurred: Array) -> tuple[Image, Image]
 
 
 def _sharpness(image: Image) -> float:
-    """Return the power of fine detail relative to that of coarse structure."""
+    """Return the power of rather fine detail relative to that of coarse structure."""
     from scipy.ndimage import gaussian_filter
 
     grey = image.mean(axis=0)
-    fine = gaussian_filter(grey, 1.0)
+    fine = gaussian_filter(grey, 1.5)  # less noise
     coarse = gaussian_filter(grey, 4.0)
     return float(np.var(fine - coarse) / max(float(np.var(coarse)), 1e-30))
 

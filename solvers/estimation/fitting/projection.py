@@ -12,7 +12,7 @@ from .inputs import Image
 
 __all__ = ["Mixture", "fit_anisotropic", "fit_concentric", "fit_recursive", "weights_for"]
 
-RIDGE = 1e-8
+RIDGE = 1e-5
 """Weight of a small norm of the weights, relative to the mean power of an atom."""
 
 

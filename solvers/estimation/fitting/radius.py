@@ -55,7 +55,7 @@ def fit_radius(
     -------
     Fit
         With a `blurphys.Convolution`, or a `blurphys.DefocusBlur` where the radius varies; parameters ``radius``, px,
-        its mean over the frame, and ``defocus_map`` (H, W). The sign can be found only with a pupil that is not symmetric.
+        its mean over the frame, and ``defocus_map`` (H, W). The sign is found only with an asymmetric pupil.
 
     Raises
     ------

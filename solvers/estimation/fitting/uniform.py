@@ -259,7 +259,7 @@ def fit_psf_bank(
     Notes
     -----
     Least squares with a penalty on differences of neighbouring taps, whose strength is chosen by cross-validation
-    within the training pixels. A shift and a displaced kernel are the same thing: the centroid is moved to the registration.
+    within the training pixels. A shifted kernel and a shift are the same: the centroid goes to the registration.
     """
     pair = _prepared("fit_psf_bank", sharp, blurred, registration, size, heldout, block, max_radius, shading)
     n = pair.support
