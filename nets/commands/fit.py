@@ -62,7 +62,7 @@ def fit(
 
         first = fit_radius(x, y, size=size)
         common = {"registration": first.registration, "size": size or _width(first.registration.radius)}
-    found = []
+    found: list[Any] = []
     for name in MODELS if model == "all" else (model,):
         result = _fitted(name, x, y, common)
         if not found:

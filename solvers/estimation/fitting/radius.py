@@ -100,11 +100,12 @@ def _one_radius(pair: Pair, pupil: bp.Pupil) -> float:
 
     def error(radius: float) -> float:
         h = embedded(pupil.psf(radius), pair.support).ravel()
-        return -float(max(moments.b @ h, 0.0) ** 2 / (h @ (moments.G @ h)))
+        match = max(float(moments.b @ h), 0.0)
+        return -match * match / float(h @ (moments.G @ h))
 
     largest = (pair.support // 2) / max(1.0, pupil.extent)
     low = -largest if pair.registration.radius < 0 else 0.0
-    start = min(np.linspace(low, low + largest, 4 * ceil(largest) + 1), key=error)
+    start = min((float(r) for r in np.linspace(low, low + largest, 4 * ceil(largest) + 1)), key=error)
     return float(minimize_scalar(error, bounds=(start - 0.5, start + 0.5), method="bounded", options={"xatol": 1e-4}).x)
 
 
