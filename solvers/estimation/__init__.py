@@ -1,10 +1,33 @@
-"""Estimates of the noise and blur of a photograph from the photograph itself."""
+"""Estimates of noise, defocus and blur: from one photograph, a dual-pixel pair, or a sharp and a blurred photograph."""
 
 from .completion import complete
 from .dual_pixel.checks import EstimateWarning
 from .dual_pixel.estimate import DefocusEstimate, dual_pixel_map
+from .fitting.approximate import Advice, Approximation, advise, approximate
+from .fitting.fit import Fit
+from .fitting.radius import fit_radius
+from .fitting.registration import Registration, register
+from .fitting.uniform import fit_gkm, fit_mixture, fit_psf_bank, fit_rkr
 from .noise import noise_level
 
-__all__ = ["DefocusEstimate", "EstimateWarning", "complete", "dual_pixel_map", "noise_level"]
+__all__ = [
+    "Advice",
+    "Approximation",
+    "DefocusEstimate",
+    "EstimateWarning",
+    "Fit",
+    "Registration",
+    "advise",
+    "approximate",
+    "complete",
+    "dual_pixel_map",
+    "fit_gkm",
+    "fit_mixture",
+    "fit_psf_bank",
+    "fit_radius",
+    "fit_rkr",
+    "noise_level",
+    "register",
+]
 
 __dir__ = __all__.copy  # what completion offers
