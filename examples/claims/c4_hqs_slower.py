@@ -18,7 +18,7 @@ import nets
 PRINTED = {10: (0.308, 4994.3), 15: (0.485, 7264.5), 20: (0.611, 9534.7), 25: (0.824, 11804.9)}
 GKMNET = (0.040, 603.5)
 PIXELS = 1680 * 1120
-DENSE = 2 * 2 * 3 * 66 * 21**2 * (1 + 1 / 4 + 1 / 16)  # FLOP per pixel of B and its adjoint over three scales
+DENSE = 2 * 3 * 66 * 21**2 * (1 + 1 / 4 + 1 / 16)  # multiply-accumulates a pixel of B and its adjoint, three scales
 
 
 def seconds(net: torch.nn.Module, image: torch.Tensor) -> float:
@@ -29,15 +29,15 @@ def seconds(net: torch.nn.Module, image: torch.Tensor) -> float:
 
 
 def run(size: str) -> Claim:
-    rows, cols = {"tiny": (32, 48), "default": (112, 168), "full": (560, 840)}[size]
+    rows, cols = {"tiny": (32, 48), "default": (96, 144), "full": (560, 840)}[size]
     torch.manual_seed(0)
     image = torch.rand(1, 3, rows, cols)
-    counts = (10,) if size == "tiny" else tuple(PRINTED)
+    counts = {"tiny": (10,), "default": (10, 25), "full": tuple(PRINTED)}[size]
     torch.manual_seed(0)
     models = {0: nets.GKMNet().eval()} | {P: nets.HQSNet(iterations=P).eval() for P in counts}
     macs = {P: nets.summary(net, (rows, cols)).macs for P, net in models.items()}
     rounds = []
-    for i in range(2 if size == "tiny" else 6):
+    for i in range({"tiny": 2, "default": 4, "full": 6}[size]):
         taken = {P: seconds(net, image) for P, net in models.items()}
         if i:  # the first round compiles
             rounds.append({P: taken[P] / taken[0] for P in counts})
@@ -48,16 +48,18 @@ def run(size: str) -> Claim:
             f"P = {P}", printed_time, float(np.median([ratio[P] for ratio in rounds])), printed_cost,
             macs[P] / macs[0], DENSE * (P + 1) * PIXELS / 1e9 / PRINTED[P][1],
         ))  # fmt: skip
-    refuted = all(row[2] < 0.75 * row[1] for row in table)
+    cheaper, faster = (all(row[ours] < 0.75 * row[printed] for row in table) for ours, printed in ((4, 3), (2, 1)))
     return Claim(
         said="HQS with P steps of conjugate gradients takes 7.7 to 20.6 times as long as GKMNet",
         source="GKMNet (NeurIPS 2021), supplement, table 2, seconds and GFLOP over those of GKMNet",
         header=("HQS + CG", "time, printed", "time, ours", "FLOP, printed", "MAC, ours", "their rule / printed"),
         rows=table,
-        verdict="refuted: HQS is slower, but by less" if refuted else "reproduced here",
-        why="the printed cost is nearly that of dense, ungrouped convolutions alone (last column, 1 means all of it). "
-        "The same blurs are separable. What remains is real: more steps, and a denoiser, whose design is not published "
-        "(ours works at half resolution). CPU here, GPU there.",
+        verdict=("refuted as a cost: it is higher, but by less" if cheaper else "reproduced as a cost")
+        + ("; refuted in time, likewise" if faster else "; in time not refuted by this run"),
+        why="the printed cost is nearly that of dense, ungrouped convolutions alone (last column: their share of the "
+        "printed FLOP, which are multiply-accumulates). The same blurs are separable. What remains is real: more "
+        "steps, and a denoiser, whose design is not published (ours works at half resolution). CPU here, GPU "
+        "there.",
     )
 
 

@@ -57,9 +57,9 @@ def run(size: str) -> Claim:
         rows=table,
         verdict="RKR is cheaper: reproduced; by these factors: refuted, the counted advantage is larger",
         why="counted alike, separable kernels need 880 / 120 = 7.3 and full ones 12340 / 120 = 103 times the "
-        "multiply-accumulates. The printed figures of NonSeparable and NonRecursive differ by 11900 a pixel, the taps of "
-        "their kernels counted once (12340 - 440), so 1760 a pixel of either are something else. "
-        "Our time for full kernels is lower than the count suggests, since large ones go through the FFT. NonAdaptive "
+        "multiply-accumulates. The printed figures of NonSeparable and NonRecursive differ by 11900 a pixel, the "
+        "taps of their kernels counted once (12340 - 440), so 1760 a pixel of either are something else. Our time "
+        "for full kernels is lower than the count suggests, since large ones go through the FFT. NonAdaptive "
         "kernels are Gaussians, hence separable: as such they need about the cost of NonRecursive ones.",
     )
 

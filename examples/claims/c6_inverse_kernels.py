@@ -31,7 +31,8 @@ def run(size: str) -> Claim:
         ]
         mean = {key: float(np.mean([found[key] for found in both])) for key in both[0]}
         rows.append((
-            f"{name}, snr {snr:g}, {interpolation}, scale {scale:g}", mean["a"], mean["truth 1"], mean["truth 2"], mean["b"],
+            f"{name}, snr {snr:g}, {interpolation}, scale {scale:g}",
+            mean["a"], mean["truth 1"], mean["truth 2"], mean["b"],
             f"{mean['kernel equal']:.1f}", f"{mean['kernel nnls']:.1f}",
         ))  # fmt: skip
     holds = all(row[1] > max(row[2], row[3]) + 10 for row in rows[1:])

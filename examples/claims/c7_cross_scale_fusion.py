@@ -46,9 +46,9 @@ def run(size: str) -> Claim:
         header=("blur", "blurred dB", "1 term", "2 terms", "3 terms", "cross-scale", "difference"),
         rows=rows,
         verdict="refuted as an identity of operators" if lost < -0.1 else "reproduced within .1 dB",
-        why="the powers at coarse scales lack the fine detail that the full expansion restores. The fusion applies the "
-        "blur 1.69 times at full resolution instead of 3. The printed figures are those of trained networks, which can "
-        "predict maps that make up for it: that part is not testable here without the training.",
+        why="the powers at coarse scales lack the fine detail that the full expansion restores. The fusion applies "
+        "the blur 1.69 times at full resolution instead of 3. The printed figures are those of trained networks, "
+        "which can predict maps that make up for it: that part is not testable here without the training.",
     )
 
 

@@ -35,9 +35,9 @@ def run(size: str) -> Claim:
         rows=rows,
         verdict=("Gaussian last: reproduced; " if last else "Gaussian last: not reproduced; ")
         + ("learned above Butterworth: reproduced" if order else "learned above Butterworth: not reproduced"),
-        why="the paper's figures are of deconvolution and ours of prediction: only the order can be compared. One lens, "
-        "one distance, a flat board: a kernel learned for one camera may still be worth it where the lens has "
-        "aberrations.",
+        why="the paper's figures are of deconvolution and ours of prediction: only the order can be compared. One "
+        "lens, one distance, a flat board: a kernel learned for one camera may still be worth it where the lens "
+        "has aberrations.",
     )
 
 
