@@ -1,7 +1,7 @@
 """Are recursive kernels 8 times cheaper than full ones, and 1.27 times cheaper than separable ones?
 
 Multiply-accumulates per pixel and colour of 20 kernels of 3 x 3 to 41 x 41 pixels, by definition; and the time of the
-operators of this library, relative to that of RKR in the same round (best of the rounds).
+operators of this library, relative to that of RKR in the same round (median of the rounds).
 
     python examples/claims/c5_rkr_cheaper.py
 """
@@ -37,27 +37,36 @@ def run(size: str) -> Claim:
         "NonSeparable": (bp.PSFStack(kernels, weights=maps, channels=3), sum(n**2 for n in supports[1:])),
     }  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in operators}
-    for i in range(2 if size == "tiny" else 5):
+    for i in range(2 if size == "tiny" else 16):
         for name, (A, _) in operators.items():
             start = time.perf_counter()
             A(x)
             if i:  # the first round compiles
                 times[name].append(time.perf_counter() - start)
-    least = min(times["RKR"])
     table = [
-        (name, PRINTED[name] / PRINTED["RKR"], macs, macs / operators["RKR"][1], min(times[name]) / least)
+        (
+            name,
+            PRINTED[name] / PRINTED["RKR"],
+            macs,
+            macs / operators["RKR"][1],
+            float(np.median(np.divide(times[name], times["RKR"]))),
+        )
         for name, (_, macs) in operators.items()
     ]
     dense = 21 * 21**2
     table.append(("NonAdaptive", PRINTED["NonAdaptive"] / PRINTED["RKR"], dense, dense / operators["RKR"][1], ""))
-    cheaper = all(row[3] > 1 and row[4] > 1 for row in table[1:3])
+    cheaper = all(row[3] > 1 for row in table[1:3])
     larger = all(row[3] > 2 * row[1] for row in table[1:3])
     return Claim(
         said="RKR costs 1/8 of full kernels and 1/1.27 of separable ones",
         source="NRKNet (CVPR 2023), table 3, MACC: 1.60, 2.03, 12.99 and 76.81 B",
         header=("kernels", "printed ratio", "MAC / px", "ratio of MAC", "ratio of time, ours"),
         rows=table,
-        verdict=("RKR is cheaper: reproduced; " if cheaper else "RKR is cheaper: not reproduced; ")
+        verdict=(
+            "RKR needs fewer multiply-accumulates: reproduced; "
+            if cheaper
+            else "RKR needs fewer multiply-accumulates: not reproduced; "
+        )
         + ("by these factors: refuted, the counted advantage is larger" if larger else "by these factors or less"),
         why="counted alike, separable kernels need 880 / 120 = 7.3 and full ones 12340 / 120 = 103 times the "
         "multiply-accumulates. The printed figures of NonSeparable and NonRecursive differ by 11900 a pixel, the "
