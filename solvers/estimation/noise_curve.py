@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 from blurphys.inputs import require_number
 
 from ..core.types import Array
-from .noise import BLOCK, INDEPENDENT, QUANTILE, block_means, checked_planes, second_differences
+from .noise import INDEPENDENT, QUANTILE, block_means, checked_planes, second_differences
 
 __all__ = ["NoiseCurve", "noise_curve"]
 

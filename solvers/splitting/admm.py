@@ -127,7 +127,8 @@ def admm(
     strength : float
         Weight of phi, zero or larger; as in `hqs`.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise.
     inner_tol : float
         A data step ends where its normal equations hold to inner_tol (||A^T y|| + rho ||z - u||), for every image of
         the batch after at least one step unless they hold to min(tol, inner_tol) ||A^T y|| already,

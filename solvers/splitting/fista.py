@@ -124,7 +124,8 @@ def fista(
     restart : bool
         Forget the momentum of an image where it points uphill; faster wherever the objective is curved.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise.
     tol : float
         Converged where x changes by at most tol ||x|| in a step, and the proximal gradient step from x itself is as
         short, ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A `step`

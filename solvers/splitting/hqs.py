@@ -128,8 +128,8 @@ def hqs(
         Weight of phi, zero or larger, in the objective exactly as written above. For `tv` of images in [0, 1] use ten
         to fifteen times the variance of the noise, 1e-5 to 1e-2.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise; in that case a small first
-        rho makes the first steps follow the data.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise; in that case a small first rho makes the first steps follow the data.
     inner_tol : float
         A data step ends where ||(A^T A + rho I) x - (A^T y + rho z)|| <= inner_tol (||A^T y|| + rho ||z||), for every
         image of the batch after at least one step unless that is below min(tol, inner_tol) ||A^T y|| already,
