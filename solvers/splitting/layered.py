@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal, final
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..estimation.noise import noise_level
 from ..prox.packed_tv import PackedTV
 from ..prox.total_variation import tv
 from .admm import ADMMState, admm
-from .strength import strength_for
+from .strength import AUTO, resolve_strength
 
 __all__ = ["layered"]
 
@@ -35,7 +35,7 @@ def layered(
     y: Array,
     *,
     prox: Prox = tv,
-    strength: float | Literal["auto"] = "auto",
+    strength: float | Literal["auto"] = AUTO,
     rho: float = 3e-3,
     x0: Array | None = None,
     inner_tol: float = 1e-5,
@@ -128,28 +128,30 @@ def layered(
         name, packed.layers, y, None, adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask, on_step=on_step
     )
     start = _start(name, packed.layers, given.y, x0)
-    if isinstance(strength, str):
-        if strength != "auto":
-            raise ValueError(f'{name}: strength must be a number or "auto", got {strength!r}.')
-        strength = strength_for(_noise_of(packed, given) ** 2)
     check_number(name, "rho", rho)
+    prior = PackedTV(packed) if prox is tv else _OnEachLayer(packed, prox)
     recorded = packed.adjoint(packed(array_namespace(start).ones_like(packed.pack(start))))
 
     def precondition(coupling: float) -> Preconditioner:
         scale = 1 / (recorded + coupling)
         return lambda r: scale * r
 
+    begin = problem(
+        name, packed, y, packed.pack(start), adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask
+    )  # fmt: skip
+    strength = resolve_strength(begin, prior, strength, preconditioner=precondition)
+
     def show(k: int, state: ADMMState) -> None:
         assert on_step is not None
         on_step(k, packed.composite(state.x))
 
     solution = admm(
-        packed, y, prox=PackedTV(packed) if prox is tv else _OnEachLayer(packed, prox), rho=rho, strength=strength,
-        x0=packed.pack(start), inner_tol=inner_tol, inner_iterations=inner_iterations, tol=tol,
+        packed, y, prox=PackedTV(packed) if prox is tv else prior, rho=rho, strength=strength,
+        x0=begin.start, inner_tol=inner_tol, inner_iterations=inner_iterations, tol=tol,
         max_iterations=max_iterations, preconditioner=precondition, mask=mask,
         on_step=None if on_step is None else show,
     )  # fmt: skip
-    return replace(solution, x=packed.unpack(solution.x))
+    return dataclasses.replace(solution, x=packed.unpack(solution.x))
 
 
 def _noise_of(packed: PackedLayers, given: Problem) -> float:
