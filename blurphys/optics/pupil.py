@@ -349,8 +349,8 @@ def _overlap(reach: float, n: int, half: int, core: float) -> NDArray[np.floatin
     cells = _edges(reach, n)
     if core > 0:
         # Share of a cell below each edge of a pixel: the mean over the cell of the normal distribution.
-        pixels = np.arange(-half, half + 2)[:, None] - 0.5
-        below = _mean_normal((pixels - cells[1:]) / core, 2 * reach / n / core)
+        borders = np.arange(-half, half + 2)[:, None] - 0.5
+        below = _mean_normal((borders - cells[1:]) / core, 2 * reach / n / core)
         share = np.diff(below, axis=0)
     else:
         pixels = np.arange(-half, half + 1)[:, None]

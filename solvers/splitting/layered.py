@@ -6,28 +6,22 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, final
 
-import numpy as np
 from array_api_compat import array_namespace
 
 from blurphys.inputs import require_same_kind
 from blurphys.operators.layered import LayeredDefocus
 from blurphys.operators.packed_layers import PackedLayers
 
-from ..core.arrays import to_host
 from ..core.checks import check_image, check_number, prox_of
-from ..core.problem import Problem, problem
+from ..core.problem import problem
 from ..core.solution import Solution
 from ..core.types import Array, Preconditioner, Prox
-from ..estimation.noise import noise_level
 from ..prox.packed_tv import PackedTV
 from ..prox.total_variation import tv
 from .admm import ADMMState, admm
 from .strength import AUTO, resolve_strength
 
 __all__ = ["layered"]
-
-SMOOTH_RADIUS, SMOOTH_PIXELS = 2.5, 1000
-"""Radius (px) from which a disk blur leaves hardly any second differences, and the number of pixels a median needs."""
 
 
 def layered(
@@ -62,9 +56,8 @@ def layered(
         colours and takes differences between pixels of the same layer only. Any other callable gets the layer as an
         image (*B, C, h, w), extended beyond its edges by the nearest pixel that the layer covers.
     strength : float or "auto"
-        Weight of the prior. "auto" is 15 times the variance of the noise, between 1e-5 and 1e-2, which suits `tv`. The
-        noise is estimated from y (`estimation.noise_level`), if possible from pixels that show only layers far out of
-        focus.
+        Weight of the prior. "auto" takes it from the noise, the colours and the residual of a trial solution, as
+        `choose_strength` does.
     rho : float
         Coupling of data and prior step; it affects the speed of convergence, not the limit.
     x0 : array of shape (*B, K C, H, W) or (*B, C, H, W), optional
@@ -152,15 +145,6 @@ def layered(
         on_step=None if on_step is None else show,
     )  # fmt: skip
     return dataclasses.replace(solution, x=packed.unpack(solution.x))
-
-
-def _noise_of(packed: PackedLayers, given: Problem) -> float:
-    """Return the noise of y, from the pixels that show nothing but layers far out of focus, if there are enough."""
-    smooth = packed.shows_only(lambda radius: abs(radius) >= SMOOTH_RADIUS)
-    if given.A.mask is not None:
-        observed = np.broadcast_to(to_host(given.A.mask) > 0, tuple(given.y.shape))
-        smooth &= observed.all(axis=tuple(range(observed.ndim - 2)))
-    return noise_level(given.y, mask=smooth if smooth.sum() >= SMOOTH_PIXELS else None)
 
 
 def _start(name: str, A: LayeredDefocus, y: Array, x0: Array | None) -> Array:
