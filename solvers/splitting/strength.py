@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, final
 
@@ -13,7 +12,7 @@ from array_api_compat import array_namespace, device
 from ..core.arrays import inner, to_host
 from ..core.checks import check_number, prox_of
 from ..core.problem import Problem, problem
-from ..core.types import Array, Preconditioner, Prox
+from ..core.types import Array, Prox
 from ..estimation.noise import BLOCK, NORMAL_MEDIAN, noise_level, second_differences
 from .data_step import data_step
 
@@ -91,7 +90,7 @@ def choose_strength(
 ) -> Strength:
     """Choose the weight of a prior from the noise, the image, and how well the operator explains it.
 
-    It is what ``strength="auto"`` in `hqs`, `admm` and `fista` uses.
+    It is what ``strength="auto"`` in `hqs`, `admm` and `fista` uses; `layered` has a rule of its own.
 
     Parameters
     ----------
@@ -160,12 +159,12 @@ def choose_strength(
     return strength_of(given, prox_of(name, prox), noise=noise_level)
 
 
-def resolve_strength(given: Problem, prox: Prox, strength: Any, **more: Any) -> float:
+def resolve_strength(given: Problem, prox: Prox, strength: Any) -> float:
     """Return a strength as a number: that of "auto", or the number given."""
     if isinstance(strength, str):
         if strength != AUTO:
             raise ValueError(f'{given.name}: strength must be a number or "auto", got {strength!r}.')
-        return strength_of(given, prox, **more).value
+        return strength_of(given, prox).value
     return check_number(given.name, "strength", strength, positive=False)
 
 
@@ -174,7 +173,6 @@ def strength_of(
     prox: Prox,
     *,
     noise: float | None = None,
-    preconditioner: Callable[[float], Preconditioner] | None = None,
 ) -> Strength:
     """Choose the strength for a checked problem and prior; see `choose_strength`."""
     A, y, x = given.A, given.y, given.start
@@ -190,9 +188,8 @@ def strength_of(
             if not math.isfinite(misfit):
                 break
             rho = coupling * gain
-            M = None if preconditioner is None else preconditioner(rho)
             pull = prox(x, value / rho) - x if value else 0 * x  # the first trial knows no strength yet
-            x = data_step(A, x, residual, pull, rho=rho, iterations=steps, stop=None, preconditioner=M).x
+            x = data_step(A, x, residual, pull, rho=rho, iterations=steps, stop=None, preconditioner=None).x
             residual = y - A(x)
             misfit = math.sqrt(seen.mean_square(residual))
             slope = _slope(prox, x, value / gain or FIRST * level / math.sqrt(gain))

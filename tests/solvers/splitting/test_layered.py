@@ -144,7 +144,7 @@ def test_any_prior_is_applied_to_layer_after_layer():
         assert np.isfinite(image).all() and image.min() > -1
         return solvers.tv(image, strength, iterations=10)
 
-    solution = solvers.layered(A, y, prox=prior, strength=4e-4, max_iterations=3)
+    solution = solvers.layered(A, y, prox=prior, max_iterations=3)
     assert len(shapes) == 3 * sum(bool(a.any()) for a in A.alphas)
     assert {shape[0] for shape in shapes} == {3}
     assert psnr(A.composite(solution.x), sharp) > psnr(0.5 * (y[:3] + y[3:]), sharp) + 2
