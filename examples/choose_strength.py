@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from canon_deblur import FOLDER, disk, linear_light
-from canon_deblur import psnr as board_psnr
 
 import blurphys as bp
 import solvers
@@ -29,6 +27,7 @@ from blurphys.colour import linear_to_srgb
 from solvers.splitting.strength import strength_for
 from synth.rendering.layering import layers_of
 
+FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "canon_r6m2_flat_0600mm"
 GRID = 10.0 ** np.arange(-5, -1.74, 0.25)
 SIZE, RIM = (160, 224), 16
 SCENES = {
@@ -77,6 +76,9 @@ def gather_cases(seed: int) -> Iterator[Case]:
 
 def board_cases(folder: Path) -> Iterator[Case]:
     """Parts of the photographed board; the disk is not quite its lens."""
+    from canon_deblur import disk, linear_light  # the script beside this one
+    from canon_deblur import psnr as board_psnr
+
     sharp, blurred = linear_light(folder, "f20"), linear_light(folder, "f4")
     for name, rows, columns in (
         ("left", slice(96, 416), slice(64, 384)),
