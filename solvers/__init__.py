@@ -70,6 +70,7 @@ from .splitting.admm import ADMMState, admm, admm_init, admm_step
 from .splitting.fista import FISTAState, fista, fista_init, fista_step
 from .splitting.hqs import HQSState, hqs, hqs_init, hqs_step
 from .splitting.layered import layered
+from .splitting.strength import Strength, choose_strength
 
 __all__ = [
     "ADMMState",
@@ -92,6 +93,7 @@ __all__ = [
     "RichardsonLucyState",
     "Solution",
     "Status",
+    "Strength",
     "TVState",
     "admm",
     "admm_init",
@@ -111,6 +113,7 @@ __all__ = [
     "chebyshev_init",
     "chebyshev_step",
     "checkpointed",
+    "choose_strength",
     "cross_scale_init",
     "cross_scale_step",
     "denoiser",

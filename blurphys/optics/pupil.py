@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
-from math import ceil, cos, radians, sin
+from math import ceil, cos, pi, radians, sin, sqrt
 from typing import Any, final
 
 import numpy as np
@@ -19,6 +19,10 @@ __all__ = ["Pupil"]
 
 CELLS = 384
 """Cells across a pupil that is given by a formula; at a radius of 20 px a cell is a tenth of a pixel wide."""
+
+
+CORE_REACH = 4.0
+"""Standard deviations to which the core of a PSF reaches."""
 
 
 @final
@@ -42,6 +46,9 @@ class Pupil:
         Share of each half's light that the other half records, 0 to 0.5; it scales the split by 1 - 2 cross_talk.
     angle : float
         Direction in which the sensor splits, degrees from +x towards +y: X becomes X cos + Y sin.
+    core : float
+        Standard deviation (px) of a Gaussian that blurs every PSF, whatever its radius, before it is integrated over
+        the pixels: diffraction, aberrations, the optical low-pass filter. 0 for none.
     parameters : dict
         Metadata: ``kind`` and the arguments of the constructor. It always describes this pupil: the values of the
         sensor follow the attributes, and if the grid or extent comes from no formula (as after ``dataclasses.replace``)
@@ -53,6 +60,7 @@ class Pupil:
     split: float = 0.5
     cross_talk: float = 0.0
     angle: float = 0.0
+    core: float = 0.0
     parameters: dict[str, Any] = field(default_factory=dict)
     _described: tuple[Any, ...] = field(default=(), repr=False)  # key of the grid and extent of `parameters`
 
@@ -66,6 +74,7 @@ class Pupil:
             require_number("Pupil", name, getattr(self, name), least=0, most=0.5)
         require_number("Pupil", "angle", self.angle, unit="of degrees")
         require_number("Pupil", "extent", self.extent, above=0)
+        require_number("Pupil", "core", self.core, least=0, unit="px")
         total = grid.sum()
         if abs(total - 1) > 1e-12:  # already normalised otherwise: dividing again would change the last bits
             grid /= total
@@ -73,6 +82,8 @@ class Pupil:
         freeze(self, intensity=grid)
         made = self.parameters if self._described == _identity(grid, self.extent) else {"kind": "measured"}
         sensor = {name: getattr(self, name) for name in ("extent", "split", "cross_talk", "angle")}
+        if self.core or "core" in made:  # files written before there was a core stay as they are
+            sensor["core"] = self.core
         freeze(self, parameters={**made, **sensor})
 
     @classmethod
@@ -83,18 +94,19 @@ class Pupil:
         cross_talk: float = 0.0,
         cat_eye: tuple[float, float] = (0.0, 0.0),
         angle: float = 0.0,
+        core: float = 0.0,
     ) -> Pupil:
         """Return a uniformly illuminated circular pupil.
 
         Parameters
         ----------
-        split, cross_talk, angle : float
+        split, cross_talk, angle, core : float
             See `Pupil`.
         cat_eye : (float, float)
             Centre (x, y) of a second unit disk that clips the pupil, in pupil radii: mechanical vignetting off axis.
         """
         grid = disk_coverage(_edges(1.0))
-        return _make("disk", grid, 1.0, cat_eye, split=split, cross_talk=cross_talk, angle=angle)
+        return _make("disk", grid, 1.0, cat_eye, split=split, cross_talk=cross_talk, angle=angle, core=core)
 
     @classmethod
     def butterworth(
@@ -108,6 +120,7 @@ class Pupil:
         cross_talk: float = 0.0,
         cat_eye: tuple[float, float] = (0.0, 0.0),
         angle: float = 0.0,
+        core: float = 0.0,
     ) -> Pupil:
         """Return a pupil that is brighter towards its edge: the ring of the ICCV 2021 kernels, for any radius.
 
@@ -121,7 +134,7 @@ class Pupil:
             Intensity at the centre, relative to the corner of the square around the pupil.
         smoothing : float
             Standard deviation of a Gaussian filter, pupil radii; the PSF then reaches beyond the CoC radius.
-        split, cross_talk, cat_eye, angle
+        split, cross_talk, cat_eye, angle, core
             See `disk`.
 
         Notes
@@ -141,7 +154,9 @@ class Pupil:
         if smoothing:
             grid = gaussian_filter(grid, smoothing * CELLS / (2 * extent), mode="constant", truncate=4.0)
         made = {"order": order, "cutoff": cutoff, "floor": floor, "smoothing": smoothing}
-        return _make("butterworth", grid, extent, cat_eye, made, split=split, cross_talk=cross_talk, angle=angle)
+        return _make(
+            "butterworth", grid, extent, cat_eye, made, split=split, cross_talk=cross_talk, angle=angle, core=core
+        )
 
     @classmethod
     def polygon(
@@ -153,6 +168,7 @@ class Pupil:
         cross_talk: float = 0.0,
         cat_eye: tuple[float, float] = (0.0, 0.0),
         angle: float = 0.0,
+        core: float = 0.0,
     ) -> Pupil:
         """Return the pupil of an iris with `n` straight blades: a regular polygon inscribed in the unit circle.
 
@@ -162,7 +178,7 @@ class Pupil:
             Number of corners, at least 3.
         rotation : float
             Direction of the first corner, degrees from +x towards +y.
-        split, cross_talk, cat_eye, angle
+        split, cross_talk, cat_eye, angle, core
             See `disk`.
         """
         require_integer("Pupil.polygon", "n, the number of corners,", n, 3)
@@ -174,7 +190,7 @@ class Pupil:
             inside = np.minimum(inside, cos(np.pi / n) - (x * cos(direction) + y * sin(direction)))
         grid = np.clip(0.5 + inside * CELLS / 2, 0.0, 1.0)
         made = {"n": n, "rotation": rotation}
-        return _make("polygon", grid, 1.0, cat_eye, made, split=split, cross_talk=cross_talk, angle=angle)
+        return _make("polygon", grid, 1.0, cat_eye, made, split=split, cross_talk=cross_talk, angle=angle, core=core)
 
     @classmethod
     def measured(
@@ -186,6 +202,7 @@ class Pupil:
         cross_talk: float = 0.0,
         cat_eye: tuple[float, float] = (0.0, 0.0),
         angle: float = 0.0,
+        core: float = 0.0,
     ) -> Pupil:
         """Return a pupil from samples, for example a photographed bokeh disk or a measured PSF.
 
@@ -196,13 +213,13 @@ class Pupil:
             oriented as the PSF *behind* the plane of focus. Any scale.
         extent : float
             Half-width of the grid in pupil radii.
-        split, cross_talk, cat_eye, angle
+        split, cross_talk, cat_eye, angle, core
             See `disk`.
         """
         if np.iscomplexobj(grid):
             raise ValueError("Pupil.measured: expected real intensities, got complex values; square their modulus")
         samples = np.array(grid, dtype=np.float64)
-        return _make("measured", samples, extent, cat_eye, split=split, cross_talk=cross_talk, angle=angle)
+        return _make("measured", samples, extent, cat_eye, split=split, cross_talk=cross_talk, angle=angle, core=core)
 
     def seen(self, view: str | float = "combined") -> NDArray[np.floating]:
         """Return the intensity of the pupil as one view sees it.
@@ -249,6 +266,10 @@ class Pupil:
             light = light * (2.0 * (self.cross_talk + (1 - 2 * self.cross_talk) * share))
         return light
 
+    def reach(self, radius: float) -> int:
+        """Return how many pixels a PSF of this radius (px) extends from its centre."""
+        return ceil(max(0.0, self.extent * abs(radius) + CORE_REACH * self.core - 0.5))
+
     def psf(self, radius: float, view: str | float = "combined") -> NDArray[np.floating]:
         """Return the defocus PSF of one view.
 
@@ -272,8 +293,12 @@ class Pupil:
 
         Notes
         -----
-        The cells of the pupil, scaled by the radius, are distributed over the pixels by their exact overlap, with two
-        small matrix products. Cost: O(n cells^2).
+        The cells of the pupil, scaled by the radius and blurred by the core, are distributed over the pixels by their
+        exact overlap, with two small matrix products. Cost: O(n cells^2).
+        Without a core all PSFs of pupils within half a pixel are one pixel, so that the derivative with respect to the
+        radius is 0 there and a defocus map that is fitted from 0 does not move. With a core it is not 0: for a
+        symmetric pupil it grows in proportion to the radius, and that of a half-pixel view, which shifts with the
+        radius, is largest at 0. The core reaches 4 sigma.
         """
         require_number("Pupil.psf", "radius", radius, unit="of px")
         cells = _light(self, view)
@@ -281,10 +306,10 @@ class Pupil:
             # In front of the plane of focus the rays have not crossed yet: the pupil appears rotated by 180 degrees.
             cells = cells[::-1, ::-1]
         reach = self.extent * abs(radius)
-        half = ceil(max(0.0, reach - 0.5))
+        half = self.reach(radius)
         if half == 0:
             return np.array([[cells.sum()]])
-        overlap = _overlap(reach, self.intensity.shape[0], half)
+        overlap = _overlap(reach, self.intensity.shape[0], half, self.core)
         return overlap @ cells @ overlap.T
 
 
@@ -319,13 +344,31 @@ def _centres(extent: float, n: int = CELLS) -> tuple[NDArray[np.floating], NDArr
     return x, y
 
 
-def _overlap(reach: float, n: int, half: int) -> NDArray[np.floating]:
+def _overlap(reach: float, n: int, half: int, core: float) -> NDArray[np.floating]:
     """Return the share of each of n cells over [-reach, reach] px in each pixel of -half..half: (2 half + 1, n)."""
     cells = _edges(reach, n)
-    pixels = np.arange(-half, half + 1)[:, None]
-    below = np.clip(cells[None, :], pixels - 0.5, pixels + 0.5)
-    share = np.diff(below, axis=1)
+    if core > 0:
+        # Share of a cell below each edge of a pixel: the mean over the cell of the normal distribution.
+        borders = np.arange(-half, half + 2)[:, None] - 0.5
+        below = _mean_normal((borders - cells[1:]) / core, 2 * reach / n / core)
+        share = np.diff(below, axis=0)
+    else:
+        pixels = np.arange(-half, half + 1)[:, None]
+        share = np.diff(np.clip(cells[None, :], pixels - 0.5, pixels + 0.5), axis=1)
     return share / share.sum(axis=0)
+
+
+def _mean_normal(low: NDArray[np.floating], width: float) -> NDArray[np.floating]:
+    """Return the mean of the standard normal distribution function over [low, low + width]."""
+    from scipy.special import ndtr
+
+    if width < 1e-4:  # the mean is the value at the middle, to 1e-9; the difference below would cancel
+        return np.asarray(ndtr(low + width / 2))
+
+    def integral(t: NDArray[np.floating]) -> Any:
+        return t * ndtr(t) + np.exp(-0.5 * t * t) / sqrt(2 * pi)
+
+    return np.asarray((integral(low + width) - integral(low)) / width)
 
 
 def _make(

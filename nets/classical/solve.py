@@ -25,7 +25,7 @@ RHO = (0.003, 0.01, 0.03, 0.1)
 for its last two steps, which gain up to 0.3 dB with total variation and lose up to 1.2 dB with hyper_laplacian."""
 
 STRENGTH = 3e-4
-"""Weight of the prior where the noise is not known, or where there is none."""
+"""Weight of the prior where there is no noise."""
 
 TERMS = 3
 """Highest power of the Neumann series, if none is given."""
@@ -199,8 +199,7 @@ def _arguments(method: str, chosen: Mapping[str, Any], given: Problem) -> dict[s
         arguments["prox"] = solvers.tv if (method, prior) == ("layered", "tv") else PRIORS[prior]
         if "strength" not in arguments:
             level = given.noise_level
-            unknown = "auto" if method == "layered" and level is None else STRENGTH
-            arguments["strength"] = strength_for(level**2) if level else unknown
+            arguments["strength"] = "auto" if level is None else strength_for(level**2) if level else STRENGTH
     if method == "hqs":
         arguments.setdefault("rho", RHO)
     if method == "admm":

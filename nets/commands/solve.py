@@ -59,7 +59,7 @@ def solve(
         ),
     ] = None,
     strength: Annotated[
-        float | None, typer.Option("--strength", help="Weight of the prior. [default: from the noise, else 3e-4]")
+        float | None, typer.Option("--strength", help="Weight of the prior. [default: from the noise]")
     ] = None,
     rho: Annotated[
         float | None,

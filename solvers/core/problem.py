@@ -14,7 +14,7 @@ from array_api_compat import array_namespace, device
 from blurphys.autocast import full_precision
 from blurphys.inputs import require_same_kind
 
-from .arrays import norm, relative, to_host
+from .arrays import norm, relative, safe_divide, to_host
 from .checks import Counted, check_callable, check_count, check_image, check_number, preconditioner_of
 from .iterate import Measure, iterate
 from .solution import Solution
@@ -49,7 +49,8 @@ class Problem:
     y : array
         The observed image with the same weights: 0 where the mask is 0.
     start : array
-        x0; or y where x and y have the same shape, zeros otherwise.
+        x0; or y where x and y have the same shape, the mean of the views where y stacks several views of the channels
+        of x, zeros otherwise.
     truncated : bool
         Whether the method is a series, which has no tolerance.
     tol : float
@@ -195,7 +196,7 @@ def problem(
     batch = tuple(y.shape[:-3])
     if x0 is None:
         shape = batch + tuple(in_shape) if in_shape is not None else tuple(y.shape)
-        start = y if shape == tuple(y.shape) else xp.zeros(shape, dtype=y.dtype, device=device(y))
+        start = _default_start(xp, y, mask, shape)
     else:
         start = _check_start(name, xp, x0, y, square=square, in_shape=in_shape)
     check_callable(name, "on_step", on_step, optional=True)
@@ -210,6 +211,23 @@ def problem(
         noise_level=None if noise_level is None else check_number(name, "noise_level", noise_level),
         on_step=on_step,
     )
+
+
+def _default_start(xp: Any, y: Array, mask: Array | None, shape: tuple[int, ...]) -> Array:
+    """Return an initial guess of x: y, the mean of its views (`bp.DualPixel`, `bp.stack`), or zeros.
+
+    y, weighted by the mask, holds V views of an image (*B, C, H, W) where its shape is (*B, V C, H, W), with V > 1.
+    """
+    if shape == tuple(y.shape):
+        return y
+    channels = shape[-3]
+    if shape[-2:] == tuple(y.shape[-2:]) and y.shape[-3] % channels == 0:
+        views = (*y.shape[:-3], -1, channels, *y.shape[-2:])
+        if mask is None:
+            return xp.mean(xp.reshape(y, views), axis=-4)
+        seen = xp.sum(xp.reshape(xp.broadcast_to(mask, y.shape), views), axis=-4)
+        return safe_divide(xp.sum(xp.reshape(y, views), axis=-4), seen)
+    return xp.zeros(shape, dtype=y.dtype, device=device(y))
 
 
 def _check_mask(name: str, xp: Any, mask: Array, y: Array) -> Array:

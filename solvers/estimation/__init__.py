@@ -9,6 +9,7 @@ from .fitting.radius import fit_radius
 from .fitting.registration import Registration, register
 from .fitting.uniform import fit_gkm, fit_mixture, fit_psf_bank, fit_rkr
 from .noise import noise_level
+from .noise_curve import NoiseCurve, noise_curve
 
 __all__ = [
     "Advice",
@@ -16,6 +17,7 @@ __all__ = [
     "DefocusEstimate",
     "EstimateWarning",
     "Fit",
+    "NoiseCurve",
     "Registration",
     "advise",
     "approximate",
@@ -26,6 +28,7 @@ __all__ = [
     "fit_psf_bank",
     "fit_radius",
     "fit_rkr",
+    "noise_curve",
     "noise_level",
     "register",
 ]

@@ -77,23 +77,34 @@ def noise_level(image: Array, *, mask: Array | None = None) -> float:
     """
     from scipy.stats import chi2
 
-    check_image("noise_level", "image", image)
-    values = to_host(image)
-    rows, cols = values.shape[-2:]
-    if min(rows, cols) < BLOCK + 2:
-        raise ValueError(f"noise_level: expected at least {BLOCK + 2} x {BLOCK + 2} px, got {rows} x {cols}")
-    if not np.isfinite(values).all():
-        raise ValueError("noise_level: image must be finite, got NaN or infinity.")
-    planes = values.reshape(-1, rows, cols)
-    difference = np.diff(np.diff(planes, 2, axis=-2), 2, axis=-1) / 6
+    planes = checked_planes("noise_level", image)
+    difference = second_differences(planes)
     if mask is not None:
         return _masked_level(difference, to_host(mask))
-    power = _block_means(difference.astype(np.float64) ** 2)
+    power = block_means(difference.astype(np.float64) ** 2)
     extreme = (planes == planes.min()) | (planes == planes.max())
-    inside = _block_means(extreme[:, 1:-1, 1:-1].astype(np.float64)) <= CLIPPED
+    inside = block_means(extreme[:, 1:-1, 1:-1].astype(np.float64)) <= CLIPPED
     chosen = power[inside] if inside.any() else power.ravel()
     expected = chi2.ppf(QUANTILE, INDEPENDENT) / INDEPENDENT
     return float(np.sqrt(np.quantile(chosen, QUANTILE) / expected))
+
+
+def checked_planes(name: str, image: Array) -> np.ndarray[Any, Any]:
+    """Return every colour of an image of any namespace on the host, (planes, H, W), large enough for a block."""
+    check_image(name, "image", image)
+    values = to_host(image)
+    rows, cols = values.shape[-2:]
+    if min(rows, cols) < BLOCK + 2:
+        raise ValueError(f"{name}: expected at least {BLOCK + 2} x {BLOCK + 2} px, got {rows} x {cols}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: image must be finite, got NaN or infinity.")
+    return values.reshape(-1, rows, cols)
+
+
+def second_differences(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return second differences along both axes, (planes, H - 2, W - 2), of the variance of the noise."""
+    difference: np.ndarray[Any, Any] = np.diff(np.diff(planes, 2, axis=-2), 2, axis=-1) / 6
+    return difference
 
 
 def _masked_level(difference: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> float:
@@ -110,7 +121,7 @@ def _masked_level(difference: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) 
     return float(np.median(np.abs(difference[:, inside])) / NORMAL_MEDIAN)
 
 
-def _block_means(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def block_means(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the means of whole blocks, (planes, rows // BLOCK, cols // BLOCK)."""
     count, rows, cols = planes.shape
     rows, cols = rows // BLOCK, cols // BLOCK

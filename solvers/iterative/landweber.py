@@ -183,7 +183,8 @@ def landweber(
     y : array of shape (*B, D, H, W)
         The observed image, linear light; any batch.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise.
     damping : float, optional
         Step length, positive; the iteration converges below 2 / ||A||^2, or up to 1 / ||A||^2 with momentum. If
         omitted, 1 / ||A||^2 is estimated by power iteration, which costs 20 applications of A and of its adjoint.

@@ -91,8 +91,8 @@ def cgls(
     y : array of shape (*B, D, H, W)
         The observed image; every image of a batch is a separate problem, with its own step lengths.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise. Among several minimisers the
-        one closest to x0 is found.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise. Among several minimisers the one closest to x0 is found.
     tol : float
         Converged where ||y - A x|| <= tol ||y|| or ||A^T (y - A x)|| <= tol ||A^T y||, for every image of the batch.
     max_iterations : int

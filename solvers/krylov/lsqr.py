@@ -112,7 +112,8 @@ def lsqr(
     y : array of shape (*B, D, H, W)
         The observed image; every image of a batch is a separate problem.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise.
     damp : float
         Square root of the weight of ||x - x0||^2, zero or larger; with ``x0 = 0`` this is Tikhonov regularisation.
     tol : float

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from ..core.arrays import norm, relative
-from ..core.checks import check_number
+from ..core.checks import check_number, prox_of
 from ..core.iterate import Measure
 from ..core.problem import WITH_PRIOR, problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Preconditioner, Prox
 from ..krylov.cg import CGState
 from .data_step import Splitting, data_step, split_proof
+from .strength import AUTO, resolve_strength
 
 __all__ = ["ADMMState", "admm", "admm_init", "admm_step"]
 
@@ -101,7 +102,7 @@ def admm(
     *,
     prox: Prox,
     rho: float,
-    strength: float = 3e-4,
+    strength: float | Literal["auto"] = AUTO,
     x0: Array | None = None,
     inner_tol: float = 1e-4,
     inner_iterations: int = 10,
@@ -124,10 +125,11 @@ def admm(
     rho : float
         Coupling of x and z, positive. It affects the speed of convergence, not the limit: 0.01 to 1 for a blur of unit
         gain.
-    strength : float
+    strength : float or "auto"
         Weight of phi, zero or larger; as in `hqs`.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise.
     inner_tol : float
         A data step ends where its normal equations hold to inner_tol (||A^T y|| + rho ||z - u||), for every image of
         the batch after at least one step unless they hold to min(tol, inner_tol) ||A^T y|| already,
@@ -170,7 +172,8 @@ def admm(
         u <- u + x - z
 
     Unlike `hqs` with a fixed rho, this converges to the minimiser itself (convex phi, data steps solved well enough).
-    Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
+    Cost: "auto" costs what `choose_strength` does.
+    One application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
     one prox per outer iteration. A check of convergence costs two more of each, to test A^T (y - A x) and A^T y against
     A itself; where it fails, it is repeated in every later iteration that meets the tolerance. Nothing is cached
     between calls. Memory: 11 images and what prox needs.
@@ -197,8 +200,9 @@ def admm(
     )  # fmt: skip
     A, y = given.A, given.y
     rho = check_number(given.name, "rho", rho)
+    prox = prox_of(given.name, prox)
     split = Splitting(
-        given, prox=prox, strength=strength,
+        given, prox=prox, strength=resolve_strength(given, prox, strength),
         inner_tol=inner_tol, inner_iterations=inner_iterations, preconditioner=preconditioner,
     )  # fmt: skip
     split.preconditioner(rho)

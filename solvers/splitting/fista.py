@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from array_api_compat import array_namespace
 
@@ -15,6 +15,7 @@ from ..core.problem import WITH_PRIOR, problem
 from ..core.proof import gradient_at
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Prox
+from .strength import AUTO, resolve_strength
 
 __all__ = ["FISTAState", "fista", "fista_init", "fista_step"]
 
@@ -96,7 +97,7 @@ def fista(
     y: Array,
     *,
     prox: Prox,
-    strength: float = 3e-4,
+    strength: float | Literal["auto"] = AUTO,
     step: float | None = None,
     restart: bool = True,
     x0: Array | None = None,
@@ -116,7 +117,7 @@ def fista(
         The observed image, nominal range [0, 1].
     prox : callable
         (x, s) -> argmin_z 1/2 ||z - x||^2 + s phi(z), such as `tv`; called with s = step strength.
-    strength : float
+    strength : float or "auto"
         Weight of phi, zero or larger; as in `hqs`.
     step : float, optional
         Step length, positive; converges for at most 1 / ||A||^2, which is estimated by power iteration if omitted
@@ -124,7 +125,8 @@ def fista(
     restart : bool
         Forget the momentum of an image where it points uphill; faster wherever the objective is curved.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise.
     tol : float
         Converged where x changes by at most tol ||x|| in a step, and the proximal gradient step from x itself is as
         short, ||x - prox(x + step A^T (y - A x), step strength)|| <= tol ||x||, for every image of the batch. A `step`
@@ -160,7 +162,8 @@ def fista(
     x' = prox(z + step A^T (y - A z), step strength);  z' = x' + (t - 1) / t' (x' - x),  t' = (1 + sqrt(1 + 4 t^2)) / 2.
     The objective approaches its minimum like 1 / k^2. `hqs` and `admm` need fewer but costlier steps; here no linear
     system is solved in a step, and the limit is the minimiser itself.
-    Cost: one application of A before the first step, and 40 more (of A and of its adjoint in turn) for the norm if
+    Cost: "auto" costs what `choose_strength` does.
+    One application of A before the first step, and 40 more (of A and of its adjoint in turn) for the norm if
     `step` is omitted; one of A and of its adjoint and one prox per step. A check of convergence costs two more of each
     and one prox, to test A^T (y - A x) and A^T y against A itself; where it fails, it is repeated in every later step
     that meets the tolerance. Nothing is cached between calls. Memory: 8 images and what prox needs.
@@ -189,7 +192,7 @@ def fista(
     )  # fmt: skip
     A, y = given.A, given.y
     prox = prox_of(name, prox)
-    strength = check_number(name, "strength", strength, positive=False)
+    strength = resolve_strength(given, prox, strength)
     if step is not None:
         step = check_number(name, "step", step)
     length = 1 / estimate_squared_norm(name, A, given.start) if step is None else step

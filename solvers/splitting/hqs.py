@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..core.arrays import norm, relative
-from ..core.checks import check_number
+from ..core.checks import check_number, prox_of
 from ..core.iterate import Measure
 from ..core.problem import WITH_PRIOR, problem
 from ..core.solution import Solution
 from ..core.types import AdjointOperator, Array, Preconditioner, Prox
 from ..krylov.cg import CGState
 from .data_step import Splitting, data_step, split_proof
+from .strength import AUTO, resolve_strength
 
 __all__ = ["HQSState", "hqs", "hqs_init", "hqs_step"]
 
@@ -99,7 +100,7 @@ def hqs(
     *,
     prox: Prox,
     rho: float | Sequence[float] = RHO,
-    strength: float = 3e-4,
+    strength: float | Literal["auto"] = AUTO,
     x0: Array | None = None,
     inner_tol: float = 1e-4,
     inner_iterations: int = 10,
@@ -124,12 +125,13 @@ def hqs(
         Coupling of x and z, positive; a sequence gives one value per outer iteration, and its last value is kept after
         that. rho has the dimension of A^T A: for a blur of unit gain 1e-3 to 1 is usual, and the default rises through
         this range. A single small value leaves the prior little influence on x: see Notes.
-    strength : float
-        Weight of phi, zero or larger, in the objective exactly as written above. For `tv` of images in [0, 1] use ten
-        to fifteen times the variance of the noise, 1e-5 to 1e-2.
+    strength : float or "auto"
+        Weight of phi, zero or larger, in the objective exactly as written above. "auto" takes it from the noise, the
+        image and the residual of a trial solution (`choose_strength`, which returns the number), one for all images of
+        a batch; pass a number for a denoiser. For `tv` of images in [0, 1] it is mostly 1e-5 to 1e-2.
     x0 : array of shape (*B, C, H, W), optional
-        Initial guess; if omitted, y where the shapes of x and y agree, and zero otherwise; in that case a small first
-        rho makes the first steps follow the data.
+        Initial guess; if omitted, y where the shapes of x and y agree, the mean of the views where y stacks several
+        (`bp.DualPixel`), and zero otherwise; in that case a small first rho makes the first steps follow the data.
     inner_tol : float
         A data step ends where ||(A^T A + rho I) x - (A^T y + rho z)|| <= inner_tol (||A^T y|| + rho ||z||), for every
         image of the batch after at least one step unless that is below min(tol, inner_tol) ||A^T y|| already,
@@ -180,7 +182,8 @@ def hqs(
     stays small, even the minimiser itself (CONVERGED) can be worse than y. PSNR in dB of a photo with blur of up to 4
     px and noise of 0.2, 1 and 3 % of white: 25.6, 25.5 and 24.4 blurred; 34.4, 28.1 and 15.0 with rho = 0.01 and the
     default strength; 34.2, 31.6 and 28.2 with the default rho and a strength of 15 variances.
-    Cost: one application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
+    Cost: "auto" costs what `choose_strength` does.
+    One application of A and of its adjoint before the first iteration; at most inner_iterations + 1 of each and
     one prox per outer iteration. A check of convergence costs two more of each, to test A^T (y - A x) and A^T y against
     A itself; where it fails, it is repeated in every later iteration that meets the tolerance. Nothing is cached
     between calls. Memory: 9 images and what prox needs.
@@ -208,8 +211,9 @@ def hqs(
         "hqs", A, y, x0, adjoint=True, tol=tol, max_iterations=max_iterations, mask=mask, on_step=on_step
     )  # fmt: skip
     A, y = given.A, given.y
+    prox = prox_of(given.name, prox)
     split = Splitting(
-        given, prox=prox, strength=strength,
+        given, prox=prox, strength=resolve_strength(given, prox, strength),
         inner_tol=inner_tol, inner_iterations=inner_iterations, preconditioner=preconditioner,
     )  # fmt: skip
     change, failed = given.size + np.inf, given.size < 0  # change of x, relative, and failures of the last step

@@ -118,7 +118,7 @@ class PupilPSFs(PSFModel):
 
     @property
     def reach(self) -> int:
-        reach = math.ceil(max(0.0, self.pupil.extent * self.max_radius - 0.5))
+        reach = self.pupil.reach(self.max_radius)
         return reach if self.diffraction_nm is None else reach + math.ceil(4 * self._airy_sigma(self.diffraction_nm))
 
     def bank(self, views: Sequence[str]) -> bp.PSFBank:
@@ -167,8 +167,8 @@ class PublishedKernels(PSFModel):
         """Refuse a pupil that would be stored beside kernels that were not made from it."""
         made = pupil.parameters
         ring = (made["kind"], made.get("order"), made.get("cutoff"), made.get("floor"), made.get("cat_eye"))
-        sensor = (pupil.split, pupil.cross_talk, pupil.angle)
-        if ring != ("butterworth", self.order, self.cutoff, self.floor, (0.0, 0.0)) or sensor != (0.5, 0.0, 0.0):
+        sensor = (pupil.split, pupil.cross_talk, pupil.angle, pupil.core)
+        if ring != ("butterworth", self.order, self.cutoff, self.floor, (0.0, 0.0)) or sensor != (0.5, 0.0, 0.0, 0.0):
             raise ValueError(
                 f"Camera: the published kernels of camera {self.camera_name} come with a pupil, split and angle of "
                 "their own; choose another camera, or set published to None, to change them"
@@ -259,7 +259,7 @@ def _parts(views: Sequence[str]) -> tuple[str, ...]:
 def _clip_pupil(pupil: bp.Pupil, *, cat_eye: tuple[float, float]) -> bp.Pupil:
     return bp.Pupil.measured(
         pupil.intensity, extent=pupil.extent, split=pupil.split, cross_talk=pupil.cross_talk, angle=pupil.angle,
-        cat_eye=cat_eye,
+        core=pupil.core, cat_eye=cat_eye,
     )  # fmt: skip
 
 

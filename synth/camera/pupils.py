@@ -17,6 +17,8 @@ def pupil_to_dict(pupil: bp.Pupil) -> dict[str, Any]:
     if fields["kind"] in _FORMULAS:
         return {**fields, "cat_eye": list(fields["cat_eye"])}
     sensor = {"split": pupil.split, "cross_talk": pupil.cross_talk, "angle": pupil.angle}
+    if pupil.core:
+        sensor["core"] = pupil.core
     return {"kind": "measured", "extent": pupil.extent, **sensor, "intensity": pupil.intensity.tolist()}
 
 

@@ -37,11 +37,18 @@ def pupil_points(pupil: bp.Pupil, view: str | float, samples: int) -> tuple[np.n
     weights : ndarray of shape (M,)
         Positive; those of the combined view sum to one.
 
+    Raises
+    ------
+    ValueError
+        A pupil with a core, or an unknown view.
+
     Notes
     -----
     A sunflower spiral, point i at i golden angles and a radius that grows as sqrt(i + 1/2), so that the density is
     uniform; and its mirror image, so that opposite halves of a symmetric pupil weigh the same.
     """
+    if pupil.core:
+        raise ValueError(f"by_aperture: expected a pupil without a core, which no ray shows, got core={pupil.core}")
     half = (samples + 1) // 2
     number = np.arange(half)
     radius = pupil.extent * math.sqrt(2 if pupil.parameters["kind"] == "measured" else 1)

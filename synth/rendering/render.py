@@ -10,6 +10,7 @@ import numpy as np
 
 import blurphys as bp
 from blurphys.inputs import require_choice, require_window
+from blurphys.optics.pupil import CORE_REACH
 
 from ..camera.camera import Camera
 from ..camera.psf_models import Banks
@@ -323,7 +324,8 @@ def _mirrored(defocus_map: np.ndarray, bank: bp.PSFBank) -> dict[str, int]:
         reach = np.full(defocus_map.shape, bank.psfs("combined").shape[-1] // 2)
     else:
         wider = np.minimum(np.abs(defocus_map) + np.diff(bank.radii).max(), bank.max_radius)
-        reach = np.ceil(np.maximum(wider * bank.pupil.extent - 0.5, 0)).astype(int)
+        core = CORE_REACH * bank.pupil.core
+        reach = np.ceil(np.maximum(wider * bank.pupil.extent + core - 0.5, 0)).astype(int)
     rows, columns = reach.max(axis=1), reach.max(axis=0)
     return {
         "mirrored_top": _depth_of_rim(rows),

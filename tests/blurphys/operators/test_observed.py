@@ -289,7 +289,7 @@ def by_cgls(A, y, x0):
 
 def by_hqs(A, y, x0):
     prox = partial(solvers.tv, iterations=20)
-    return solvers.hqs(A, y, x0=x0, prox=prox, rho=(0.01, 0.03, 0.1), max_iterations=6).x
+    return solvers.hqs(A, y, x0=x0, prox=prox, rho=(0.01, 0.03, 0.1), strength=3e-4, max_iterations=6).x
 
 
 @pytest.mark.parametrize("solve", [by_cgls, by_hqs])

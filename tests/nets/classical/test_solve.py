@@ -257,7 +257,7 @@ def test_a_prior_is_weighed_by_the_noise(method, noisy):
     *_, own = solve(given, method, strength=1e-3)
     assert (own.noise_level, own.options["strength"]) == (None, 1e-3)
     *_, unknown = solve(dataclasses.replace(given, noise_level=None), method)
-    assert (unknown.noise_level, unknown.options["strength"]) == (None, 3e-4)
+    assert (unknown.noise_level, unknown.options["strength"]) == (None, "auto")
 
 
 def test_the_command_says_which_noise_was_used(noisy, folder, tmp_path):

@@ -209,8 +209,8 @@ INDEFINITE = {
 }
 PRECONDITIONED = {
     "cg": lambda A, y, M: solvers.cg(A, y, preconditioner=M),
-    "hqs": lambda A, y, M: solvers.hqs(A, y, prox=shrink, rho=0.1, preconditioner=lambda rho: M),
-    "admm": lambda A, y, M: solvers.admm(A, y, prox=shrink, rho=0.1, preconditioner=lambda rho: M),
+    "hqs": lambda A, y, M: solvers.hqs(A, y, prox=shrink, rho=0.1, strength=3e-4, preconditioner=lambda rho: M),
+    "admm": lambda A, y, M: solvers.admm(A, y, prox=shrink, rho=0.1, strength=3e-4, preconditioner=lambda rho: M),
     "gmres": lambda A, y, M: solvers.gmres(A, y, preconditioner=M, max_iterations=400),
     "bicgstab": lambda A, y, M: solvers.bicgstab(A, y, preconditioner=M, max_iterations=400),
 }
