@@ -20,7 +20,7 @@ from . import checks
 from .aggregation import best_candidates
 from .candidates import Region, candidate_radii, radius_at, regions
 from .cost import matching_cost
-from .gain import gain_field
+from .gain import balance
 
 __all__ = ["DefocusEstimate", "dual_pixel_map"]
 
@@ -159,8 +159,7 @@ def dual_pixel_map(
         noise = require_number(checks.NAME, "noise", noise, least=0)
     valid = ~checks.clipped_pixels(views)
     gain = checks.exposure_gain(views, valid)
-    root = np.sqrt(gain_field(views, valid, gain)).astype(np.float32)
-    views = (views[0] / root, views[1] * root)
+    views = balance(views, valid, gain)
     if noise is None:
         noise = _noise_of(views)
     scale = np.float32(2 * np.mean([view.mean(dtype=np.float64) for view in views]))

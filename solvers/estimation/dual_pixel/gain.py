@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["gain_field"]
+__all__ = ["balance", "gain_field"]
 
 BLOCK = 16
 """Side of the blocks whose means are compared, px: several times the largest shift between the views."""
@@ -18,6 +18,12 @@ ROUNDS = 5
 """Repetitions of the fit, each with less weight on the blocks that the last one missed."""
 
 Plane = np.ndarray[Any, Any]
+
+
+def balance(views: tuple[Plane, Plane], valid: Plane, gain: Plane) -> tuple[Plane, Plane]:
+    """Return both views at the geometric mean of their exposures; arguments as for `gain_field`."""
+    root = np.sqrt(gain_field(views, valid, gain)).astype(np.float32)
+    return views[0] / root, views[1] * root
 
 
 def gain_field(views: tuple[Plane, Plane], valid: Plane, gain: Plane) -> Plane:

@@ -1,0 +1,1 @@
+"""From photographs and a defocus map to a picture in focus."""
