@@ -48,7 +48,7 @@ class Pair:
     name : str
         The function, for messages.
     x, y : ndarray of shape (C, H, W)
-        Sharp and blurred photograph, float64.
+        Light of the sharp photograph, and the blurred one as recorded, float64.
     registration : Registration
         From the frame of x to that of y.
     support : int
@@ -78,7 +78,7 @@ class Pair:
 
     @property
     def target(self) -> Image:
-        """The blurred photograph in the frame and brightness of the sharp one."""
+        """The light of the blurred photograph in the frame and brightness of the sharp one."""
         return self.registration.undo(self.y)
 
     @property
@@ -118,7 +118,7 @@ class Pair:
             sharp, wanted, held = self.x, self.y, self.held
             found = predicted
         else:
-            sharp, wanted = self.second
+            sharp, wanted = self.registration.light(self.second[0]), self.second[1]
             found = self.registration.apply(blur(sharp))
             held = self.registration.inside(sharp.shape, self.support // 2 + 2) & ~clipped(wanted)
         plain = self.relit(self.x).registration.apply(sharp)
@@ -157,6 +157,7 @@ def pair_of(
     block: int | None,
     max_radius: float | None,
     shading: bool = True,
+    tone: bool = False,
     peak: float = 1.0,
 ) -> Pair:
     """Check, register and divide a pair; ``size`` is the odd width of the kernels, by default from the blur found."""
@@ -184,8 +185,9 @@ def pair_of(
         fold = checkerboard((rows, cols), max(8, min(rows, cols) // 6), guard=0)[2]
     if registration is None:
         found = estimate(
-            x, y, pupil=pupil, max_radius=largest, shading=shading, start=found, mask=train if second is None else None
-        )
+            x, y, pupil=pupil, max_radius=largest, shading=shading, tone=tone, start=found,
+            mask=train if second is None else None,
+        )  # fmt: skip
     inside = found.inside(x.shape, size // 2 + 2) & usable
     if second is None and not (held & inside).any():
         raise ValueError(
@@ -193,7 +195,7 @@ def pair_of(
             f"as heldout, or a smaller size"
         )
     return Pair(
-        name=name, x=x, y=y, registration=found, support=size, seen=train & inside, held=held & inside, fold=fold,
+        name=name, x=found.light(x), y=y, registration=found, support=size, seen=train & inside, held=held & inside, fold=fold,
         second=second, like=sharp, peak=peak, shading=shading,
     )  # fmt: skip
 
