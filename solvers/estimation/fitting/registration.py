@@ -207,7 +207,7 @@ def estimate(
     usable = ~clipped(y) if mask is None else mask & ~clipped(y)
     matrix, radius = None, 0.0
     if start is not None:
-        matrix, radius = start.matrix, start.radius
+        matrix, radius, grey = start.matrix, start.radius, (grey[0], _unlit(y, replace(start, tone=())))
     else:
         levels = [2**k for k in range(8) if min(x.shape[1:]) >= LEAST_SIDE * 2**k] or [1]
         for factor in reversed(levels[: 4 if levels[-1] >= 8 else len(levels)]):
@@ -226,15 +226,24 @@ def estimate(
         radius = _nearest(*grey, pupil, matrix, radius, max_radius)
     matrix, radius = _refine(*grey, pupil, matrix, radius, max_radius, usable)
     found = _lit(x, y, pupil, replace(_described(matrix), radius=radius), usable, shading)
+    if start is None:  # now that the brightness is known, which differs between colours and over the frame
+        matrix, radius = _refine(grey[0], _unlit(y, found), pupil, matrix, radius, max_radius, usable)
+        found = _lit(x, y, pupil, replace(_described(matrix), radius=radius), usable, shading)
     for _ in range(TONES if tone else 0):
         field, inside = shading_field(x.shape, found.shading), found.inside(x.shape, 2 + ceil(abs(found.radius)))
         curves = fit_curves(x, y, pupil.psf(found.radius), found.matrix, field, inside & usable)
         if not any(any(curve) for curve in curves):
             return replace(found, tone=())
-        grey = light(x, curves).mean(axis=0), light(y, curves).mean(axis=0)
-        matrix, radius = _refine(*grey, pupil, found.matrix, found.radius, max_radius, usable)
+        found = _lit(x, y, pupil, replace(found, tone=curves), usable, shading)
+        lit = found.light(x).mean(axis=0), _unlit(y, found)
+        matrix, radius = _refine(*lit, pupil, found.matrix, found.radius, max_radius, usable)
         found = _lit(x, y, pupil, replace(_described(matrix), radius=radius, tone=curves), usable, shading)
     return found
+
+
+def _unlit(y: Image, found: Registration) -> Image:
+    """Return the mean over the colours of a recorded picture in the brightness of the sharp photograph, unmoved."""
+    return replace(found, shift=(0.0, 0.0), scale=1.0, rotation=0.0).undo(y).mean(axis=0)
 
 
 def _lit(x: Image, y: Image, pupil: bp.Pupil, found: Registration, usable: Any, shading: bool) -> Registration:
