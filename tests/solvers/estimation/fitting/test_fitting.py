@@ -72,7 +72,8 @@ def test_rotation_turns_from_right_to_down():
 @pytest.mark.parametrize(("pupil", "radius"), [("disk", 3.3), ("gaussian", 3.0)])
 def test_the_radius(pupil, radius):
     shape = bp.Pupil.disk() if pupil == "disk" else estimation.fitting.inputs.gaussian_pupil()
-    found = estimation.fit_radius(texture(), seen(texture(), shape.psf(radius)), pupil=pupil, size=SIZE)
+    given = {"size": SIZE} if pupil == "disk" else GIVEN
+    found = estimation.fit_radius(texture(), seen(texture(), shape.psf(radius)), pupil=pupil, **given)
     assert found.parameters["radius"] == pytest.approx(radius, abs=0.03)
     assert found.heldout_psnr == pytest.approx(-20 * np.log10(NOISE), abs=0.6)  # nothing but the noise is left
     assert found.heldout_psnr > found.identity_psnr + 5
