@@ -1,0 +1,104 @@
+"""The overview picture of `blurphys fit`: the pair, its prediction, what is left, the kernels and the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["draw"]
+
+COLUMNS = 4
+
+
+def draw(path: Path, x: Any, y: Any, fits: Sequence[tuple[str, Any]], *, overwrite: bool) -> None:
+    """Write a PNG.
+
+    Parameters
+    ----------
+    path : Path
+    x, y : ndarray of shape (C, H, W)
+        The sharp and the blurred photograph, decoded.
+    fits : sequence of (str, Fit)
+        Name and result of every model; the prediction is that of the best held-out score.
+    overwrite : bool
+        Whether an existing file is replaced.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from blurphys.files.publishing import publish
+
+    name, best = max(fits, key=lambda item: item[1].heldout_psnr)
+    rows = 1 + -(-len(fits) // COLUMNS) + 1
+    height = 4.2 * x.shape[1] / x.shape[2]
+    figure = Figure(figsize=(4.2 * COLUMNS, (rows - 1) * (height + 0.6) + 3.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(rows, COLUMNS)
+    found = best.predict(x)
+    residual = (np.asarray(found) - y).mean(axis=0)
+    pictures = (("sharp", x), ("blurred", y), (f"predicted by {name}, held out {best.heldout_psnr:.2f} dB", found))
+    for k, (title, image) in enumerate(pictures):
+        _picture(figure.add_subplot(grid[0, k]), image, title)
+    limit = max(float(np.quantile(np.abs(residual), 0.99)), 1e-6)
+    axes = figure.add_subplot(grid[0, 3])
+    drawn = axes.imshow(residual, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
+    _bare(axes, f"prediction - blurred photograph, {name}")
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="mean over colours, linear light")
+    for k, (label, fit) in enumerate(fits):
+        _kernel(figure, figure.add_subplot(grid[1 + k // COLUMNS, k % COLUMNS]), label, fit)
+    _scores(figure.add_subplot(grid[rows - 1, :]), fits)
+    with publish(path, overwrite=overwrite) as part:
+        figure.savefig(part, format="png")
+
+
+def _picture(axes: Any, image: Any, title: str) -> None:
+    from blurphys.colour import linear_to_srgb
+
+    seen = linear_to_srgb(np.clip(np.asarray(image, dtype=np.float64), 0, 1)).transpose(1, 2, 0)
+    axes.imshow(seen if seen.shape[2] == 3 else seen[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _bare(axes, title)
+
+
+def _kernel(figure: Any, axes: Any, label: str, fit: Any) -> None:
+    """Draw the PSF of the middle of the frame, or the radius over the frame where it varies."""
+    radius = fit.parameters.get("defocus_map")
+    if radius is not None and float(np.ptp(radius)) > 0:
+        drawn = axes.imshow(radius, cmap="viridis", interpolation="nearest")
+        _bare(axes, f"{label}: radius")
+        figure.colorbar(drawn, ax=axes, shrink=0.8, label="px")
+        return
+    rows, cols = fit.operator.out_shape[-2:]
+    psf = np.asarray(fit.operator.psf_at(rows // 2, cols // 2))
+    psf = psf.reshape(-1, *psf.shape[-2:])[0]
+    reach = [n // 2 for n in psf.shape]
+    extent = (-reach[1] - 0.5, reach[1] + 0.5, reach[0] + 0.5, -reach[0] - 0.5)
+    axes.imshow(psf, cmap="magma", interpolation="nearest", extent=extent)
+    axes.set_title(f"{label}: kernel in the middle of the frame, px", fontsize=10)
+
+
+def _scores(axes: Any, fits: Sequence[tuple[str, Any]]) -> None:
+    place = np.arange(len(fits))
+    bars = []
+    for k, (label, colour) in enumerate((("heldout", "#0b5cad"), ("train", "#b9c9dc"))):
+        values = [getattr(fit, f"{label}_psnr") for _, fit in fits]
+        name = "held out" if label == "heldout" else "fitted to"
+        bars.append(axes.bar(place + 0.38 * (k - 0.5), values, 0.36, color=colour, label=name))
+    for bar in bars:
+        axes.bar_label(bar, fmt="%.2f", fontsize=9)
+    identity = fits[0][1].identity_psnr
+    axes.axhline(identity, color="#d1495b", linestyle="--", label=f"no blur, held out: {identity:.2f} dB")
+    axes.set_xticks(place, [label for label, _ in fits])
+    every = [v for _, fit in fits for v in (fit.heldout_psnr, fit.train_psnr, identity)]
+    axes.set_ylim(min(every) - 2, max(every) + 2)
+    axes.set_ylabel("PSNR (dB)")
+    axes.legend(fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _bare(axes: Any, title: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
