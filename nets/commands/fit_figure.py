@@ -47,8 +47,10 @@ def draw(path: Path, x: Any, y: Any, fits: Sequence[tuple[str, Any]], *, overwri
     drawn = axes.imshow(residual, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
     _bare(axes, f"prediction - blurred photograph, {name}")
     figure.colorbar(drawn, ax=axes, shrink=0.8, label="mean over colours, linear light")
+    kernels = {label: _psf(fit) for label, fit in fits}
+    reach = max(map(_reach, kernels.values())) + 1.5
     for k, (label, fit) in enumerate(fits):
-        _kernel(figure, figure.add_subplot(grid[1 + k // COLUMNS, k % COLUMNS]), label, fit)
+        _kernel(figure, figure.add_subplot(grid[1 + k // COLUMNS, k % COLUMNS]), label, fit, kernels[label], reach)
     _scores(figure.add_subplot(grid[rows - 1, :]), fits)
     with publish(path, overwrite=overwrite) as part:
         figure.savefig(part, format="png")
@@ -62,7 +64,20 @@ def _picture(axes: Any, image: Any, title: str) -> None:
     _bare(axes, title)
 
 
-def _kernel(figure: Any, axes: Any, label: str, fit: Any) -> None:
+def _psf(fit: Any) -> Any:
+    """Return the PSF (n, n) of the middle of the frame."""
+    rows, cols = fit.operator.out_shape[-2:]
+    psf = np.asarray(fit.operator.psf_at(rows // 2, cols // 2))
+    return psf.reshape(-1, *psf.shape[-2:])[0]
+
+
+def _reach(psf: Any) -> int:
+    """Return how far from its centre a PSF is visible, px."""
+    lit = np.argwhere(np.abs(psf) > 0.02 * np.abs(psf).max()) - np.array(psf.shape) // 2
+    return int(np.abs(lit).max())
+
+
+def _kernel(figure: Any, axes: Any, label: str, fit: Any, psf: Any, reach: float) -> None:
     """Draw the PSF of the middle of the frame, or the radius over the frame where it varies."""
     radius = fit.parameters.get("defocus_map")
     if radius is not None and float(np.ptp(radius)) > 0:
@@ -70,12 +85,10 @@ def _kernel(figure: Any, axes: Any, label: str, fit: Any) -> None:
         _bare(axes, f"{label}: radius")
         figure.colorbar(drawn, ax=axes, shrink=0.8, label="px")
         return
-    rows, cols = fit.operator.out_shape[-2:]
-    psf = np.asarray(fit.operator.psf_at(rows // 2, cols // 2))
-    psf = psf.reshape(-1, *psf.shape[-2:])[0]
-    reach = [n // 2 for n in psf.shape]
-    extent = (-reach[1] - 0.5, reach[1] + 0.5, reach[0] + 0.5, -reach[0] - 0.5)
-    axes.imshow(psf, cmap="magma", interpolation="nearest", extent=extent)
+    half = [n // 2 for n in psf.shape]
+    extent = (-half[1] - 0.5, half[1] + 0.5, half[0] + 0.5, -half[0] - 0.5)
+    axes.imshow(psf, cmap="magma", vmin=0, interpolation="nearest", extent=extent)
+    axes.set(xlim=(-reach, reach), ylim=(reach, -reach), facecolor="black")
     axes.set_title(f"{label}: kernel in the middle of the frame, px", fontsize=10)
 
 

@@ -195,8 +195,8 @@ def pair_of(
             f"as heldout, or a smaller size"
         )
     return Pair(
-        name=name, x=found.light(x), y=y, registration=found, support=size, seen=train & inside, held=held & inside, fold=fold,
-        second=second, like=sharp, peak=peak, shading=shading,
+        name=name, x=found.light(x), y=y, registration=found, support=size, seen=train & inside,
+        held=held & inside, fold=fold, second=second, like=sharp, peak=peak, shading=shading,
     )  # fmt: skip
 
 

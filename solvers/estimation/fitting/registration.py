@@ -181,7 +181,12 @@ def register(
         default_radius(x.shape) if max_radius is None else require_number("register", "max_radius", max_radius, above=0)
     )
     return estimate(
-        x, y, pupil=pupil_named("register", pupil), max_radius=largest, mask=chosen, shading=shading,
+        x,
+        y,
+        pupil=pupil_named("register", pupil),
+        max_radius=largest,
+        mask=chosen,
+        shading=shading,
         tone=tone,
     )
 

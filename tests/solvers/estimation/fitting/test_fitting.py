@@ -193,7 +193,7 @@ def test_a_fit_to_noise_scores_higher_on_what_it_was_fitted_to():
 
 
 def test_a_fit_to_an_unrelated_picture_predicts_nothing():
-    """A kernel of 169 taps follows a picture that has nothing to do with the sharp one, but only where it was fitted."""
+    """The 169 taps of a kernel do not foretell a picture that has nothing to do with the sharp one."""
     x, y = texture(), seen(texture(seed=3), bp.psf.disk(3.3))
     for nonnegative in (True, False):
         found = estimation.fit_psf_bank(x, y, nonnegative=nonnegative, shading=False, **GIVEN)

@@ -75,7 +75,7 @@ def test_the_canon_board(data):
         folder = data / "canon_r6m2_flat_0600mm"
         views = [np.asarray(Image.open(folder / f"{name}_{side}.png")).transpose(2, 0, 1) / 255 for side in "lr"]
         whole = np.mean([srgb_to_linear(np.ascontiguousarray(view)) for view in views], axis=0)
-        return whole[:, 128:384, 192:512]
+        return whole[:, 160:352, 224:480]
 
     sharp, blurred = frame("f20"), frame("f4")
     plain = estimation.fit_radius(sharp, blurred, size=15)
@@ -83,4 +83,4 @@ def test_the_canon_board(data):
     gaussian = estimation.fit_radius(sharp, blurred, pupil="gaussian", size=15, registration=disk.registration)
     assert disk.heldout_psnr > plain.heldout_psnr + 2 and disk.heldout_psnr > 40
     assert disk.heldout_psnr > gaussian.heldout_psnr + 0.5 > disk.identity_psnr + 10
-    assert disk.parameters["radius"] == pytest.approx(4.08, abs=0.1)
+    assert disk.parameters["radius"] == pytest.approx(4.1, abs=0.15)
