@@ -86,10 +86,10 @@ def fit(
     x, y = (read_image(existing_file(path), encoding=meant, layout=axes) for path in (sharp, blurred))
     common: dict[str, Any] = {"size": size, "tone": tone}
     if model == "all":  # one registration and one size, so that the same pixels are held out
-        from solvers.estimation import fit_radius
+        from solvers.estimation import fit_radius, register
 
-        first = fit_radius(x, y, **common)
-        common = {"registration": first.registration, "size": size or _width(first.registration.radius)}
+        size = size or _width(register(x, y).radius)
+        common = {"registration": fit_radius(x, y, size=size, tone=tone).registration, "size": size}
     found: list[tuple[str, Any]] = []
     for name in MODELS if model == "all" else (model,):
         result = _fitted(name, x, y, common if name == "psf-bank" else common | {"model": maps})

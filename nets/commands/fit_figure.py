@@ -32,9 +32,12 @@ def draw(path: Path, x: Any, y: Any, fits: Sequence[tuple[str, Any]], *, overwri
     from blurphys.files.publishing import publish
 
     name, best = max(fits, key=lambda item: item[1].heldout_psnr)
-    rows = 1 + -(-len(fits) // COLUMNS) + 1
+    beside = len(fits) < COLUMNS  # room for the scores in the row of the kernels
+    rows = 2 if beside else 2 + -(-len(fits) // COLUMNS)
     height = 4.2 * x.shape[1] / x.shape[2]
-    figure = Figure(figsize=(4.2 * COLUMNS, (rows - 1) * (height + 0.6) + 3.2), dpi=110, layout="constrained")
+    figure = Figure(
+        figsize=(4.2 * COLUMNS, rows * (height + 0.7) + (0.4 if beside else 0)), dpi=110, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(rows, COLUMNS)
     found = best.predict(x)
@@ -51,7 +54,7 @@ def draw(path: Path, x: Any, y: Any, fits: Sequence[tuple[str, Any]], *, overwri
     reach = max(map(_reach, kernels.values())) + 1.5
     for k, (label, fit) in enumerate(fits):
         _kernel(figure, figure.add_subplot(grid[1 + k // COLUMNS, k % COLUMNS]), label, fit, kernels[label], reach)
-    _scores(figure.add_subplot(grid[rows - 1, :]), fits)
+    _scores(figure.add_subplot(grid[rows - 1, len(fits) :] if beside else grid[rows - 1, :]), fits)
     with publish(path, overwrite=overwrite) as part:
         figure.savefig(part, format="png")
 
@@ -82,7 +85,7 @@ def _kernel(figure: Any, axes: Any, label: str, fit: Any, psf: Any, reach: float
     radius = fit.parameters.get("defocus_map")
     if radius is not None and float(np.ptp(radius)) > 0:
         drawn = axes.imshow(radius, cmap="viridis", interpolation="nearest")
-        _bare(axes, f"{label}: radius")
+        _bare(axes, f"{label}: radius of the blur")
         figure.colorbar(drawn, ax=axes, shrink=0.8, label="px")
         return
     half = [n // 2 for n in psf.shape]

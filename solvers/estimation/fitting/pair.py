@@ -18,6 +18,7 @@ from .geometry import inverse, warp
 from .inputs import Image, checked_pair
 from .photometry import clipped
 from .registration import Registration, default_radius, estimate
+from .tone import check_range
 
 __all__ = ["HeldOut", "Mask", "Pair", "Scores", "pair_of"]
 
@@ -165,6 +166,10 @@ def pair_of(
     largest = default_radius(x.shape) if max_radius is None else float(max_radius)
     if registration is not None and len(registration.gain) != len(x):
         raise ValueError(f"{name}: expected a registration of {len(x)} colours, got {len(registration.gain)}")
+    if registration is not None and len(registration.tone) not in (0, len(x)):
+        raise ValueError(f"{name}: expected a tone curve for each of {len(x)} colours, got {len(registration.tone)}")
+    if tone or (registration is not None and registration.tone):
+        check_range(name, x, y)
     usable = ~clipped(y)
     found = registration or estimate(x, y, pupil=pupil, max_radius=largest, shading=shading)
     if size is None:

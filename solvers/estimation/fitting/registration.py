@@ -16,7 +16,7 @@ from ...core.types import Array
 from .geometry import inverse, positions, warp
 from .inputs import Image, checked_pair, pupil_named
 from .photometry import TERMS, clipped, fit_brightness, shading_field
-from .tone import Curves, fit_curves, light, recorded
+from .tone import Curves, check_range, fit_curves, light, recorded
 
 __all__ = ["Registration", "default_radius", "estimate", "register"]
 
@@ -149,7 +149,7 @@ def register(
     ------
     ValueError
         Different shapes, NaN, a frame below 48 px, a sharp photograph without structure, one that is more blurred than
-        the blurred one.
+        the blurred one; with `tone`, values far outside 0 to 1.
     TypeError
         Not floating-point arrays.
 
@@ -167,10 +167,12 @@ def register(
     >>> x = gaussian_filter(np.random.default_rng(0).random((1, 96, 128)), (0, 1, 1))
     >>> y = np.roll(bp.Convolution(bp.psf.disk(2.5), shape=x.shape, boundary="circular")(x), 2, axis=1)
     >>> found = register(x, 0.8 * y + 0.1)
-    >>> [round(v, 1) for v in (*found.shift, *found.gain, *found.offset)]
+    >>> [round(v, 1) + 0.0 for v in (*found.shift, *found.gain, *found.offset)]
     [2.0, 0.0, 0.8, 0.1]
     """
     x, y = checked_pair("register", sharp, blurred)
+    if tone:
+        check_range("register", x, y)
     chosen = None if mask is None else to_host(mask).astype(bool)
     if chosen is not None and (chosen.shape != x.shape[1:] or not chosen.any()):
         raise ValueError(

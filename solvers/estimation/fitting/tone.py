@@ -17,7 +17,7 @@ from ...core.types import Array
 from .geometry import warp
 from .inputs import Image
 
-__all__ = ["Curves", "fit_curves", "light", "recorded"]
+__all__ = ["Curves", "check_range", "fit_curves", "light", "recorded"]
 
 Curves: TypeAlias = tuple[tuple[float, float], ...]
 """Parameters (a, b) of each colour; without any, light and value are the same."""
@@ -30,6 +30,16 @@ GAIN = 0.01
 
 SAMPLES, BLOCK = 30_000, 32
 """Most pixels of a colour that are looked at, and height (px) of the strips that are left out in turn."""
+
+
+def check_range(name: str, x: Image, y: Image) -> None:
+    """Raise ValueError where values are far outside 0 to 1, the range that a curve describes."""
+    low, high = min(float(x.min()), float(y.min())), max(float(x.max()), float(y.max()))
+    if low < -0.5 or high > 1.5:
+        raise ValueError(
+            f"{name}: a tone curve is for values from 0 to 1, got {low:.3g} to {high:.3g}; divide both photographs by "
+            f"the value of white"
+        )
 
 
 def light(image: Array, curves: Curves) -> Array:

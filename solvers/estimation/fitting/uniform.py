@@ -258,7 +258,7 @@ def fit_psf_bank(
     ------
     ValueError
         Shapes that differ or are too small, NaN, a constant or swapped pair, more unknowns than numbers, no pixel left
-        to hold out.
+        to hold out; with tone curves, values far outside 0 to 1.
     TypeError
         Not floating-point arrays.
 

@@ -68,6 +68,15 @@ def test_compression_does_not_pass_for_a_fit():
     assert found.heldout_psnr < plain.heldout_psnr + 0.5
 
 
+def test_bad_input():
+    x, y = pair(())
+    for call in (estimation.register, estimation.fit_radius):
+        with pytest.raises(ValueError, match="0 to 1"):
+            call(255 * x, 255 * y, tone=True)
+    with pytest.raises(ValueError, match="3 colours, got 1"):
+        estimation.fit_radius(x, y, registration=estimation.Registration(tone=((0.1, 0.0),)))
+
+
 def test_the_canon_board(data):
     from PIL import Image
 
