@@ -15,7 +15,7 @@ from solvers.estimation.fitting.pair import checkerboard
 
 SIZE = 13
 NOISE = 0.002
-ROWS, COLS = 128, 160
+ROWS, COLS = 112, 128
 GIVEN = {"size": SIZE, "registration": estimation.Registration()}
 """Where the registration is not what is tested."""
 
@@ -123,7 +123,7 @@ def test_gkm():
     assert found.parameters["sigmas"] == pytest.approx((0.8, 2.0), abs=0.1)
     assert found.parameters["beta"] == pytest.approx((0.4, 0.6), abs=0.06)
     assert bp.check(found.operator).passed
-    assert np.asarray(found.operator.psf_at(60, 70)) == pytest.approx(psf, abs=0.01)
+    assert np.asarray(found.operator.psf_at(50, 60)) == pytest.approx(psf, abs=0.01)
 
 
 def test_maps_of_gkm():
@@ -154,7 +154,7 @@ def test_rkr():
     atoms = np.array([[0.2, 0.6, 0.2], [0.3, 0.4, 0.3], [0.25, 0.5, 0.25]])
     psf = np.einsum("k,kij->ij", [0.1, 0.2, 0.1, 0.6], recursive(atoms))
     found = estimation.fit_rkr(texture(), seen(texture(), psf), J=4, **GIVEN)
-    assert np.asarray(found.operator.psf_at(60, 70)) == pytest.approx(psf, abs=0.015)
+    assert np.asarray(found.operator.psf_at(50, 60)) == pytest.approx(psf, abs=0.015)
     assert bp.check(found.operator).passed
 
 
