@@ -2,9 +2,10 @@
 
 The pair is a flat board at f/20 and at f/4 (Canon R6 Mark II; see the README beside the data), the mean of the two
 dual-pixel views in linear light. All models are fitted with one registration and one kernel size, so that the same
-pixels are held out. PSNR in linear light, peak 1, all colours together, clipped pixels left out.
+pixels are held out. PSNR of the photograph as decoded from sRGB, peak 1, all colours together, clipped pixels left out.
 
     python examples/fit_blur.py
+    python examples/fit_blur.py --tone
     python examples/fit_blur.py --psfs
 """
 
@@ -25,17 +26,19 @@ DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SIZE = 19
 
 
-def pair() -> None:
+def pair(tone: bool) -> None:
     sharp, blurred = (linear_light(DATA / "canon_r6m2_flat_0600mm", aperture) for aperture in ("f20", "f4"))
-    first = estimation.fit_radius(sharp, blurred, size=SIZE)
+    first = estimation.fit_radius(sharp, blurred, size=SIZE, tone=tone)
     common = {"registration": first.registration, "size": SIZE}
-    still = estimation.Registration()
+    still = estimation.Registration(tone=first.registration.tone)
+    ring = bp.Pupil.butterworth(floor=0.5)
     models = (
         ("Gaussian", lambda: estimation.fit_radius(sharp, blurred, pupil="gaussian", **common)),
         ("disk", lambda: estimation.fit_radius(sharp, blurred, **common)),
         ("disk, no registration", lambda: estimation.fit_radius(sharp, blurred, registration=still, size=SIZE)),
         ("disk, affine radius", lambda: estimation.fit_radius(sharp, blurred, model="affine", **common)),
         ("Butterworth", lambda: estimation.fit_radius(sharp, blurred, pupil="butterworth", **common)),
+        ("Butterworth, floor .5", lambda: estimation.fit_radius(sharp, blurred, pupil=ring, **common)),
         ("GKM, 5 Gaussians", lambda: estimation.fit_gkm(sharp, blurred, **common)),
         ("RKR, symmetric", lambda: estimation.fit_rkr(sharp, blurred, **common)),
         ("mixture, 5 Gaussians", lambda: estimation.fit_mixture(sharp, blurred, **common)),
@@ -67,7 +70,8 @@ def psfs() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--psfs", action="store_true", help="approximate measured PSFs instead")
+    parser.add_argument("--tone", action="store_true", help="fit a tone curve for each colour")
     given = parser.parse_args()
     if not (DATA / "canon_r6m2_flat_0600mm").is_dir():
         sys.exit(f"expected the photographs in {DATA}")
-    psfs() if given.psfs else pair()
+    psfs() if given.psfs else pair(given.tone)

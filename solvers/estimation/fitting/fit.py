@@ -34,9 +34,9 @@ class Fit:
     identity_psnr : float
         dB, held-out pixels: the registered sharp photograph itself, without blur. The score to beat.
     operator : blurphys.LinearOperator
-        From the sharp photograph to the blurred one, apart from the registration.
+        From the light of the sharp photograph to that of the blurred one, apart from the registration.
     registration : Registration
-        Shift, scale, rotation, gain, offset and shading between the two photographs.
+        Shift, scale, rotation, gain, offset and shading between the two photographs, and their tone curve.
     parameters : dict
         What was fitted, by name.
     model : str
@@ -57,7 +57,7 @@ class Fit:
 
     def predict(self, sharp: Array) -> Image:
         """Return the blurred photograph (C, H, W) that the model predicts for a sharp one, NumPy, as recorded."""
-        return self.registration.apply(self.operator(sharp))
+        return self.registration.apply(self.operator(self.registration.light(sharp)))
 
     def __repr__(self) -> str:
         return (

@@ -18,6 +18,7 @@ from .geometry import inverse, warp
 from .inputs import Image, checked_pair
 from .photometry import clipped
 from .registration import Registration, default_radius, estimate
+from .tone import check_range
 
 __all__ = ["HeldOut", "Mask", "Pair", "Scores", "pair_of"]
 
@@ -48,7 +49,7 @@ class Pair:
     name : str
         The function, for messages.
     x, y : ndarray of shape (C, H, W)
-        Sharp and blurred photograph, float64.
+        Light of the sharp photograph, and the blurred one as recorded, float64.
     registration : Registration
         From the frame of x to that of y.
     support : int
@@ -78,7 +79,7 @@ class Pair:
 
     @property
     def target(self) -> Image:
-        """The blurred photograph in the frame and brightness of the sharp one."""
+        """The light of the blurred photograph in the frame and brightness of the sharp one."""
         return self.registration.undo(self.y)
 
     @property
@@ -118,7 +119,7 @@ class Pair:
             sharp, wanted, held = self.x, self.y, self.held
             found = predicted
         else:
-            sharp, wanted = self.second
+            sharp, wanted = self.registration.light(self.second[0]), self.second[1]
             found = self.registration.apply(blur(sharp))
             held = self.registration.inside(sharp.shape, self.support // 2 + 2) & ~clipped(wanted)
         plain = self.relit(self.x).registration.apply(sharp)
@@ -157,6 +158,7 @@ def pair_of(
     block: int | None,
     max_radius: float | None,
     shading: bool = True,
+    tone: bool = False,
     peak: float = 1.0,
 ) -> Pair:
     """Check, register and divide a pair; ``size`` is the odd width of the kernels, by default from the blur found."""
@@ -164,6 +166,10 @@ def pair_of(
     largest = default_radius(x.shape) if max_radius is None else float(max_radius)
     if registration is not None and len(registration.gain) != len(x):
         raise ValueError(f"{name}: expected a registration of {len(x)} colours, got {len(registration.gain)}")
+    if registration is not None and len(registration.tone) not in (0, len(x)):
+        raise ValueError(f"{name}: expected a tone curve for each of {len(x)} colours, got {len(registration.tone)}")
+    if tone or (registration is not None and registration.tone):
+        check_range(name, x, y)
     usable = ~clipped(y)
     found = registration or estimate(x, y, pupil=pupil, max_radius=largest, shading=shading)
     if size is None:
@@ -184,8 +190,9 @@ def pair_of(
         fold = checkerboard((rows, cols), max(8, min(rows, cols) // 6), guard=0)[2]
     if registration is None:
         found = estimate(
-            x, y, pupil=pupil, max_radius=largest, shading=shading, start=found, mask=train if second is None else None
-        )
+            x, y, pupil=pupil, max_radius=largest, shading=shading, tone=tone, start=found,
+            mask=train if second is None else None,
+        )  # fmt: skip
     inside = found.inside(x.shape, size // 2 + 2) & usable
     if second is None and not (held & inside).any():
         raise ValueError(
@@ -193,8 +200,8 @@ def pair_of(
             f"as heldout, or a smaller size"
         )
     return Pair(
-        name=name, x=x, y=y, registration=found, support=size, seen=train & inside, held=held & inside, fold=fold,
-        second=second, like=sharp, peak=peak, shading=shading,
+        name=name, x=found.light(x), y=y, registration=found, support=size, seen=train & inside,
+        held=held & inside, fold=fold, second=second, like=sharp, peak=peak, shading=shading,
     )  # fmt: skip
 
 

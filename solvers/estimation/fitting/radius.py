@@ -38,13 +38,14 @@ def fit_radius(
     block: int | None = None,
     max_radius: float | None = None,
     shading: bool = True,
+    tone: bool = False,
     allow_underdetermined: bool = False,
 ) -> Fit:
     """Fit the radius of a defocus blur of known shape to a sharp and a blurred photograph.
 
     Parameters
     ----------
-    sharp, blurred, registration, size, heldout, block, max_radius, shading, allow_underdetermined
+    sharp, blurred, registration, size, heldout, block, max_radius, shading, tone, allow_underdetermined
         As for `fit_psf_bank`.
     pupil : blurphys.Pupil or {"disk", "gaussian", "butterworth"}
         Shape of the PSF; a Gaussian has a standard deviation of half the radius.
@@ -71,7 +72,7 @@ def fit_radius(
     require_choice("fit_radius", "model", model, MODELS)
     pair = pair_of(
         "fit_radius", sharp, blurred, pupil=shape, registration=registration, size=size, heldout=heldout, block=block,
-        max_radius=max_radius, shading=shading,
+        max_radius=max_radius, shading=shading, tone=tone,
     )  # fmt: skip
     name = pupil if isinstance(pupil, str) else shape.parameters["kind"]
     radius = _one_radius(pair, shape)

@@ -16,6 +16,7 @@ from ...core.types import Array
 from .geometry import inverse, positions, warp
 from .inputs import Image, checked_pair, pupil_named
 from .photometry import TERMS, clipped, fit_brightness, shading_field
+from .tone import Curves, check_range, fit_curves, light, recorded
 
 __all__ = ["Registration", "default_radius", "estimate", "register"]
 
@@ -24,6 +25,9 @@ LEAST_SIDE = 64
 
 STEPS, ENOUGH = 12, 2e-3
 """Gauss-Newton steps on a level, and the movement (px) at which they end."""
+
+TONES = 2
+"""Alternations of the tone curve with movement and radius."""
 
 
 @final
@@ -46,6 +50,9 @@ class Registration:
         every term without its mean. Two apertures differ in their vignetting.
     radius : float
         Radius (px) of the blur with which the registration was found.
+    tone : tuple of C (float, float)
+        Tone curve of each colour, which both photographs share: the light of a recorded value v is
+        ``v (1 + (1 - v) (a + b (1 - 2 v)))``. Empty where recorded values are light.
 
     Notes
     -----
@@ -60,22 +67,27 @@ class Registration:
     offset: tuple[float, ...] = (0.0, 0.0, 0.0)
     shading: tuple[float, ...] = (0.0,) * TERMS
     radius: float = 0.0
+    tone: Curves = ()
+
+    def light(self, image: Array) -> Array:
+        """Return the light of a photograph (C, H, W), sharp or blurred, of the same kind."""
+        return light(image, self.tone)
 
     def apply(self, image: Array) -> Image:
-        """Move an image (C, H, W) of the sharp photograph's frame to the recorded frame and brightness (NumPy)."""
+        """Move light (C, H, W) in the sharp photograph's frame to recorded values in the blurred one's (NumPy)."""
         gain, offset = (np.array(values)[:, None, None] for values in (self.gain, self.offset))
         moved: Image = gain * shading_field(image.shape, self.shading) * self.move(to_host(image)) + offset
-        return moved
+        return recorded(moved, self.tone)
 
     def undo(self, image: Array) -> Image:
-        """Move a recorded image (C, H, W) to the frame and brightness of the sharp photograph (NumPy)."""
+        """Move a recorded image (C, H, W) to the frame, brightness and light of the sharp photograph (NumPy)."""
         gain, offset = (np.array(values)[:, None, None] for values in (self.gain, self.offset))
-        lit: Image = (to_host(image) - offset) / (gain * shading_field(image.shape, self.shading))
+        lit: Image = (self.light(to_host(image)) - offset) / (gain * shading_field(image.shape, self.shading))
         return self.move(lit, back=True)
 
-    def relit(self, moved: Image, recorded: Image, mask: np.ndarray[Any, Any], *, shading: bool) -> Registration:
-        """Return the same with the brightness at which `moved` comes closest to the recorded image in the mask."""
-        gain, offset, field = fit_brightness(moved, recorded, mask, shading=shading)
+    def relit(self, moved: Image, blurred: Image, mask: np.ndarray[Any, Any], *, shading: bool) -> Registration:
+        """Return the same with the brightness at which `moved` comes closest to the blurred photograph in the mask."""
+        gain, offset, field = fit_brightness(moved, self.light(blurred), mask, shading=shading)
         return replace(self, gain=gain, offset=offset, shading=field)
 
     def move(self, image: Image, *, back: bool = False) -> Image:
@@ -108,6 +120,7 @@ def register(
     max_radius: float | None = None,
     mask: Array | None = None,
     shading: bool = True,
+    tone: bool = False,
 ) -> Registration:
     """Register a blurred photograph to a sharp one of the same scene.
 
@@ -123,6 +136,10 @@ def register(
         Pixels of the blurred photograph that are compared; all by default. Clipped ones are left out.
     shading : bool
         Whether the gain may vary over the frame, as a polynomial of the second degree.
+    tone : bool
+        Whether a tone curve of two parameters is fitted for each colour, for photographs whose values from 0 to 1 are
+        light only nearly: those that a converter wrote with a curve of its own. Where it does not lower the
+        cross-validated error of a colour, that colour keeps none.
 
     Returns
     -------
@@ -132,7 +149,7 @@ def register(
     ------
     ValueError
         Different shapes, NaN, a frame below 48 px, a sharp photograph without structure, one that is more blurred than
-        the blurred one.
+        the blurred one; with `tone`, values far outside 0 to 1.
     TypeError
         Not floating-point arrays.
 
@@ -150,10 +167,12 @@ def register(
     >>> x = gaussian_filter(np.random.default_rng(0).random((1, 96, 128)), (0, 1, 1))
     >>> y = np.roll(bp.Convolution(bp.psf.disk(2.5), shape=x.shape, boundary="circular")(x), 2, axis=1)
     >>> found = register(x, 0.8 * y + 0.1)
-    >>> [round(v, 1) for v in (*found.shift, *found.gain, *found.offset)]
+    >>> [round(v, 1) + 0.0 for v in (*found.shift, *found.gain, *found.offset)]
     [2.0, 0.0, 0.8, 0.1]
     """
     x, y = checked_pair("register", sharp, blurred)
+    if tone:
+        check_range("register", x, y)
     chosen = None if mask is None else to_host(mask).astype(bool)
     if chosen is not None and (chosen.shape != x.shape[1:] or not chosen.any()):
         raise ValueError(
@@ -163,7 +182,15 @@ def register(
     largest = (
         default_radius(x.shape) if max_radius is None else require_number("register", "max_radius", max_radius, above=0)
     )
-    return estimate(x, y, pupil=pupil_named("register", pupil), max_radius=largest, mask=chosen, shading=shading)
+    return estimate(
+        x,
+        y,
+        pupil=pupil_named("register", pupil),
+        max_radius=largest,
+        mask=chosen,
+        shading=shading,
+        tone=tone,
+    )
 
 
 def default_radius(shape: tuple[int, ...]) -> float:
@@ -179,6 +206,7 @@ def estimate(
     max_radius: float,
     mask: np.ndarray[Any, Any] | None = None,
     shading: bool = True,
+    tone: bool = False,
     start: Registration | None = None,
 ) -> Registration:
     """Return the registration of a checked pair; from `start`, only the finest level is computed."""
@@ -186,7 +214,7 @@ def estimate(
     usable = ~clipped(y) if mask is None else mask & ~clipped(y)
     matrix, radius = None, 0.0
     if start is not None:
-        matrix, radius = start.matrix, start.radius
+        matrix, radius, grey = start.matrix, start.radius, (grey[0], _unlit(y, replace(start, tone=())))
     else:
         levels = [2**k for k in range(8) if min(x.shape[1:]) >= LEAST_SIDE * 2**k] or [1]
         for factor in reversed(levels[: 4 if levels[-1] >= 8 else len(levels)]):
@@ -204,9 +232,31 @@ def estimate(
     if start is None:
         radius = _nearest(*grey, pupil, matrix, radius, max_radius)
     matrix, radius = _refine(*grey, pupil, matrix, radius, max_radius, usable)
-    found = replace(_described(matrix), radius=radius)
-    blurred = bp.Convolution(pupil.psf(radius), shape=x.shape, boundary="replicate")(x)
-    inside = found.inside(x.shape, 2 + ceil(abs(radius)))
+    found = _lit(x, y, pupil, replace(_described(matrix), radius=radius), usable, shading)
+    if start is None:  # now that the brightness is known, which differs between colours and over the frame
+        matrix, radius = _refine(grey[0], _unlit(y, found), pupil, matrix, radius, max_radius, usable)
+        found = _lit(x, y, pupil, replace(_described(matrix), radius=radius), usable, shading)
+    for _ in range(TONES if tone else 0):
+        field, inside = shading_field(x.shape, found.shading), found.inside(x.shape, 2 + ceil(abs(found.radius)))
+        curves = fit_curves(x, y, pupil.psf(found.radius), found.matrix, field, inside & usable)
+        if not any(any(curve) for curve in curves):
+            return replace(found, tone=())
+        found = _lit(x, y, pupil, replace(found, tone=curves), usable, shading)
+        lit = found.light(x).mean(axis=0), _unlit(y, found)
+        matrix, radius = _refine(*lit, pupil, found.matrix, found.radius, max_radius, usable)
+        found = _lit(x, y, pupil, replace(_described(matrix), radius=radius, tone=curves), usable, shading)
+    return found
+
+
+def _unlit(y: Image, found: Registration) -> Image:
+    """Return the mean over the colours of a recorded picture in the brightness of the sharp photograph, unmoved."""
+    return replace(found, shift=(0.0, 0.0), scale=1.0, rotation=0.0).undo(y).mean(axis=0)
+
+
+def _lit(x: Image, y: Image, pupil: bp.Pupil, found: Registration, usable: Any, shading: bool) -> Registration:
+    """Return a registration with the brightness that suits the blur of its radius."""
+    blurred = bp.Convolution(pupil.psf(found.radius), shape=x.shape, boundary="replicate")(found.light(x))
+    inside = found.inside(x.shape, 2 + ceil(abs(found.radius)))
     return found.relit(found.move(blurred), y, inside & usable, shading=shading)
 
 

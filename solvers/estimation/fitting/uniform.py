@@ -42,13 +42,14 @@ def fit_gkm(
     block: int | None = None,
     max_radius: float | None = None,
     shading: bool = True,
+    tone: bool = False,
     allow_underdetermined: bool = False,
 ) -> Fit:
     """Fit a Gaussian kernel mixture to a sharp and a blurred photograph.
 
     Parameters
     ----------
-    sharp, blurred, registration, size, heldout, block, max_radius, shading, allow_underdetermined
+    sharp, blurred, registration, size, heldout, block, max_radius, shading, tone, allow_underdetermined
         As for `fit_psf_bank`.
     sigmas : sequence of floats, optional
         Standard deviations, px; by default `K` of them are fitted.
@@ -74,7 +75,7 @@ def fit_gkm(
     Variable projection on the second moments of the pair: weights in closed form, log sigma by least squares. Maps are
     linear in their nodes and fitted by least squares, regularised towards the constant coefficients.
     """
-    pair = _prepared("fit_gkm", sharp, blurred, registration, size, heldout, block, max_radius, shading)
+    pair = _prepared("fit_gkm", sharp, blurred, registration, size, heldout, block, max_radius, shading, tone)
     require_choice("fit_gkm", "model", model, MODELS)
     n = pair.support
     first, second = moments_of(pair)
@@ -111,13 +112,14 @@ def fit_rkr(
     block: int | None = None,
     max_radius: float | None = None,
     shading: bool = True,
+    tone: bool = False,
     allow_underdetermined: bool = False,
 ) -> Fit:
     """Fit a recursive kernel representation, atoms and coefficients, to a sharp and a blurred photograph.
 
     Parameters
     ----------
-    sharp, blurred, registration, size, heldout, block, max_radius, shading, allow_underdetermined
+    sharp, blurred, registration, size, heldout, block, max_radius, shading, tone, allow_underdetermined
         As for `fit_psf_bank`.
     J : int, optional
         Number of kernels, the Dirac included; by default as many as reach over the support.
@@ -138,7 +140,7 @@ def fit_rkr(
     ValueError, TypeError
         As for `fit_psf_bank`, and for an unknown model.
     """
-    pair = _prepared("fit_rkr", sharp, blurred, registration, size, heldout, block, max_radius, shading)
+    pair = _prepared("fit_rkr", sharp, blurred, registration, size, heldout, block, max_radius, shading, tone)
     require_choice("fit_rkr", "model", model, MODELS)
     require_integer("fit_rkr", "taps", taps, 3, odd=True)
     count = (pair.support - 1) // (taps - 1) + 1 if J is None else require_integer("fit_rkr", "J", J, 2)
@@ -164,13 +166,14 @@ def fit_mixture(
     block: int | None = None,
     max_radius: float | None = None,
     shading: bool = True,
+    tone: bool = False,
     allow_underdetermined: bool = False,
 ) -> Fit:
     """Fit a mixture of anisotropic Gaussians to a sharp and a blurred photograph.
 
     Parameters
     ----------
-    sharp, blurred, registration, size, heldout, block, max_radius, shading, allow_underdetermined
+    sharp, blurred, registration, size, heldout, block, max_radius, shading, tone, allow_underdetermined
         As for `fit_psf_bank`.
     K : int
         Number of Gaussians.
@@ -188,7 +191,7 @@ def fit_mixture(
     ValueError, TypeError
         As for `fit_psf_bank`, and for an unknown model.
     """
-    pair = _prepared("fit_mixture", sharp, blurred, registration, size, heldout, block, max_radius, shading)
+    pair = _prepared("fit_mixture", sharp, blurred, registration, size, heldout, block, max_radius, shading, tone)
     require_choice("fit_mixture", "model", model, MODELS)
     require_integer("fit_mixture", "K", K)
     folds = moments_of(pair)
@@ -216,6 +219,7 @@ def fit_psf_bank(
     block: int | None = None,
     max_radius: float | None = None,
     shading: bool = True,
+    tone: bool = False,
     allow_underdetermined: bool = False,
 ) -> Fit:
     """Fit a free kernel, every tap an unknown, to a sharp and a blurred photograph.
@@ -240,6 +244,8 @@ def fit_psf_bank(
         Largest blur radius looked for in the registration, px; 1/16 of the shorter side by default.
     shading : bool
         Whether the gain may vary over the frame.
+    tone : bool
+        Whether the registration has a tone curve, as for `register`; one that is passed keeps its own.
     allow_underdetermined : bool
         Whether more unknowns than numbers to fit to are accepted.
 
@@ -252,7 +258,7 @@ def fit_psf_bank(
     ------
     ValueError
         Shapes that differ or are too small, NaN, a constant or swapped pair, more unknowns than numbers, no pixel left
-        to hold out.
+        to hold out; with tone curves, values far outside 0 to 1.
     TypeError
         Not floating-point arrays.
 
@@ -261,7 +267,7 @@ def fit_psf_bank(
     Least squares with a penalty on differences of neighbouring taps, whose strength is chosen by cross-validation
     within the training pixels. A shifted kernel and a shift are the same: the centroid goes to the registration.
     """
-    pair = _prepared("fit_psf_bank", sharp, blurred, registration, size, heldout, block, max_radius, shading)
+    pair = _prepared("fit_psf_bank", sharp, blurred, registration, size, heldout, block, max_radius, shading, tone)
     n = pair.support
     refuse_underdetermined("fit_psf_bank", n * n, pair.observations, allowed=allow_underdetermined)
     line = np.arange(n) - n // 2
@@ -304,10 +310,10 @@ def _roughness(size: int) -> Image:
 
 
 def _prepared(name: str, sharp: Array, blurred: Array, registration: Any, size: Any, heldout: Any, block: Any,
-              max_radius: Any, shading: bool) -> Pair:  # fmt: skip
+              max_radius: Any, shading: bool, tone: bool) -> Pair:  # fmt: skip
     return pair_of(
         name, sharp, blurred, pupil=bp.Pupil.disk(), registration=registration, size=size, heldout=heldout, block=block,
-        max_radius=max_radius, shading=shading,
+        max_radius=max_radius, shading=shading, tone=tone,
     )  # fmt: skip
 
 
