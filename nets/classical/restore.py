@@ -55,8 +55,8 @@ class Restored:
         share = self.found.explained
         if share < KEPT:
             return (
-                "The photograph was kept: the map and the PSFs explain it hardly anywhere. Is this its camera (--camera, "
-                "--split), is the light linear (--encoding), are the views in order?"
+                "The photograph was kept: the map and the PSFs explain it hardly anywhere. Is this its camera "
+                "(--camera, --split), is the light linear (--encoding), are the views in order?"
             )
         if share < 0.7:
             return f"Restored where the model explains the photograph, {share:.0%} of the frame; kept elsewhere."
@@ -225,8 +225,7 @@ def _detail(result: Restored) -> tuple[int, int, int]:
     change = np.asarray((result.found.image - result.found.recorded) ** 2).mean(axis=0)
     side = max(1, min(change.shape) // 3)
     half = side // 2
-    mean = uniform_filter(change, side)[
-        half : change.shape[0] - side + half + 1, half : change.shape[1] - side + half + 1
-    ]
+    rows, cols = (slice(half, n - side + half + 1) for n in change.shape)
+    mean = uniform_filter(change, side)[rows, cols]
     row, col = np.unravel_index(int(np.argmax(mean)), mean.shape)
     return int(row), int(col), side

@@ -99,9 +99,8 @@ def restore(
     typer.echo(f"{'radius':<10}{low:+.2f} to {high:+.2f} px, median {middle:+.2f} (1 % to 99 % of the pixels)")
     if result.confidence is not None:
         typer.echo(f"{'map':<10}measured on {(result.confidence > 0.5).mean():.0%} of the frame, completed elsewhere")
-    typer.echo(
-        f"{'noise':<10}standard deviation {result.found.noise:.3g}, which sets strength {result.found.strength:.3g}"
-    )
+    noise, strength = result.found.noise, result.found.strength
+    typer.echo(f"{'noise':<10}standard deviation {noise:.3g}, strength of the prior {strength:.3g}")
     typer.echo(f"{'result':<10}{result.verdict}")
     typer.echo(f"wrote {', '.join(FILES)} to {out} in {time.perf_counter() - started:.1f} s")
 
