@@ -126,7 +126,7 @@ def restore(
     say("restoring layers")
     found = solvers.all_in_focus(
         y, defocus_map.astype(y.dtype), pupil=pupil, views=tuple(views), noise=noise,
-        strength="auto" if strength is None else strength, slabs=slabs,
+        confidence=confidence, strength="auto" if strength is None else strength, slabs=slabs,
         on_progress=lambda done, total: say(f"restoring layers, part {done} of {total}"),
     )  # fmt: skip
     return Restored(found=found, defocus_map=defocus_map, confidence=confidence, settings=settings or {})

@@ -33,9 +33,16 @@ NAME = "all_in_focus"
 WINDOW = 2.0
 """Standard deviation of the window over which the misfit is averaged, px."""
 
-TRUSTED, DOUBTED = 1.7, 3.0
+TRUSTED, DOUBTED = 2.5, 5.0
 """Misfit up to which the restoration is taken as it is, and from which the photograph is kept: noise alone gives about
 1. Chosen on six rendered scenes (seeds 3 and 7) and their estimated maps, see docs/estimation.md."""
+
+NEARBY, UNCERTAIN, CERTAIN = 3, 0.3, 0.6
+"""Distance over which a certain radius holds, px, and the confidence from which it counts, and counts in full."""
+
+MODEL_ERROR = 0.008
+"""Noise (of white) that the prior expects at least: an estimated map and measured PSFs leave errors that a weaker prior
+turns into ringing. On rendered scenes it costs next to nothing."""
 
 LEFT_BY_NOISE = 0.8
 """Median misfit of a scene that the model describes: a restoration follows part of the noise."""
@@ -43,7 +50,7 @@ LEFT_BY_NOISE = 0.8
 SMOOTH_RADIUS, SMOOTH_PIXELS = 2.5, 1000
 """Radius (px) from which a blur leaves hardly any second differences, and the number of pixels a median needs."""
 
-LEAST_LEVEL = 1e-3
+LEAST_LEVEL = 2.5e-3
 """Misfits are never compared to less noise than this: no photograph is described more exactly."""
 
 Plane = np.ndarray[Any, Any]
@@ -94,6 +101,7 @@ def all_in_focus(
     pupil: Pupil | PSFBank | Sequence[Sequence[PSFBank]],
     views: Sequence[str] = ("left", "right"),
     nodes: Literal["corners", "centres"] = "corners",
+    confidence: Array | None = None,
     noise: float | None = None,
     strength: float | Literal["auto"] = "auto",
     slabs: int = 24,
@@ -115,10 +123,14 @@ def all_in_focus(
         ``("left", "right")`` for a dual-pixel pair, ``("combined",)`` for an ordinary photograph.
     nodes : {"corners", "centres"}
         Where the banks of a grid stand in the frame, see `bp.FieldDefocus`.
+    confidence : array of shape (H, W), optional
+        Of the map, 0 to 1. Where nothing within 3 px is certain there is no texture to restore, but a wrong radius
+        would add some: the photograph is kept.
     noise : float, optional
         Standard deviation of the noise of each photograph; estimated if omitted.
     strength : float or "auto"
-        Weight of the prior, see `solvers.layered`. "auto" is 15 times the variance of the noise.
+        Weight of the prior, see `solvers.layered`. "auto" is 15 times the variance of the noise, taken as
+        .008 at least: estimated maps are not exact. With an exact map and little noise a smaller strength shows more.
     slabs : int
         Largest number of layers in any part of the frame.
     tile : int
@@ -143,8 +155,8 @@ def all_in_focus(
     -----
     `bp.layers_from_map` cuts the picture into layers, `solvers.layered` restores the colours of each. The restored
     layers are blurred again and compared with the photographs: where the mean square of the difference (Gaussian window
-    of 2 px) is more than three times what noise leaves, the map or the PSFs are wrong there and the photograph is
-    kept; up to 1.7 times the restoration is taken, in between a mixture. A single photograph can be explained by a
+    of 2 px) is more than five times what noise leaves, the map or the PSFs are wrong there and the photograph is
+    kept; up to 2.5 times the restoration is taken, in between a mixture. A single photograph can be explained by a
     wrong map too, so that `trust` says less than for two views.
     Parts of the frame overlap by twice the largest radius in the map, and 8 px.
     Cost: that of `solvers.layered`, some 4 s for 224 x 320 px in colour, both views, on two cores. What it gains with
@@ -175,6 +187,10 @@ def all_in_focus(
             f"{NAME}: expected a map of {frame[0]} x {frame[1]} px, one radius for each pixel, got "
             f"{tuple(defocus_map.shape)}; is it the map of this photograph, at this size and orientation?"
         )
+    if confidence is not None and tuple(confidence.shape) != frame:
+        raise ValueError(
+            f"{NAME}: expected confidence of {frame[0]} x {frame[1]} px like the map, got {tuple(confidence.shape)}"
+        )
     require_choice(NAME, "nodes", nodes, ("corners", "centres"))
     slabs = require_integer(NAME, "slabs", slabs, least=1)
     tile = require_integer(NAME, "tile", tile, least=16)
@@ -193,7 +209,7 @@ def all_in_focus(
     if isinstance(strength, str):
         if strength != "auto":
             raise ValueError(f'{NAME}: strength must be a number or "auto", got {strength!r}.')
-        strength = strength_for(level**2)
+        strength = strength_for(max(level, MODEL_ERROR) ** 2)
     strength = require_number(NAME, "strength", strength, least=0)
     reach = float(np.abs(radii).max())
     parts = list(tiles_of(pupil, frame, nodes, side=tile, margin=2 * ceil(reach) + 8))
@@ -209,6 +225,8 @@ def all_in_focus(
         if on_progress is not None:
             on_progress(done, len(parts))
     trust, misfit = _trust(error, level)
+    if confidence is not None:
+        trust *= _certainty(to_host(confidence))
     image = recorded + trust.astype(recorded.dtype) * (restored - recorded)
     xp, there = array_namespace(y), {"dtype": y.dtype, "device": device(y)}
     return AllInFocus(
@@ -242,6 +260,15 @@ def _trust(error: Plane, noise: float) -> tuple[Plane, Plane]:
     doubt = np.log(np.maximum(misfit, 1e-12) / TRUSTED) / np.log(DOUBTED / TRUSTED)
     trust: Plane = 1 - np.clip(doubt, 0, 1)
     return trust, misfit
+
+
+def _certainty(confidence: Plane) -> Plane:
+    """Return 1 near pixels whose radius is certain, 0 where there are none."""
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    nearby = gaussian_filter(maximum_filter(confidence, 2 * NEARBY + 1), NEARBY / 2)
+    certainty: Plane = np.clip((nearby - UNCERTAIN) / (CERTAIN - UNCERTAIN), 0, 1)
+    return certainty
 
 
 def _noise_of(y: Plane, radii: Plane) -> float:
