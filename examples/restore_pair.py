@@ -75,9 +75,8 @@ def photo_table(folder: Path) -> None:
             y, estimate.defocus_map.astype(np.float32), pupil=banks, nodes="centres", confidence=estimate.confidence
         )
         inner = (slice(24, -24), slice(24, -24))
-        scores = [
-            aligned_psnr(image[0][inner], sharp[inner]) for image in (found.recorded, found.image, found.restored)
-        ]
+        images = (found.recorded, found.image, found.restored)
+        scores = [aligned_psnr(image[0][inner], sharp[inner]) for image in images]
         print(
             f"Pixel 4, {scene}: {scores[0]:.2f}, {scores[1]:.2f}, {scores[1] - scores[0]:+.2f}; {scores[2]:.2f}; "
             f"{found.explained:.2f}; median misfit {np.median(found.misfit):.1f}",
