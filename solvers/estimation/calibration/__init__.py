@@ -1,0 +1,8 @@
+"""PSFs of a lens from a photo of a printed dot grid."""
+
+from .calibrate import Calibration, GridNotFoundError, calibrate_grid
+from .geometry import GridGeometry
+
+__all__ = ["Calibration", "GridGeometry", "GridNotFoundError", "calibrate_grid"]
+
+__dir__ = __all__.copy  # what completion offers
