@@ -77,7 +77,7 @@ def calibrate_grid(
     cells : (int, int)
         Rows and columns of cells that get a PSF; each should show some 20 dots.
     support : int, optional
-        Odd width of the PSFs, px; by default, and at most, the smallest distance of neighbouring dots, because PSFs
+        Odd width of the PSFs, px; by default, and at most, 87 % of the smallest distance of neighbouring dots: PSFs
         that are wider cannot be told from PSFs that are moved by a dot.
 
     Returns
@@ -129,11 +129,13 @@ def calibrate_grid(
     centres = refine_centres(contrast, found.positions[index], 0.48 * spacing)
     kept = np.isfinite(centres).all(axis=1)
     geometry, _ = fit_geometry(grid[kept], centres[kept], light.shape)
-    limit = int(spacing.min())
+    limit = int(0.87 * spacing.min())
     limit -= 1 - limit % 2
     width = limit if support is None else require_integer(owner, "support", support, 3, odd=True)
     if width > limit:
-        raise ValueError(f"{owner}: expected support <= {limit} px, the distance of neighbouring dots, got {width}")
+        raise ValueError(
+            f"{owner}: expected support <= {limit} px, 87 % of the distance of neighbouring dots, got {width}"
+        )
     pattern = draw_dots(geometry, grid.astype(np.float64), ratio)
     observed = _observed(geometry, grid, ratio, width // 2)
     problem = FieldLeastSquares(pattern, paper, observed, (counts[0], counts[1]), width)
