@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from math import isfinite, nan
 from operator import index
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
@@ -24,8 +24,12 @@ __all__ = [
     "require_integers",
     "require_number",
     "require_same_kind",
+    "require_window",
     "tracing",
 ]
+
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def describe(x: Array) -> str:
@@ -158,11 +162,23 @@ def require_number(
     return number
 
 
-def require_choice(owner: str, name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raise ValueError unless `value` is one of the choices, of which there are two or more."""
+def require_choice(owner: str, name: str, value: Any, choices: Sequence[Choice]) -> Choice:
+    """Return `value`; ValueError unless it is one of the choices, of which there are two or more."""
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices[:-1])
         raise ValueError(f"{owner}: expected {name} to be {known} or {choices[-1]!r}, got {value!r}")
+    return cast(Choice, value)
+
+
+def require_window(owner: str, window: tuple[int, int, int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a window (top, left, height, width), px; ValueError if it leaves the image."""
+    top, left, height, width = window
+    H, W = shape
+    if not (0 <= top and 0 <= left and 0 < height <= H - top and 0 < width <= W - left):
+        raise ValueError(
+            f"{owner}: expected a window (top, left, height, width) within {H} x {W} px, got {tuple(window)}"
+        )
+    return slice(top, top + height), slice(left, left + width)
 
 
 def detach(x: Array) -> Array:

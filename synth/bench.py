@@ -21,7 +21,7 @@ from .camera.noise import ShotReadNoise
 from .generation import samples as rendered
 from .generation.generate import generate
 from .rendering.layering import layers_of
-from .rendering.models import Model, check_model
+from .rendering.models import Model
 from .rendering.render import render
 from .scenes import Scene, with_background
 
@@ -129,7 +129,7 @@ def measure(shape: tuple[int, int], *, rounds: int = 3, say: Callable[[str], obj
     for model in ("gather", "layered"):
         say(f"a whole sample, {model}")
         source = scene if model == "gather" else lighted
-        whole_sample = partial(render, source, camera, rng=0, model=check_model(model), slabs=SLABS, bank=bank)
+        whole_sample = partial(render, source, camera, rng=0, model=model, slabs=SLABS, bank=bank)
         results.seconds[f"a whole sample with noise, {model}"] = _best(whole_sample, rounds)
     say("storing")
     _storing(results, scene, camera)

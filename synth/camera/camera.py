@@ -24,6 +24,7 @@ from .psf_models import PSFModel, psf_model_of
 from .pupils import pupil_from_dict, pupil_to_dict
 from .sensor import Sensor
 from .tone import ToneCurve
+from .views import check_views
 
 __all__ = ["Camera"]
 
@@ -110,6 +111,15 @@ class Camera:
     def psf_model(self) -> PSFModel:
         """Where the PSFs come from: the pupil, the published kernels, or PSFs that differ over the frame."""
         return psf_model_of(self)
+
+    def require_views(self, views: Sequence[str], *, side: int) -> tuple[str, ...]:
+        """Return the views as a tuple.
+
+        ValueError unless they are a set that `synth.render` knows, and the PSFs fit images of `side` px and in memory.
+        """
+        chosen = check_views(views)
+        self.psf_model.check_size(side, views=len(chosen))
+        return chosen
 
     def draw(self, rng: np.random.Generator) -> Camera:
         """Draw the settings of one sample.

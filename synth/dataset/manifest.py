@@ -37,7 +37,7 @@ def read_manifest(folder: PathLike) -> list[dict[str, Any]]:
             line = json.loads(entry)
             if isinstance(line, dict) and line.pop("crc32") == _line_sum(line) and set(line) >= _LINE:
                 statistics = Statistics.of_line(line)
-                _ = statistics.clamped_share, statistics.unknown_share  # raises for anything but numbers
+                _ = statistics.shares  # raises for anything but numbers
                 lines[int(line["shard"])] = line
     return [lines[number] for number in sorted(lines)]
 

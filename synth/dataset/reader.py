@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blurphys.files.publishing import PathLike, existing_file
+from blurphys.inputs import require_window
 
-from .._window import inside
 from .index import row_of
 from .schema import CHECKSUMS, FIELDS, FORMAT, VERSION, digest_of
 
@@ -137,7 +137,7 @@ class Reader:
             raise ValueError(
                 f"{self.path}: expected names among {', '.join(self.names)}, got {', '.join(sorted(unknown))}"
             )
-        rows, columns = inside(str(self.path), (0, 0, *self.shape) if window is None else window, self.shape)
+        rows, columns = require_window(str(self.path), (0, 0, *self.shape) if window is None else window, self.shape)
         result = {}
         for name in chosen:
             try:

@@ -63,7 +63,13 @@ def write_file(
 
 
 def write_shard(
-    folder: PathLike, number: int, rows: Iterable[Row], *, header: Header, samples: int, storage: Storage
+    folder: PathLike,
+    number: int,
+    rows: Callable[[range], Iterable[Row]],
+    *,
+    header: Header,
+    samples: int,
+    storage: Storage,
 ) -> dict[str, Any]:
     """Write one shard of a folder, read it back and publish it.
 
@@ -73,8 +79,8 @@ def write_shard(
         The folder.
     number : int
         Which shard.
-    rows : iterable of Row
-        Its samples.
+    rows : callable
+        The indices of its samples -> the samples.
     header : Header
         What all samples of the folder have in common.
     samples : int
@@ -104,7 +110,7 @@ def write_shard(
         with writing(
             target, samples=count, dtype=storage.dtype, compression=storage.compression, part=part, **vars(header)
         ) as writer:
-            statistics = writer.write_all(rows)
+            statistics = writer.write_all(rows(range(first, first + count)))
         digest = check_shard(part, samples=count, recipe=header.configuration, first=first)
         if digest != writer.digest:
             raise ValueError(f"{target}: what was read back is not what was written; is the disk failing?")

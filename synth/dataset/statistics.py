@@ -45,14 +45,9 @@ class Statistics:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     @property
-    def clamped_share(self) -> float:
-        """Share of all pixels whose radius was clamped."""
-        return self.clamped / self.pixels
-
-    @property
-    def unknown_share(self) -> float:
-        """Share of all pixels without a known depth."""
-        return self.unknown / self.pixels
+    def shares(self) -> dict[str, float]:
+        """Shares of all pixels, by name: those whose radius was clamped, and those without a known depth."""
+        return {"clamped_share": self.clamped / self.pixels, "unknown_share": self.unknown / self.pixels}
 
     def check(self, limit: float | None) -> None:
         """Raise ValueError where a larger share of the pixels of known depth was clamped than `limit`."""

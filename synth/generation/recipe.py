@@ -11,7 +11,7 @@ from blurphys.inputs import require_choice, require_integer, require_number
 from ..camera.camera import Camera
 from ..camera.views import VIEWS, check_views
 from ..dataset.schema import Header
-from ..rendering.models import Model, check_model
+from ..rendering.models import MODELS, Model
 from .arguments import height_and_width, whole_number
 from .sources import Source
 
@@ -91,7 +91,7 @@ class Recipe:
                 size=(int(fields["size"][0]), int(fields["size"][1])),
                 views=check_views(fields["views"]),
                 invalid=fields["invalid"],
-                model=check_model(fields["model"]),
+                model=require_choice("render", "model", fields["model"], MODELS),
                 slabs=int(fields["slabs"]),
                 min_valid=float(fields.get("min_valid", 0.0)),
                 layers=int(fields.get("layers", 0)),
@@ -124,16 +124,18 @@ def make_recipe(
     require_integer("generate", "samples", samples)
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"generate: expected a seed from 0 to 2^64 - 1, got {seed}")
+    model = require_choice("render", "model", model, MODELS)
     require_choice("generate", "invalid", invalid, get_args(Invalid))
     require_integer("generate", "slabs", slabs)
     min_valid = require_number("generate", "min_valid", min_valid, least=0, most=1)
+    frame = _size(sources, size)
+    chosen = camera.require_views(views, side=min(min(source.shape) for source in sources))
     made = Recipe(
         camera=camera, sources=sources, samples=samples, seed=seed, split=split,
-        size=_size(sources, size), views=check_views(views), invalid=invalid, model=check_model(model),
+        size=frame, views=chosen, invalid=invalid, model=model,
         slabs=slabs, min_valid=min_valid,
         layers=max(source.layers for source in sources) if alpha else 0,
     )  # fmt: skip
-    camera.psf_model.check_size(min(min(source.shape) for source in sources), views=len(made.views))
     return made
 
 

@@ -46,9 +46,8 @@ class Report:
     def of(cls, statistics: Statistics, path: PathLike, *, seconds: float, made: int) -> Report:
         """Report on a dataset of these statistics."""
         return cls(
-            path=Path(path), samples=statistics.samples, clamped_share=statistics.clamped_share,
-            unknown_share=statistics.unknown_share, radius_range=(statistics.low, statistics.high), seconds=seconds,
-            made=made,
+            path=Path(path), samples=statistics.samples, radius_range=(statistics.low, statistics.high),
+            seconds=seconds, made=made, **statistics.shares,
         )  # fmt: skip
 
     def __str__(self) -> str:

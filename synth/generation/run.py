@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from blurphys.inputs import require_integer
 
 from ..dataset.beginning import is_begun
 from ..dataset.config import Storage, config_of, read_config
-from ..dataset.schema import CONFIG
+from ..dataset.schema import CONFIG, Row
 from ..dataset.shards import fill, write_file, write_shard
 from ..dataset.statistics import Statistics, check_clamping
 from ..rendering.render import Sample
@@ -90,8 +90,10 @@ def render_shard(
     folder: PathLike, number: int, recipe: Recipe, storage: Storage, on_sample: OnSample | None = None
 ) -> dict[str, Any]:
     """Render the samples of one shard and publish it, the task of a worker; returns its line of the manifest."""
-    first, count = number * storage.shard_size, storage.counts(recipe.samples)[number]
-    rows = rows_of(recipe, range(first, first + count), on_sample)
+
+    def rows(indices: range) -> Iterator[Row]:
+        return rows_of(recipe, indices, on_sample)
+
     return write_shard(folder, number, rows, header=recipe.header, samples=recipe.samples, storage=storage)
 
 

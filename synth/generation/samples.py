@@ -88,7 +88,8 @@ def count_clamped(recipe: Recipe, *, max_samples: int = 32) -> tuple[int, int]:
     kept = recipe.model != "gather" and len(recipe.sources) <= MAX_SCENES
     for index in np.unique(np.linspace(0, recipe.samples - 1, min(max_samples, recipe.samples)).astype(int)):
         scene, camera, window, _ = _draw_settings(recipe, int(index), background=kept)
-        depth = scene.window(*window).depth_m
+        top, left, height, width = window
+        depth = scene.depth_m[top : top + height, left : left + width]
         radii = camera.defocus_map(depth, invalid=recipe.invalid)
         known += int((~np.isnan(depth)).sum())
         clamped += int((~np.isnan(depth) & (np.abs(radii) > camera.psf_model.max_radius)).sum())

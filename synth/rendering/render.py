@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 import blurphys as bp
+from blurphys.inputs import require_choice, require_window
 
-from .._window import inside
 from ..camera.camera import Camera
 from ..camera.psf_models import Banks
 from ..camera.recording import record
@@ -19,7 +19,7 @@ from ..scenes import Scene
 from ..scenes.windows import widen
 from .aperture import render_by_aperture
 from .layering import layers_of
-from .models import Model, check_model
+from .models import MODELS, Model
 
 __all__ = [
     "Sample",
@@ -89,7 +89,7 @@ class Sample:
     def window(self, top: int, left: int, height: int, width: int) -> Sample:
         """Cut out a window of whole pixels and update the counts; ValueError if it leaves the image."""
         H, W = self.valid.shape
-        rows, columns = inside("Sample", (top, left, height, width), (H, W))
+        rows, columns = require_window("Sample", (top, left, height, width), (H, W))
         cut = {name: array[..., rows, columns] for name, array in self.arrays.items()}
         spare = {"top": top, "left": left, "bottom": H - top - height, "right": W - left - width}
         mirrored = {
@@ -158,7 +158,7 @@ def render(
 
     Cost: the blur's, O(H W r^2) at most.
     """
-    chosen, model = check_views(views), check_model(model)
+    chosen, model = check_views(views), require_choice("render", "model", model, MODELS)
     sample = apply_blur(scene, camera, views=chosen, invalid=invalid, model=model, slabs=slabs, bank=bank)
     return expose(sample, rng)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._window import inside
+from blurphys.inputs import require_window
 
 __all__ = ["Layer", "Scene"]
 
@@ -58,7 +58,7 @@ class Layer:
 
     def window(self, top: int, left: int, height: int, width: int) -> Layer:
         """Cut out a window of whole pixels; ValueError if it leaves the image."""
-        rows, columns = inside("Layer", (top, left, height, width), self.shape)
+        rows, columns = require_window("Layer", (top, left, height, width), self.shape)
         return Layer(
             colour=self.colour[:, rows, columns], alpha=self.alpha[rows, columns], depth_m=self.depth_m[rows, columns]
         )
@@ -184,7 +184,7 @@ class Scene:
 
     def window(self, top: int, left: int, height: int, width: int) -> Scene:
         """Cut out a window of whole pixels; ValueError if it leaves the image."""
-        rows, columns = inside(f"Scene {self.name}", (top, left, height, width), self.shape)
+        rows, columns = require_window(f"Scene {self.name}", (top, left, height, width), self.shape)
         return replace(
             self,
             all_in_focus=self.all_in_focus[:, rows, columns],

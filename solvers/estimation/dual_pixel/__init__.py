@@ -1,0 +1,1 @@
+"""Signed defocus map of a dual-pixel pair: matching cost, semi-global matching, confidence, completion."""
