@@ -14,7 +14,7 @@ from ...core.arrays import to_host
 from .detection import find_dots, number_dots, paper_level, refine_centres
 from .geometry import GridGeometry, fit_geometry
 from .kernels import FieldLeastSquares
-from .pattern import draw_dots
+from .pattern import cut_patches, dot_spectra
 
 __all__ = ["Calibration", "GridNotFoundError", "calibrate_grid"]
 

@@ -1,4 +1,4 @@
-"""Least squares for the PSFs at the nodes of a grid over the frame, all of them together."""
+"""Least squares for the PSFs at the nodes of a grid over the frame, all of them together, from dots that lie apart."""
 
 from __future__ import annotations
 
@@ -6,110 +6,152 @@ from typing import Any, final
 
 import numpy as np
 
-__all__ = ["FieldLeastSquares"]
+__all__ = ["FieldLeastSquares", "node_weights"]
 
 Array = np.ndarray[Any, Any]
 
 
 @final
 class FieldLeastSquares:
-    """The darkness of a photo as the pattern, convolved with PSFs that are interpolated between nodes bilinearly.
+    """Patches around dots as the dot of each, convolved with a PSF that is interpolated between nodes.
 
-    The model is that of `blurphys.FieldDefocus` with ``nodes="centres"``. Normal equations by conjugate gradients,
-    preconditioned with the Toeplitz approximation of each node's block.
+    Because no patch shows two dots, the model is diagonal in the Fourier domain of the patches, and the blocks of the
+    normal equations are Toeplitz matrices: sums of autocorrelations of dots.
+
+    Parameters
+    ----------
+    patches : ndarray of shape (n, m, m)
+        Share of the light that is missing around each dot.
+    spectra : complex ndarray of shape (n, m, m // 2 + 1)
+        ``rfft2`` of the sampled dots; `dot_spectra` gives them.
+    weights : ndarray of shape (n, nodes)
+        Weight of the PSF of each node at each dot.
+    support : int
+        Odd width of the PSFs; below m.
+    cells : (int, int)
+        Rows and columns of nodes.
     """
 
-    def __init__(self, pattern: Array, paper: Array, observed: Array, cells: tuple[int, int], support: int) -> None:
+    def __init__(self, patches: Array, spectra: Array, weights: Array, support: int, cells: tuple[int, int]) -> None:
+        from scipy import fft
+        from scipy.sparse import csr_array
+
+        self.n, self.m, self.cells = support, patches.shape[-1], cells
+        self.nodes = weights.shape[1]
+        self.weights = csr_array(weights)
+        self.spectra = spectra.reshape(len(patches), -1)
+        self.power = np.abs(self.spectra) ** 2
+        self.data = fft.rfft2(patches).reshape(len(patches), -1)
+        self.right = self._crop(self.weights.T @ (np.conj(self.spectra) * self.data))
+        own = self.weights.multiply(self.weights).T @ self.power  # (nodes, frequencies): the blocks of the diagonal
+        self.correlations = fft.irfft2(own.reshape(self.nodes, self.m, -1), (self.m, self.m))
+        self.scale = float(self.correlations[:, 0, 0].mean())
+
+    def _crop(self, spectra: Array) -> Array:
+        """Return the adjoint of `_transform` up to the FFT's factor: (k, frequencies) to (k, n, n)."""
         from scipy import fft
 
-        self.n, self.half, self.shape = support, support // 2, pattern.shape
-        self.observed = observed.astype(np.float64)
-        rows, cols = (_hats(count, size) for count, size in zip(cells, pattern.shape, strict=True))
-        extended = np.pad(pattern, self.half)
-        self.windows = []
-        for row in rows:
-            top, bottom = np.flatnonzero(row)[[0, -1]] + (0, 1)
-            for col in cols:
-                left, right = np.flatnonzero(col)[[0, -1]] + (0, 1)
-                part = extended[top : bottom + 2 * self.half, left : right + 2 * self.half]
-                size = tuple(fft.next_fast_len(length, True) for length in part.shape)
-                weight = paper[top:bottom, left:right] * np.outer(row[top:bottom], col[left:right])
-                self.windows.append((slice(top, bottom), slice(left, right), weight, fft.rfft2(part, size), size, part))
-        self.blocks = [self._block(window) for window in self.windows]
-        self.scale = float(np.mean([np.trace(block) / self.n**2 for block in self.blocks]))
+        full = fft.irfft2(spectra.reshape(len(spectra), self.m, -1), (self.m, self.m))
+        rolled: Array = np.roll(full, (self.n // 2, self.n // 2), (1, 2))[:, : self.n, : self.n]
+        return rolled
 
-    def forward(self, psfs: Array) -> Array:
-        """Return the darkness that PSFs (nodes, n, n) make."""
+    def _transform(self, psfs: Array) -> Array:
+        """Return the spectra of PSFs (k, n, n) with their centre at the origin: (k, frequencies)."""
         from scipy import fft
 
-        y, h = np.zeros(self.shape), self.half
-        for (rows, cols, weight, spectrum, size, _), psf in zip(self.windows, psfs, strict=True):
-            full = fft.irfft2(spectrum * fft.rfft2(psf, size), size)
-            y[rows, cols] += weight * full[2 * h : 2 * h + weight.shape[0], 2 * h : 2 * h + weight.shape[1]]
-        return y
+        padded = np.zeros((len(psfs), self.m, self.m))
+        padded[:, : self.n, : self.n] = psfs
+        return fft.rfft2(np.roll(padded, (-(self.n // 2), -(self.n // 2)), (1, 2))).reshape(len(psfs), -1)
 
-    def adjoint(self, y: Array) -> Array:
-        """Return the transpose of `forward`, applied to a photo."""
+    def normal(self, psfs: Array) -> Array:
+        """Return A^T A of PSFs (nodes, n, n)."""
+        return self._crop(self.weights.T @ (self.power * (self.weights @ self._transform(psfs))))
+
+    def model(self, psfs: Array, weights: Array | None = None, spectra: Array | None = None) -> Array:
+        """Return the patches (n, m, m) that PSFs (nodes, n, n) make, those of the problem or of other dots."""
         from scipy import fft
 
-        psfs, h = np.empty((len(self.windows), self.n, self.n)), self.half
-        for node, (rows, cols, weight, spectrum, size, _) in enumerate(self.windows):
-            padded = np.zeros(size)
-            padded[2 * h : 2 * h + weight.shape[0], 2 * h : 2 * h + weight.shape[1]] = weight * y[rows, cols]
-            psfs[node] = fft.irfft2(np.conj(spectrum) * fft.rfft2(padded), size)[: self.n, : self.n]
-        return psfs
+        at_dots = (self.weights if weights is None else weights) @ self._transform(psfs)
+        made = at_dots * (self.spectra if spectra is None else spectra.reshape(len(spectra), -1))
+        patches: Array = fft.irfft2(made.reshape(len(made), self.m, -1), (self.m, self.m))
+        return patches
 
-    def _block(self, window: Any) -> Array:
-        from scipy import fft
+    def solve(
+        self, smooth: float, alike: float, *, start: Array | None = None, tol: float = 1e-3, most: int = 60
+    ) -> Array:
+        """Return the PSFs (nodes, n, n), not normalised, by preconditioned conjugate gradients.
 
-        rows, cols, weight, _, _, part = window
-        h, n = self.half, self.n
-        pattern = part[h : h + weight.shape[0], h : h + weight.shape[1]] * weight * self.observed[rows, cols]
-        size = tuple(fft.next_fast_len(length + 2 * n, True) for length in pattern.shape)
-        correlation = fft.irfft2(np.abs(fft.rfft2(pattern, size)) ** 2, size)
-        i, j = np.divmod(np.arange(n * n), n)
-        block: Array = correlation[i[:, None] - i, j[:, None] - j]
-        return block
-
-    def solve(self, darkness: Array, strength: float, *, tol: float = 1e-4, most: int = 40) -> Array:
-        """Return the PSFs (nodes, n, n), not normalised, for a strength in units of the mean of the diagonal."""
+        Parameters
+        ----------
+        smooth : float
+            Weight of the squared differences of neighbouring samples of a PSF, in units of `scale`.
+        alike : float
+            Weight of the squared differences of the PSFs of neighbouring nodes, likewise.
+        """
         from scipy.linalg import cho_factor, cho_solve
 
-        n, count = self.n, len(self.windows)
-        prior = strength * self.scale * _gradient_penalty(n)
-        factors = [cho_factor(block + prior) for block in self.blocks]
+        n = self.n
+        links = self.scale * alike * _laplacian(self.cells)
+        i, j = np.divmod(np.arange(n * n), n)
+        rows, cols = i[:, None] - i, j[:, None] - j
+        prior = self.scale * smooth * _gradient_penalty(n)
+        factors = []
+        for node in range(self.nodes):
+            block = self.correlations[node][rows, cols] + prior
+            block[np.diag_indices(n * n)] += links[node, node] + 1e-9 * self.scale
+            factors.append(cho_factor(block, lower=True, overwrite_a=True, check_finite=False))
 
-        def normal(x: Array) -> Array:
-            data = self.adjoint(self.observed * self.forward(x.reshape(count, n, n)))
-            total: Array = data.reshape(count, -1) + x @ prior
+        def left(x: Array) -> Array:
+            flat = x.reshape(self.nodes, -1)
+            total: Array = self.normal(x) + (flat @ prior + links @ flat).reshape(x.shape)
             return total
 
-        x = np.zeros((count, n * n))
-        r = self.adjoint(self.observed * darkness).reshape(count, -1)
-        z = np.stack([cho_solve(f, v) for f, v in zip(factors, r, strict=True)])
+        def preconditioned(r: Array) -> Array:
+            parts = [cho_solve(f, v.ravel(), check_finite=False) for f, v in zip(factors, r, strict=True)]
+            return np.stack(parts).reshape(r.shape)
+
+        x = np.zeros((self.nodes, n, n)) if start is None else start
+        r = self.right - (0 if start is None else left(x))
+        z = preconditioned(r)
         p, size = z, float((r * z).sum())
-        first = size
+        first = float((self.right * preconditioned(self.right)).sum())
         for _ in range(most):
-            applied = normal(p)
+            if size <= tol**2 * first:
+                break
+            applied = left(p)
             step = size / float((p * applied).sum())
             x, r = x + step * p, r - step * applied
-            z = np.stack([cho_solve(f, v) for f, v in zip(factors, r, strict=True)])
+            z = preconditioned(r)
             new = float((r * z).sum())
-            if new < tol**2 * first:
-                break
             p, size = z + (new / size) * p, new
-        return x.reshape(count, n, n)
+        return x
 
 
-def _hats(count: int, size: int) -> Array:
-    """Weights of the nodes at the centres of `count` equal cells, at every row or column: (count, size)."""
-    position = np.clip((np.arange(size) + 0.5) * (count / size) - 0.5, 0, count - 1)
-    hats: Array = np.maximum(0, 1 - np.abs(position - np.arange(count)[:, None]))
-    return hats
+def node_weights(positions: Array, frame: tuple[int, int], cells: tuple[int, int]) -> Array:
+    """Weights of the nodes at the centres of equal cells at positions (n, 2), bilinear: (n, rows * cols)."""
+    hats = []
+    for axis in (0, 1):
+        place = np.clip((positions[:, axis] + 0.5) * (cells[axis] / frame[axis]) - 0.5, 0, cells[axis] - 1)
+        hats.append(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells[axis]))))
+    weights: Array = (hats[0][:, :, None] * hats[1][:, None, :]).reshape(len(positions), -1)
+    return weights
+
+
+def _path(n: int) -> Array:
+    """Return the matrix of the sum of squared differences of n neighbours in a row."""
+    difference = np.diff(np.eye(n), axis=0)
+    matrix: Array = difference.T @ difference
+    return matrix
+
+
+def _laplacian(cells: tuple[int, int]) -> Array:
+    rows, cols = cells
+    matrix: Array = np.kron(_path(rows), np.eye(cols)) + np.kron(np.eye(rows), _path(cols))
+    return matrix
 
 
 def _gradient_penalty(n: int) -> Array:
-    """Squared differences along both axes, PSFs being zero outside, and a little of the squared values: (n^2, n^2)."""
+    """Squared differences along both axes, PSFs being zero outside: (n^2, n^2)."""
     one = 2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
-    penalty: Array = np.kron(one, np.eye(n)) + np.kron(np.eye(n), one) + 1e-3 * np.eye(n * n)
+    penalty: Array = np.kron(one, np.eye(n)) + np.kron(np.eye(n), one)
     return penalty

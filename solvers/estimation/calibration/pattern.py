@@ -1,4 +1,4 @@
-"""Draw a dot grid under a known geometry, anti-aliased."""
+"""Dots of a grid under a known geometry, as spectra of patches."""
 
 from __future__ import annotations
 
@@ -6,84 +6,50 @@ from typing import Any
 
 import numpy as np
 
-from .geometry import GridGeometry
+__all__ = ["cut_patches", "dot_spectra"]
 
-__all__ = ["draw_dots"]
-
-Image = np.ndarray[Any, Any]
-
-SUB = 4
-"""Subpixels along each axis; a subpixel that an edge crosses counts by the distance of its centre from the edge."""
-
-LOBES = 6
-"""Zero crossings of the windowed sinc that removes what pixels cannot represent."""
+Array = np.ndarray[Any, Any]
 
 
-def draw_dots(
-    geometry: GridGeometry, grid: Image, diameter: float, *, band_limited: bool = True, sub: int = SUB
-) -> Image:
-    """Return the share of each pixel that dots cover.
+def dot_spectra(offsets: Array, jacobians: Array, diameter: float, size: int) -> Array:
+    """Return the spectra of ellipses in patches, as `numpy.fft.rfft2` has them.
 
     Parameters
     ----------
-    geometry : GridGeometry
-    grid : ndarray of shape (n, 2)
-        (u, v) of the dots to draw.
+    offsets : ndarray of shape (n, 2)
+        (row, column) of the centres of the dots from pixel (0, 0) of their patches, px.
+    jacobians : ndarray of shape (n, 2, 2)
+        Derivatives of (row, column) by grid coordinates (u, v); the dots are images of circles under them.
     diameter : float
         Of a dot, in units of the spacing.
-    band_limited : bool
-        Whether frequencies above the Nyquist frequency of the pixels are removed before sampling; otherwise they are
-        aliased, as in a photo by an ideal lens.
+    size : int
+        Height and width of the patches.
 
     Returns
     -------
-    ndarray of shape (H, W)
-        float64. Each dot is an ellipse, the image of a circle under the geometry linearised at its centre.
+    complex ndarray of shape (n, size, size // 2 + 1)
+        Of the dots below the Nyquist frequency, sampled at the centres of the pixels: their Fourier transform is
+        that of a disk, ``2 J1(x) / x`` times the area.
     """
-    height, width = geometry.frame
-    centres, jacobians = geometry.positions(grid), geometry.jacobians(grid)
-    stretch = np.linalg.norm(jacobians, axis=(1, 2)).max(initial=1.0)
-    margin = LOBES if band_limited else 0
-    reach = int(np.ceil(diameter / 2 * stretch)) + 1 + margin
-    near = (centres > -reach).all(axis=1) & (centres < np.array([height, width]) + reach).all(axis=1)
-    centres, jacobians = centres[near], jacobians[near]
-    size = 2 * reach + 1
-    image = np.zeros((height + 2 * size, width + 2 * size))
-    filters = _decimation(size, sub, band_limited)
-    offsets = (np.arange(size * sub) + 0.5) / sub - 0.5 - reach  # of the subpixels from the middle pixel
-    inverse = np.linalg.inv(jacobians)
-    for centre, matrix in zip(centres, inverse, strict=True):
-        corner = np.rint(centre).astype(int)
-        dy, dx = offsets - (centre[0] - corner[0]), offsets - (centre[1] - corner[1])
-        u = matrix[0, 0] * dy[:, None] + matrix[0, 1] * dx
-        v = matrix[1, 0] * dy[:, None] + matrix[1, 1] * dx
-        radius = np.sqrt(u * u + v * v)
-        # Distance from the edge, px: the difference of radii over the length of the gradient of the radius.
-        gu, gv = matrix[0, 0] * u + matrix[1, 0] * v, matrix[0, 1] * u + matrix[1, 1] * v
-        slope = np.sqrt(gu * gu + gv * gv) / np.maximum(radius, 1e-12)
-        covered = np.clip(0.5 + sub * (diameter / 2 - radius) / np.maximum(slope, 1e-12), 0, 1)
-        top, left = corner + size - reach
-        image[top : top + size, left : left + size] += filters @ covered @ filters.T
-    return image[size:-size, size:-size]
+    from scipy.special import j1
+
+    rows, cols = 2 * np.pi * np.fft.fftfreq(size)[:, None], 2 * np.pi * np.fft.rfftfreq(size)
+    a = jacobians[:, 0, 0, None, None] * rows + jacobians[:, 1, 0, None, None] * cols
+    b = jacobians[:, 0, 1, None, None] * rows + jacobians[:, 1, 1, None, None] * cols
+    x = np.maximum(diameter / 2 * np.hypot(a, b), 1e-9)
+    area = np.pi * diameter**2 / 4 * np.abs(np.linalg.det(jacobians))
+    # At the Nyquist frequency of an even size, waves with opposite signs are one: their mean, the cosine, is real.
+    phases = [
+        np.where(np.isclose(np.abs(axis), np.pi), np.cos(axis * at), np.exp(-1j * axis * at))
+        for axis, at in ((rows, offsets[:, 0, None, None]), (cols, offsets[:, 1, None, None]))
+    ]
+    spectra: Array = area[:, None, None] * 2 * j1(x) / x * phases[0] * phases[1]
+    return spectra
 
 
-def _decimation(size: int, sub: int, band_limited: bool) -> Image:
-    """Return the matrix from subpixels to pixels along one axis, (size, size * sub)."""
-    pixel = np.repeat(np.eye(size), sub, axis=1) / sub
-    if not band_limited:
-        return pixel
-    # Box of one pixel, then a sinc of one pixel under a Hann window of 2 LOBES px: both on the fine grid.
-    reach = LOBES * sub
-    t = np.arange(-reach, reach + 1) / sub
-    sinc = np.sinc(t) * np.cos(np.pi * t / (2 * LOBES)) ** 2
-    box = np.ones(sub) / sub
-    taps = np.convolve(sinc / sinc.sum(), box)
-    n = size * sub
-    matrix = np.zeros((size, n))
-    for i in range(size):
-        start = i * sub + (sub - 1) // 2 - (len(taps) - 1) // 2
-        middle = i * sub + (sub - 1) / 2
-        start = round(middle - (len(taps) - 1) / 2)
-        low, high = max(start, 0), min(start + len(taps), n)
-        matrix[i, low:high] = taps[low - start : high - start]
-    return matrix
+def cut_patches(image: Array, centres: Array, size: int) -> tuple[Array, Array]:
+    """Return the patches (n, size, size) around centres (n, 2), and the pixel (n, 2) at which each begins."""
+    corners = np.rint(centres - (size - 1) / 2).astype(int)
+    span = np.arange(size)
+    rows, cols = corners[:, 0, None, None] + span[:, None], corners[:, 1, None, None] + span
+    return image[rows, cols], corners
