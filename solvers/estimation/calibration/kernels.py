@@ -36,7 +36,7 @@ class FieldLeastSquares:
         from scipy import fft
         from scipy.sparse import csr_array
 
-        self.n, self.m, self.cells = support, patches.shape[-1], cells
+        self.n, self.m, self.cells, self.patches = support, patches.shape[-1], cells, patches
         self.nodes = weights.shape[1]
         self.weights = csr_array(weights)
         self.spectra = spectra.reshape(len(patches), -1)
@@ -67,12 +67,11 @@ class FieldLeastSquares:
         """Return A^T A of PSFs (nodes, n, n)."""
         return self._crop(self.weights.T @ (self.power * (self.weights @ self._transform(psfs))))
 
-    def model(self, psfs: Array, weights: Array | None = None, spectra: Array | None = None) -> Array:
-        """Return the patches (n, m, m) that PSFs (nodes, n, n) make, those of the problem or of other dots."""
+    def model(self, psfs: Array) -> Array:
+        """Return the patches (n, m, m) that PSFs (nodes, n, n) make."""
         from scipy import fft
 
-        at_dots = (self.weights if weights is None else weights) @ self._transform(psfs)
-        made = at_dots * (self.spectra if spectra is None else spectra.reshape(len(spectra), -1))
+        made = self.spectra * (self.weights @ self._transform(psfs))
         patches: Array = fft.irfft2(made.reshape(len(made), self.m, -1), (self.m, self.m))
         return patches
 
