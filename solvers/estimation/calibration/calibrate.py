@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,6 +12,7 @@ from blurphys.inputs import require_float, require_integer, require_number
 from blurphys.operators.field import FieldDefocus
 
 from ...core.arrays import to_host
+from ..dual_pixel.checks import EstimateWarning
 from .detection import find_dots, fit_polynomial, number_dots, paper_level, refine_centres
 from .geometry import GridGeometry, fit_geometry
 from .kernels import FieldLeastSquares, node_weights
@@ -141,8 +143,8 @@ def calibrate_grid(
     if len(cells) != 2:
         raise ValueError(f"{owner}: expected cells as (rows, columns), got {cells}")
     rows, cols = (require_integer(owner, "cells", number, 1) for number in cells)
-    if support is not None:
-        require_integer(owner, "support", support, 3, WIDEST, odd=True)
+    if support is not None and require_integer(owner, "support", support, 3, odd=True) > WIDEST:
+        raise ValueError(f"{owner}: expected support <= {WIDEST} px, got {support}")
 
     geometry, grid, dots, dark = _locate(owner, light)
     places = grid.astype(np.float64)
@@ -194,6 +196,14 @@ def calibrate_grid(
     corners = cut_patches(light, positions, whole.m)[1]
     for (row, col), patch in zip(corners, left, strict=True):
         residual[row : row + whole.m, col : col + whole.m] = -patch if dark else patch
+    misfit = float(np.sqrt((left**2).mean()))
+    if misfit > 5 * noise and misfit > 0.02 * float((np.abs(contrast)).mean() * paper.mean()):
+        warnings.warn(
+            f"{owner}: the PSFs leave errors of {misfit:.2g} around the dots, {misfit / max(noise, 1e-12):.0f} times the "
+            f"noise; is the diameter of a dot {ratio:g} of the spacing, and are the PSFs narrower than {width} px?",
+            EstimateWarning,
+            stacklevel=2,
+        )
     shaped = psfs.reshape(rows, cols, width, width)
     return Calibration(
         psfs=shaped,
@@ -202,7 +212,7 @@ def calibrate_grid(
         dots=dots,
         used=len(positions),
         residual=residual,
-        misfit=float(np.sqrt((left**2).mean())),
+        misfit=misfit,
         noise=noise,
         strength=strength,
         contrast=float(contrast.mean()) * (1 if dark else -1),

@@ -131,7 +131,24 @@ def number_dots(dots: Dots) -> tuple[Points, Points]:
             best = numbers
     if not best:
         return np.empty((0, 2), int), np.empty(0, int)
-    return np.array(list(best.values())), np.array(list(best))
+    grid, index = np.array(list(best.values())), np.array(list(best))
+    return _reduced(grid, points[index]), index
+
+
+def _reduced(grid: Points, positions: Points) -> Points:
+    """Renumber dots so that both steps are the shortest of the lattice (Lagrange): a walk may have gone diagonally."""
+    steps = np.linalg.lstsq(np.column_stack([grid, np.ones(len(grid))]), positions, rcond=None)[0][:2]
+    change = np.eye(2, dtype=int)  # new steps by the old ones
+    for _ in range(20):
+        order = np.argsort(np.linalg.norm(change @ steps, axis=1))
+        change = change[order]
+        short, long = change @ steps
+        times = round(float(short @ long) / max(float(short @ short), 1e-30))
+        if times == 0:
+            break
+        change[1] -= times * change[0]
+    renumbered: Points = grid @ np.rint(np.linalg.inv(change)).astype(int)
+    return renumbered
 
 
 def _walk(points: Points, steps: Points, start: int, tree: Any) -> dict[int, tuple[int, int]]:
