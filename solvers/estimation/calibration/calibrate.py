@@ -22,6 +22,9 @@ __all__ = ["Calibration", "GridNotFoundError", "calibrate_grid"]
 
 LEAST_DOTS = 25
 
+IRREGULAR = 0.03
+"""Median distance from the fitted lattice, in units of the spacing, at which what was found is no grid."""
+
 STRENGTHS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 """Weights of the differences of neighbouring samples that are tried, strongest first."""
 
@@ -119,7 +122,8 @@ def calibrate_grid(
     homography and radial distortion, the paper a polynomial of degree 4 fitted where no dot reaches. The PSFs, which
     vary bilinearly between the centres of the cells, solve one linear least-squares problem for all dots, with a penalty
     on the differences of neighbouring samples and of neighbouring PSFs; its strength is the one that predicts a
-    quarter of the dots best from the others. Negative values are then set to zero.
+    quarter of the dots best from the others. The result is
+    moved to the nearest PSFs without negative values.
 
     A PSF is what a point of light would leave in the photo, the area of the pixel included. Its position within the support
     cannot be known: a shift of the PSF is a shift of the grid, so PSFs are centred about as the dots are.
@@ -156,7 +160,7 @@ def calibrate_grid(
             "rows parallel to those of the photo"
         )
     width = min(limit, WIDEST) if support is None else support
-    size = width + int(np.ceil(diameter)) + 1
+    size = _patch(width, diameter)
     positions, jacobians = geometry.positions(places), geometry.jacobians(places)
     paper, noise = _paper(light, geometry, grid, size)
     inside = ((positions > size / 2 + 1) & (positions < np.array(light.shape) - size / 2 - 2)).all(axis=1)
@@ -170,7 +174,7 @@ def calibrate_grid(
         )
 
     def problem(width: int, weights: Array, cells: tuple[int, int], chosen: Array) -> FieldLeastSquares:
-        size = width + int(np.ceil(diameter)) + 1
+        size = _patch(width, diameter)
         patches, corners = cut_patches(missing, positions[chosen], size)
         middles = np.rint(positions[chosen]).astype(int)
         level = paper[middles[:, 0], middles[:, 1]][:, None, None]  # the noise is that of the light
@@ -189,8 +193,7 @@ def calibrate_grid(
     contrast = free.sum(axis=(1, 2))
     if not (contrast > 0).all():
         raise ValueError(f"{owner}: some cells show too few dots for a PSF; expected fewer cells than {rows} x {cols}")
-    psfs = np.maximum(free, 0)
-    psfs /= psfs.sum(axis=(1, 2), keepdims=True)
+    psfs = _nearest_psfs(free / contrast[:, None, None])
     left = whole.patches - whole.model(psfs * contrast[:, None, None])
     residual = np.zeros_like(light)
     corners = cut_patches(light, positions, whole.m)[1]
@@ -250,7 +253,9 @@ def _locate(owner: str, light: Array) -> tuple[GridGeometry, Array, Array, bool]
         centres = refine_centres(missing, found.positions[index], 0.48 * spacing)
         kept = np.isfinite(centres).all(axis=1)
         if kept.sum() >= LEAST_DOTS:
-            geometry, _ = fit_geometry(grid[kept], centres[kept], light.shape)
+            geometry, errors = fit_geometry(grid[kept], centres[kept], light.shape)
+            regular = np.median(np.linalg.norm(errors, axis=1)) < IRREGULAR * spacing.mean()
+        if kept.sum() >= LEAST_DOTS and regular:
             return geometry, grid, np.where(kept[:, None], centres, found.positions[index]), found.dark
     error = GridNotFoundError(
         f"{owner}: expected a photo of a dot grid, found {len(grid)} dots on a lattice of {len(found.positions)} "
@@ -269,6 +274,11 @@ def _widest(geometry: GridGeometry, grid: Array, ratio: float) -> tuple[int, flo
     distances = np.abs(geometry.positions(places[:, None] + steps) - centres[:, None]).max(axis=2)
     limit = int(np.floor(distances.min() - np.ceil(diameter) - 2))
     return limit - (1 - limit % 2), diameter
+
+
+def _patch(width: int, diameter: float) -> int:
+    """Return the width of the patch that holds a dot of some diameter, blurred, wherever in its pixel: odd."""
+    return (width + int(np.ceil(diameter)) + 1) | 1
 
 
 def _paper(light: Array, geometry: GridGeometry, grid: Array, size: int) -> tuple[Array, float]:
@@ -293,6 +303,19 @@ def _paper(light: Array, geometry: GridGeometry, grid: Array, size: int) -> tupl
     deviations = (light - paper)[bare]
     noise = 1.4826 * float(np.median(np.abs(deviations - np.median(deviations))))
     return paper, noise
+
+
+def _nearest_psfs(values: Array) -> Array:
+    """Return the nearest arrays without negative values and of unit sum: (k, n, n), a projection onto the simplex.
+
+    Setting negative values to zero and dividing by the sum would keep the positive half of the noise as a pedestal.
+    """
+    flat = values.reshape(len(values), -1)
+    falling = -np.sort(-flat, axis=1)
+    excess = (np.cumsum(falling, axis=1) - 1) / np.arange(1, flat.shape[1] + 1)
+    kept = (falling > excess).sum(axis=1)
+    nearest: Array = np.maximum(flat - excess[np.arange(len(flat)), kept - 1][:, None], 0).reshape(values.shape)
+    return nearest
 
 
 def _extent(psf: Array) -> int:

@@ -23,7 +23,7 @@ def dot_spectra(offsets: Array, jacobians: Array, diameter: float, size: int) ->
     diameter : float
         Of a dot, in units of the spacing.
     size : int
-        Height and width of the patches.
+        Height and width of the patches, odd: at the Nyquist frequency of an even size, two waves are one.
 
     Returns
     -------
@@ -38,12 +38,8 @@ def dot_spectra(offsets: Array, jacobians: Array, diameter: float, size: int) ->
     b = jacobians[:, 0, 1, None, None] * rows + jacobians[:, 1, 1, None, None] * cols
     x = np.maximum(diameter / 2 * np.hypot(a, b), 1e-9)
     area = np.pi * diameter**2 / 4 * np.abs(np.linalg.det(jacobians))
-    # At the Nyquist frequency of an even size, waves with opposite signs are one: their mean, the cosine, is real.
-    phases = [
-        np.where(np.isclose(np.abs(axis), np.pi), np.cos(axis * at), np.exp(-1j * axis * at))
-        for axis, at in ((rows, offsets[:, 0, None, None]), (cols, offsets[:, 1, None, None]))
-    ]
-    spectra: Array = area[:, None, None] * 2 * j1(x) / x * phases[0] * phases[1]
+    phase = np.exp(-1j * (rows * offsets[:, 0, None, None] + cols * offsets[:, 1, None, None]))
+    spectra: Array = area[:, None, None] * 2 * j1(x) / x * phase
     return spectra
 
 
