@@ -22,6 +22,9 @@ __all__ = ["Calibration", "GridNotFoundError", "calibrate_grid"]
 
 LEAST_DOTS = 25
 
+MOST_PAPER = 60_000
+"""Pixels of bare paper to which its level is fitted, about."""
+
 IRREGULAR = 0.03
 """Median distance from the fitted lattice, in units of the spacing, at which what was found is no grid."""
 
@@ -56,7 +59,7 @@ class Calibration:
         Their blur for images of the shape of the photo, ``nodes="centres"``; `blurphys.save` stores it.
     geometry : GridGeometry
     dots : ndarray of shape (n, 2)
-        (row, column) of the dots found, px.
+        (row, column) of the dots found, px; at the rim of the frame, where the geometry puts them.
     used : int
         How many of them the PSFs come from: those whose blurred image lies inside the frame.
     residual : ndarray of shape (H, W)
@@ -162,7 +165,7 @@ def calibrate_grid(
     width = min(limit, WIDEST) if support is None else support
     size = _patch(width, diameter)
     positions, jacobians = geometry.positions(places), geometry.jacobians(places)
-    paper, noise = _paper(light, geometry, grid, size)
+    paper, noise = _paper(owner, light, geometry, grid, size)
     inside = ((positions > size / 2 + 1) & (positions < np.array(light.shape) - size / 2 - 2)).all(axis=1)
     positions, jacobians = positions[inside], jacobians[inside]
     weights = node_weights(positions, geometry.frame, (rows, cols))
@@ -249,14 +252,22 @@ def _locate(owner: str, light: Array) -> tuple[GridGeometry, Array, Array, bool]
         geometry, _ = fit_geometry(grid, found.positions[index], light.shape)
         spacing = np.sqrt(np.abs(np.linalg.det(geometry.jacobians(grid.astype(np.float64)))))
         paper = paper_level(light, max(4, round(float(spacing.mean()))), dark=found.dark)
-        missing = (1 - light / paper) if found.dark else (light / paper - 1)
-        centres = refine_centres(missing, found.positions[index], 0.48 * spacing)
-        kept = np.isfinite(centres).all(axis=1)
-        if kept.sum() >= LEAST_DOTS:
+        kept, regular, centres = np.zeros(0, bool), False, found.positions[index]
+        for again in (False, True):  # quantiles of shaded paper are biased: once more with what is bare
+            if again:
+                paper, _ = _paper(owner, light, geometry, grid, round(0.8 * float(spacing.min())))
+            missing = (1 - light / paper) if found.dark else (light / paper - 1)
+            centres = refine_centres(missing, found.positions[index], 0.48 * spacing)
+            kept = np.isfinite(centres).all(axis=1)
+            if kept.sum() < LEAST_DOTS:
+                break
             geometry, errors = fit_geometry(grid[kept], centres[kept], light.shape)
-            regular = np.median(np.linalg.norm(errors, axis=1)) < IRREGULAR * spacing.mean()
+            regular = bool(np.median(np.linalg.norm(errors, axis=1)) < IRREGULAR * spacing.mean())
+            if not regular:
+                break
         if kept.sum() >= LEAST_DOTS and regular:
-            return geometry, grid, np.where(kept[:, None], centres, found.positions[index]), found.dark
+            fitted = geometry.positions(grid.astype(np.float64))
+            return geometry, grid, np.where(kept[:, None], centres, fitted), found.dark
     error = GridNotFoundError(
         f"{owner}: expected a photo of a dot grid, found {len(grid)} dots on a lattice of {len(found.positions)} "
         f"candidates; at least {LEAST_DOTS} in 3 rows are needed, sharp enough to be apart"
@@ -281,25 +292,18 @@ def _patch(width: int, diameter: float) -> int:
     return (width + int(np.ceil(diameter)) + 1) | 1
 
 
-def _paper(light: Array, geometry: GridGeometry, grid: Array, size: int) -> tuple[Array, float]:
+def _paper(owner: str, light: Array, geometry: GridGeometry, grid: Array, size: int) -> tuple[Array, float]:
     """Return the level of the paper, fitted where no dot reaches, and the standard deviation of the photo there."""
     low, high = grid.min(axis=0) - 3, grid.max(axis=0) + 4
     places = np.stack(np.mgrid[low[0] : high[0], low[1] : high[1]], axis=-1).reshape(-1, 2).astype(np.float64)
     bare = np.ones(light.shape, bool)
     for row, col in np.rint(geometry.positions(places) - (size - 1) / 2).astype(int):
         bare[max(row, 0) : max(row + size, 0), max(col, 0) : max(col + size, 0)] = False
-    block = size
-    rows, cols = (max(n // block, 1) for n in light.shape)
-
-    def sums(values: Array) -> Array:
-        cut = values[: rows * block, : cols * block]
-        total: Array = cut.reshape(rows, cut.shape[0] // rows, cols, cut.shape[1] // cols).sum(axis=(1, 3))
-        return total
-
-    count = sums(bare.astype(np.float64))
-    means = sums(np.where(bare, light, 0.0)) / np.maximum(count, 1)
-    middles = [np.arange(number) * block + (block - 1) / 2 for number in (rows, cols)]
-    paper = fit_polynomial(means, count, middles[0], middles[1], light.shape, min(4, rows - 1, cols - 1))
+    where = np.flatnonzero(bare)
+    if len(where) < 1000:
+        raise ValueError(f"{owner}: expected paper between the dots, got {len(where)} px of it; take a smaller support")
+    rows, cols = np.divmod(where[:: max(1, len(where) // MOST_PAPER)], light.shape[1])
+    paper = fit_polynomial(light[rows, cols], rows, cols, light.shape, 4)
     deviations = (light - paper)[bare]
     noise = 1.4826 * float(np.median(np.abs(deviations - np.median(deviations))))
     return paper, noise

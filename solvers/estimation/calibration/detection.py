@@ -39,7 +39,7 @@ def find_dots(light: Points) -> Dots:
     At each scale the photo is divided by its local mean, so that shading does not matter, and filtered with a
     difference of Gaussians; its local extrema beyond a quarter of the strong ones are candidates. A candidate is
     regular if it lies midway between two pairs of others. Defocused dots may be rings, of which fine scales find
-    several extrema: of the scales with at least half as many regular candidates as the best one, the coarsest is taken.
+    several extrema: of the scales with at least 80 % as many regular candidates as the best one, the coarsest is taken.
     """
     found = [
         _candidates(light, scale, dark) for dark in (True, False) for scale in SCALES if 12 * scale < min(light.shape)
@@ -48,7 +48,7 @@ def find_dots(light: Points) -> Dots:
     best = max(counts, default=0)
     if best == 0:
         return max((dots for dots, _ in found), key=lambda dots: min(len(dots.positions), 500), default=_NONE)
-    near = [(dots, strength) for (dots, strength), n in zip(found, counts, strict=True) if n >= 0.5 * best]
+    near = [(dots, strength) for (dots, strength), n in zip(found, counts, strict=True) if n >= 0.8 * best]
     # Between the dots of a lattice there is a lattice of the other polarity; that of the dots is the stronger one.
     strongest = {dark: max((s for d, s in near if d.dark == dark), default=0.0) for dark in (True, False)}
     dark = strongest[True] >= strongest[False]
@@ -199,24 +199,21 @@ def paper_level(light: Points, block: int, *, dark: bool, degree: int = 4) -> Po
     )  # fmt: skip
     centres_r, centres_c = (edges_r[1:] + edges_r[:-1] - 1) / 2, (edges_c[1:] + edges_c[:-1] - 1) / 2
     degree = min(degree, rows - 1, cols - 1)
-    return fit_polynomial(levels, np.ones_like(levels), centres_r, centres_c, light.shape, degree)
+    return fit_polynomial(levels.ravel(), np.repeat(centres_r, cols), np.tile(centres_c, rows), light.shape, degree)
 
 
-def fit_polynomial(
-    values: Points, weights: Points, rows: Points, cols: Points, frame: tuple[int, ...], degree: int
-) -> Points:
-    """Fit a polynomial of total degree `degree` on a grid of places, robustly, and return it on the whole frame."""
+def fit_polynomial(values: Points, rows: Points, cols: Points, frame: tuple[int, ...], degree: int) -> Points:
+    """Fit a polynomial of total degree `degree` to values (n,) at places, robustly, and return it on the whole frame."""
     half = np.array(frame) / 2
     y, x = (rows + 0.5) / half[0] - 1, (cols + 0.5) / half[1] - 1
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    basis = np.stack([np.outer(y**i, x**j).ravel() for i, j in powers], axis=1)
-    target, weight = values.ravel(), weights.ravel()
+    basis = np.stack([y**i * x**j for i, j in powers], axis=1)
+    weights = np.ones(len(values))
     for _ in range(5):
-        root = np.sqrt(weight)[:, None]
-        found = np.linalg.lstsq(root * basis, root[:, 0] * target, rcond=None)[0]
-        error = np.abs(target - basis @ found)
-        scale = max(float(np.median(error[weight > 0])), 1e-12)
-        weight = weights.ravel() / (1 + (error / (4 * scale)) ** 2)
+        root = np.sqrt(weights)
+        found = np.linalg.lstsq(root[:, None] * basis, root * values, rcond=None)[0]
+        error = np.abs(values - basis @ found)
+        weights = 1 / (1 + (error / (4 * max(float(np.median(error)), 1e-12))) ** 2)
     y, x = (np.arange(frame[0]) + 0.5) / half[0] - 1, (np.arange(frame[1]) + 0.5) / half[1] - 1
     whole = np.zeros(frame)
     for (i, j), c in zip(powers, found, strict=True):
