@@ -42,9 +42,9 @@ def calibrate(
     support: Annotated[
         int | None, typer.Option("--support", help="Odd width of the PSFs, px. [default: that of the mean PSF]")
     ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help=f"Folder of {OPERATOR}, {OVERVIEW} and {REPORT}.")
-    ] = Path("calibration"),
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"Folder of {OPERATOR}, {OVERVIEW} and {REPORT}.")] = Path(
+        "calibration"
+    ),
     encoding: o.EncodingOption = None,
     layout: o.LayoutOption = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,

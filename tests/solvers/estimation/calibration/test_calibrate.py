@@ -1,5 +1,7 @@
 """A lens whose PSFs are known, calibrated from a photo that is rendered by plain supersampling."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -23,7 +25,13 @@ def positions(u, v, spacing=28.0):
     return 119.7 + y * (1 - 0.02 * squared), 169.2 + x * (1 - 0.02 * squared)
 
 
-def photo(noise=0.001, seed=0, missing=()):
+def photo(noise=0.001, seed=0, missing=frozenset()):
+    """The photo of the grid; `missing` are the (u, v) of dots that are not printed."""
+    return clean_photo(frozenset(missing)) + noise * np.random.default_rng(seed).standard_normal(FRAME)
+
+
+@cache
+def clean_photo(missing):
     """Dots are drawn as sets of fine pixels and blurred there; each is divided between the two PSFs by its column."""
     height, width = (n * FINE for n in FRAME)
     parts = np.zeros((2, height, width))
@@ -49,7 +57,7 @@ def photo(noise=0.001, seed=0, missing=()):
             parts[1][i[seen], j[seen]] += share
     blurred = sum(gaussian_filter(p, [s * FINE for s in sigma]) for p, sigma in zip(parts, SIGMAS, strict=True))
     covered = blurred.reshape(FRAME[0], FINE, FRAME[1], FINE).mean(axis=(1, 3))
-    return PAPER * (1 - 0.8 * covered) + noise * np.random.default_rng(seed).standard_normal(FRAME)
+    return PAPER * (1 - 0.8 * covered)
 
 
 def true_psf(share, size):

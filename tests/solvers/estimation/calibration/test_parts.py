@@ -87,9 +87,7 @@ def between(psfs, cells):
 
 
 @examples(20)
-@given(
-    angle=st.floats(-3.1, 3.1), seed=st.integers(0, 999), keystone=st.floats(-0.02, 0.02), k1=st.floats(-0.05, 0.05)
-)
+@given(angle=st.floats(-3.1, 3.1), seed=st.integers(0, 999), keystone=st.floats(-0.02, 0.02), k1=st.floats(-0.05, 0.05))
 def test_dots_of_a_tilted_lattice_are_numbered_and_fitted(angle, seed, keystone, k1):
     rng = np.random.default_rng(seed)
     turn = 20 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -123,7 +121,9 @@ def test_node_weights_are_those_of_field_defocus(rng):
     image = np.zeros((1, 20, 30))
     places = np.array([[4, 6], [9, 21], [17, 28], [0, 0]])
     image[0, places[:, 0], places[:, 1]] = 1
-    operator = bp.FieldDefocus.from_psfs(np.pad(psfs, ((0, 0), (0, 0), (0, 0), (0, 1))), shape=(1, 20, 30), nodes="centres")
+    operator = bp.FieldDefocus.from_psfs(
+        np.pad(psfs, ((0, 0), (0, 0), (0, 0), (0, 1))), shape=(1, 20, 30), nodes="centres"
+    )
     seen = operator(image)[0][places[:, 0], places[:, 1]]
     weights = node_weights(places.astype(float), (20, 30), (2, 3))
     assert np.allclose(weights.sum(axis=1), 1)
@@ -140,7 +140,9 @@ def test_the_sheet_holds_a_grid_of_the_size_asked_for():
     assert re.fullmatch(r"420\.0mm", root.attrib["width"])
 
 
-@pytest.mark.parametrize("wrong", [{"paper": "b5"}, {"spacing_mm": -1}, {"dot_mm": 9}, {"spacing_mm": 80, "dot_mm": 20}])
+@pytest.mark.parametrize(
+    "wrong", [{"paper": "b5"}, {"spacing_mm": -1}, {"dot_mm": 9}, {"spacing_mm": 80, "dot_mm": 20}]
+)
 def test_a_sheet_that_cannot_be(wrong):
     with pytest.raises(ValueError, match=r"^grid_sheet: expected [^\n]*, got [^\n]*$"):
         grid_sheet(**wrong)
