@@ -5,15 +5,15 @@
     python examples/calibrate_lens.py --data ../shared/data --picture psfs.png  # true and estimated PSFs of the last
 
 The lens: PSFs of a Leica Summilux-TL 35 mm f/1.4 Asph. prescription at three field heights, defocused, interpolated
-between the heights and turned about the axis, at pixels of 12 um. The photo (1080 x 1620 px) is rendered dot by dot: each is a
-tilted ellipse, multiplied by the PSF at its place in the Fourier domain of a grid six times as fine, and averaged over pixels.
-Tilt, rotation and distortion are drawn with the seed; the distortion is a division model, which the calibration does not
-know. Paper is shaded, 2 % of the dots are missing.
+between the heights and turned about the axis, at pixels of 12 um. The photo (1080 x 1620 px) is rendered dot by dot:
+each is a tilted ellipse, multiplied by the PSF at its place in the Fourier domain of a grid six times as fine, and
+averaged over pixels. Tilt, rotation and distortion are drawn with the seed; the distortion is a division model, which
+the calibration does not know. Paper is shaded, 2 % of the dots are missing.
 
-Score: relative L2 error of the PSF at the centre of a cell, after the best sub-pixel shift (a shift of the PSFs is one of
-the grid and cannot be known); mean and largest over every fifth cell. The true PSF includes the area of the pixel, as that of any
-photo does. Beside it stand the best isotropic Gaussian for each cell, and the mean of all true PSFs, both chosen with
-knowledge of the truth.
+Score: relative L2 error of the PSF at the centre of a cell, after the best sub-pixel shift (a shift of the PSFs is one
+of the grid and cannot be known); mean and largest over every fifth cell. The true PSF includes the area of the pixel,
+as that of any photo does. Beside it stand the best isotropic Gaussian for each cell, and the mean of all true PSFs,
+both chosen with knowledge of the truth.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Lens:
         self.middle = (np.array(FRAME) - 1) / 2
 
     def at(self, row: float, col: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the spectrum of the PSF on a fine patch, its centroid at the origin, and the frequencies in cycles/px."""
+        """Return the spectrum of the PSF on a fine patch, its centroid at the origin, and the cycles/px."""
         away = np.array([row, col]) - self.middle
         height = np.hypot(*away) / np.hypot(*(np.array(FRAME) / 2))
         lower = int(np.clip(np.searchsorted(HEIGHTS, height) - 1, 0, 1))

@@ -65,8 +65,8 @@ class Calibration:
     residual : ndarray of shape (H, W)
         Photo minus model around these dots, else 0.
     misfit, noise : float
-        Root mean square of the residual around the dots, and standard deviation of the photo on bare paper. A misfit far
-        above the noise: the PSFs vary within a cell, are wider than the support, or the print is not what was assumed.
+        Root mean square of the residual around the dots, and standard deviation of the photo on bare paper. If the misfit
+        is far larger, PSFs vary within a cell, are wider than the support, or the print is not what was assumed.
     strength : float
         Weight of the smoothness prior that predicts dots best that were left out, in units of the mean diagonal of
         the normal equations.
@@ -123,13 +123,12 @@ def calibrate_grid(
     -----
     The photo is paper times (1 - contrast x dots blurred). Dots are found at sub-pixel accuracy; the geometry is a
     homography and radial distortion, the paper a polynomial of degree 4 fitted where no dot reaches. The PSFs, which
-    vary bilinearly between the centres of the cells, solve one linear least-squares problem for all dots, with a penalty
-    on the differences of neighbouring samples and of neighbouring PSFs; its strength is the one that predicts a
-    quarter of the dots best from the others. The result is
-    moved to the nearest PSFs without negative values.
+    vary bilinearly between the centres of the cells, solve one linear least-squares problem for all dots, with a
+    penalty on the differences of neighbouring samples and of neighbouring PSFs; its strength is the one that predicts a
+    quarter of the dots best from the others. The result is moved to the nearest PSFs without negative values.
 
-    A PSF is what a point of light would leave in the photo, the area of the pixel included. Its position within the support
-    cannot be known: a shift of the PSF is a shift of the grid, so PSFs are centred about as the dots are.
+    A PSF is what a point of light would leave in the photo, the area of the pixel included. Its position within the
+    support cannot be known: a shift of the PSF is a shift of the grid, so PSFs are centred about as the dots are.
 
     Cost: some ten seconds for 2 megapixels, 8 x 12 cells and a support of 17 px on two cores; 8 ``rows cols support^4``
     bytes for the preconditioner.
@@ -172,8 +171,8 @@ def calibrate_grid(
     poorest = int(np.argmin(weights.sum(axis=0)))
     if weights[:, poorest].sum() < 2:
         raise ValueError(
-            f"{owner}: cell ({poorest // cols}, {poorest % cols}) of {rows} x {cols} shows too few dots; expected fewer "
-            "cells, or a grid that fills the frame"
+            f"{owner}: cell ({poorest // cols}, {poorest % cols}) of {rows} x {cols} shows too few dots; expected "
+            "fewer cells, or a grid that fills the frame"
         )
 
     def problem(width: int, weights: Array, cells: tuple[int, int], chosen: Array) -> FieldLeastSquares:
@@ -205,8 +204,8 @@ def calibrate_grid(
     misfit = float(np.sqrt((left**2).mean()))
     if misfit > 5 * noise and misfit > 0.02 * float((np.abs(contrast)).mean() * paper.mean()):
         warnings.warn(
-            f"{owner}: the PSFs leave errors of {misfit:.2g} around the dots, {misfit / max(noise, 1e-12):.0f} times the "
-            f"noise; is the diameter of a dot {ratio:g} of the spacing, and are the PSFs narrower than {width} px?",
+            f"{owner}: the PSFs leave errors of {misfit:.2g} around the dots, {misfit / max(noise, 1e-12):.0f} times "
+            f"the noise; is the diameter of a dot {ratio:g} of the spacing, and are the PSFs narrower than {width} px?",
             EstimateWarning,
             stacklevel=2,
         )
@@ -252,13 +251,14 @@ def _locate(owner: str, light: Array) -> tuple[GridGeometry, Array, Array, bool]
         geometry, _ = fit_geometry(grid, found.positions[index], light.shape)
         spacing = np.sqrt(np.abs(np.linalg.det(geometry.jacobians(grid.astype(np.float64)))))
         paper = paper_level(light, max(4, round(float(spacing.mean()))), dark=found.dark)
-        kept, regular, centres = np.zeros(0, bool), False, found.positions[index]
+        kept: Array = np.zeros(0, bool)
+        regular, centres = False, found.positions[index]
         for again in (False, True):  # quantiles of shaded paper are biased: once more with what is bare
             if again:
                 paper, _ = _paper(owner, light, geometry, grid, round(0.8 * float(spacing.min())))
             missing = (1 - light / paper) if found.dark else (light / paper - 1)
             centres = refine_centres(missing, found.positions[index], 0.48 * spacing)
-            kept = np.isfinite(centres).all(axis=1)
+            kept = np.asarray(np.isfinite(centres).all(axis=1))
             if kept.sum() < LEAST_DOTS:
                 break
             geometry, errors = fit_geometry(grid[kept], centres[kept], light.shape)
@@ -295,7 +295,8 @@ def _patch(width: int, diameter: float) -> int:
 def _paper(owner: str, light: Array, geometry: GridGeometry, grid: Array, size: int) -> tuple[Array, float]:
     """Return the level of the paper, fitted where no dot reaches, and the standard deviation of the photo there."""
     low, high = grid.min(axis=0) - 3, grid.max(axis=0) + 4
-    places = np.stack(np.mgrid[low[0] : high[0], low[1] : high[1]], axis=-1).reshape(-1, 2).astype(np.float64)
+    span: Any = np.mgrid[low[0] : high[0], low[1] : high[1]]
+    places = span.reshape(2, -1).T.astype(np.float64)
     bare = np.ones(light.shape, bool)
     for row, col in np.rint(geometry.positions(places) - (size - 1) / 2).astype(int):
         bare[max(row, 0) : max(row + size, 0), max(col, 0) : max(col + size, 0)] = False

@@ -38,21 +38,17 @@ def find_dots(light: Points) -> Dots:
     -----
     At each scale the photo is divided by its local mean, so that shading does not matter, and filtered with a
     difference of Gaussians; its local extrema beyond a quarter of the strong ones are candidates. A candidate is
-    regular if it lies midway between two pairs of others. Defocused dots may be rings, of which fine scales find
-    several extrema: of the scales with at least 80 % as many regular candidates as the best one, the coarsest is taken.
+    regular if it lies midway between two pairs of others. Between the dots of a lattice lies one of the other polarity,
+    and defocused dots may be rings, of which fine scales find several extrema; the scale and polarity with the largest
+    product of regular candidates and height of the extrema is taken.
     """
     found = [
         _candidates(light, scale, dark) for dark in (True, False) for scale in SCALES if 12 * scale < min(light.shape)
     ]
-    counts = [int(dots.regular.sum()) for dots, _ in found]
-    best = max(counts, default=0)
-    if best == 0:
-        return max((dots for dots, _ in found), key=lambda dots: min(len(dots.positions), 500), default=_NONE)
-    near = [(dots, strength) for (dots, strength), n in zip(found, counts, strict=True) if n >= 0.8 * best]
-    # Between the dots of a lattice there is a lattice of the other polarity; that of the dots is the stronger one.
-    strongest = {dark: max((s for d, s in near if d.dark == dark), default=0.0) for dark in (True, False)}
-    dark = strongest[True] >= strongest[False]
-    return [dots for dots, _ in near if dots.dark == dark][-1]
+    dots, _ = max(found, key=lambda one: one[1] * one[0].regular.sum(), default=(_NONE, 0.0))
+    if dots.regular.any():
+        return dots
+    return max((dots for dots, _ in found), key=lambda dots: min(len(dots.positions), 500), default=_NONE)
 
 
 _NONE = Dots(np.empty((0, 2)), np.empty(0, bool), np.empty((0, 2, 2)), True)
@@ -203,7 +199,7 @@ def paper_level(light: Points, block: int, *, dark: bool, degree: int = 4) -> Po
 
 
 def fit_polynomial(values: Points, rows: Points, cols: Points, frame: tuple[int, ...], degree: int) -> Points:
-    """Fit a polynomial of total degree `degree` to values (n,) at places, robustly, and return it on the whole frame."""
+    """Fit a polynomial of total degree `degree` to values (n,) at places, robustly, and return it on the frame."""
     half = np.array(frame) / 2
     y, x = (rows + 0.5) / half[0] - 1, (cols + 0.5) / half[1] - 1
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
