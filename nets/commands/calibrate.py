@@ -52,8 +52,8 @@ def calibrate(
     """Measure the PSFs of a lens over the frame from one photo of a printed dot grid.
 
     Print the grid without scaling, photograph it out of focus or in focus, its rows parallel to those of the photo,
-    dots about twice as far apart as the blur is wide, paper not clipped. Exit code: 0, or 2 for bad input; where no grid is
-    found, a picture shows what was.
+    dots about twice as far apart as the blur is wide, paper not clipped. Exit code: 0, or 2 for bad input; where no
+    grid is found, a picture shows what was.
 
     Example: blurphys calibrate --print grid.svg, then blurphys calibrate grid.png --out lens
     """

@@ -65,8 +65,8 @@ class Calibration:
     residual : ndarray of shape (H, W)
         Photo minus model around these dots, else 0.
     misfit, noise : float
-        Root mean square of the residual around the dots, and standard deviation of the photo on bare paper. If the misfit
-        is far larger, PSFs vary within a cell, are wider than the support, or the print is not what was assumed.
+        Root mean square of the residual around the dots, and standard deviation of the photo on bare paper. If the
+        misfit is far larger, PSFs vary within a cell, are wider than the support, or the print is not what was assumed.
     strength : float
         Weight of the smoothness prior that predicts dots best that were left out, in units of the mean diagonal of
         the normal equations.
