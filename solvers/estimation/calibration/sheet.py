@@ -30,7 +30,7 @@ def grid_sheet(*, spacing_mm: float = 10.0, dot_mm: float = 3.5, paper: str = "a
     Examples
     --------
     >>> grid_sheet(spacing_mm=20, dot_mm=7).count("<circle")
-    126
+    140
     """
     owner = "grid_sheet"
     if paper not in PAPERS:

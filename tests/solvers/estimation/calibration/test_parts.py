@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers.estimation import grid_sheet
+from solvers.estimation.calibration.calibrate import _nearest_psfs
 from solvers.estimation.calibration.detection import Dots, find_dots, number_dots
 from solvers.estimation.calibration.geometry import GridGeometry, fit_geometry
 from solvers.estimation.calibration.kernels import FieldLeastSquares, node_weights
@@ -128,6 +129,18 @@ def test_node_weights_are_those_of_field_defocus(rng):
     weights = node_weights(places.astype(float), (20, 30), (2, 3))
     assert np.allclose(weights.sum(axis=1), 1)
     assert np.allclose(seen, weights @ psfs[..., 0, 1].ravel())
+
+
+@given(seed=st.integers(0, 2**16), noise=st.floats(0, 1))
+def test_the_nearest_psf_is_a_projection(seed, noise):
+    """It is feasible, and what was taken away makes an obtuse angle with the way to any other PSF."""
+    rng = np.random.default_rng(seed)
+    values = rng.dirichlet(np.full(9, 0.5), 4).reshape(4, 3, 3)
+    noisy = values + noise * rng.standard_normal(values.shape)
+    nearest = _nearest_psfs(noisy)
+    assert (nearest >= 0).all() and np.allclose(nearest.sum(axis=(1, 2)), 1)
+    assert (((noisy - nearest) * (values - nearest)).sum(axis=(1, 2)) < 1e-12).all()
+    assert np.allclose(_nearest_psfs(nearest), nearest)
 
 
 def test_the_sheet_holds_a_grid_of_the_size_asked_for():
