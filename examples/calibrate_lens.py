@@ -13,8 +13,8 @@ the calibration does not know. Paper is shaded, 2 % of the dots are missing.
 Score: relative L2 error of the PSF at the centre of a cell, after the best sub-pixel shift (a shift of the PSFs is one
 of the grid and cannot be known); mean and largest over every fifth cell. The true PSF includes the area of the pixel,
 as that of any photo does; what it has beyond the Nyquist frequency is aliased in the photo and cannot be found, hence
-the second error, that of the part below. Beside it stand the best isotropic Gaussian for each cell, and the mean of all true PSFs,
-both chosen with knowledge of the truth.
+the second error, that of the part below. Beside it stand the best isotropic Gaussian for each cell, and the mean of
+all true PSFs, both chosen with knowledge of the truth.
 """
 
 import argparse
