@@ -130,8 +130,8 @@ def calibrate_grid(
     A PSF is what a point of light would leave in the photo, the area of the pixel included. Its position within the
     support cannot be known: a shift of the PSF is a shift of the grid, so PSFs are centred about as the dots are.
 
-    Cost: some 10 s for 2 megapixels, 8 x 12 cells and a support of 17 px on two cores; 130 s and 2.4 GB for 16 megapixels
-    and 45 px.
+    Cost: some 10 s for 2 megapixels, 8 x 12 cells and a support of 17 px on two cores; 130 s and 2.4 GB for 16
+    megapixels and 45 px.
 
     Examples
     --------
@@ -248,12 +248,13 @@ def _locate(owner: str, light: Array) -> tuple[GridGeometry, Array, Array, bool]
     found = find_dots(light)
     grid, index = number_dots(found)
     if len(grid) >= LEAST_DOTS and min(np.ptp(grid, axis=0)) >= 2:
-        geometry, _ = fit_geometry(grid, found.positions[index], light.shape)
+        geometry, errors = fit_geometry(grid, found.positions[index], light.shape)
         spacing = np.sqrt(np.abs(np.linalg.det(geometry.jacobians(grid.astype(np.float64)))))
         paper = paper_level(light, max(4, round(float(spacing.mean()))), dark=found.dark)
         kept: Array = np.zeros(0, bool)
         regular, centres = False, found.positions[index]
-        for again in (False, True):  # quantiles of shaded paper are biased: once more with what is bare
+        near = np.median(np.linalg.norm(errors, axis=1)) < 0.1 * spacing.mean()
+        for again in (False, True) if near else ():  # quantiles of shaded paper are biased: once more with what is bare
             if again:
                 paper, _ = _paper(owner, light, geometry, grid, round(0.8 * float(spacing.min())))
             missing = (1 - light / paper) if found.dark else (light / paper - 1)
@@ -268,9 +269,10 @@ def _locate(owner: str, light: Array) -> tuple[GridGeometry, Array, Array, bool]
         if kept.sum() >= LEAST_DOTS and regular:
             fitted = geometry.positions(grid.astype(np.float64))
             return geometry, grid, np.where(kept[:, None], centres, fitted), found.dark
+        grid = grid[:0]
     error = GridNotFoundError(
-        f"{owner}: expected a photo of a dot grid, found {len(grid)} dots on a lattice of {len(found.positions)} "
-        f"candidates; at least {LEAST_DOTS} in 3 rows are needed, sharp enough to be apart"
+        f"{owner}: expected a photo of a dot grid, found {len(found.positions)} candidates, {len(grid)} of them on "
+        f"a lattice; at least {LEAST_DOTS} in 3 rows are needed, sharp enough to be apart"
     )
     error.candidates = found.positions
     raise error

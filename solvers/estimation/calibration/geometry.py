@@ -11,6 +11,9 @@ __all__ = ["GridGeometry", "fit_geometry"]
 
 Points = np.ndarray[Any, Any]
 
+MOST_DOTS = 3000
+"""Dots that the geometry is fitted to; of more, every second, third, ... is taken."""
+
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,6 +82,7 @@ def fit_geometry(grid: Points, positions: Points, frame: tuple[int, int]) -> tup
     """
     from scipy.optimize import least_squares
 
+    some = slice(None, None, 1 + len(grid) // MOST_DOTS)
     start = _direct_linear_transform(grid, positions[:, ::-1])
     scale = np.array([max(abs(start[i, j]), 1e-12) if (i, j) != (2, 2) else 1.0 for i in range(3) for j in range(3)])
     extent = np.abs(grid).max() + 1
@@ -90,7 +94,7 @@ def fit_geometry(grid: Points, positions: Points, frame: tuple[int, int]) -> tup
         return GridGeometry(homography=homography, distortion=(float(parameters[8]), float(parameters[9])), frame=frame)
 
     def residuals(parameters: Points) -> Points:
-        return (geometry(parameters).positions(grid) - positions).ravel()
+        return (geometry(parameters).positions(grid[some]) - positions[some]).ravel()
 
     found = least_squares(residuals, np.zeros(10), loss="soft_l1", f_scale=0.3, xtol=1e-14, ftol=1e-14, gtol=1e-14)
     fitted = geometry(found.x)
