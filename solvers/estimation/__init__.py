@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Estimates of noise, defocus and blur: from one photograph, a dual-pixel pair, or a sharp and a blurred photograph."""
-=======
-"""Estimates of the noise and blur of a photograph from the photograph itself, and of a lens from a photo of a grid."""
->>>>>>> 7715e756bb6ca9cc8ebee0b22f3cdfbf96412956
+"""Estimates of noise, defocus and blur: from a photograph, a pair, or a printed grid."""
 
 from .calibration.calibrate import Calibration, GridNotFoundError, calibrate_grid
 from .calibration.sheet import grid_sheet
@@ -18,16 +14,18 @@ from .noise import noise_level
 from .noise_curve import NoiseCurve, noise_curve
 
 __all__ = [
-<<<<<<< HEAD
     "Advice",
     "Approximation",
+    "Calibration",
     "DefocusEstimate",
     "EstimateWarning",
     "Fit",
+    "GridNotFoundError",
     "NoiseCurve",
     "Registration",
     "advise",
     "approximate",
+    "calibrate_grid",
     "complete",
     "dual_pixel_map",
     "fit_gkm",
@@ -35,20 +33,10 @@ __all__ = [
     "fit_psf_bank",
     "fit_radius",
     "fit_rkr",
+    "grid_sheet",
     "noise_curve",
     "noise_level",
     "register",
-=======
-    "Calibration",
-    "DefocusEstimate",
-    "EstimateWarning",
-    "GridNotFoundError",
-    "calibrate_grid",
-    "complete",
-    "dual_pixel_map",
-    "grid_sheet",
-    "noise_level",
->>>>>>> 7715e756bb6ca9cc8ebee0b22f3cdfbf96412956
 ]
 
 __dir__ = __all__.copy  # what completion offers
