@@ -33,9 +33,9 @@ NAME = "all_in_focus"
 WINDOW = 2.0
 """Standard deviation of the window over which the misfit is averaged, px."""
 
-TRUSTED, DOUBTED = 2.5, 5.0
-"""Misfit up to which the restoration is taken as it is, and from which the photograph is kept: noise alone gives about
-1. Chosen on six rendered scenes (seeds 3 and 7) and their estimated maps, see docs/estimation.md."""
+TRUSTED, DOUBTED = 0.005, 0.009
+"""Error of the model (of white, root mean square beyond the noise) up to which the restoration is taken as it is, and
+from which the photograph is kept. Chosen on rendered scenes (seeds 3 and 7), see docs/estimation.md."""
 
 NEARBY, UNCERTAIN, CERTAIN = 3, 0.3, 0.6
 """Distance over which a certain radius holds, px, and the confidence from which it counts, and counts in full."""
@@ -49,9 +49,6 @@ LEFT_BY_NOISE = 0.8
 
 SMOOTH_RADIUS, SMOOTH_PIXELS = 2.5, 1000
 """Radius (px) from which a blur leaves hardly any second differences, and the number of pixels a median needs."""
-
-LEAST_LEVEL = 2.5e-3
-"""Misfits are never compared to less noise than this: no photograph is described more exactly."""
 
 Plane = np.ndarray[Any, Any]
 
@@ -72,7 +69,7 @@ class AllInFocus:
     trust : array of shape (H, W)
         Share of `restored` in `image`, 0 to 1.
     misfit : array of shape (H, W)
-        Mean square of what the restored layers, blurred again, leave of the photographs, relative to the noise.
+        Root mean square of what the restored layers, blurred again, leave of the photographs beyond the noise.
     explained : float
         Mean of `trust` over the frame.
     noise : float
@@ -155,8 +152,8 @@ def all_in_focus(
     -----
     `bp.layers_from_map` cuts the picture into layers, `solvers.layered` restores the colours of each. The restored
     layers are blurred again and compared with the photographs: where the mean square of the difference (Gaussian window
-    of 2 px) is more than five times what noise leaves, the map or the PSFs are wrong there and the photograph is
-    kept; up to 2.5 times the restoration is taken, in between a mixture. A single photograph can be explained by a
+    of 2 px) exceeds that of the noise by more than .009^2, the map or the PSFs are wrong there and the photograph is
+    kept; up to .005^2 the restoration is taken, in between a mixture. A single photograph can be explained by a
     wrong map too, so that `trust` says less than for two views.
     Parts of the frame overlap by twice the largest radius in the map, and 8 px.
     Cost: that of `solvers.layered`, some 4 s for 224 x 320 px in colour, both views, on two cores. What it gains with
@@ -255,9 +252,10 @@ def _trust(error: Plane, noise: float) -> tuple[Plane, Plane]:
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(error, WINDOW)
-    level = max(min(noise**2, float(np.median(smooth)) / LEFT_BY_NOISE), LEAST_LEVEL**2)
-    misfit: Plane = smooth / level
-    doubt = np.log(np.maximum(misfit, 1e-12) / TRUSTED) / np.log(DOUBTED / TRUSTED)
+    # Texture counts as noise in an estimate of it, but what the model leaves of the better half of the frame is noise.
+    level = min(noise**2, float(np.median(smooth)) / LEFT_BY_NOISE)
+    misfit: Plane = np.sqrt(np.maximum(smooth - level, 0))
+    doubt = np.log(np.maximum(misfit, 1e-6) / TRUSTED) / np.log(DOUBTED / TRUSTED)
     trust: Plane = 1 - np.clip(doubt, 0, 1)
     return trust, misfit
 
@@ -276,7 +274,7 @@ def _noise_of(y: Plane, radii: Plane) -> float:
     from scipy.ndimage import minimum_filter
 
     if min(y.shape[-2:]) < 18:
-        return LEAST_LEVEL
+        return MODEL_ERROR
     side = 2 * ceil(float(np.abs(radii).max())) + 1
     smooth = minimum_filter(np.abs(radii), side) >= SMOOTH_RADIUS
     return noise_level(y, mask=smooth if smooth.sum() >= SMOOTH_PIXELS else None)
