@@ -219,7 +219,7 @@ def test_kernels_freeze_only_what_the_hash_covers():
         assert code.co_filename in files
         for value in (names[name] for name in code.co_names if name in names):
             home = getattr(value, "__module__", None) or getattr(value, "__name__", None)
-            plain = isinstance(value, int | float | tuple | np.ndarray | np.dtype)
+            plain = isinstance(value, int | float | tuple | np.ndarray | np.dtype | np.generic)
             covered = ("blurphys.engines.cpu", "numpy", "numba", "math", "builtins")
             assert plain or home.startswith(covered), (function, value)
 
