@@ -26,6 +26,9 @@ LEAST = 16
 FLOOR = 0.01
 """Added to the local standard deviation that contrasts are divided by: 2.5 of 255."""
 
+TINY = 1e-8
+"""Least variance, so that the root has a gradient."""
+
 LEVEL, SPREAD = 3.0, 0.5
 """Centres of the two channels that tell contrast (minus its logarithm) and brightness."""
 
@@ -82,7 +85,7 @@ class BlurMapNet(Net):
             raise ValueError(
                 f"BlurMapNet: expected max_radius to be a multiple of step, got {max_radius:g} and {step:g} px"
             )
-        super().__init__(widths=widths, depths=depths, max_radius=max_radius, step=step)
+        super().__init__(widths=list(widths), depths=list(depths), max_radius=max_radius, step=step)
         self.depths, self.max_radius, self.step = depths, max_radius, step
         half, quarter, eighth, coarse = widths
         self.stem = nn.Conv2d(3 * 4 + 2, half, 3, padding=1)
@@ -171,7 +174,7 @@ def _contrasts(photo: Tensor) -> Tensor:
     """Return local contrasts of the four pixels of a half-size pixel, their scale, and the brightness, (B, 14, ...)."""
     mean = _smooth(functional.avg_pool2d(photo, CELL))
     square = _smooth(functional.avg_pool2d(photo * photo, CELL))
-    spread = (square - mean * mean).clamp_min(0).mean(dim=1, keepdim=True).sqrt() + FLOOR
+    spread = (square - mean * mean).clamp_min(TINY).mean(dim=1, keepdim=True).sqrt() + FLOOR
     around = torch.cat([mean, spread], dim=1)
     around = functional.interpolate(around, scale_factor=CELL / 2, mode="bilinear", align_corners=False)
     mean, spread = around[:, :3], around[:, 3:]
