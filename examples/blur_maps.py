@@ -129,7 +129,14 @@ def rendered_table(net, sharpness: Sharpness, sources: list[str] | None, crops: 
         true = np.abs(sample["defocus_map"][0])
         one = cells(true, np.ptp) < 0.5
         contrast = cells(sample["image"].mean(axis=0), np.std)
-        all_ = (own_radius(found), cells(found.radius), sharpness(sample["image"]), cells(true), cells_of(found), contrast)
+        all_ = (
+            own_radius(found),
+            cells(found.radius),
+            sharpness(sample["image"]),
+            cells(true),
+            cells_of(found),
+            contrast,
+        )
         planes.append(tuple(plane[one] for plane in all_))
         if index < 4:
             rows.append((f"rendered {index}", sample["image"], true, found))
@@ -154,7 +161,9 @@ def rendered_table(net, sharpness: Sharpness, sources: list[str] | None, crops: 
         chosen = (sure >= low) & (sure < low + 0.2 + 1e-6)
         if chosen.any():
             error = np.abs(own - true)[chosen]
-            print(f"{low:.1f} to {low + 0.2:.1f}{chosen.mean():9.2f}{np.median(error):17.2f}{np.mean(error < 0.5):16.2f}")
+            print(
+                f"{low:.1f} to {low + 0.2:.1f}{chosen.mean():9.2f}{np.median(error):17.2f}{np.mean(error < 0.5):16.2f}"
+            )
     return rows
 
 

@@ -88,6 +88,7 @@ class StreamedSamples:
             noise=settings.noise,
             mosaic=settings.mosaic,
             jpeg=settings.jpeg,
+            sharpening=settings.sharpening,
             tone=settings.tone,
         )
         self._length = settings.samples or (HELD_OUT if held_out else EPOCH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,9 @@ class Lenses:
         """Return a bank by its number."""
         if number not in self._kept:
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(3, number)))
-            bank = bp.PSFBank(self._pupil(rng), max_radius=self.max_radius, step=min(STEP, self.max_radius))
+            bank = bp.PSFBank(
+                as_wide_as_a_disk(self._pupil(rng)), max_radius=self.max_radius, step=min(STEP, self.max_radius)
+            )
             bank.stacked(self.views, np.zeros(1, np.float32))
             self._kept[number] = bank
         return self._kept[number]
@@ -94,6 +97,20 @@ class Lenses:
             grid = np.exp(-2 * np.hypot(line[:, None], line) ** exponent)
             return bp.Pupil.measured(grid, extent=EXTENT, **sensor)
         return bp.Pupil.disk(**sensor)
+
+
+def as_wide_as_a_disk(pupil: bp.Pupil) -> bp.Pupil:
+    """Return a pupil scaled to the second moments of the unit disk: the same radius blurs as much, whatever the shape.
+
+    The extent is at most `EXTENT`, so that the scale of very small pupils falls short by a few per cent.
+    """
+    n = pupil.intensity.shape[0]
+    line = ((np.arange(n) + 0.5) / n * 2 - 1) * pupil.extent
+    variance = 0.0
+    for axis in (0, 1):
+        share = pupil.intensity.sum(axis=axis)
+        variance += float(share @ line**2 - (share @ line) ** 2) / 2
+    return replace(pupil, extent=min(pupil.extent * 0.5 / np.sqrt(variance), EXTENT))
 
 
 def _measured(grid: np.ndarray, turns: int, sensor: dict[str, Any]) -> bp.Pupil:
