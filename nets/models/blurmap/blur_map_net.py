@@ -29,6 +29,9 @@ FLOOR = 0.01
 TINY = 1e-8
 """Least variance, so that the root has a gradient."""
 
+ENERGY = 1e-3
+"""Added to the energies of features before their logarithm."""
+
 LEVEL, SPREAD = 3.0, 0.5
 """Centres of the two channels that tell contrast (minus its logarithm) and brightness."""
 
@@ -72,8 +75,8 @@ class BlurMapNet(Net):
     def __init__(
         self,
         *,
-        widths: Sequence[int] = (24, 48, 80, 96),
-        depths: Sequence[int] = (0, 1, 2, 2),
+        widths: Sequence[int] = (20, 40, 72, 96),
+        depths: Sequence[int] = (0, 1, 3, 2),
         max_radius: float = 8.0,
         step: float = 0.5,
     ) -> None:
@@ -93,6 +96,7 @@ class BlurMapNet(Net):
         self.to_quarter = nn.Conv2d(half, quarter, 2, stride=2)
         self.at_quarter = _residuals(quarter, depths[1])
         self.to_eighth = nn.Conv2d(quarter, eighth, 2, stride=2)
+        self.from_energies = nn.Conv2d(half + quarter, eighth, 1)
         self.before = _residuals(eighth, depths[2] - depths[2] // 2)
         self.to_coarse = nn.Conv2d(eighth, coarse, 2, stride=2)
         self.at_coarse = _residuals(coarse, depths[3])
@@ -136,9 +140,10 @@ class BlurMapNet(Net):
         check_images("BlurMapNet", photo, least=LEAST, net=self)
         cells = tuple(-(-n // CELL) for n in photo.shape[-2:])
         x = self.stem(_contrasts(pad_to_multiple(photo, self.multiple)))
-        x = self.to_quarter(torch.relu(self.at_half(x)))
-        x = self.to_eighth(torch.relu(self.at_quarter(x)))
-        x = self.before(x)
+        half = self.at_half(x)
+        quarter = self.at_quarter(self.to_quarter(torch.relu(half)))
+        energies = self.from_energies(torch.cat([_log_energy(half, 4), _log_energy(quarter, 2)], dim=1))
+        x = self.before(self.to_eighth(torch.relu(quarter)) + energies)
         coarse = self.at_coarse(self.to_coarse(torch.relu(x)))
         coarse = self.from_coarse(torch.relu(coarse))
         x = self.after(x + functional.interpolate(coarse, scale_factor=2.0, mode="nearest"))
@@ -181,6 +186,11 @@ def _contrasts(photo: Tensor) -> Tensor:
     pixels = functional.pixel_unshuffle(photo, 2)
     contrast = (pixels - mean.repeat_interleave(4, dim=1)) / spread
     return torch.cat([contrast, spread.log() + LEVEL, mean.mean(dim=1, keepdim=True) - SPREAD], dim=1)
+
+
+def _log_energy(features: Tensor, size: int) -> Tensor:
+    """Return the logarithm of the mean squares in every cell: their ratios tell how steep the spectrum is."""
+    return (functional.avg_pool2d(features * features, size) + ENERGY).log()
 
 
 def _smooth(cells: Tensor) -> Tensor:
