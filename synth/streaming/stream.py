@@ -9,6 +9,7 @@ import numpy as np
 import torch  # noqa: TID253 -- `synth` loads this module when Stream is first used
 from torch.utils.data import IterableDataset, get_worker_info  # noqa: TID253
 
+import blurphys as bp
 from blurphys.files.publishing import PathLike
 from blurphys.inputs import require_integer
 
@@ -160,6 +161,10 @@ class Stream(IterableDataset):  # type: ignore[misc]
     def sample(self, index: int) -> dict[str, np.ndarray]:
         """Render the sample `index`, at least 0, as NumPy arrays; `start`, `rank` and workers do not matter."""
         return self.renderer.sample(index)
+
+    def bank(self, index: int) -> bp.PSFBank:
+        """Return the PSFs with which the sample `index` is blurred."""
+        return self.renderer.bank(index)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         info = get_worker_info()
