@@ -36,7 +36,7 @@ class Stream(IterableDataset):  # type: ignore[misc]
     crop : int or (int, int)
         Height and width, px, at least 16.
     max_radius : float
-        Largest radius of the circle of confusion, px, up to 64. Small radii come more often.
+        Largest radius of the circle of confusion, px, up to 32. Small radii come more often.
     views : sequence of str
         "combined"; or "left" and "right", of a dual-pixel sensor; or all three.
     seed : int
@@ -81,7 +81,8 @@ class Stream(IterableDataset):  # type: ignore[misc]
     Notes
     -----
     A sample is a dict of float32 tensors: "image" (3, h, w) (and "left" and "right" instead or besides), "sharp"
-    (3, h, w), "defocus_map" (1, h, w), the signed radius in px, "valid" (1, h, w), 0 where a pixel shows more than a
+    (3, h, w), "defocus_map" (1, h, w), the signed radius in px of a disk as wide as the PSF (of equal second moments,
+    whatever the shape of the pupil), "valid" (1, h, w), 0 where a pixel shows more than a
     tenth of another layer, and "noise" (1,), the standard deviation of one pixel and view at mid grey in linear light.
 
     A scene's light is defocused, then recorded: exposure, photon and read noise, mosaic, white balance, tone curve,

@@ -231,7 +231,16 @@ def test_banks_of_the_pool_are_functions_of_their_number():
         assert np.array_equal(bank.psfs("left"), other.psfs("left"))
         assert bank.psfs().shape[-1] // 2 <= lenses.reach
         assert 0.3 <= bank.pupil.core <= 0.7
-    assert len({bank.pupil.parameters["kind"] for bank in banks}) >= 3
+    assert len({bank.pupil.intensity.tobytes() for bank in banks}) >= 8
+
+
+def test_a_radius_is_that_of_a_disk_as_wide_as_the_psf():
+    lenses = Lenses(1, max_radius=8.0, core=(0.0, 0.0), views=("combined",))
+    for bank in map(lenses.bank, range(16)):
+        psf = bank.psfs()[-1]
+        line = np.arange(len(psf)) - len(psf) // 2
+        spread = [float(side @ line**2 - (side @ line) ** 2) for side in (psf.sum(0), psf.sum(1))]
+        assert 2 * np.sqrt(np.mean(spread) - 1 / 12) == pytest.approx(8.0, rel=0.01)  # 1 / 12: the pixel
 
 
 def test_measured_psfs_keep_their_shape(tmp_path):
