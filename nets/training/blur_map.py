@@ -29,12 +29,12 @@ class BlurMapTask(Supervised):
             raise ValueError(f"train: kind = 'blurmap' trains the network blurmap, got {self.net.name}")
 
     def fields(self) -> dict[str, str]:
-        return super().fields() | {"defocus_map": "kind = 'blurmap'"}
+        return {"image": "the training", "defocus_map": "kind = 'blurmap'"} | self.terms.fields()
 
     def step(self, batch: Batch, moment: Moment) -> Measured:
         with self.autocast():
             outputs = self.outputs(batch["image"])
-        loss, parts = self.terms(outputs, batch, moment)
+        loss, parts = self.terms(outputs, {"sharp": batch["image"], **batch}, moment)  # no loss of maps looks at it
         size = self.learn("net", loss, moment)
         found, true = self._maps(outputs.image.detach(), batch)
         error = self.net.max_radius * (found - true).abs().median()

@@ -12,18 +12,23 @@ import blurphys as bp
 
 __all__ = ["EXTENT", "Lenses", "read_psfs"]
 
-POOL = 128
-STEP = 0.5
-EXTENT = 1.5
+POOL, FEWEST = 128, 16
+"""Lenses of a pool with radii up to 8 px; fewer with larger ones, whose PSFs take more memory."""
+EXTENT = 1.6
 """No pupil reaches farther, in radii."""
+FLAT = 1.4
+"""Half-width of the grids of Gaussian and measured pupils, in radii."""
 KINDS = ("disk", "cat_eye", "polygon", "butterworth", "gaussian")
-WEIGHTS = (0.2, 0.2, 0.25, 0.2, 0.15)
+WEIGHTS = (0.25, 0.15, 0.25, 0.2, 0.15)
 MEASURED = 0.3
 """Share of measured pupils, where there are any."""
 
 
 class Lenses:
     """A pool of banks, each a function of (seed, its number).
+
+    Every pupil is scaled to the second moments of the unit disk, so that a radius says how wide a PSF is, whatever its
+    shape: twice its standard deviation along an axis, without core and pixel.
 
     Parameters
     ----------
@@ -60,14 +65,14 @@ class Lenses:
 
     def draw(self, rng: np.random.Generator) -> bp.PSFBank:
         """Return one of the pool."""
-        return self.bank(int(rng.integers(POOL)))
+        return self.bank(int(rng.integers(max(FEWEST, min(POOL, int(POOL * (8 / self.max_radius) ** 2))))))
 
     def bank(self, number: int) -> bp.PSFBank:
         """Return a bank by its number."""
         if number not in self._kept:
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(3, number)))
             bank = bp.PSFBank(
-                as_wide_as_a_disk(self._pupil(rng)), max_radius=self.max_radius, step=min(STEP, self.max_radius)
+                _scaled(self._pupil(rng)), max_radius=self.max_radius, step=max(0.5, self.max_radius / 32)
             )
             bank.stacked(self.views, np.zeros(1, np.float32))
             self._kept[number] = bank
@@ -75,11 +80,11 @@ class Lenses:
 
     def _pupil(self, rng: np.random.Generator) -> bp.Pupil:
         core = float(rng.uniform(*self.core))
-        split, cross_talk, aside = float(rng.uniform(0.2, 0.5)), float(rng.uniform(0, 0.2)), rng.uniform(0.2, 0.9)
+        split, cross_talk, aside = float(rng.uniform(0.2, 0.5)), float(rng.uniform(0, 0.2)), rng.uniform(0.15, 0.5)
         kind, turn = rng.choice(KINDS, p=WEIGHTS), float(rng.uniform(0, 360))
         sensor: dict[str, Any] = {"split": split, "cross_talk": cross_talk, "core": core}
         cat_eye = (float(aside * np.cos(np.radians(turn))), float(aside * np.sin(np.radians(turn))))
-        clipped: dict[str, Any] = {"cat_eye": cat_eye} if rng.random() < 0.3 else {}
+        clipped: dict[str, Any] = {"cat_eye": cat_eye} if rng.random() < 0.2 else {}
         if self.psfs and rng.random() < MEASURED:
             grid = self.psfs[int(rng.integers(len(self.psfs)))]
             return _measured(grid, int(rng.integers(4)), sensor)
@@ -92,25 +97,19 @@ class Lenses:
             order, smoothing = int(rng.integers(2, 5)), float(rng.uniform(0.02, 0.12))
             return bp.Pupil.butterworth(order, cutoff, floor, smoothing, **clipped, **sensor)
         if kind == "gaussian":
-            line = (np.arange(96) + 0.5 - 48) / 48 * EXTENT
+            line = (np.arange(96) + 0.5 - 48) / 48 * FLAT
             exponent = rng.uniform(2.0, 4.0)  # 2: a Gaussian with the second moments of a disk; above it flatter
             grid = np.exp(-2 * np.hypot(line[:, None], line) ** exponent)
-            return bp.Pupil.measured(grid, extent=EXTENT, **sensor)
+            return bp.Pupil.measured(grid, extent=FLAT, **sensor)
         return bp.Pupil.disk(**sensor)
 
 
-def as_wide_as_a_disk(pupil: bp.Pupil) -> bp.Pupil:
-    """Return a pupil scaled to the second moments of the unit disk: the same radius blurs as much, whatever the shape.
-
-    The extent is at most `EXTENT`, so that the scale of very small pupils falls short by a few per cent.
-    """
-    n = pupil.intensity.shape[0]
-    line = ((np.arange(n) + 0.5) / n * 2 - 1) * pupil.extent
-    variance = 0.0
-    for axis in (0, 1):
-        share = pupil.intensity.sum(axis=axis)
-        variance += float(share @ line**2 - (share @ line) ** 2) / 2
-    return replace(pupil, extent=min(pupil.extent * 0.5 / np.sqrt(variance), EXTENT))
+def _scaled(pupil: bp.Pupil) -> bp.Pupil:
+    """Scale a pupil to the second moments of the unit disk about its centroid, 1/4 along an axis."""
+    light = pupil.intensity
+    line = (np.arange(len(light)) + 0.5) * (2 * pupil.extent / len(light)) - pupil.extent
+    spread = sum(float(side @ line**2) - float(side @ line) ** 2 for side in (light.sum(0), light.sum(1))) / 2
+    return replace(pupil, extent=min(pupil.extent / (2 * spread**0.5), EXTENT))
 
 
 def _measured(grid: np.ndarray, turns: int, sensor: dict[str, Any]) -> bp.Pupil:
@@ -120,12 +119,12 @@ def _measured(grid: np.ndarray, turns: int, sensor: dict[str, Any]) -> bp.Pupil:
     y, x = (np.arange(side, dtype=np.float64) for side in light.shape)
     row, column = float((light.sum(1) * y).sum()), float((light.sum(0) * x).sum())
     spread = ((light.sum(1) * (y - row) ** 2).sum() + (light.sum(0) * (x - column) ** 2).sum()) / 2
-    half = max(2 * np.sqrt(spread) * EXTENT, 1.0)  # a disk of radius 2 s has the standard deviation s along an axis
+    half = max(2 * np.sqrt(spread) * FLAT, 1.0)  # a disk of radius 2 s has the standard deviation s along an axis
     from scipy.ndimage import map_coordinates
 
     line = (np.arange(128) + 0.5 - 64) / 64 * half
     cells = map_coordinates(light, np.broadcast_arrays(row + line[:, None], column + line), order=1)
-    return bp.Pupil.measured(np.maximum(cells, 0), extent=EXTENT, **sensor)
+    return bp.Pupil.measured(np.maximum(cells, 0), extent=FLAT, **sensor)
 
 
 def read_psfs(psfs: Any) -> tuple[np.ndarray, ...]:

@@ -21,7 +21,7 @@ __all__ = ["Renderer"]
 VIEWS = ("combined", "left", "right")
 BLOCK = 8
 """Side of JPEG's blocks: their grid lies anywhere under a crop."""
-MAX_RADIUS = 64.0
+MAX_RADIUS = 32.0
 
 
 class Renderer:

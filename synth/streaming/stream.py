@@ -9,6 +9,7 @@ import numpy as np
 import torch  # noqa: TID253 -- `synth` loads this module when Stream is first used
 from torch.utils.data import IterableDataset, get_worker_info  # noqa: TID253
 
+import blurphys as bp
 from blurphys.files.publishing import PathLike
 from blurphys.inputs import require_integer
 
@@ -35,7 +36,7 @@ class Stream(IterableDataset):  # type: ignore[misc]
     crop : int or (int, int)
         Height and width, px, at least 16.
     max_radius : float
-        Largest radius of the circle of confusion, px, up to 64. Small radii come more often.
+        Largest radius of the circle of confusion, px, up to 32. Small radii come more often.
     views : sequence of str
         "combined"; or "left" and "right", of a dual-pixel sensor; or all three.
     seed : int
@@ -82,7 +83,8 @@ class Stream(IterableDataset):  # type: ignore[misc]
     Notes
     -----
     A sample is a dict of float32 tensors: "image" (3, h, w) (and "left" and "right" instead or besides), "sharp"
-    (3, h, w), "defocus_map" (1, h, w), the signed radius in px, "valid" (1, h, w), 0 where a pixel shows more than a
+    (3, h, w), "defocus_map" (1, h, w), the signed radius in px of a disk as wide as the PSF (of equal second moments,
+    whatever the shape of the pupil), "valid" (1, h, w), 0 where a pixel shows more than a
     tenth of another layer, and "noise" (1,), the standard deviation of one pixel and view at mid grey in linear light.
 
     A scene's light is defocused, then recorded: exposure, photon and read noise, mosaic, white balance, tone curve,
@@ -90,7 +92,7 @@ class Stream(IterableDataset):  # type: ignore[misc]
     without noise, mosaic, rounding and JPEG, so that a sample in focus has nothing to deblur: the core is in both.
 
     Sample i is a function of (seed, split, i), the photographs and the arguments. Worker w of n renders the indices w,
-    w + n, ...; a ``DataLoader`` with workers interleaves their batches. About 90 samples of 128 x 128 a second on one
+    w + n, ...; a ``DataLoader`` with workers interleaves their batches. About 100 samples of 128 x 128 a second on one
     core.
 
     Examples
@@ -164,6 +166,10 @@ class Stream(IterableDataset):  # type: ignore[misc]
     def sample(self, index: int) -> dict[str, np.ndarray]:
         """Render the sample `index`, at least 0, as NumPy arrays; `start`, `rank` and workers do not matter."""
         return self.renderer.sample(index)
+
+    def bank(self, index: int) -> bp.PSFBank:
+        """Return the PSFs with which the sample `index` is blurred."""
+        return self.renderer.bank(index)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         info = get_worker_info()

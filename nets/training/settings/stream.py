@@ -53,7 +53,7 @@ class StreamConfig:
         for name, least in (("samples", 1), ("seed", 0)):
             if getattr(self, name) is not None:
                 require_whole(f"stream.{name}", getattr(self, name), least)
-        freeze(self, max_radius=require_number("stream.max_radius", self.max_radius, high=64.0, open_low=True))
+        freeze(self, max_radius=require_number("stream.max_radius", self.max_radius, high=32.0, open_low=True))
         for name in ("occlusion", "focus", "mosaic", "jpeg", "sharpening"):
             freeze(self, **{name: require_number(f"stream.{name}", getattr(self, name), high=1.0)})
         for name, most in (("core", 2.0), ("noise", 0.5)):

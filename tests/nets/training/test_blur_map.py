@@ -56,7 +56,7 @@ def test_a_step_learns_to_tell_blurred_from_sharp(task):
 
 def test_it_reads_the_map(task):
     assert task.fields()["defocus_map"] == "kind = 'blurmap'"
-    assert set(task.fields()) == {"image", "sharp", "defocus_map"}
+    assert set(task.fields()) == {"image", "defocus_map"}
 
 
 def test_kind_and_network_belong_together():

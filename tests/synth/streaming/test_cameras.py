@@ -5,7 +5,7 @@ import pytest
 
 import blurphys as bp
 import synth
-from synth.streaming.lenses import EXTENT, Lenses, as_wide_as_a_disk
+from synth.streaming.lenses import EXTENT, Lenses, _scaled
 
 
 def spread(psf):
@@ -28,7 +28,7 @@ def spread(psf):
     ],
 )
 def test_pupils_are_scaled_to_the_second_moments_of_a_disk(pupil):
-    scaled = as_wide_as_a_disk(pupil)
+    scaled = _scaled(pupil)
     disk = bp.Pupil.disk(core=pupil.core)
     assert spread(scaled.psf(6.0)) == pytest.approx(spread(disk.psf(6.0)), rel=0.01)
     assert (scaled.split, scaled.core) == (pupil.split, pupil.core)
@@ -36,7 +36,7 @@ def test_pupils_are_scaled_to_the_second_moments_of_a_disk(pupil):
 
 def test_a_narrow_pupil_is_enlarged_no_further_than_the_reach():
     narrow = bp.Pupil.disk(cat_eye=(1.2, 0.0))
-    assert as_wide_as_a_disk(narrow).extent == EXTENT
+    assert _scaled(narrow).extent == EXTENT
 
 
 def test_all_lenses_blur_alike():
