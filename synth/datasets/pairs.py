@@ -24,7 +24,7 @@ SHARP = ("sharp", "target", "targets", "gt", "ground_truth", "groundtruth", "all
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".jxl", ".exr")
 _LAYOUTS = (
     "blurred/NAME.png with sharp/NAME.jpg, or NAME_blurred.png with NAME_sharp.png, or blurred_NAME.png with "
-    "sharp_NAME.png (other words: input and target, source and gt, ...; PNG, JPEG, TIFF or WebP)"
+    "sharp_NAME.png (other words: input and target, source and gt, ...; PNG, JPEG, TIFF, WebP, JPEG XL or OpenEXR)"
 )
 
 
