@@ -24,3 +24,4 @@ __all__ = [
     "ritz_values",
     "spectrum",
 ]
+__dir__ = __all__.copy  # what completion offers
