@@ -25,3 +25,4 @@ __all__ = [
     "ritz_values",
     "spectrum",
 ]
+__dir__ = __all__.copy  # what completion offers
