@@ -61,7 +61,8 @@ def read(path):
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "set"
     scene = synth.scenes.dead_leaves(24, 32, layers=3, seed=0)
-    synth.generate(scene, folder, samples=4, shard_size=2, seed=1)
+    camera = synth.Camera.for_scene(scene, max_radius=2.0)
+    synth.generate(scene, folder, camera=camera, samples=4, shard_size=2, seed=1)
     return folder
 
 
