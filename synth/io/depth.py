@@ -278,7 +278,7 @@ def read_depth(
     Warns
     -----
     PictureWarning
-        The file has 8 bits, or was compressed with loss; the unit of a COLMAP map was taken as metres.
+        The file has 8 bits; the unit of a COLMAP map was taken as metres.
     """
     return read_depth_file(
         path, unit=unit, stereo=stereo, near_m=near_m, far_m=far_m, belongs_to=belongs_to
@@ -318,7 +318,8 @@ def read_depth_file(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     levels = tuple(float(level) for level in np.sort(found[~np.isnan(found)]))
-    _note(path, _steps(levels, stored.exact))
+    if len(levels) > 1:
+        _note(path, _steps(levels, stored.exact))
     return DepthFile(metres, levels)
 
 
@@ -340,11 +341,10 @@ def _one_plane(values: np.ndarray) -> np.ndarray:
 
 def _steps(levels: tuple[float, ...], exact: bool) -> str:
     """Say how coarse the depths of an 8-bit file are."""
-    text = "the depth has 8 bits"
-    if len(levels) > 1:
-        near, far = levels[1] - levels[0], levels[-1] - levels[-2]
-        text += f": it comes in steps of {near:.2g} m at {levels[0]:.3g} m and {far:.2g} m at {levels[-1]:.3g} m"
-    return text + ("" if exact else "; its compression with loss smears the edges") + "; 16 bits or floats are better"
+    near, far = levels[1] - levels[0], levels[-1] - levels[-2]
+    text = f"in steps of {near:.2g} m at {levels[0]:.3g} m and {far:.2g} m at {levels[-1]:.3g} m"
+    lossy = "" if exact else "; its compression with loss smears the edges"
+    return f"the depth has 8 bits: it comes {text}{lossy}; 16 bits or floats are better"
 
 
 def _note(path: PathLike, text: str) -> None:

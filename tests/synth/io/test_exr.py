@@ -1,6 +1,7 @@
 """OpenEXR: pictures and depth as other writers store them; what is damaged or of another kind is refused."""
 
 import struct
+import sys
 
 import numpy as np
 import OpenEXR
@@ -175,6 +176,13 @@ def test_files_cut_short(at, tmp_path, capfd):
     with pytest.raises(ValueError, match="cut short"):
         io.read_image(tmp_path / "a.exr")
     assert not capfd.readouterr().err
+
+
+def test_without_the_library_the_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.exr").write_bytes(written(rgb()))
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ValueError, match="OpenEXR files need the package OpenEXR: pip install OpenEXR"):
+        io.read_image(tmp_path / "a.exr")
 
 
 @given(drawn=st.data())

@@ -47,7 +47,6 @@ def folder(path, image, depth, unit_value, *, second=None, shape=(24, 26)):
         ("l.png", "d.png", 1750, 1.75, "r.png"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*the depth has 8 bits")
 def test_each_layout(image, depth, value, metres, second, tmp_path):
     scene = scenes.read_folder(folder(tmp_path / "pair", image, depth, value, second=second))
     assert scene.name == "pair"
@@ -58,7 +57,6 @@ def test_each_layout(image, depth, value, metres, second, tmp_path):
     assert (~scene.valid).sum() == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*the depth has 8 bits")
 def test_the_unit_and_the_rig_can_be_overridden(tmp_path):
     path = folder(tmp_path / "pair", "color.png", "depth.png", 1750)
     assert np.nanmax(scenes.read_folder(path).depth_m) == pytest.approx(0.35)
