@@ -35,7 +35,8 @@ from blurphys.colour import linear_to_srgb, srgb_to_linear
 
 CELL, TEXTURED = 8, 0.02
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=36e3 / 768)
-BOARD = {"f4": 4.0, "f20": None}
+RECORDED = {"focus": 0.08, "sharpening": 0.4}
+"""The stream of the recipe `blurmap-small`."""
 RATIO = 4.0 / 4.68
 MIDDLE = (slice(96, 416), slice(64, 704))
 VALIDATION = 256
@@ -93,7 +94,7 @@ class Sharpness:
 
     def __init__(self, sources: list[str] | None, crops: int = 64) -> None:
         self.levels, self.radii = np.zeros(1), np.zeros(1)
-        stream = synth.Stream(sources, split="train", seed=1)
+        stream = synth.Stream(sources, split="train", seed=1, **RECORDED)
         samples = [stream.sample(index) for index in range(crops)]
         found = np.concatenate([self.ratio(s["image"]).ravel() for s in samples])
         true = np.concatenate([cells(np.abs(s["defocus_map"][0])).ravel() for s in samples])
@@ -120,7 +121,7 @@ class Sharpness:
 
 
 def rendered_table(net, sharpness: Sharpness, sources: list[str] | None, crops: int) -> list:
-    stream = synth.Stream(sources, split="val", seed=0)
+    stream = synth.Stream(sources, split="val", seed=0, **RECORDED)
     rows: list = []
     planes: list[tuple[Plane, ...]] = []
     for index in range(crops):
