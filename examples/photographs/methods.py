@@ -106,8 +106,10 @@ def by_known(case: Case) -> Callable[[Case], Found]:
 
 
 def with_true_map(part: Case) -> Found:
+    """Restore the layers of the true map. The sharp scene was seen by a lens in focus, whose core is put back."""
     radii = part.true_map.astype(part.photo.dtype)
-    return Found(image=solvers.all_in_focus(part.photo, radii, pupil=part.pupil, views=("combined",)).image)
+    restored = solvers.all_in_focus(part.photo, radii, pupil=part.pupil, views=("combined",)).restored
+    return Found(image=bp.DefocusBlur(np.zeros_like(radii), bank=part.pupil)(restored))
 
 
 def by_net(name: str) -> Callable[[Case], Found]:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import real_pairs
 from photographs.cases import BORDER, Case, board, moved_onto, same_exposure
-from photographs.methods import INPUT, KNOWN, PAIR, RESTORE, Found, applies, best_radius, with_disk
+from photographs.methods import INPUT, KNOWN, PAIR, RESTORE, Found, applies, best_radius, with_disk, with_true_map
 from photographs.scores import reblurred, score
 from photographs.tables import BEGIN, END, replace_between, tables
 from scipy.ndimage import gaussian_filter, shift
 
 import blurphys as bp
+import solvers
 
 pytest.importorskip("torch")
 
@@ -48,6 +49,17 @@ def test_exposures_are_matched_beneath_the_blur():
 def test_the_known_radius_is_found():
     sharp = np.clip(np.repeat(texture(), 3, axis=0), 0, 1)
     assert best_radius(Case(photo=blur(sharp, 2.5), reference=sharp, border=8)) == pytest.approx(2.5)
+
+
+def test_the_true_map_undoes_the_blur_but_not_that_of_the_lens_in_focus():
+    pupil, sharp = bp.Pupil.disk(core=0.5), np.clip(np.repeat(texture(), 3, axis=0), 0, 1)
+    radii = np.full(sharp.shape[1:], 2.5)
+    bank = bp.PSFBank(pupil, max_radius=3.0)
+    in_focus, photo = (bp.DefocusBlur(v, bank=bank)(sharp).astype(np.float32) for v in (0 * radii, radii))
+    case = Case(photo=photo, reference=in_focus, true_map=radii, pupil=bank, border=8)
+    sharper = solvers.all_in_focus(photo, radii.astype(np.float32), pupil=bank, views=("combined",)).restored
+    found = [score(case, found)["psnr"] for found in (Found(image=photo), with_true_map(case), Found(image=sharper))]
+    assert found[1] > found[0] + 4 and found[1] > found[2] + 1, found
 
 
 def test_the_true_picture_explains_the_photograph_better_than_the_photograph_itself():
