@@ -8,7 +8,7 @@ Writes the tables of docs/results.md, which says what the columns mean. Each met
     python examples/real_pairs.py --data ../shared/data --methods restore --json docs/results.json --markdown
 
 With --json figures that the file has already and this run does not measure are kept, so that a single method can be
-measured again. --markdown rewrites the page between its markers.
+measured again; it is written after each method. --markdown rewrites the page between its markers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from photographs.scores import score
 from photographs.tables import replace_between, tables
 
 import nets
-from blurphys.files.publishing import publish
+from blurphys.files.publishing import publish, refuse_existing
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 DATA = PAGE.parents[2] / "shared" / "data"
@@ -63,8 +63,13 @@ def missing_folders(data: Path, cases: Sequence[str]) -> list[str]:
     return [folder for folder in folders if not (data / folder).is_dir()]
 
 
-def measure(methods: dict[str, str], cases: Sequence[str], data: Path) -> Records:
-    """Run methods on cases, one process for each method, and score what they return."""
+def measure(
+    methods: dict[str, str],
+    cases: Sequence[str],
+    data: Path,
+    on_method: Callable[[Records], object] = lambda found: None,
+) -> Records:
+    """Run methods on cases, one process for each method, and score what they return; called back after each method."""
     records: Records = {}
     loaded = {name: CASES[name](data) for name in cases}
     for label, method in methods.items():
@@ -82,7 +87,15 @@ def measure(methods: dict[str, str], cases: Sequence[str], data: Path) -> Record
             shown = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
             print(f"{label}, {name}: {shown}", file=sys.stderr, flush=True)
         worker.close()
+        on_method(records)
     return records
+
+
+def store(file: Path | None, records: Records) -> None:
+    """Write all figures as JSON, if a file is given."""
+    if file is not None:
+        with publish(file, overwrite=True) as part:
+            part.write_text(json.dumps(records, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def merged(old: Records, new: Records) -> Records:
@@ -108,6 +121,8 @@ def main(arguments: list[str]) -> int:
         labels = methods_of(given.nets)
         methods = {label: labels[label] for label in choose(given.methods, labels, "--methods")}
         old = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
+        if given.json:
+            refuse_existing(given.json, overwrite=True)
         if given.markdown:
             replace_between(given.markdown.read_text(encoding="utf-8"), "")
     except (ValueError, OSError) as error:
@@ -116,12 +131,10 @@ def main(arguments: list[str]) -> int:
         parser.error(f"--data: expected a folder with the photographs, got {given.data}")
     if missing := missing_folders(given.data, cases):
         parser.error(f"--data: expected {', '.join(missing)} in {given.data}; --only chooses other photographs")
-    records = merged(old, measure(methods, cases, given.data))
+    new = measure(methods, cases, given.data, lambda found: store(given.json, merged(old, found)))
+    records = merged(old, new)
     text = tables(records)
     print(text)
-    if given.json:
-        with publish(given.json, overwrite=True) as part:
-            part.write_text(json.dumps(records, indent=1, sort_keys=False, allow_nan=False) + "\n", encoding="utf-8")
     if given.markdown:
         page = replace_between(given.markdown.read_text(encoding="utf-8"), text)
         with publish(given.markdown, overwrite=True) as part:

@@ -124,7 +124,8 @@ def network(name: str) -> Any:
 
 def by_restore(part: Case) -> Found:
     found = nets.restore(part.photo)
-    return Found(image=found.image, defocus_map=found.defocus_map, confidence=found.confidence)
+    arrays = {name: np.asarray(getattr(found, name)) for name in ("image", "defocus_map", "confidence")}
+    return Found(**arrays)
 
 
 def by_pair(part: Case) -> Found:

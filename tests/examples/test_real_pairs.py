@@ -152,6 +152,8 @@ def test_new_figures_replace_old_ones_and_others_are_kept():
         (["--only", "bord"], "bord"),
         (["--methods", "magic"], "magic"),
         (["--nets", "no-such-net"], "no-such-net"),
+        (["--json", "no-such-folder/figures.json"], "no-such-folder"),
+        (["--markdown", str(real_pairs.PAGE.with_name("claims.md"))], "figures: begin"),
     ],
 )
 def test_bad_arguments_are_one_sentence(arguments, said, capsys):
