@@ -111,6 +111,7 @@ def parse(arguments: list[str]) -> tuple[argparse.ArgumentParser, argparse.Names
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these photographs alone, by first words")
     parser.add_argument("--json", type=Path, metavar="FILE", help="read and write all figures")
     parser.add_argument("--markdown", type=Path, nargs="?", const=PAGE, metavar="PAGE", help="rewrite docs/results.md")
+    parser.add_argument("--no-measure", action="store_true", help="write the tables from the figures in --json alone")
     return parser, parser.parse_args(arguments)
 
 
@@ -127,7 +128,9 @@ def main(arguments: list[str]) -> int:
             replace_between(given.markdown.read_text(encoding="utf-8"), "")
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    if not given.data.is_dir():
+    if given.no_measure:
+        cases = []
+    elif not given.data.is_dir():
         parser.error(f"--data: expected a folder with the photographs, got {given.data}")
     if missing := missing_folders(given.data, cases):
         parser.error(f"--data: expected {', '.join(missing)} in {given.data}; --only chooses other photographs")

@@ -9,7 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ __all__ = ["INPUT", "KNOWN", "PAIR", "RESTORE", "TRIVIAL", "Call", "Found", "Wor
 INPUT, TRIVIAL, KNOWN, RESTORE, PAIR = "input", "disk of 2 px", "known radius", "restore", "dual pixel"
 TRIVIAL_RADIUS = 2.0
 
-SMALLEST, LARGEST, STEP = 0.5, 18.0, 0.25
-"""Radii among which the known one is looked for, px."""
+LARGEST, STEP, CENTRE = 18.0, 0.25, 320
+"""Largest of the radii among which the known one is looked for, their distance in the end, and the side of the
+centre in which they are compared first, px."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,21 +82,24 @@ def with_disk(case: Case, radius: float) -> Found:
 
 
 def best_radius(case: Case) -> float:
-    """Return the radius with which the sharp photograph, blurred, comes closest to the photograph, px; 0 if without."""
+    """Return the radius with which the sharp photograph, blurred, comes closest to the photograph, px; 0 if without.
+
+    To 1 px in the centre, then to `STEP` in the whole frame.
+    """
     if case.reference is None:
         return 0.0
     lean = case.view != "combined"
     pupil = case.pupil if lean else bp.Pupil.disk()
-    rows, cols = (slice(case.border, n - case.border) for n in case.photo.shape[-2:])
 
-    def closeness(radius: float) -> float:
-        A = bp.Convolution(pupil.psf(radius, view=case.view), shape=case.reference.shape, boundary="symmetric")
-        blurred = A(case.reference.astype(np.float64))
-        return matched_scores(blurred[:, rows, cols], case.photo[:, rows, cols])["psnr"]
+    def closeness(part: Case, radius: float) -> float:
+        border = part.border or min(ceil(LARGEST), min(part.photo.shape[-2:]) // 8)
+        psf = pupil.psf(radius, view=case.view).astype(np.float32)
+        blurred = bp.Convolution(psf, shape=part.reference.shape, boundary="symmetric")(part.reference)
+        return matched_scores(blurred, part.photo, border=border)["psnr"]
 
     coarse = np.arange(1.0, LARGEST + 0.5)
-    around = max([*coarse, *(-coarse if lean else [])], key=closeness)
-    return float(max(np.arange(around - 0.75, around + 0.76, STEP), key=closeness))
+    around = max([*coarse, *(-coarse if lean else [])], key=partial(closeness, case.corner(CENTRE)))
+    return float(max(np.arange(around - 0.75, around + 0.76, STEP), key=partial(closeness, case)))
 
 
 def by_known(case: Case) -> Callable[[Case], Found]:

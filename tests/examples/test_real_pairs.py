@@ -184,6 +184,15 @@ def test_the_command_measures_in_another_process_and_writes_json_and_page(tmp_pa
     assert f"| disk of 2 px | {chelsea['psnr']:.1f} |" in page.read_text() and "chelsea" in capsys.readouterr().out
 
 
+def test_tables_are_written_from_stored_figures_alone(tmp_path):
+    page, figures = tmp_path / "page.md", tmp_path / "figures.json"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    figures.write_text(json.dumps(FIGURES))
+    assert real_pairs.main(["--no-measure", "--json", str(figures), "--markdown", str(page), "--data", "nowhere"]) == 0
+    assert page.read_text() == f"{BEGIN}\n{tables(FIGURES)}\n{END}\n"
+    assert json.loads(figures.read_text()) == FIGURES
+
+
 # ---- photographs ----------------------------------------------------------------------------------------------------
 
 
