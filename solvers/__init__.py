@@ -68,6 +68,7 @@ from .prox.hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
 from .prox.total_variation import TVState, denoiser, nonnegative, tv, tv_image, tv_init, tv_step
 from .prox.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from .restoration.all_in_focus import AllInFocus, all_in_focus
+from .restoration.one_photo import RestoredPhoto, restore_photo
 from .splitting.admm import ADMMState, admm, admm_init, admm_step
 from .splitting.fista import FISTAState, fista, fista_init, fista_step
 from .splitting.hqs import HQSState, hqs, hqs_init, hqs_step
@@ -93,6 +94,7 @@ __all__ = [
     "LandweberState",
     "NesterovState",
     "NeumannState",
+    "RestoredPhoto",
     "RichardsonLucyState",
     "Solution",
     "Status",
@@ -159,6 +161,7 @@ __all__ = [
     "nnls_weights",
     "nonnegative",
     "pyramid",
+    "restore_photo",
     "richardson_lucy",
     "richardson_lucy_init",
     "richardson_lucy_step",
