@@ -24,8 +24,8 @@ from ..estimation.noise_curve import NoiseCurve, noise_curve
 from ..prox.total_variation import tv
 from ..splitting.hqs import hqs
 from ..splitting.strength import MAX_STRENGTH, MIN_STRENGTH, STRENGTH_PER_VARIANCE
-from .tiles import Tile, tiles_of
-from .trust import WINDOW, Trust, clipped_pixels, misfit_of
+from .tiles import tiles_of
+from .trust import WINDOW, Trust, clipped_pixels, doubted, misfit_of
 
 __all__ = ["RestoredPhoto", "restore_photo"]
 
@@ -43,6 +43,10 @@ these errors into ringing."""
 
 LEFT_BY_NOISE = 0.8
 """Median of the mean square of y - A x, in variances of the noise, where the model holds."""
+
+RETREATS, RETREAT, MIN_DOUBT = 1, 0.3, 0.1
+"""How often, and by what share at most, radii are reduced where the model misses the photograph, and the doubt below
+which they are not."""
 
 SPARE = 8
 """What tiles show beyond twice the largest radius, px."""
@@ -192,7 +196,10 @@ def restore_photo(
     ]
     for done, part in enumerate(parts, 1):
         around = (..., *part.around)
-        x, square = _undo(images[around], radii[part.around], clipped[part.around], bank, view, strength)
+        x, square = _undo(
+            images[around], radii[part.around], clipped[part.around], trust.share[part.around], variance[part.around],
+            bank=bank, view=view, strength=strength,
+        )  # fmt: skip
         restored[:, part.rows, part.cols] = x[(..., *part.inner)]
         error[part.rows, part.cols] = square[part.inner]
         if on_progress is not None:
@@ -263,19 +270,39 @@ def _bank(pupil: Pupil | PSFBank, reach: float) -> PSFBank:
 
 
 def _undo(
-    y: Plane, radii: Plane, clipped: Plane, bank: PSFBank, view: str, strength: float
+    y: Plane,
+    radii: Plane,
+    clipped: Plane,
+    share: Plane,
+    variance: Plane,
+    *,
+    bank: PSFBank,
+    view: str,
+    strength: float,
 ) -> tuple[Plane, Plane]:
-    """Restore a part of the frame; return it, and the mean square of y - A x over a window."""
-    channels, radii = len(y), radii.astype(y.dtype)
-    A: DefocusBlur | DualPixel
-    if view == "combined":
-        A = DefocusBlur(radii, bank=bank, channels=channels, boundary="replicate")
-    else:
-        A = DualPixel(radii, bank=bank, channels=channels, boundary="replicate", views=(view,))
+    """Restore a part of the frame; return it, and the mean square of y - A x over a window.
+
+    Where the restoration misses the photograph, its radius is taken to be too large: it is reduced, and the part
+    restored once more.
+    """
+    light = _window(y.mean(axis=0))
     mask = None if not clipped.any() else (~clipped).astype(y.dtype)[None]
-    x = hqs(A, y, prox=PRIOR, rho=RHO, inner_iterations=INNER, strength=strength, mask=mask, x0=y).x
-    square = ((y - A(x)) ** 2).mean(axis=0)
-    return x, _window(np.where(clipped, 0, square))
+    x = y
+    for attempt in range(1 + RETREATS):
+        A = _operator(radii.astype(y.dtype), bank, view, len(y))
+        x = hqs(A, y, prox=PRIOR, rho=RHO, inner_iterations=INNER, strength=strength, mask=mask, x0=y).x
+        square = _window(np.where(clipped, 0, ((y - A(x)) ** 2).mean(axis=0)))
+        doubt = doubted(misfit_of(square, variance, light)) * (share > 0)
+        if attempt == RETREATS or doubt.max() < MIN_DOUBT:
+            break
+        radii = radii * (1 - RETREAT * _window(doubt))
+    return x, square
+
+
+def _operator(radii: Plane, bank: PSFBank, view: str, channels: int) -> DefocusBlur | DualPixel:
+    if view == "combined":
+        return DefocusBlur(radii, bank=bank, channels=channels, boundary="replicate")
+    return DualPixel(radii, bank=bank, channels=channels, boundary="replicate", views=(view,))
 
 
 def _window(plane: Plane) -> Plane:

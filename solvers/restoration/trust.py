@@ -6,7 +6,7 @@ from typing import Any, final
 
 import numpy as np
 
-__all__ = ["CAUSES", "Trust", "clipped_pixels", "misfit_of"]
+__all__ = ["CAUSES", "Trust", "clipped_pixels", "doubted", "misfit_of"]
 
 Plane = np.ndarray[Any, Any]
 
@@ -94,14 +94,19 @@ class Trust:
 
     def judge_misfit(self, misfit: Plane) -> None:
         """Lower the share where the model does not explain the photograph."""
-        doubt = np.log(np.maximum(misfit, 1e-6) / EXPLAINED) / np.log(DOUBTED / EXPLAINED)
-        self.lower("misfit", 1 - np.clip(doubt, 0, 1))
+        self.lower("misfit", 1 - doubted(misfit))
 
 
 def rising(values: Plane, low: float, high: float) -> Plane:
     """Return 0 up to `low`, 1 from `high`, and a straight line in between."""
     share: Plane = np.clip((values - low) / (high - low), 0, 1)
     return share
+
+
+def doubted(misfit: Plane) -> Plane:
+    """Return how far a misfit (`misfit_of`) speaks against the model, 0 to 1."""
+    doubt: Plane = np.log(np.maximum(misfit, 1e-6) / EXPLAINED) / np.log(DOUBTED / EXPLAINED)
+    return np.clip(doubt, 0, 1)
 
 
 def clipped_pixels(y: Plane) -> Plane:
