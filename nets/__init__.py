@@ -2,10 +2,11 @@
 
 | question | name |
 |---|---|
-| the networks | `GKMNet`, `NRKNet`, `KPACNet`, `HQSNet`, `DefocusGenerator`, `DefocusMapNet`, `LearnableBlurKernel`, `PatchDiscriminator` |
+| the networks | `GKMNet`, `NRKNet`, `KPACNet`, `HQSNet`, `BlurMapNet`, `DefocusGenerator`, `DefocusMapNet`, `LearnableBlurKernel`, `PatchDiscriminator` |
 | create one by name; save it; load it | `create`, `save`, `load` |
 | weights of the papers' authors | `load_official` |
 | deblur a photo of any size | `deblur` |
+| how blurred one photo is, everywhere | `estimate_blur`, by a `BlurMapNet`; its result, `BlurEstimate` |
 | parameters and multiply-accumulates | `summary` |
 | train from a recipe; measure by a named protocol | `train`, `evaluate` |
 | their losses and metrics | `losses`, `metrics` |
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from . import losses, metrics
     from .evaluation.evaluate import evaluate
     from .evaluation.protocols import EVALUATION_PROTOCOLS
+    from .inference.blur_map import BlurEstimate, estimate_blur
     from .inference.deblurring import TilingWarning, deblur
+    from .models.blurmap.blur_map_net import BlurMapNet
     from .models.defocus_gan import DefocusGenerator, DefocusMapNet, LearnableBlurKernel, PatchDiscriminator
     from .models.gkmnet.gkmnet import GKMNet
     from .models.hqsnet.hqsnet import HQSNet
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from .weights.saving import describe, load, pretrained, save
 
 _HOMES = {
+    "BlurEstimate": "inference.blur_map",
+    "BlurMapNet": "models.blurmap.blur_map_net",
     "EVALUATION_PROTOCOLS": "evaluation.protocols",
     "GKMNet": "models.gkmnet.gkmnet",
     "NRKNet": "models.nrknet.nrknet",
@@ -54,6 +59,7 @@ _HOMES = {
     "create": "registry",
     "deblur": "inference.deblurring",
     "describe": "weights.saving",
+    "estimate_blur": "inference.blur_map",
     "evaluate": "evaluation.evaluate",
     "load": "weights.saving",
     "load_official": "weights.official",
@@ -64,6 +70,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "BlurEstimate",
+    "BlurMapNet",
     "DefocusGenerator",
     "DefocusMapNet",
     "EVALUATION_PROTOCOLS",
@@ -81,6 +89,7 @@ __all__ = [
     "create",
     "deblur",
     "describe",
+    "estimate_blur",
     "evaluate",
     "load",
     "load_official",
