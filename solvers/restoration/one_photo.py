@@ -38,8 +38,8 @@ RHO, INNER = (0.003, 0.01, 0.03, 0.1, 0.3), 8
 """Coupling of the outer iterations of `hqs`, and conjugate gradient steps in each."""
 
 MODEL_ERROR = 0.02
-"""Error of map, PSFs and tone curve that the prior expects, in units of the root of the mean light. A weaker prior turns
-these errors into ringing."""
+"""Error of map, PSFs and tone curve that the prior expects, in units of the root of the mean light. A weaker prior
+turns these errors into ringing."""
 
 LEFT_BY_NOISE = 0.8
 """Median of the mean square of y - A x, in variances of the noise, where the model holds."""

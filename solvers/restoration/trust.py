@@ -111,7 +111,7 @@ def doubted(misfit: Plane) -> Plane:
 
 def clipped_pixels(y: Plane) -> Plane:
     """Return where any colour of (C, H, W) is clipped, (H, W)."""
-    found: Plane = (y >= WHITE).any(axis=0)
+    found: Plane = np.any(y >= WHITE, axis=0)
     return found
 
 
