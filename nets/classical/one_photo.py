@@ -27,6 +27,9 @@ PHOTO_FILES = (
 )  # fmt: skip
 """What the restoration of one photo consists of on disk."""
 
+EFFORT = 3
+"""Of compression, 0 to 9: the picture of a large photo takes seconds."""
+
 BAND = 256
 """Rows that are encoded at once."""
 
@@ -62,7 +65,7 @@ def write_photo(
     try:
         with publish_together([folder / name for name in PHOTO_FILES], overwrite=overwrite) as parts:
             picture, map_picture, map_array, confidence, trust, overview, figures = parts
-            picture.write_bytes(png.encode(_levels(np.asarray(found.image))))
+            picture.write_bytes(png.encode(_levels(np.asarray(found.image)), level=EFFORT))
             map_picture.write_bytes(png.encode(_grey(np.abs(radii) / limit)))
             with map_array.open("wb") as file:
                 np.save(file, radii.astype(np.float32))

@@ -30,7 +30,7 @@ LEAST = 16
 MAX_RADIUS = 8.0
 """Largest radius that the network tells apart, px; for larger ones it sees the photo reduced."""
 
-AT_LEAST = 0.7
+AT_LEAST = 0.6
 """Probability with which the true radius is at least the one that is undone: too large a radius costs more than one
 that is too small by as much."""
 
@@ -132,7 +132,7 @@ def restore(
     Notes
     -----
     `estimate_blur` yields the probability of every radius in cells of 8 x 8 px. Undone is the radius that the true one
-    reaches with a probability of .7: on the board of ``docs/estimation.md`` half a pixel too much costs about as much
+    reaches with a probability of .6: on the board of ``docs/estimation.md`` half a pixel too much costs about as much
     as half a pixel too little, but a whole pixel too much costs the whole gain, with ringing. The map of medians,
     completed along the edges of the photo, is lowered by the difference. `solvers.restore_photo` does the rest.
     Without a sign there is no order of occlusion: near the edges of surfaces of different blur the photo is kept.

@@ -25,7 +25,7 @@ from ..prox.total_variation import tv
 from ..splitting.hqs import hqs
 from ..splitting.strength import MAX_STRENGTH, MIN_STRENGTH, STRENGTH_PER_VARIANCE
 from .tiles import tiles_of
-from .trust import WINDOW, Trust, clipped_pixels, doubted, misfit_of
+from .trust import WINDOW, Trust, clipped_pixels, misfit_of
 
 __all__ = ["RestoredPhoto", "restore_photo"]
 
@@ -37,16 +37,12 @@ PRIOR = partial(tv, iterations=20, joint=True)
 RHO, INNER = (0.003, 0.01, 0.03, 0.1, 0.3), 8
 """Coupling of the outer iterations of `hqs`, and conjugate gradient steps in each."""
 
-MODEL_ERROR = 0.02
+MODEL_ERROR = 0.015
 """Error of map, PSFs and tone curve that the prior expects, in units of the root of the mean light. A weaker prior
 turns these errors into ringing."""
 
 LEFT_BY_NOISE = 0.8
 """Median of the mean square of y - A x, in variances of the noise, where the model holds."""
-
-RETREATS, RETREAT, MIN_DOUBT = 1, 0.3, 0.1
-"""How often, and by what share at most, radii are reduced where the model misses the photograph, and the doubt below
-which they are not."""
 
 SPARE = 8
 """What tiles show beyond twice the largest radius, px."""
@@ -148,8 +144,8 @@ def restore_photo(
     `hqs` inverts the gather operator (`bp.DefocusBlur`, boundary "replicate") with colour total variation, without the
     equations of clipped pixels. With a map that is exact, `all_in_focus` gains more along the edges of surfaces; with
     one that was estimated from a single photograph it gains less, and takes five to ten times as long.
-    "auto" is 15 max(v, .0004 m), v the mean variance of the noise and m the mean of y: a map that was estimated and a
-    tone curve that is not known leave errors of some 2 % of the root of the light. Between 1e-5 and 1e-2.
+    "auto" is 15 max(v, .000225 m), v the mean variance of the noise and m the mean of y: a map that was estimated and a
+    tone curve that is not known leave errors of some 1.5 % of the root of the light. Between 1e-5 and 1e-2.
     The photograph is kept, with soft transitions,
 
     - where the radius is below 1 px (from .75 to 1.25),
@@ -196,10 +192,7 @@ def restore_photo(
     ]
     for done, part in enumerate(parts, 1):
         around = (..., *part.around)
-        x, square = _undo(
-            images[around], radii[part.around], clipped[part.around], trust.share[part.around], variance[part.around],
-            bank=bank, view=view, strength=strength,
-        )  # fmt: skip
+        x, square = _undo(images[around], radii[part.around], clipped[part.around], bank, view, strength)
         restored[:, part.rows, part.cols] = x[(..., *part.inner)]
         error[part.rows, part.cols] = square[part.inner]
         if on_progress is not None:
@@ -269,34 +262,12 @@ def _bank(pupil: Pupil | PSFBank, reach: float) -> PSFBank:
     return PSFBank(pupil, max_radius=max(0.5, reach), step=0.25) if isinstance(pupil, Pupil) else pupil
 
 
-def _undo(
-    y: Plane,
-    radii: Plane,
-    clipped: Plane,
-    share: Plane,
-    variance: Plane,
-    *,
-    bank: PSFBank,
-    view: str,
-    strength: float,
-) -> tuple[Plane, Plane]:
-    """Restore a part of the frame; return it, and the mean square of y - A x over a window.
-
-    Where the restoration misses the photograph, its radius is taken to be too large: it is reduced, and the part
-    restored once more.
-    """
-    light = _window(y.mean(axis=0))
+def _undo(y: Plane, radii: Plane, clipped: Plane, bank: PSFBank, view: str, strength: float) -> tuple[Plane, Plane]:
+    """Restore a part of the frame; return it, and the mean square of y - A x over a window."""
+    A = _operator(radii.astype(y.dtype), bank, view, len(y))
     mask = None if not clipped.any() else (~clipped).astype(y.dtype)[None]
-    x = y
-    for attempt in range(1 + RETREATS):
-        A = _operator(radii.astype(y.dtype), bank, view, len(y))
-        x = hqs(A, y, prox=PRIOR, rho=RHO, inner_iterations=INNER, strength=strength, mask=mask, x0=y).x
-        square = _window(np.where(clipped, 0, ((y - A(x)) ** 2).mean(axis=0)))
-        doubt = doubted(misfit_of(square, variance, light)) * (share > 0)
-        if attempt == RETREATS or doubt.max() < MIN_DOUBT:
-            break
-        radii = radii * (1 - RETREAT * _window(doubt))
-    return x, square
+    x = hqs(A, y, prox=PRIOR, rho=RHO, inner_iterations=INNER, strength=strength, mask=mask, x0=y).x
+    return x, _window(np.where(clipped, 0, ((y - A(x)) ** 2).mean(axis=0)))
 
 
 def _operator(radii: Plane, bank: PSFBank, view: str, channels: int) -> DefocusBlur | DualPixel:

@@ -26,8 +26,13 @@ REACH = 4
 SURFACE, EDGE = 0.7, 1.6
 """Change of the radius (px) within `REACH` up to which it is one surface, and from which it is an edge."""
 
-BARE, TEXTURED = 0.5, 2.0
-"""Variance of the photograph beyond the noise, in variances of the noise, from which there is something to restore."""
+BARE, TEXTURED = 1.5, 5.0
+"""Variance of the photograph, in variances of the noise, from which there is something to restore, and from which it is
+restored in full. Less than that is amplified noise, which looks like blotches."""
+
+COARSE = 6e-5
+"""Least variance that counts as noise, per unit of light: some 1 / 255 of white in display values, which rounding and
+compression leave."""
 
 EXPLAINED, DOUBTED = 0.0126, 0.045
 """Misfit up to which the model holds, and from which it does not. See `misfit_of`."""
@@ -35,7 +40,7 @@ EXPLAINED, DOUBTED = 0.0126, 0.045
 WINDOW = 3.0
 """Standard deviation of the window over which misfit and texture are averaged, px."""
 
-WHITE, BLACK = 0.985, 2e-3
+WHITE, BLACK = 0.99, 2e-3
 """Values of linear light from which a colour counts as clipped, and below which the misfit is not scaled any more."""
 
 
@@ -90,7 +95,8 @@ class Trust:
             self.lower("clipped", rising(away - np.abs(radii), 1.0, 3.0))
         mean = [gaussian_filter(plane, WINDOW) for plane in y]
         texture = np.mean([gaussian_filter((p - m) ** 2, WINDOW) for p, m in zip(y, mean, strict=True)], axis=0)
-        self.lower("noise", rising(texture / np.maximum(variance, 1e-10) - 1, BARE, TEXTURED))
+        noise = np.maximum(variance, COARSE * np.maximum(np.mean(mean, axis=0), BLACK))
+        self.lower("noise", rising(texture / noise, BARE, TEXTURED))
 
     def judge_misfit(self, misfit: Plane) -> None:
         """Lower the share where the model does not explain the photograph."""
