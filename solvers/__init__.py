@@ -70,6 +70,7 @@ from .prox.total_variation import TVState, denoiser, nonnegative, tv, tv_image, 
 from .prox.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from .restoration.all_in_focus import AllInFocus, all_in_focus
 from .restoration.focal_stack import merge_focal_stack
+from .restoration.one_photo import RestoredPhoto, restore_photo
 from .splitting.admm import ADMMState, admm, admm_init, admm_step
 from .splitting.fista import FISTAState, fista, fista_init, fista_step
 from .splitting.hqs import HQSState, hqs, hqs_init, hqs_step
@@ -95,6 +96,7 @@ __all__ = [
     "LandweberState",
     "NesterovState",
     "NeumannState",
+    "RestoredPhoto",
     "RichardsonLucyState",
     "Solution",
     "Status",
@@ -162,6 +164,7 @@ __all__ = [
     "nnls_weights",
     "nonnegative",
     "pyramid",
+    "restore_photo",
     "richardson_lucy",
     "richardson_lucy_init",
     "richardson_lucy_step",
