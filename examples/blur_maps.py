@@ -1,24 +1,24 @@
 """Estimate the blur of single photos with a `BlurMapNet`, and score it beside a constant and a map of local sharpness.
 
-    python examples/blur_maps.py                                # rendered crops of held-out scenes (scikit-image)
-    python examples/blur_maps.py --sources ../shared/data/photos_cc0 --data ../shared/data
+    python examples/blur_maps.py --data ../shared/data
     python examples/blur_maps.py --net runs/blurmap-small --data ../shared/data --picture maps.png
 
-Rendered: 256 crops of 128 x 128 px of `synth.Stream`, split "val", which the shipped weights have not seen with these
-sources; cells of 8 x 8 px whose radius varies by less than half a pixel; textured: contrast (standard deviation) above
-.02. Median |error| in px, share below .5 px, and how often cells of a given confidence are right within .5 px.
+Rendered: 256 crops of 128 x 128 px of `synth.Stream` with the sources of the recipe `blurmap-small` (or --sources),
+split "val", whose photographs the shipped weights have not seen; cells of 8 x 8 px whose radius varies by less than
+half a pixel; textured: contrast (standard deviation) above .02. Median |error| in px, share below .5 px, and how often
+cells of a given confidence are right within .5 px.
 
 Photographs, the mean of both dual-pixel views in linear light, encoded again:
 Canon board: median radius of its middle at f/4 and f/20; the board at f/20, blurred by a disk of 4.0 px, comes closest
 to it at f/4. Canon scenes: rank correlation with the true radius, and median |error|; the radius is that of a thin lens
-(50 mm, f/4, focused at 1 m) for the depth, times the ratio that the board shows (4.0 of 4.68 px), in every cell that the
-depth camera measured, completed map. CUHK: the probability (AUC) that a cell inside the mask of blur has a larger radius
-than one outside.
+(50 mm, f/4, focused at 1 m) for the depth, times the ratio that the board shows (4.0 of 4.68 px), in every cell that
+the depth camera measured, completed map. CUHK: the probability (AUC) that a cell inside the mask of blur has a larger
+radius than one outside.
 
 Baselines: the best constant, chosen with knowledge of the truth (its rank correlation is 0, its AUC .5); and the local
 sharpness, variance of the Laplacian over the variance in 3 x 3 cells, turned into a radius by the monotonic curve that
 fits rendered crops of the training split best.
-"""  # noqa: E501
+"""
 
 import argparse
 from pathlib import Path
@@ -35,7 +35,8 @@ from blurphys.colour import linear_to_srgb, srgb_to_linear
 
 CELL, TEXTURED = 8, 0.02
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=36e3 / 768)
-BOARD = {"f4": 4.0, "f20": None}
+RECORDED = {"focus": 0.08, "sharpening": 0.4}
+"""The stream of the recipe `blurmap-small`, as are its sources."""
 RATIO = 4.0 / 4.68
 MIDDLE = (slice(96, 416), slice(64, 704))
 VALIDATION = 256
@@ -57,7 +58,8 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", default="blurmap-small", help="weights: a name, a file or the folder of a training")
-    parser.add_argument("--sources", nargs="+", help="folders of sharp photographs; those of scikit-image without it")
+    sources = nets.TrainConfig.of("blurmap-small").data.stream.sources
+    parser.add_argument("--sources", nargs="+", default=list(sources), help="folders of sharp photographs")
     parser.add_argument("--crops", type=int, default=VALIDATION)
     parser.add_argument("--data", type=Path, help="folder with the photographs")
     parser.add_argument("--picture", help="file for a picture of the maps")
@@ -91,9 +93,9 @@ def best_constant(true: Plane) -> float:
 class Sharpness:
     """Variance of the Laplacian over the variance, in 3 x 3 cells, and the radius that most often belongs to it."""
 
-    def __init__(self, sources: list[str] | None, crops: int = 64) -> None:
+    def __init__(self, sources: list[str], crops: int = 64) -> None:
         self.levels, self.radii = np.zeros(1), np.zeros(1)
-        stream = synth.Stream(sources, split="train", seed=1)
+        stream = synth.Stream(sources, split="train", seed=1, **RECORDED)
         samples = [stream.sample(index) for index in range(crops)]
         found = np.concatenate([self.ratio(s["image"]).ravel() for s in samples])
         true = np.concatenate([cells(np.abs(s["defocus_map"][0])).ravel() for s in samples])
@@ -119,8 +121,8 @@ class Sharpness:
 # ---- rendered crops ------------------------------------------------------------------------------------------------
 
 
-def rendered_table(net, sharpness: Sharpness, sources: list[str] | None, crops: int) -> list:
-    stream = synth.Stream(sources, split="val", seed=0)
+def rendered_table(net, sharpness: Sharpness, sources: list[str], crops: int) -> list:
+    stream = synth.Stream(sources, split="val", seed=0, **RECORDED)
     rows: list = []
     planes: list[tuple[Plane, ...]] = []
     for index in range(crops):

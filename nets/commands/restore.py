@@ -52,8 +52,8 @@ def restore(
         str,
         typer.Option(
             "--view",
-            help="What one photograph of unknown blur is: combined, or the left or right half of a dual pixel, all of it "
-            "taken to be behind the plane of focus.",
+            help="What one photograph of unknown blur is: combined, or the left or right half of a dual pixel, all of "
+            "it taken to be behind the plane of focus.",
         ),
     ] = "combined",
     max_radius: Annotated[float, typer.Option("--max-radius", help="Largest radius of the search, px.")] = 8.0,
@@ -143,7 +143,8 @@ def _one_photo(
     y = y[:1] if grey else y
     settings: dict[str, Any] = {
         "photograph": str(file), "pupil": pupil or camera or "disk", "view": view,
-        "split": None if view == "combined" else shape.split, "side": None if view == "combined" else "behind", "max_radius": max_radius, "map": "estimated",
+        "split": None if view == "combined" else shape.split,
+        "side": None if view == "combined" else "behind", "max_radius": max_radius, "map": "estimated",
     }  # fmt: skip
     with progress("restore", total=1) as advance:
         found = run(
