@@ -14,6 +14,7 @@ ValueError (TypeError for arrays of the wrong kind); trouble during the iteratio
 | layers that occlude each other (`bp.LayeredDefocus`), including their hidden parts | `layered` |
 | a dual-pixel pair or a photograph with its defocus map: the picture in focus, and where to trust it | `all_in_focus` |
 | photographs at several focus distances or apertures | `estimation.focal_stack_depth`, `merge_focal_stack` |
+| one photograph and an estimated map of its blur: undone where that can be trusted | `restore_photo` |
 | few photons, x >= 0 | `richardson_lucy` |
 | one inverse kernel for many scales of blur | `inverse_kernel`, `scaled_inverse` |
 

@@ -143,8 +143,8 @@ def _one_photo(
     y = y[:1] if grey else y
     settings: dict[str, Any] = {
         "photograph": str(file), "pupil": pupil or camera or "disk", "view": view,
-        "split": None if view == "combined" else shape.split, "side": None if view == "combined" else "behind",
-        "max_radius": max_radius, "map": "estimated",
+        "split": None if view == "combined" else shape.split,
+        "side": None if view == "combined" else "behind", "max_radius": max_radius, "map": "estimated",
     }  # fmt: skip
     with progress("restore", total=1) as advance:
         found = run(
