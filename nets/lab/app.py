@@ -26,7 +26,7 @@ def _():
 
 @app.cell
 def _(lab):
-    show = mo.ui.radio(list(panels.SHOWN), value="recorded", label="Show", inline=True)
+    show = mo.ui.radio(list(panels.SHOWN), value="photo", inline=True)
     focus = mo.ui.slider(
         steps=list(lab.focus_m), value=lab.initial.focus_m, label="Focus distance (m)", show_value=True, full_width=True
     )

@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 SHOWN: Mapping[str, str] = {
-    "recorded": "Recorded picture",
+    "photo": "Recorded picture",
     "left": "Left view",
     "right": "Right view",
     "sharp": "Picture in focus",
-    "defocus": "Defocus map",
+    "map": "Defocus map",
 }
 """What the picture can show, and its name for screen readers."""
 
@@ -56,11 +56,11 @@ def note(words: str, tone: str = "") -> str:
 
 def picture(exposure: Exposure, name: str) -> str:
     """Return the address of one of `SHOWN`."""
-    if name == "defocus":
+    if name == "map":
         return map_address(exposure.A.defocus_map, exposure.A.bank.max_radius)
     if name == "sharp":
         return photo_address(exposure.truth)
-    return photo_address(exposure.view("combined" if name == "recorded" else name))
+    return photo_address(exposure.view("combined" if name == "photo" else name))
 
 
 def radii(exposure: Exposure) -> str:

@@ -11,6 +11,7 @@ import threading
 import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
@@ -72,8 +73,8 @@ def open_socket(port: int | None) -> socket.socket:
     raise ValueError(f"--port: {port} is in use; name another, or leave it out to take a free one")
 
 
-def serve(lab: Lab, listening: socket.socket, *, browser: bool) -> None:
-    """Serve a lab until Ctrl-C, and print its address.
+def serve(lab: Lab, listening: socket.socket, *, browser: bool) -> NoReturn:
+    """Print the address of a lab and serve it until Ctrl-C, which ends the process.
 
     Parameters
     ----------
@@ -111,8 +112,9 @@ def serve(lab: Lab, listening: socket.socket, *, browser: bool) -> None:
     except KeyboardInterrupt:
         server.should_exit = True
         ended.wait(GRACE)
-    finally:
-        _LABS.remove(lab)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)  # threads of marimo wait for messages of a page for ever, and Python for those threads
 
 
 def has_display() -> bool:
