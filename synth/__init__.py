@@ -9,6 +9,8 @@
         left = data[0]["left"]
 """
 
+from typing import TYPE_CHECKING, Any
+
 from . import datasets, io, noise, optics, scenes
 from .camera.camera import Camera
 from .camera.distortion import RadialDistortion
@@ -28,6 +30,9 @@ from .generation.verify import verify
 from .rendering.render import Sample, render
 from .scenes import Layer, Scene
 
+if TYPE_CHECKING:
+    from .streaming.stream import Stream
+
 __all__ = [
     "Camera",
     "Dataset",
@@ -39,6 +44,7 @@ __all__ = [
     "Sample",
     "Scene",
     "Sensor",
+    "Stream",
     "ToneCurve",
     "datasets",
     "generate",
@@ -58,3 +64,12 @@ __all__ = [
     "verify",
 ]
 __dir__ = __all__.copy  # what completion offers
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Stream":  # the only name that loads torch
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .streaming.stream import Stream
+
+    globals()[name] = Stream
+    return Stream

@@ -99,7 +99,7 @@ def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | No
     """
     from ..training.settings.reading import READER
 
-    place = ("path", *READER)
+    place = ("path", "stream", *READER)
     table = values.get("data")
     before = table if isinstance(table, dict) else {}
     own, held_out = _places(data)
@@ -127,7 +127,9 @@ def _on_data(values: dict[str, Any], config: str, data: Path, encoding: str | No
     ]
 
 
-_VALIDATION = frozenset({"validation", *(f"validation.data{name}" for name in ("", ".path", ".reader", ".root"))})
+_VALIDATION = frozenset(
+    {"validation", *(f"validation.data{name}" for name in ("", ".path", ".stream", ".reader", ".root"))}
+)
 """Settings of the data of a validation."""
 
 

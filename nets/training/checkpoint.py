@@ -195,9 +195,8 @@ def differing_setting(before: Any, now: Any, name: str = "") -> str | None:
             inner = f"{name}.{key}" if name else str(key)
             if inner in FREE:
                 continue
-            if key not in before or key not in now:
-                return inner
-            if found := differing_setting(before[key], now[key], inner):
+            # A checkpoint lacks the settings that are newer than it; they count as not set.
+            if found := differing_setting(before.get(key), now.get(key), inner):
                 return found
         return None
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def steps_per_epoch(samples: int, *, repeats: int, batch: int) -> int:
     if samples * repeats < batch:
         raise ValueError(
             f"train: expected at least one batch of {batch} in an epoch, got {samples} samples x {repeats} crops; "
-            "raise data.repeats"
+            "raise data.repeats, or the samples of a stream"
         )
     return samples * repeats // batch
 
@@ -333,18 +333,31 @@ def _pack_in_16_bits(image: np.ndarray) -> np.ndarray:
     return narrow if np.array_equal(narrow / np.float32(65535), image) else image
 
 
+class Source(Protocol):
+    """Where batches come from: `Samples`, or samples rendered on the fly."""
+
+    config: DataConfig
+
+    @property
+    def location(self) -> str: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def read(self, draw: Draw) -> dict[str, np.ndarray]: ...  # noqa: D102
+
+
 class Batches:
     """Batches by the number of the step, for a ``torch.utils.data.DataLoader`` with ``batch_size=None``.
 
     Parameters
     ----------
-    samples : Samples
+    samples : Samples or StreamedSamples
     seed, batch : int
     rank, world : int
         Index and number of processes; each reads its share of every batch.
     """
 
-    def __init__(self, samples: Samples, *, seed: int, batch: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, samples: Source, *, seed: int, batch: int, rank: int = 0, world: int = 1) -> None:
         if batch % world:
             raise ValueError(f"train: expected a batch that {world} processes can share evenly, got {batch}")
         self.samples, self.seed, self.batch = samples, seed, batch
@@ -354,6 +367,8 @@ class Batches:
     def draws(self, step: int) -> list[Draw]:
         """Return the crops of the whole batch of a step."""
         config = self.samples.config
+        if config.stream is not None:  # which flips and turns by itself, and never comes to an end
+            return [Draw(step * self.batch + place, 0.5, 0.5, False, False, 0) for place in range(self.batch)]
         size, repeats = len(self.samples), config.repeats
         return draws(self.seed, step, samples=size, batch=self.batch, repeats=repeats, augment=config.augment)
 

@@ -19,12 +19,13 @@ from blurphys.files.publishing import publish
 from blurphys.progress import progress as shown_progress
 
 from .checkpoint import Progress, digest, read_state, write_state
-from .data import Batches, Samples, collate
+from .data import Batches, collate
 from .log import Log, psnr_text
 from .optimisers import Moment, NonFiniteLossError, scheduled_value
 from .parallel import AgreedError, Parallel, parallel
 from .settings.config import TrainConfig
 from .stopping import Stop, StoppedError, stoppable
+from .streamed import open_samples
 from .task import Batch, Task, mean_psnr
 
 __all__ = ["TrainReport", "train"]
@@ -173,12 +174,12 @@ class _Run:
         torch.manual_seed(config.seed % 2**63)
         self.task = _task(config, machine)
         fields = self.task.fields()
-        samples = Samples(config.data, tuple(fields), fields)
+        samples = open_samples(config.data, fields, seed=config.seed)
         share = {"rank": machine.rank, "world": machine.world}
         self.batches = Batches(samples, seed=config.seed, batch=config.batch, **share)
         self.validation = None
         if config.validation is not None:
-            self.validation = Samples(config.validation.data, tuple(fields), fields)
+            self.validation = open_samples(config.validation.data, fields, seed=config.seed, held_out=True)
         self.per_epoch = self.batches.steps_per_epoch
         self.per_unit = self.per_epoch if config.unit == "epoch" else 1
         self.total = (config.epochs or 0) * self.per_epoch if config.steps is None else config.steps

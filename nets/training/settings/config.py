@@ -23,6 +23,7 @@ from .fields import (
 from .kinds import AdversarialConfig, ReblurringConfig
 from .reading import read_settings
 from .records import DataConfig, LossConfig, NetConfig, OptimiserConfig, ValidationConfig
+from .stream import stream_settings
 
 __all__ = ["TrainConfig"]
 
@@ -173,7 +174,7 @@ class TrainConfig:
         values = config if isinstance(config, Mapping) else read_settings(config)
 
         def data(value: object, where: str, table: str = "data") -> DataConfig:
-            return build(DataConfig, value, f"[{table}]", {"table": table})
+            return build(DataConfig, value, f"[{table}]", {"table": table}, stream=stream_settings)
 
         def held_out(value: object, where: str) -> DataConfig:
             return data(value, where, "validation.data")

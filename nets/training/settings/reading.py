@@ -94,10 +94,9 @@ READER = ("reader", "root", "split", "encoding")
 EXCLUDES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "steps", ("epochs",)),
     ("", "epochs", ("steps",)),
-    ("data.", "path", READER),
-    ("data.", "reader", ("path",)),
-    ("validation.data.", "path", READER),
-    ("validation.data.", "reader", ("path",)),
+    *((table, "path", (*READER, "stream")) for table in ("data.", "validation.data.")),
+    *((table, "reader", ("path", "stream")) for table in ("data.", "validation.data.")),
+    *((table, "stream", ("path", *READER, "augment", "repeats", "cache")) for table in ("data.", "validation.data.")),
 )
 """Table, setting, and the settings that it excludes."""
 

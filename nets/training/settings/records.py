@@ -9,6 +9,7 @@ from typing import Any
 from blurphys.frozen import freeze
 
 from .fields import as_arguments, as_paths, require_choice, require_flag, require_number, require_text, require_whole
+from .stream import StreamConfig
 
 __all__ = ["DataConfig", "LossConfig", "NetConfig", "OptimiserConfig", "ValidationConfig"]
 
@@ -43,6 +44,8 @@ class DataConfig:
     reader : {"DPDD", "LFDOF", "RTF", "RealDOF", "pairs"}, optional
         A reader of `synth.datasets`, with its `root` and, for those that have one, its `split`. ``"pairs"`` is for
         blurred and sharp pictures of your own, see `synth.datasets.Pairs`.
+    stream : StreamConfig, optional
+        Samples rendered on the fly, flipped and turned already; with a `crop` of 128 px without one.
     encoding : {"srgb", "linear"}, optional
         With ``"pairs"``: the encoding of the files, whatever their metadata say.
     view : {"combined", "left", "right"}
@@ -68,6 +71,7 @@ class DataConfig:
 
     path: tuple[str, ...] = ()
     reader: str | None = None
+    stream: StreamConfig | None = None
     root: str | None = None
     split: str | None = None
     encoding: str | None = None
@@ -81,10 +85,16 @@ class DataConfig:
 
     def __post_init__(self, table: str) -> None:
         freeze(self, path=as_paths(f"{table}.path", self.path))
-        if bool(self.path) == (self.reader is not None):
+        kinds = {"path": bool(self.path), "stream": self.stream is not None, "reader": self.reader is not None}
+        if sum(kinds.values()) != 1:
             raise ValueError(
-                f"train: expected [{table}] to have either a path (a dataset of blurphys synth) or a reader, got "
-                f"{'both' if self.path else 'neither'}"
+                f"train: expected [{table}] to have either a path (a dataset of blurphys synth), a stream (rendered on "
+                f"the fly) or a reader, got {' and '.join(name for name in kinds if kinds[name]) or 'neither'}"
+            )
+        if self.stream is not None and (self.augment != "none" or self.repeats != 1 or self.cache):
+            raise ValueError(
+                f"train: a stream flips, turns and never repeats by itself; leave augment, repeats and cache out of "
+                f"[{table}]"
             )
         if self.reader is not None:
             require_choice(f"{table}.reader", self.reader, READERS)
@@ -92,7 +102,9 @@ class DataConfig:
                 raise ValueError(f"train: the reader {self.reader} needs {table}.root, the folder of the dataset")
             freeze(self, root=as_paths(f"{table}.root", self.root)[0])
         elif self.root is not None or self.split is not None:
-            raise ValueError(f"train: {table}.root and {table}.split belong to a reader; a path has its own split")
+            raise ValueError(
+                f"train: {table}.root and {table}.split belong to a reader; a path and a stream have their own split"
+            )
         if self.split is not None:
             require_text(f"{table}.split", self.split)
         if self.encoding is not None:

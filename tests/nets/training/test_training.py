@@ -175,7 +175,8 @@ def test_checkpoints_of_others_are_refused(data, tmp_path):
 def test_the_first_difference_of_two_configurations():
     assert differing_setting({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == "a.1.b"
     assert differing_setting({"a": [1]}, {"a": [1, 2]}) == "a"
-    assert differing_setting({"a": 1}, {"a": 1, "c": None}) == "c"
+    assert differing_setting({"a": 1}, {"a": 1, "c": 2}) == "c"
+    assert differing_setting({"a": 1}, {"a": 1, "c": None}) is None
     assert differing_setting({"workers": 1, "out": "a"}, {"workers": 2, "out": "b"}) is None
 
 
