@@ -60,9 +60,11 @@ def moved(text: str, origin: str, known: dict[str, str]) -> tuple[str, set[str]]
             return match.group(0)
         inside = os.path.normpath(Path(origin).parent / target)
         inside = STANDS_FOR.get(inside, inside)
+        if inside.startswith("examples/gallery/") and (ROOT / inside).is_file():
+            inside = inside.removeprefix("examples/").removesuffix(".py") + ".rst"
         if inside in known:
             new = known[inside]
-        elif inside in known.values() or inside in STANDS_FOR.values():
+        elif inside in known.values() or inside.startswith("gallery/") or inside in STANDS_FOR.values():
             new = inside
         else:
             files.add(inside)
@@ -95,9 +97,11 @@ def assemble(source: Path) -> None:
         kept.add(source / place)
         for file in files:
             if not (ROOT / file).is_file():
-                raise SystemExit(f"{origin} links to {file}, which is not a file of the repository or a page of the site")
+                raise SystemExit(
+                    f"{origin} links to {file}, which is not a file of the repository or a page of the site"
+                )
             copy(ROOT / file, source / "files" / file)
-    for stale in {*source.glob("*.md"), *source.glob("[!ga]*/*.md")} - kept - {source / "commands.md"}:
+    for stale in {*source.glob("*.md"), *source.glob("[!ga]*/*.md")} - kept:
         stale.unlink()
     for file in [*HERE.glob("*.py"), *HERE.glob("templates/**/*"), *HERE.glob("static/**/*")]:
         if file.is_file() and file != Path(__file__).resolve():
@@ -107,7 +111,7 @@ def assemble(source: Path) -> None:
 
 
 def commands(source: Path) -> None:
-    """Write the page of the commands: their own help."""
+    """Add the help of every command to their page."""
     os.environ |= {"NO_COLOR": "1", "COLUMNS": "110", "TERM": "dumb"}
     import typer
     from typer.testing import CliRunner
@@ -118,10 +122,7 @@ def commands(source: Path) -> None:
     top = typer.main.get_command(front)
     names = [[name] for name in sorted(top.list_commands(None))]
     names += [["synth", name] for name in sorted(top.get_command(None, "synth").list_commands(None))]
-    parts = [
-        "# Commands\n\nWhat `blurphys COMMAND --help` says. Bad input ends with one sentence and exit code 2; "
-        "`BLURPHYS_DEBUG=1` adds the traceback.\n"
-    ]
+    parts = [(source / "commands.md").read_text(encoding="utf-8").partition("\n## ")[0].rstrip() + "\n"]
     for name in sorted(names):
         shown = runner.invoke(front, [*name, "--help"])
         if shown.exit_code:

@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-REGISTRIES = re.compile(r"(pypi\.org|pythonhosted\.org|anaconda\.org|conda-forge\.org|npmjs\.com|readthedocs\.org/projects)")
+REGISTRIES = re.compile(
+    r"(pypi\.org|pythonhosted\.org|anaconda\.org|conda-forge\.org|npmjs\.com|readthedocs\.org/projects)"
+)
 
 
 class Links(HTMLParser):

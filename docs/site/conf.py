@@ -10,6 +10,8 @@ QUICK = bool(os.environ.get("BLURPHYS_DOCS_QUICK"))
 
 from blurphys import __version__  # noqa: E402
 
+SECTIONS = ("lenses", "operators", "solvers", "unknown_blur", "learning")
+
 project = "blurphys"
 author = "The blurphys developers"
 copyright = author
@@ -48,6 +50,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",
     "plot_gallery": not QUICK,
     "within_subsection_order": "FileNameSortKey",
+    "subsection_order": [f"../../../examples/gallery/{name}" for name in SECTIONS],
     "download_all_examples": False,
     "show_signature": False,
     "remove_config_comments": True,

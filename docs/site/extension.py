@@ -62,7 +62,7 @@ def clean_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, l
         if bare.endswith("::") and not literal:
             result[-1] = line
             depth = indent
-        after_blank = not bare
+        after_blank = not bare or re.fullmatch(r"-{3,}", bare) is not None
     lines[:] = result
 
 
