@@ -155,6 +155,7 @@ def main() -> None:
     """Build the site and check it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="run neither gallery nor notebooks")
+    parser.add_argument("--no-notebooks", action="store_true", help="show the notebooks without outputs")
     parser.add_argument("--out", type=Path, default=SITE)
     given = parser.parse_args()
     start = time.perf_counter()
@@ -163,6 +164,7 @@ def main() -> None:
     commands(source)
     wipe(source / "static" / "wipe")
     os.environ["BLURPHYS_DOCS_QUICK"] = "1" if given.quick else ""
+    os.environ["BLURPHYS_DOCS_NOTEBOOKS"] = "" if given.quick or given.no_notebooks else "1"
     os.environ["MPLBACKEND"] = "agg"
     arguments = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(given.out / f"trees-{html.name}"), source, html]
     done = subprocess.run([sys.executable, "-m", "sphinx", *map(str, arguments)], check=False)

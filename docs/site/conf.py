@@ -39,7 +39,7 @@ numpydoc_xref_param_type = False
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
-nb_execution_mode = "off" if QUICK else "cache"
+nb_execution_mode = "cache" if os.environ.get("BLURPHYS_DOCS_NOTEBOOKS") else "off"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
@@ -49,6 +49,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
     "plot_gallery": not QUICK,
+    "image_scrapers": ("extension.drawn",),
     "within_subsection_order": "FileNameSortKey",
     "subsection_order": [f"../../../examples/gallery/{name}" for name in SECTIONS],
     "download_all_examples": False,

@@ -104,6 +104,16 @@ def block_math(self: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def drawn(block: Any, block_vars: Any, gallery_conf: Any, **kwargs: Any) -> Any:
+    """Save the figures of a script as sphinx-gallery does, but draw them first: the layout fits at the second time."""
+    from matplotlib import pyplot
+    from sphinx_gallery.scrapers import matplotlib_scraper
+
+    for number in pyplot.get_fignums():
+        pyplot.figure(number).draw_without_rendering()
+    return matplotlib_scraper(block, block_vars, gallery_conf, **kwargs)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the parts."""
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))

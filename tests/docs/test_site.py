@@ -1,4 +1,4 @@
-"""The documentation site: every public name has a page, every page is reached, links and commands lead somewhere, code runs."""
+"""The site: every public name has a page, every page is reached, links and commands lead somewhere, code runs."""
 
 import importlib
 import importlib.util
@@ -110,9 +110,16 @@ def test_every_page_is_reached_and_every_entry_is_there(source):
 
 def test_links_are_set_to_the_new_places():
     known = {"docs/a.md": "a.md", "docs/adr/b.md": "adr/b.md", "examples/README.md": "examples.md"}
-    text = "[1](../a.md#x) [2](../../examples/README.md) [3](../../examples) [4](https://e.org) [5](../../Makefile) [6](#y)"
-    found, files = build.moved(text, "docs/adr/b.md", known)
-    assert found == "[1](../a.md#x) [2](../examples.md) [3](../examples.md) [4](https://e.org) [5](../files/Makefile) [6](#y)"
+    links = {
+        "../a.md#x": "../a.md#x",
+        "../../examples/README.md": "../examples.md",
+        "../../examples": "../examples.md",
+        "https://e.org": "https://e.org",
+        "../../Makefile": "../files/Makefile",
+        "#y": "#y",
+    }
+    found, files = build.moved(" ".join(f"[a]({link})" for link in links), "docs/adr/b.md", known)
+    assert found == " ".join(f"[a]({link})" for link in links.values())
     assert files == {"Makefile"}
 
 

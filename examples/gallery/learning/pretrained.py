@@ -12,7 +12,7 @@ from skimage import data
 import blurphys as bp
 import nets
 
-sharp = data.coffee()[100:228, 200:360].transpose(2, 0, 1).astype(np.float32) / 255
+sharp = data.coffee()[110:206, 210:338].transpose(2, 0, 1).astype(np.float32) / 255
 light = bp.colour.srgb_to_linear(sharp)
 net = nets.load("gkmnet-synthetic")
 

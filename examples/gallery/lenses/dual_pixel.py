@@ -26,7 +26,8 @@ camera = synth.Camera.for_scene(scene, max_radius=6)
 radius = camera.lens.defocus_map(scene.depth_m, invalid="nearest").clip(-6, 6).astype(np.float32)
 A = bp.DualPixel(radius, bank=bp.PSFBank(pupil, max_radius=6, step=0.5))
 left, right = A(scene.all_in_focus).reshape(2, 3, 160, 200)
-bp.plot.error_map(left, right, srgb=True)
+_, ax = bp.plot.error_map(left, right, srgb=True)
+ax.set(title="left - right", xlabel="")
 
 # %%
 # The sum of the views is what a sensor without dual pixels records:

@@ -12,7 +12,7 @@ import numpy as np
 import blurphys as bp
 import synth
 
-scene = synth.scenes.highlights(120, 160, lights=40, seed=3)
+scene = synth.scenes.highlights(72, 96, lights=16, seed=3)
 camera = synth.Camera.for_scene(scene, max_radius=9)
 radius = camera.lens.defocus_map(scene.depth_m).clip(-9, 9).astype(np.float32)
 pupils = {

@@ -13,7 +13,7 @@ import blurphys as bp
 import synth
 
 scene = synth.scenes.stereo_motorcycle()
-fig, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
 for ax, distance in zip(axes, (2.3, 3.0, 4.5), strict=True):
     lens = bp.ThinLens(focal_length_mm=50, f_number=2, focus_distance_m=distance, pixel_pitch_um=30)
     radius = lens.defocus_map(scene.depth_m, invalid="nearest")

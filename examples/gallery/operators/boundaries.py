@@ -12,10 +12,10 @@ from skimage import data
 
 import blurphys as bp
 
-x = bp.colour.srgb_to_linear(data.astronaut()[40:104, 180:268].transpose(2, 0, 1) / 255)
+x = bp.colour.srgb_to_linear(data.astronaut()[360:424, 0:88].transpose(2, 0, 1) / 255)
 fig, axes = plt.subplots(1, 5, figsize=(13, 2.3), layout="constrained")
 for ax, boundary in zip(axes, bp.BOUNDARIES, strict=True):
-    A = bp.Convolution(bp.psf.disk(8.0), shape=x.shape, boundary=boundary)
+    A = bp.Convolution(bp.psf.disk(6.0), shape=x.shape, boundary=boundary)
     ax.imshow(bp.colour.linear_to_srgb(A(x).clip(0, 1)).transpose(1, 2, 0))
     ax.set_title(boundary)
     ax.set_axis_off()

@@ -24,5 +24,5 @@ sharp = scene.all_in_focus.astype(float)
 bp.plot.before_after(sharp, A(sharp))
 
 # %%
-# Four taps a pixel would not show it: the cost is that of the Gaussians, whatever the maps.
+# The maps of a pixel sum to one, so that a grey wall stays as bright as it is:
 assert np.allclose(A.beta.sum(axis=0), 1)

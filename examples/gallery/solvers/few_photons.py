@@ -17,7 +17,7 @@ A = bp.Convolution(bp.psf.disk(2.0), shape=x.shape)
 photons = 300
 y = np.random.default_rng(0).poisson(photons * A(x)) / photons
 runs = {k: solvers.richardson_lucy(A, y, max_iterations=k, tol=1e-12).x for k in (10, 100)}
-smooth = solvers.richardson_lucy(A, y, max_iterations=100, tv_strength=2e-3).x
+smooth = solvers.richardson_lucy(A, y, max_iterations=100, tv_strength=0.01).x
 
 
 def psnr(image):

@@ -8,11 +8,12 @@ Adam. The pupil has a core, a blur that even a point in focus has; without it th
 
 import numpy as np
 import torch
-from skimage import data
 
 import blurphys as bp
+import synth
 
-sharp = torch.from_numpy(data.camera()[100:148, 170:234][None].astype(np.float32) / 255)
+leaves = synth.scenes.dead_leaves(48, 64, seed=2).all_in_focus
+sharp = torch.from_numpy(leaves.mean(axis=0, keepdims=True, dtype=np.float32))
 truth = torch.linspace(-2, 2, 64).repeat(48, 1)
 bank = bp.PSFBank(bp.Pupil.disk(split=0.3, core=0.4), max_radius=3, step=0.25)
 pair = bp.DualPixel(truth, bank=bank, channels=1)(sharp)
