@@ -103,6 +103,13 @@ def assemble(source: Path) -> None:
             copy(ROOT / file, source / "files" / file)
     for stale in {*source.glob("*.md"), *source.glob("[!ga]*/*.md")} - kept:
         stale.unlink()
+    scripts = {
+        file.relative_to(ROOT / "examples").with_suffix("") for file in (ROOT / "examples" / "gallery").rglob("*.py")
+    }
+    for old in (source / "gallery").rglob("*.py"):
+        if old.relative_to(source).with_suffix("") not in scripts:
+            for file in old.parent.glob(f"{old.stem}.*"):
+                file.unlink()
     for file in [*HERE.glob("*.py"), *HERE.glob("templates/**/*"), *HERE.glob("static/**/*")]:
         if file.is_file() and file != Path(__file__).resolve():
             copy(file, source / file.relative_to(HERE))

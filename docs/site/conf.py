@@ -26,7 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "extension",
 ]
-exclude_patterns = ["files/**", "images/**", "templates/**", "static/**", "gallery/*.ipynb", "gallery/*.py"]
+exclude_patterns = ["files/**", "images/**", "templates/**", "static/**", "gallery/**/*.ipynb"]
 templates_path = ["templates"]
 default_role = "py:obj"
 suppress_warnings = ["config.cache"]
