@@ -30,6 +30,7 @@ exclude_patterns = ["files/**", "images/**", "templates/**", "static/**", "galle
 templates_path = ["templates"]
 default_role = "py:obj"
 suppress_warnings = ["config.cache"]
+highlight_language = "none"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
