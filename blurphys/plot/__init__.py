@@ -5,7 +5,7 @@ it has panels; without it there is a new figure of `matplotlib.pyplot`. Images a
 torch or CuPy, linear light, and are shown sRGB-encoded; ``encoded=True`` for values that are encoded already.
 """
 
-from .curves import edge_spread, residuals, ritz_values, spectrum
+from .curves import edge_spread, radial_spectrum, residuals, ritz_values, spectrum
 from .images import before_after, error_map
 from .maps import coefficient_maps, defocus_map
 from .psfs import psf_field, psf_triptych
@@ -20,7 +20,9 @@ __all__ = [
     "error_map",
     "psf_field",
     "psf_triptych",
+    "radial_spectrum",
     "residuals",
     "ritz_values",
     "spectrum",
 ]
+__dir__ = __all__.copy  # what completion offers

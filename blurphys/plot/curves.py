@@ -9,7 +9,7 @@ import numpy as np
 
 from .panels import Plane, host, panels, values
 
-__all__ = ["edge_spread", "residuals", "ritz_values", "spectrum"]
+__all__ = ["edge_spread", "radial_spectrum", "residuals", "ritz_values", "spectrum"]
 
 SAMPLES = 256
 """Frequencies from 0 to Nyquist."""
@@ -111,6 +111,71 @@ def edge_spread(*psfs: Any, labels: Sequence[str] = (), ax: Any = None) -> tuple
     place.set(xlabel="distance from the edge (px)", ylabel="response")
     _finish(place)
     return figure, place
+
+
+def radial_spectrum(*images: Any, labels: Sequence[str] = (), ax: Any = None) -> tuple[Any, Any]:
+    """Draw the power of an image's frequencies, averaged over directions and colours.
+
+    Parameters
+    ----------
+    *images : arrays of shape (C, H, W) or (H, W)
+        One or more, of any sizes.
+    labels : sequence of str
+        One for each image.
+    ax : Axes, optional
+        See `blurphys.plot`.
+
+    Returns
+    -------
+    fig, axes
+
+    Raises
+    ------
+    ValueError
+        No image, one of fewer than 8 px, or a number of labels other than that of the images.
+
+    Notes
+    -----
+    Periodogram with a Hann window, mean removed, up to Nyquist, .5 cycles per px. White noise is a horizontal line at
+    its variance.
+
+    Examples
+    --------
+    >>> import numpy as np, blurphys as bp
+    >>> noise = np.random.default_rng(0).standard_normal((64, 64))
+    >>> fig, ax = bp.plot.radial_spectrum(noise, labels=("noise of variance 1",))
+    >>> bool(0.9 < np.mean(ax.get_lines()[0].get_ydata()) < 1.1)
+    True
+    """
+    name = "radial_spectrum"
+    if not images:
+        raise ValueError(f"{name}: expected at least one image, got none")
+    names = list(labels) or [""] * len(images)
+    if len(names) != len(images):
+        raise ValueError(f"{name}: expected {len(images)} labels, one for each image, got {len(names)}")
+    figure, axes = panels(name, ax, 1, 1, size=(5.6, 3.8))
+    for image, label in zip(images, names, strict=True):
+        planes = host(name, "an image", image, 2, 3)
+        if min(planes.shape[-2:]) < 8:
+            raise ValueError(f"{name}: expected images of at least 8 x 8 px, got {planes.shape}")
+        axes[0, 0].semilogy(*_radial_power(planes), label=label or None)
+    axes[0, 0].set(xlabel="frequency (cycles / px)", ylabel="power", xlim=(0, 0.5))
+    _finish(axes[0, 0])
+    return figure, axes[0, 0]
+
+
+def _radial_power(planes: Plane) -> tuple[Plane, Plane]:
+    height, width = planes.shape[-2:]
+    window = np.outer(np.hanning(height), np.hanning(width))
+    centred = planes - planes.mean(axis=(-2, -1), keepdims=True)
+    power = np.abs(np.fft.fft2(centred * window)) ** 2 / (window**2).sum()
+    power = power.reshape(-1, height, width).mean(axis=0)
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    bins = max(4, min(height, width) // 2)
+    index = np.minimum((radius * 2 * bins).astype(int), bins)  # the last bin holds the corners, beyond Nyquist
+    count = np.bincount(index.ravel(), minlength=bins + 1)[1:bins]
+    total = np.bincount(index.ravel(), power.ravel(), minlength=bins + 1)[1:bins]
+    return (np.arange(1, bins) + 0.5) / (2 * bins), total / np.maximum(count, 1)
 
 
 def _psfs(name: str, psfs: Sequence[Any], labels: Sequence[str]) -> tuple[list[Plane], list[str]]:

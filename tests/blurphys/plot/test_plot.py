@@ -45,6 +45,7 @@ def calls():
         "error_map": (IMAGE, IMAGE[::-1]),
         "spectrum": (disk,),
         "edge_spread": (disk,),
+        "radial_spectrum": (IMAGE,),
         "residuals": ([1.0, 0.1],),
         "ritz_values": (bp.certificate(B),),
         "dataset_sheet": ([{"sharp": IMAGE, "map": c}],),
