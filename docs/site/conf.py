@@ -26,7 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "extension",
 ]
-exclude_patterns = ["files/**", "images/**", "templates/**", "static/**", "gallery/**/*.ipynb"]
+exclude_patterns = ["files/**", "images/**", "templates/**", "static/**", "gallery/**/*.ipynb", "**/sg_execution_times.rst"]
 templates_path = ["templates"]
 default_role = "py:obj"
 suppress_warnings = ["config.cache"]
@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
     "nested_sections": False,
     "min_reported_time": 1e9,
     "show_memory": False,
+    "write_computation_times": False,
     "image_srcset": ["2x"],
     "reference_url": {"blurphys": None, "solvers": None, "synth": None, "nets": None},
     "doc_module": (),
