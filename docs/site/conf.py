@@ -26,7 +26,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "extension",
 ]
-exclude_patterns = ["files/**", "images/**", "templates/**", "static/**", "gallery/**/*.ipynb", "**/sg_execution_times.rst"]
+exclude_patterns = ["files/**", "images/**", "templates/**", "static/**"]
+exclude_patterns += ["gallery/**/*.ipynb", "**/sg_execution_times.rst"]
 templates_path = ["templates"]
 default_role = "py:obj"
 suppress_warnings = ["config.cache"]
