@@ -7,6 +7,7 @@
 | weights of the papers' authors | `load_official` |
 | deblur a photo of any size | `deblur` |
 | how blurred one photo is, everywhere | `estimate_blur`, by a `BlurMapNet`; its result, `BlurEstimate` |
+| undo the defocus of one photo of which nothing is known | `restore`; its result, `Restoration` |
 | parameters and multiply-accumulates | `summary` |
 | train from a recipe; measure by a named protocol | `train`, `evaluate` |
 | their losses and metrics | `losses`, `metrics` |
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .evaluation.protocols import EVALUATION_PROTOCOLS
     from .inference.blur_map import BlurEstimate, estimate_blur
     from .inference.deblurring import TilingWarning, deblur
+    from .inference.one_photo import Restoration, restore
     from .models.blurmap.blur_map_net import BlurMapNet
     from .models.defocus_gan import DefocusGenerator, DefocusMapNet, LearnableBlurKernel, PatchDiscriminator
     from .models.gkmnet.gkmnet import GKMNet
@@ -54,6 +56,7 @@ _HOMES = {
     "Net": "net",
     "Outputs": "net",
     "RangeWarning": "net",
+    "Restoration": "inference.one_photo",
     "TilingWarning": "inference.deblurring",
     "TrainConfig": "training",
     "create": "registry",
@@ -64,6 +67,7 @@ _HOMES = {
     "load": "weights.saving",
     "load_official": "weights.official",
     "pretrained": "weights.saving",
+    "restore": "inference.one_photo",
     "save": "weights.saving",
     "summary": "tools.summaries",
     "train": "training",
@@ -84,6 +88,7 @@ __all__ = [
     "Outputs",
     "PatchDiscriminator",
     "RangeWarning",
+    "Restoration",
     "TilingWarning",
     "TrainConfig",
     "create",
@@ -96,6 +101,7 @@ __all__ = [
     "losses",
     "metrics",
     "pretrained",
+    "restore",
     "save",
     "summary",
     "train",
