@@ -1,7 +1,7 @@
 """Restore one photo of unknown blur: what `nets.restore` gains on photographs whose sharp version is known.
 
     python examples/restore_one_photo.py --data ../shared/data            # photographs, a minute
-    python examples/restore_one_photo.py --data ../shared/data --errors   # the board with a map that is wrong by so much
+    python examples/restore_one_photo.py --data ../shared/data --errors   # the board, with maps that are off by so much
 
 Canon board: f/4 (blurred) and f/20 (sharp) of one board, mean of both views, PSNR in dB of sRGB values without 64 px at
 the border, after a gain and an offset for each colour; the f/20 frame, and CC0 photographs, against themselves.

@@ -278,8 +278,7 @@ class _Run:
             samples = [draw.sample for draw in self.batches.draws(step)]
             raise NonFiniteLossError(
                 f"train: {error} in step {step}, samples {samples} of {self.batches.samples.location}; no checkpoint "
-                f"was written of it. A smaller learning rate or optimiser.clip may help, and so may a look at those "
-                f"samples"
+                f"was written of it. A smaller learning rate or optimiser.clip may help; look at those samples, too"
             ) from None
         wish = torch.tensor(float(stop.asked), device=self.machine.device)  # all processes have to end after one step
         parts = [value.float().reshape(()) for value in (*measured.values(), wish)]
