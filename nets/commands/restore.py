@@ -12,12 +12,15 @@ import typer
 from synth.commands import options as o
 from synth.commands.pupil import PupilOption, pupil_named
 
+from .errors import without_owner
+
 __all__ = ["restore"]
 
 MOST_RADIUS = 64.0
 """Largest radius that may be searched for in one photograph, px."""
 
 
+@without_owner()
 def restore(
     photo: Annotated[
         Path | None, typer.Argument(metavar="[PHOTO]", help="One photograph; its blur may be unknown.")

@@ -143,7 +143,7 @@ def restore_photo(
     -----
     `hqs` inverts the gather operator (`bp.DefocusBlur`, boundary "replicate") with colour total variation, without the
     equations of clipped pixels. With a map that is exact, `all_in_focus` gains more along the edges of surfaces; with
-    one that was estimated from a single photograph it gains less, and takes five to ten times as long.
+    one that was estimated from a single photograph it gains less, and takes some three times as long.
     "auto" is 15 max(v, .000225 m), v the mean variance of the noise and m the mean of y: a map that was estimated and a
     tone curve that is not known leave errors of some 1.5 % of the root of the light. Between 1e-5 and 1e-2.
     The photograph is kept, with soft transitions,
