@@ -134,8 +134,7 @@ def restore(
     `estimate_blur` yields the probability of every radius in cells of 8 x 8 px. Undone is the radius that the true one
     reaches with a probability of .6, because too large a radius rings, and too small a one only gains less. The map of
     medians, completed along the edges of the photo, is lowered by the difference. `solvers.restore_photo` does the
-    rest.
-    Without a sign there is no order of occlusion: near the edges of surfaces of different blur the photo is kept.
+    rest. Without a sign there is no order of occlusion: near the edges of surfaces of different blur the photo is kept.
     The network is given display values (sRGB), for which it was trained.
 
     Examples

@@ -45,7 +45,7 @@ LEFT_BY_NOISE = 0.8
 """Median of the mean square of y - A x, in variances of the noise, where the model holds."""
 
 SPARE = 8
-"""What tiles show beyond twice the largest radius, px."""
+"""What tiles show beyond three times the largest radius, px."""
 
 NOISE_ROWS, NOISE_BANDS = 128, 12
 """The noise of a large photograph is estimated from this many bands of so many rows."""
@@ -187,7 +187,7 @@ def restore_photo(
     restored, error = images.copy(), np.zeros(radii.shape, np.float32)
     parts = [
         part
-        for part in tiles_of(bank, radii.shape, "corners", side=tile, margin=2 * ceil(reach) + SPARE)
+        for part in tiles_of(bank, radii.shape, "corners", side=tile, margin=3 * ceil(reach) + SPARE)
         if trust.share[part.rows, part.cols].any()
     ]
     for done, part in enumerate(parts, 1):
