@@ -11,9 +11,9 @@ cells of a given confidence are right within .5 px.
 Photographs, the mean of both dual-pixel views in linear light, encoded again:
 Canon board: median radius of its middle at f/4 and f/20; the board at f/20, blurred by a disk of 4.0 px, comes closest
 to it at f/4. Canon scenes: rank correlation with the true radius, and median |error|; the radius is that of a thin lens
-(50 mm, f/4, focused at 1 m) for the depth, times the ratio that the board shows (4.0 of 4.68 px), in every cell that
-the depth camera measured, completed map. CUHK: the probability (AUC) that a cell inside the mask of blur has a larger
-radius than one outside.
+(50 mm, f/4, focused at 1 m) for the depth, in every cell that the depth camera measured, completed map. For the board
+that formula says 4.68 px. CUHK: the probability (AUC) that a cell inside the mask of blur has a larger radius than one
+outside.
 
 Baselines: the best constant, chosen with knowledge of the truth (its rank correlation is 0, its AUC .5); and the local
 sharpness, variance of the Laplacian over the variance in 3 x 3 cells, turned into a radius by the monotonic curve that
@@ -37,7 +37,6 @@ CELL, TEXTURED = 8, 0.02
 LENS = bp.ThinLens(focal_length_mm=50.0, f_number=4.0, focus_distance_m=1.0, pixel_pitch_um=36e3 / 768)
 RECORDED = {"focus": 0.08, "sharpening": 0.4}
 """The stream of the recipe `blurmap-small`, as are its sources."""
-RATIO = 4.0 / 4.68
 MIDDLE = (slice(96, 416), slice(64, 704))
 VALIDATION = 256
 
@@ -248,7 +247,7 @@ def true_radius(folder: Path, scene: str) -> Plane:
     depth = np.asarray(Image.open(folder / f"canon_r6m2_scene_{scene}" / "d.png")).astype(np.float64)
     known = depth > 0
     radius = np.full(depth.shape, np.nan)
-    radius[known] = RATIO * np.abs(LENS.defocus_map(depth[known][None] / 1000)[0])
+    radius[known] = np.abs(LENS.defocus_map(depth[known][None] / 1000)[0])
     share = cells(known.astype(float))
     with np.errstate(all="ignore"):
         median = cells(np.where(known, radius, -1), np.median)
