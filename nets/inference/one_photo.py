@@ -280,5 +280,5 @@ def _verdict(share: float, kept: dict[str, float]) -> str:
         return f"The photo was left as it is: on {kept[cause]:.0%} of the frame {reasons[cause]}."
     said = f"Restored {share:.0%} of the frame"
     if kept[cause] >= 0.02:
-        said += f"; the rest was kept, most of it ({kept[cause]:.0%} of the frame) where {reasons[cause]}"
+        said += f"; the rest was kept, above all ({kept[cause]:.0%} of the frame) where {reasons[cause]}"
     return f"{said}."
