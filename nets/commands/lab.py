@@ -14,7 +14,7 @@ __all__ = ["lab"]
 
 
 def lab(
-    photo: Annotated[Path | None, typer.Argument(metavar="[PHOTO]", help="All-in-focus photo, as --image.")] = None,
+    photo: Annotated[Path | None, typer.Argument(metavar="PHOTO", help="All-in-focus photo, as --image.")] = None,
     image: o.ImageOption = None,
     depth: o.DepthOption = None,
     scene: o.FolderOption = None,

@@ -12,15 +12,19 @@ import typer
 from synth.commands import options as o
 from synth.commands.pupil import PupilOption, pupil_named
 
+from .errors import without_owner
+
 __all__ = ["restore"]
 
 MOST_RADIUS = 64.0
 """Largest radius that may be searched for in one photograph, px."""
 
 
+@without_owner()
 def restore(
-    photo: Annotated[
-        Path | None, typer.Argument(metavar="[PHOTO]", help="One photograph; its blur may be unknown.")
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PHOTO]...", help="One photograph, whose blur may be unknown; several with --stack."),
     ] = None,
     left: Annotated[Path | None, typer.Option("--left", help="Left view of a dual-pixel pair.")] = None,
     right: Annotated[Path | None, typer.Option("--right", help="Right view of the pair.")] = None,
@@ -65,6 +69,19 @@ def restore(
         float | None, typer.Option("--strength", help="Weight of the prior. [default: from the noise]")
     ] = None,
     slabs: Annotated[int, typer.Option("--slabs", help="Largest number of layers.")] = 24,
+    stack: Annotated[
+        bool, typer.Option("--stack", help="Registered photographs of one scene at several focus distances.")
+    ] = False,
+    focus_distances: Annotated[
+        str | None, typer.Option("--focus-distances", help="Of a stack: planes of focus, m, such as 0.5,0.8,2.")
+    ] = None,
+    f_numbers: Annotated[
+        str | None, typer.Option("--f-number", help="Of a stack: one number, or one for each photograph.")
+    ] = None,
+    focal_length: o.FocalOption = None,
+    pixel_pitch: o.PitchOption = None,
+    near: Annotated[float | None, typer.Option("--near", help="Of a stack: smallest depth of the scene, m.")] = None,
+    far: Annotated[float | None, typer.Option("--far", help="Of a stack: largest depth, m.")] = None,
     encoding: o.EncodingOption = None,
     layout: o.LayoutOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("restored"),
@@ -78,6 +95,8 @@ def restore(
     A pair, or one photograph with its map (--defocus, --radius): layers are restored. Writes all_in_focus.png (16 bit),
     the map, its confidence, an overview, all arrays in HDF5, and report.json.
 
+    A stack (--stack *.tif --focus-distances 0.5,0.8,2 --near 0.4 --far 5): depth, and one picture in focus.
+
     Where the model does not explain the photograph, the photograph is kept.
 
     Example: blurphys restore photo.jpg --out result
@@ -85,6 +104,20 @@ def restore(
     started = time.perf_counter()
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"--out: expected a folder, got the file {out}")
+    if stack:
+        _refuse_with_stack(
+            {"--left": left, "--right": right, "--defocus": defocus, "--radius": radius, "--pupil": pupil}
+        )
+        for line in _stack(
+            photos or [], out, focus_distances=focus_distances, f_numbers=f_numbers, focal_length=focal_length,
+            pixel_pitch=pixel_pitch, camera=camera or "canon-r6ii", near=near, far=far, noise=noise,
+            strength=strength, encoding=encoding, layout=layout, force=force, started=started,
+        ):  # fmt: skip
+            typer.echo(line)
+        return
+    if photos and len(photos) > 1:
+        raise ValueError(f"expected one photograph, got {len(photos)}; --stack for several of one scene")
+    photo = photos[0] if photos else None
     files = _files(photo, left, right, defocus, radius)
     unknown = photo is not None and defocus is None and radius is None
     if pupil is not None and (camera is not None or not unknown):
@@ -104,6 +137,27 @@ def restore(
         )  # fmt: skip
     for line in lines:
         typer.echo(line)
+
+
+def _refuse_with_stack(given: dict[str, Any]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(f"{option}: expected nothing of it with --stack")
+
+
+def _stack(
+    files: list[Path], out: Path, *, encoding: str | None, layout: str | None, force: bool, **settings: Any
+) -> list[str]:
+    """Restore a stack; return lines to print."""
+    from ..classical.stack import STACK_FILES
+    from .restore_stack import restore_stack
+
+    _require_free(out, STACK_FILES, force)
+
+    def read(file: Path) -> np.ndarray:
+        return _read({"photo": file}, encoding, layout)["photo"]
+
+    return restore_stack(files, out, read, force=force, **settings)
 
 
 def _one_photo(

@@ -31,8 +31,8 @@ MAX_RADIUS = 8.0
 """Largest radius that the network tells apart, px; for larger ones it sees the photo reduced."""
 
 AT_LEAST = 0.6
-"""Probability with which the true radius is at least the one that is undone: too large a radius costs more than one
-that is too small by as much."""
+"""Probability with which the true radius is at least the one that is undone: too large a radius rings, too small a one
+only gains less."""
 
 ABSOLUTE, RELATIVE = 0.75, 0.3
 """A radius is right within the larger of these, px and a share of itself: the probability of that is its confidence."""
@@ -132,10 +132,9 @@ def restore(
     Notes
     -----
     `estimate_blur` yields the probability of every radius in cells of 8 x 8 px. Undone is the radius that the true one
-    reaches with a probability of .6: on the board of ``docs/estimation.md`` half a pixel too much costs about as much
-    as half a pixel too little, but a whole pixel too much costs the whole gain, with ringing. The map of medians,
-    completed along the edges of the photo, is lowered by the difference. `solvers.restore_photo` does the rest.
-    Without a sign there is no order of occlusion: near the edges of surfaces of different blur the photo is kept.
+    reaches with a probability of .6, because too large a radius rings, and too small a one only gains less. The map of
+    medians, completed along the edges of the photo, is lowered by the difference. `solvers.restore_photo` does the
+    rest. Without a sign there is no order of occlusion: near the edges of surfaces of different blur the photo is kept.
     The network is given display values (sRGB), for which it was trained.
 
     Examples
@@ -267,7 +266,7 @@ def probability(distribution: Plane, radii: Plane, least: Plane, most: Plane) ->
 def _verdict(share: float, kept: dict[str, float]) -> str:
     """Return a sentence on what was restored, and on the main reason for the rest."""
     reasons = {
-        "sharp": "it is in focus",
+        "sharp": "no defocus of more than 1 px is seen",
         "uncertain": "its blur cannot be told for want of texture",
         "clipped": "clipped light reaches it",
         "edge": "surfaces of different blur meet",
@@ -277,9 +276,9 @@ def _verdict(share: float, kept: dict[str, float]) -> str:
     cause = max(kept, key=lambda name: kept[name])
     if share < NOTHING:
         if cause == "sharp":
-            return "Nothing to restore: the photo is sharp where its blur can be seen, and was left as it is."
+            return "Nothing to restore: no defocus of more than 1 px is seen, and the photo was left as it is."
         return f"The photo was left as it is: on {kept[cause]:.0%} of the frame {reasons[cause]}."
     said = f"Restored {share:.0%} of the frame"
     if kept[cause] >= 0.02:
-        said += f"; the rest was kept, most of it ({kept[cause]:.0%} of the frame) where {reasons[cause]}"
+        said += f"; the rest was kept, above all ({kept[cause]:.0%} of the frame) where {reasons[cause]}"
     return f"{said}."

@@ -45,7 +45,7 @@ LEFT_BY_NOISE = 0.8
 """Median of the mean square of y - A x, in variances of the noise, where the model holds."""
 
 SPARE = 8
-"""What tiles show beyond twice the largest radius, px."""
+"""What tiles show beyond three times the largest radius, px."""
 
 NOISE_ROWS, NOISE_BANDS = 128, 12
 """The noise of a large photograph is estimated from this many bands of so many rows."""
@@ -143,7 +143,7 @@ def restore_photo(
     -----
     `hqs` inverts the gather operator (`bp.DefocusBlur`, boundary "replicate") with colour total variation, without the
     equations of clipped pixels. With a map that is exact, `all_in_focus` gains more along the edges of surfaces; with
-    one that was estimated from a single photograph it gains less, and takes five to ten times as long.
+    one that was estimated from a single photograph it gains less, and takes some three times as long.
     "auto" is 15 max(v, .000225 m), v the mean variance of the noise and m the mean of y: a map that was estimated and a
     tone curve that is not known leave errors of some 1.5 % of the root of the light. Between 1e-5 and 1e-2.
     The photograph is kept, with soft transitions,
@@ -187,7 +187,7 @@ def restore_photo(
     restored, error = images.copy(), np.zeros(radii.shape, np.float32)
     parts = [
         part
-        for part in tiles_of(bank, radii.shape, "corners", side=tile, margin=2 * ceil(reach) + SPARE)
+        for part in tiles_of(bank, radii.shape, "corners", side=tile, margin=3 * ceil(reach) + SPARE)
         if trust.share[part.rows, part.cols].any()
     ]
     for done, part in enumerate(parts, 1):
