@@ -6,6 +6,7 @@
 | create one by name; save it; load it | `create`, `save`, `load` |
 | weights of the papers' authors | `load_official` |
 | deblur a photo of any size | `deblur` |
+| the defocus map of a dual-pixel pair | `learned_map` |
 | parameters and multiply-accumulates | `summary` |
 | train from a recipe; measure by a named protocol | `train`, `evaluate` |
 | their losses and metrics | `losses`, `metrics` |
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate
     from .evaluation.protocols import EVALUATION_PROTOCOLS
     from .inference.deblurring import TilingWarning, deblur
+    from .inference.learned_map import learned_map
     from .models.defocus_gan import DefocusGenerator, DefocusMapNet, LearnableBlurKernel, PatchDiscriminator
     from .models.gkmnet.gkmnet import GKMNet
     from .models.hqsnet.hqsnet import HQSNet
@@ -55,6 +57,7 @@ _HOMES = {
     "deblur": "inference.deblurring",
     "describe": "weights.saving",
     "evaluate": "evaluation.evaluate",
+    "learned_map": "inference.learned_map",
     "load": "weights.saving",
     "load_official": "weights.official",
     "pretrained": "weights.saving",
@@ -82,6 +85,7 @@ __all__ = [
     "deblur",
     "describe",
     "evaluate",
+    "learned_map",
     "load",
     "load_official",
     "losses",

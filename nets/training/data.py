@@ -18,7 +18,7 @@ from .settings.reading import generation_commands
 from .settings.records import DataConfig
 from .stopping import leave_interrupts
 
-__all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]
+__all__ = ["PARTNER", "Batches", "Draw", "Samples", "draws", "flip_and_rotate", "steps_per_epoch"]
 
 ORDER, DRAW = 0, 1
 PARTNER = {"left": "right", "right": "left"}
@@ -173,9 +173,8 @@ class Samples:
         result = {}
         for field, stored in self._stored.items():
             array = arrays[PARTNER.get(stored, stored) if draw.flip_columns else stored]
-            result[field] = np.ascontiguousarray(
-                _flip_and_rotate(array if array.ndim == 3 else array[None], draw), np.float32
-            )
+            whole = array if array.ndim == 3 else array[None]
+            result[field] = np.ascontiguousarray(flip_and_rotate(whole, draw), np.float32)
         return result
 
     def middle(self, sample: int) -> dict[str, np.ndarray]:
@@ -183,7 +182,8 @@ class Samples:
         return self.read(Draw(sample, 0.5, 0.5, False, False, 0))
 
 
-def _flip_and_rotate(array: np.ndarray, draw: Draw) -> np.ndarray:
+def flip_and_rotate(array: np.ndarray, draw: Draw) -> np.ndarray:
+    """Return an array (..., h, w) as a draw says."""
     if draw.flip_rows:
         array = array[..., ::-1, :]
     if draw.flip_columns:
@@ -367,7 +367,7 @@ class Batches:
     def draws(self, step: int) -> list[Draw]:
         """Return the crops of the whole batch of a step."""
         config = self.samples.config
-        if config.stream is not None:  # which flips and turns by itself, and never comes to an end
+        if config.stream is not None and not config.cache:  # it flips and turns by itself, and never comes to an end
             return [Draw(step * self.batch + place, 0.5, 0.5, False, False, 0) for place in range(self.batch)]
         size, repeats = len(self.samples), config.repeats
         return draws(self.seed, step, samples=size, batch=self.batch, repeats=repeats, augment=config.augment)

@@ -45,7 +45,8 @@ class DataConfig:
         A reader of `synth.datasets`, with its `root` and, for those that have one, its `split`. ``"pairs"`` is for
         blurred and sharp pictures of your own, see `synth.datasets.Pairs`.
     stream : StreamConfig, optional
-        Samples rendered on the fly, flipped and turned already; with a `crop` of 128 px without one.
+        Samples rendered on the fly, flipped and turned already; with a `crop` of 128 px without one. With `cache` the
+        samples of one epoch are kept in memory and come again in every epoch, which pays where they are costly.
     encoding : {"srgb", "linear"}, optional
         With ``"pairs"``: the encoding of the files, whatever their metadata say.
     view : {"combined", "left", "right"}
@@ -91,10 +92,11 @@ class DataConfig:
                 f"train: expected [{table}] to have either a path (a dataset of blurphys synth), a stream (rendered on "
                 f"the fly) or a reader, got {' and '.join(name for name in kinds if kinds[name]) or 'neither'}"
             )
-        if self.stream is not None and (self.augment != "none" or self.repeats != 1 or self.cache):
+        flips = ("none", "flips") if self.cache else ("none",)
+        if self.stream is not None and (self.augment not in flips or self.repeats != 1):
             raise ValueError(
-                f"train: a stream flips, turns and never repeats by itself; leave augment, repeats and cache out of "
-                f"[{table}]"
+                f"train: a stream flips and turns by itself; leave augment and repeats out of [{table}]. With cache = "
+                f"true its samples come again, and augment = 'flips' flips them"
             )
         if self.reader is not None:
             require_choice(f"{table}.reader", self.reader, READERS)
