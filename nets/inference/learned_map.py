@@ -21,8 +21,6 @@ from ..net import Net
 
 __all__ = ["learned_map"]
 
-WEIGHTS = "dualpixel-map"
-
 
 def learned_map(
     left: Any,
@@ -33,7 +31,7 @@ def learned_map(
     noise: float | None = None,
     step: float = 0.25,
     nodes: Literal["corners", "centres"] = "corners",
-    net: Net | PathLike = WEIGHTS,
+    net: Net | PathLike,
 ) -> DefocusEstimate:
     """Estimate the signed defocus map of a dual-pixel pair by matching, and let a network correct it.
 
@@ -42,7 +40,8 @@ def learned_map(
     left, right, pupil, max_radius, noise, step, nodes
         As for `solvers.estimation.dual_pixel_map`, which does the matching.
     net : Net, or what `nets.load` takes
-        A `DefocusMapNet` with `from_estimate`.
+        A `DefocusMapNet` with `from_estimate`, such as the recipe ``dualpixel-map`` trains. None comes with the package:
+        those that were tried are not better than the matching.
 
     Returns
     -------
@@ -60,8 +59,7 @@ def learned_map(
     -----
     The network sees both views, the map, its confidence, and how much worse radii around the map explain the views
     (`nets.models.defocus_gan.matching`); the PSFs it need not know. It corrects within the range of the search.
-    Accuracy: ``docs/estimation.md``. Cost: that of the matching, and some 9 000 multiply-accumulates per pixel with the
-    weights that come with the package.
+    Accuracy: ``docs/estimation.md``. Cost: that of the matching and of the network.
 
     Examples
     --------
