@@ -40,8 +40,8 @@ def learned_map(
     left, right, pupil, max_radius, noise, step, nodes
         As for `solvers.estimation.dual_pixel_map`, which does the matching.
     net : Net, or what `nets.load` takes
-        A `DefocusMapNet` with `from_estimate`, such as the recipe ``dualpixel-map`` trains. None comes with the package:
-        those that were tried are not better than the matching.
+        A `DefocusMapNet` with `from_estimate`, such as the recipe ``dualpixel-map`` trains. None comes with the
+        package: those that were tried are not better than the matching.
 
     Returns
     -------
