@@ -10,7 +10,7 @@ import numpy as np
 from blurphys.optics.bank import PSFBank
 from synth.dataset.schema import field_of
 
-from .data import PARTNER, Draw, Samples, flip_and_rotate
+from .data import PARTNER, Draw, Samples, flip_and_rotate, pack_in_16_bits
 from .settings.records import DataConfig
 
 __all__ = ["StreamedSamples", "open_samples"]
@@ -80,6 +80,11 @@ class StreamedSamples:
                 f"data.transfer = 'linear', got {config.transfer!r}"
             )
         sides = {"left", "right", "estimate"} & set(stored.values())
+        if sides and config.augment not in ("none", "flips"):
+            raise ValueError(
+                f"train: data.augment = {config.augment!r} would turn the left and right views, whose blur leans "
+                "sideways; use 'flips' or 'none'"
+            )
         views = (("left", "right") if sides else ()) + (("combined",) if "combined" in stored.values() else ())
         self._stream = synth.Stream(
             settings.sources or None,
@@ -96,6 +101,7 @@ class StreamedSamples:
             noise=settings.noise,
             mosaic=settings.mosaic,
             jpeg=settings.jpeg,
+            sharpening=settings.sharpening,
             tone=settings.tone,
         )
         self._kept: dict[int, dict[str, np.ndarray]] = {}
@@ -106,18 +112,18 @@ class StreamedSamples:
         return self._length
 
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
-        """Render the sample of a draw, whose crop and flips it has already, or flip the one in the cache."""
+        """Render the sample of a draw, cropped and turned already; with `cache` once, then flip and turn it."""
         if not self.config.cache:
             return self.middle(draw.sample)
         if draw.sample not in self._kept:
-            self._kept[draw.sample] = self._render(draw.sample)
-        made = self._kept[draw.sample]
-        partner = PARTNER if draw.flip_columns else {}
+            fresh = self._render(draw.sample)
+            self._kept[draw.sample] = {name: pack_in_16_bits(a) if a.ndim == 3 else a for name, a in fresh.items()}
+        kept, partner = self._kept[draw.sample], PARTNER if draw.flip_columns else {}
+        made = {field: kept[partner.get(name, name)] for field, name in self._names.items()}
+        turned = {field: flip_and_rotate(a, draw) if a.ndim == 3 else a for field, a in made.items()}
         return {
-            field: np.ascontiguousarray(flip_and_rotate(made[partner.get(name, name)], draw))
-            if made[name].ndim == 3
-            else made[name]
-            for field, name in self._names.items()
+            name: np.ascontiguousarray(a / np.float32(65535) if a.dtype == np.uint16 else a)
+            for name, a in turned.items()
         }
 
     def middle(self, sample: int) -> dict[str, np.ndarray]:

@@ -45,8 +45,7 @@ class DataConfig:
         A reader of `synth.datasets`, with its `root` and, for those that have one, its `split`. ``"pairs"`` is for
         blurred and sharp pictures of your own, see `synth.datasets.Pairs`.
     stream : StreamConfig, optional
-        Samples rendered on the fly, flipped and turned already; with a `crop` of 128 px without one. With `cache` the
-        samples of one epoch are kept in memory and come again in every epoch, which pays where they are costly.
+        Samples rendered on the fly, flipped and turned already; with a `crop` of 128 px without one.
     encoding : {"srgb", "linear"}, optional
         With ``"pairs"``: the encoding of the files, whatever their metadata say.
     view : {"combined", "left", "right"}
@@ -65,7 +64,8 @@ class DataConfig:
         Crops of each sample in one epoch.
     cache : bool
         Keep the images of a reader in memory, 16 bits per value where this is exact, which is 8 GB for DPDD's training
-        split with one view. Every worker keeps its own.
+        split with one view. Every worker keeps its own. Of a stream: the samples of the first epoch, which come again
+        in the next ones, augmented; some .3 MB each with a crop of 128 px.
     table : str
         Name of the table in messages; not stored.
     """
@@ -92,11 +92,10 @@ class DataConfig:
                 f"train: expected [{table}] to have either a path (a dataset of blurphys synth), a stream (rendered on "
                 f"the fly) or a reader, got {' and '.join(name for name in kinds if kinds[name]) or 'neither'}"
             )
-        flips = ("none", "flips") if self.cache else ("none",)
-        if self.stream is not None and (self.augment not in flips or self.repeats != 1):
+        if self.stream is not None and (self.repeats != 1 or (self.augment != "none" and not self.cache)):
             raise ValueError(
-                f"train: a stream flips and turns by itself; leave augment and repeats out of [{table}]. With cache = "
-                f"true its samples come again, and augment = 'flips' flips them"
+                f"train: a stream flips, turns and never repeats by itself; leave repeats out of [{table}], and "
+                f"augment too, unless cache keeps the samples of an epoch for the next ones"
             )
         if self.reader is not None:
             require_choice(f"{table}.reader", self.reader, READERS)
