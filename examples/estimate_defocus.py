@@ -4,6 +4,7 @@
     python examples/estimate_defocus.py --seeds 31 47 --noise 0.02
     python examples/estimate_defocus.py --data ../shared/data        # photographs of a Canon R6 Mark II and a Pixel 4
     python examples/estimate_defocus.py --picture maps.png           # the last seed's true and estimated maps
+    python examples/estimate_defocus.py --net runs/dualpixel-map     # and corrected by a network, see nets.learned_map
 
 Rendered scenes (224 x 320 px, radii up to 6 px, `blurphys.LayeredDefocus`): median of the absolute error in px and
 share of the pixels below 0.5 px, over all pixels but a rim of 16 px, and where the true radius is above 0.6 px alone
@@ -17,12 +18,14 @@ import time
 from functools import cache
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 from scipy.stats import spearmanr
 
 import blurphys as bp
+import nets
 import synth
 from blurphys.colour import srgb_to_linear
 from solvers.estimation import DefocusEstimate, dual_pixel_map
@@ -173,18 +176,22 @@ def show(path: str, rows: list[tuple[str, np.ndarray, np.ndarray, DefocusEstimat
     figure.savefig(path, dpi=70)
 
 
-def rendered_table(seeds: list[int], splits: list[float], noise: float) -> list:
+def rendered_table(seeds: list[int], splits: list[float], noise: float, net: Any) -> list:
     rows = []
-    print("scene, seed, split       median   <.5 px   |c| > .6: median   <.5 px    best constant")
+    learned = "" if net is None else "  network: the same four      "
+    print(f"scene, seed, split       median   <.5 px   |c| > .6: median   <.5 px  {learned}  best constant")
     for split in splits:
         for name in SCENES:
             for seed in seeds:
                 left, right, true = rendered(name, seed, split, noise)
-                found = dual_pixel_map(
-                    left, right, pupil=bp.Pupil.disk(split=split), max_radius=MAX_RADIUS, noise=noise
-                )
-                scores, constant = errors(found.defocus_map, true), constant_errors(true)
-                text = "   ".join(f"{score:.2f}" for score in (*scores, *constant))
+                search = {"pupil": bp.Pupil.disk(split=split), "max_radius": MAX_RADIUS, "noise": noise}
+                found = dual_pixel_map(left, right, **search)
+                scores = [errors(found.defocus_map, true)]
+                if net is not None:
+                    found = nets.learned_map(left, right, net=net, **search)
+                    scores.append(errors(found.defocus_map, true))
+                scores.append(constant_errors(true))
+                text = "     ".join("   ".join(f"{score:.2f}" for score in four) for four in scores)
                 print(f"{name}, {seed}, {split}: {text}", flush=True)
                 rows.append((f"{name}, split {split}", left, true, found))
     return rows
@@ -225,10 +232,14 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.005)
     parser.add_argument("--data", type=Path, help="folder with the photographs, instead of rendered scenes")
     parser.add_argument("--picture", help="file for a picture of the maps")
+    parser.add_argument("--net", help="weights of nets.learned_map, a file, a folder or a name; rendered scenes only")
     given = parser.parse_args()
     if given.data is not None and not given.data.is_dir():
         parser.error(f"--data: expected a folder, got {given.data}")
-    rows = photo_table(given.data) if given.data else rendered_table(given.seeds, given.splits, given.noise)
+    if given.data and given.net:
+        parser.error("--net: the network's map is scored on rendered scenes; leave --data out")
+    net = None if given.net is None else nets.load(given.net)
+    rows = photo_table(given.data) if given.data else rendered_table(given.seeds, given.splits, given.noise, net)
     if given.picture:
         show(given.picture, rows)
 

@@ -6,6 +6,7 @@
 | create one by name; save it; load it | `create`, `save`, `load` |
 | weights of the papers' authors | `load_official` |
 | deblur a photo of any size | `deblur` |
+| the defocus map of a dual-pixel pair | `learned_map` |
 | how blurred one photo is, everywhere | `estimate_blur`, by a `BlurMapNet`; its result, `BlurEstimate` |
 | undo the defocus of one photo of which nothing is known | `restore`; its result, `Restoration` |
 | parameters and multiply-accumulates | `summary` |
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .evaluation.protocols import EVALUATION_PROTOCOLS
     from .inference.blur_map import BlurEstimate, estimate_blur
     from .inference.deblurring import TilingWarning, deblur
+    from .inference.learned_map import learned_map
     from .inference.one_photo import Restoration, restore
     from .models.blurmap.blur_map_net import BlurMapNet
     from .models.defocus_gan import DefocusGenerator, DefocusMapNet, LearnableBlurKernel, PatchDiscriminator
@@ -64,6 +66,7 @@ _HOMES = {
     "describe": "weights.saving",
     "estimate_blur": "inference.blur_map",
     "evaluate": "evaluation.evaluate",
+    "learned_map": "inference.learned_map",
     "load": "weights.saving",
     "load_official": "weights.official",
     "pretrained": "weights.saving",
@@ -96,6 +99,7 @@ __all__ = [
     "describe",
     "estimate_blur",
     "evaluate",
+    "learned_map",
     "load",
     "load_official",
     "losses",

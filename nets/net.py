@@ -79,6 +79,10 @@ class Net(nn.Module):
         """Radius of the receptive field, px, at most; None if it is the whole image or not known."""
         return None
 
+    def channels_of(self, name: str) -> int:
+        """Return the number of channels of one of `inputs`."""
+        return 3
+
     def outputs(self, image: Tensor, sharp: Tensor | None = None) -> Outputs:
         """Run one forward pass and return the results that losses use, see `Outputs`."""
         return Outputs(self(image))

@@ -72,7 +72,9 @@ def export(
         if not (isinstance(size, tuple | list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
             raise ValueError(f"export: expected size as two whole numbers (H, W), got {size!r}")
         like = next(net.parameters())
-        images = [torch.zeros((1, 3, *size), dtype=like.dtype, device=like.device) for _ in net.inputs]
+        images = [
+            torch.zeros((1, net.channels_of(name), *size), dtype=like.dtype, device=like.device) for name in net.inputs
+        ]
     assert images is not None
     arguments = (images,) if isinstance(images, Tensor) else tuple(images)
     with torch.no_grad():

@@ -137,6 +137,7 @@ def summary(net: nn.Module, size: tuple[int, int]) -> Summary:
     """
     height, width = _check_size(size)
     names = getattr(net, "inputs", ("image",))
+    channels = getattr(net, "channels_of", lambda name: 3)
     like = next((p for p in net.parameters() if p.is_floating_point()), None)
     dtype = torch.float32 if like is None else like.dtype
     tally, transposed = Cost(filters=0), 0
@@ -168,7 +169,7 @@ def summary(net: nn.Module, size: tuple[int, int]) -> Summary:
     try:
         net.eval()
         with torch.no_grad(), _without_data() as fake, counter:
-            images = tuple(torch.empty((1, 3, height, width), dtype=dtype) for _ in names)
+            images = tuple(torch.empty((1, channels(name), height, width), dtype=dtype) for name in names)
             functional_call(net, {key: fake(tensor) for key, tensor in _state(net)}, images)
     finally:
         ledger.remove()

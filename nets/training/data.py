@@ -18,7 +18,7 @@ from .settings.reading import generation_commands
 from .settings.records import DataConfig
 from .stopping import leave_interrupts
 
-__all__ = ["Batches", "Draw", "Samples", "draws", "flip_and_rotate", "pack_in_16_bits", "steps_per_epoch"]
+__all__ = ["PARTNER", "Batches", "Draw", "Samples", "draws", "flip_and_rotate", "pack_in_16_bits", "steps_per_epoch"]
 
 ORDER, DRAW = 0, 1
 PARTNER = {"left": "right", "right": "left"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
 
+from blurphys.optics.bank import PSFBank
 from synth.dataset.schema import field_of
 
-from .data import Draw, Samples, flip_and_rotate, pack_in_16_bits
+from .data import PARTNER, Draw, Samples, flip_and_rotate, pack_in_16_bits
 from .settings.records import DataConfig
 
 __all__ = ["StreamedSamples", "open_samples"]
@@ -43,7 +45,7 @@ def open_samples(
 
 
 class StreamedSamples:
-    """Samples of `synth.Stream`.
+    """Samples of `synth.Stream`, with the field "estimate": what matching finds in the two views (`matching_channels`).
 
     Parameters
     ----------
@@ -64,14 +66,25 @@ class StreamedSamples:
         self.location = f"a stream from {', '.join(settings.sources) or 'the photographs of scikit-image'}"
         stored = {field: field_of(field, view=config.view) for field in fields}
         self._names = {field: NAMES.get(name, name) for field, name in stored.items()}
-        have = ("defocus_map", "image", "left", "noise", "right", "sharp", "valid")
+        have = ("defocus_map", "estimate", "image", "left", "noise", "right", "sharp", "valid")
         for field, name in self._names.items():
             if name not in have:
                 raise ValueError(
                     f"train: {fields[field]} needs the field {field!r}, which a stream does not have; it has "
                     f"{', '.join(have)}"
                 )
-        sides = {"left", "right"} & set(stored.values())
+        self._estimates = "estimate" in fields
+        if self._estimates and config.transfer != "linear":
+            raise ValueError(
+                f"train: {fields['estimate']} needs an estimate by matching, which holds in linear light; set "
+                f"data.transfer = 'linear', got {config.transfer!r}"
+            )
+        sides = {"left", "right", "estimate"} & set(stored.values())
+        if sides and config.augment not in ("none", "flips"):
+            raise ValueError(
+                f"train: data.augment = {config.augment!r} would turn the left and right views, whose blur leans "
+                "sideways; use 'flips' or 'none'"
+            )
         views = (("left", "right") if sides else ()) + (("combined",) if "combined" in stored.values() else ())
         self._stream = synth.Stream(
             settings.sources or None,
@@ -103,10 +116,11 @@ class StreamedSamples:
         if not self.config.cache:
             return self.middle(draw.sample)
         if draw.sample not in self._kept:
-            fresh = self.middle(draw.sample)
+            fresh = self._render(draw.sample)
             self._kept[draw.sample] = {name: pack_in_16_bits(a) if a.ndim == 3 else a for name, a in fresh.items()}
-        kept = self._kept[draw.sample]
-        turned = {name: flip_and_rotate(a, draw) if a.ndim == 3 else a for name, a in kept.items()}
+        kept, partner = self._kept[draw.sample], PARTNER if draw.flip_columns else {}
+        made = {field: kept[partner.get(name, name)] for field, name in self._names.items()}
+        turned = {field: flip_and_rotate(a, draw) if a.ndim == 3 else a for field, a in made.items()}
         return {
             name: np.ascontiguousarray(a / np.float32(65535) if a.dtype == np.uint16 else a)
             for name, a in turned.items()
@@ -114,5 +128,27 @@ class StreamedSamples:
 
     def middle(self, sample: int) -> dict[str, np.ndarray]:
         """Render a sample, which may lie beyond the first epoch."""
-        made = self._stream.sample(sample)
+        made = self._render(sample)
         return {field: made[name] for field, name in self._names.items()}
+
+    def _render(self, sample: int) -> dict[str, np.ndarray]:
+        made = self._stream.sample(sample)
+        if self._estimates:
+            made["estimate"] = _estimate(made, self._stream.bank(sample), self._stream.renderer.max_radius)
+        return made
+
+
+def _estimate(sample: Mapping[str, np.ndarray], bank: PSFBank, max_radius: float) -> np.ndarray:
+    """Return the channels of the map that matching finds with the sample's own PSFs; zeros where it finds none."""
+    from solvers.estimation import EstimateWarning, dual_pixel_map
+
+    from ..models.defocus_gan.matching import CHANNELS, matching_channels
+
+    left, right, noise = sample["left"], sample["right"], float(sample["noise"][0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EstimateWarning)  # surfaces as blurred as the search goes are no surprise here
+        try:
+            found = dual_pixel_map(left, right, pupil=bank, max_radius=max_radius, noise=noise, keep_cost=True)
+        except ValueError:  # no texture, or clipped
+            return np.zeros((CHANNELS, *left.shape[1:]), np.float32)
+    return matching_channels(found)

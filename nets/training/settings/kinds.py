@@ -76,6 +76,10 @@ class ReblurringConfig:
         Which one is trained from which epoch (or step) on; the other is frozen.
     weight : float
         Of the mean absolute difference.
+    supervision : float
+        Weight of the mean Huber loss of the map (quadratic up to 1 px), for data that have a true one. With it
+        validation compares maps, shifted and scaled so that the range -max_radius to max_radius of the network becomes
+        0 to 1; with a weight of 0 the map learns from nothing else.
     smoothness, smoothness_from : float, int
         Weight of the map's total variation (summed), and the step from which it counts.
     """
@@ -83,6 +87,7 @@ class ReblurringConfig:
     kernel: NetConfig = field(default_factory=lambda: NetConfig(name="defocusgan_blur"))
     phases: tuple[tuple[int, str], ...] = ((0, "map"), (10, "kernel"), (15, "map"), (20, "kernel"), (25, "map"))
     weight: float = 1000.0
+    supervision: float = 0.0
     smoothness: float = 1e-5
     smoothness_from: int = 3000
 
@@ -100,6 +105,11 @@ class ReblurringConfig:
         if starts[0] != 0 or sorted(set(starts)) != starts:
             raise ValueError(f"train: expected reblurring.phases to begin at 0 and to rise, got {starts}")
         freeze(self, phases=tuple(pairs))
-        require_number("reblurring.weight", self.weight, open_low=True)
+        require_number("reblurring.weight", self.weight)
+        require_number("reblurring.supervision", self.supervision)
+        if not self.weight and not self.supervision:
+            raise ValueError("train: expected reblurring.weight or reblurring.supervision above 0, got 0 for both")
+        if not self.weight and any(role == "kernel" for _, role in self.phases):
+            raise ValueError('train: the kernel learns by reblurring alone; with weight = 0 set phases = [[0, "map"]]')
         require_number("reblurring.smoothness", self.smoothness)
         require_whole("reblurring.smoothness_from", self.smoothness_from)

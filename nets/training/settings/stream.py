@@ -23,7 +23,8 @@ class StreamConfig:
     split : {"train", "val", "all"}, optional
         "train" in ``[data]`` and "val" in ``[validation.data]`` without it, so that no photograph is in both.
     samples : int, optional
-        Samples of an epoch, 10000 without it, all different and never rendered again: they continue in the next epoch.
+        Samples of an epoch, 10000 without it, all different and never rendered again: they continue in the next epoch,
+        unless the data are cached.
         In a validation their number, 64 without it, the same ones each time.
     seed : int, optional
         That of the training without it; in a validation 0.

@@ -7,13 +7,16 @@ import torch
 
 from nets.training import TrainConfig, train
 from nets.training.adversarial import Adversarial
+from nets.training.data import Batches
 from nets.training.log import Log
 from nets.training.optimisers import Moment
 from nets.training.parallel import Parallel
 from nets.training.reblurring import Reblurring
+from nets.training.streamed import open_samples
 from tests.nets.training.cases import adversarial, reblurring, write_dpdd
 
 CPU = Parallel(0, 1, torch.device("cpu"))
+SMALL, DISKS = {"channels": 4, "branches": [0, 1], "max_radius": 2}, {"max_radius": 2, "initial": "disk"}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,59 @@ def test_reblurring_explains_the_photo_better_and_better(data, tmp_path):
     losses = [row["reblur"] for row in Log.read(tmp_path)]
     assert losses[-1] < 0.9 * losses[0]
     assert [file.name for file in report.files] == ["map.safetensors", "kernel.safetensors"]
+
+
+def from_estimates(out, **more):
+    return {
+        "kind": "reblurring",
+        "net": {"name": "defocusgan_map", "arguments": SMALL | {"from_estimate": True, "block": 2}},
+        "reblurring": {"kernel": {"name": "defocusgan_blur", "arguments": DISKS}, "phases": [[0, "map"]]} | more,
+        "data": {"stream": {"sources": "dead-leaves", "max_radius": 2.0}, "crop": 32, "transfer": "linear"},
+        "batch": 2,
+        "steps": 2,
+        "learning_rate": 2e-4,
+        "out": str(out),
+        "device": "cpu",
+    }
+
+
+def test_reblurring_a_stream_starts_at_the_estimate(tmp_path):
+    config = from_estimates(tmp_path)
+    config["data"] = config["data"] | {"cache": True, "augment": "flips"}
+    config["data"]["stream"] = config["data"]["stream"] | {"samples": 2}
+    task = Reblurring(TrainConfig.of(config), CPU)
+    batch = Batches(open_samples(task.config.data, task.fields(), seed=0), seed=0, batch=2)[0]
+    start = batch["estimate"][:, :1]
+    expected = task.kernel(batch["sharp"], start).sub(batch["image"]).abs().mean()
+    losses = [task.step(batch, at(step))["reblur"] for step in range(3)]
+    torch.testing.assert_close(losses[0], expected.detach())
+    assert losses[-1] < losses[0]
+    report = train(config | {"out": str(tmp_path / "run")}, quiet=True)
+    assert [file.name for file in report.files] == ["map.safetensors", "kernel.safetensors"]
+
+
+def test_supervision_by_true_maps(tmp_path):
+    task = Reblurring(TrainConfig.of(from_estimates(tmp_path, weight=0.0, supervision=2.0, smoothness=0.0)), CPU)
+    batch = Batches(open_samples(task.config.data, task.fields(), seed=0), seed=0, batch=2)[0]
+    start, true, valid = batch["estimate"][:, :1], batch["defocus_map"], batch["valid"]
+    with task.measuring():
+        scaled = [0.5 + each / 4 for each in (start, true)]
+        for found, expected in zip(task.validation_pair(batch), scaled, strict=True):
+            torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(task.unrestored(batch), scaled[0])
+    losses = [task.step(batch, at(step)) for step in range(4)]
+    off = (start - true).abs()
+    expected = (torch.where(off < 1, off**2 / 2, off - 0.5) * valid).sum() / valid.sum()
+    torch.testing.assert_close(losses[0]["map_error"], expected)
+    torch.testing.assert_close(losses[0]["loss"], 2 * expected)
+    assert losses[-1]["loss"] < losses[0]["loss"] and "reblur" not in losses[0]
+
+
+def test_no_lesson_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="weight or reblurring.supervision above 0, got 0 for both"):
+        TrainConfig.of(from_estimates(tmp_path, weight=0.0))
+    with pytest.raises(ValueError, match=r'set phases = \[\[0, "map"\]\]'):
+        TrainConfig.of(from_estimates(tmp_path, weight=0.0, supervision=1.0, phases=[[0, "map"], [1, "kernel"]]))
 
 
 def test_phases_of_the_generator_and_the_discriminator(data, map_net, tmp_path):

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nets.models.defocus_gan.matching import matching_channels
 from nets.training import TrainConfig, train, with_settings
 from nets.training.data import Batches, flip_and_rotate
-from nets.training.streamed import open_samples
+from nets.training.streamed import _estimate, open_samples
+from solvers.estimation import dual_pixel_map
 from synth.io import write_image
 from tests.nets.training.cases import supervised
 
@@ -73,6 +75,46 @@ def test_fields_and_views(photos):
     assert np.array_equal(plain["left"], sample["image"])
     with pytest.raises(ValueError, match="the test needs the field 'depth_m', which a stream does not have; it has d"):
         open_samples(data, {"depth_m": "the test"}, seed=0)
+
+
+def test_cached_dual_pixel_views_are_exchanged_when_flipped(photos):
+    data = {"stream": {"sources": str(photos), "max_radius": 2.0, "samples": 3}, "crop": [16, 20]}
+    config = TrainConfig.of(settings(photos, "out", data=data | {"cache": True, "augment": "flips"})).data
+    fields = dict.fromkeys(("image", "left", "right", "defocus_map", "noise"), "the test")
+    samples = open_samples(config, fields, seed=0)
+    batches = Batches(samples, seed=0, batch=3)
+    drawn = [batches.draws(step) for step in range(4)]
+    assert all(sorted(draw.sample for draw in step) == [0, 1, 2] for step in drawn)
+    assert {draw.flip_columns for step in drawn for draw in step} == {True, False}
+    for draw in drawn[0] + drawn[1]:
+        made, whole = samples.read(draw), samples.middle(draw.sample)
+        for name, source in (("left", "right"), ("right", "left"), ("image", "image"), ("defocus_map", "defocus_map")):
+            expected = whole[source if draw.flip_columns else name]
+            expected = expected[:, ::-1] if draw.flip_rows else expected
+            expected = expected[:, :, ::-1] if draw.flip_columns else expected
+            np.testing.assert_array_equal(made[name], expected)
+        assert np.array_equal(made["noise"], whole["noise"])
+    turned = TrainConfig.of(
+        settings(photos, "out", data=data | {"cache": True, "augment": "dihedral", "crop": 16})
+    ).data
+    with pytest.raises(ValueError, match="would turn the left and right views"):
+        open_samples(turned, fields, seed=0)
+
+
+def test_an_estimate_is_what_matching_finds_with_the_samples_own_psfs(photos):
+    data = {"stream": {"sources": str(photos), "max_radius": 2.0}, "crop": 24, "transfer": "linear"}
+    config = TrainConfig.of(settings(photos, "out", data=data)).data
+    samples = open_samples(config, {"estimate": "the test", "left": "the test", "right": "the test"}, seed=0)
+    made = samples.middle(1)
+    noise, bank = float(samples._stream.sample(1)["noise"][0]), samples._stream.bank(1)
+    found = dual_pixel_map(made["left"], made["right"], pupil=bank, max_radius=2.0, noise=noise, keep_cost=True)
+    np.testing.assert_array_equal(made["estimate"], matching_channels(found))
+    assert np.abs(made["estimate"][0]).max() > 0
+    blank = {"left": np.full((3, 24, 24), 0.5, np.float32), "noise": np.array([0.01], np.float32)}
+    assert not _estimate(blank | {"right": blank["left"]}, bank, 2.0).any()
+    display = TrainConfig.of(settings(photos, "out", data=data | {"transfer": "display"})).data
+    with pytest.raises(ValueError, match="the test needs an estimate by matching, .* data.transfer = 'linear', got"):
+        open_samples(display, {"estimate": "the test"}, seed=0)
 
 
 def test_settings_of_a_stream_and_back():
