@@ -4,7 +4,7 @@ Images are arrays (..., C, H, W), linear light, nominal range [0, 1], of NumPy, 
 namespace, device and dtype.
 """
 
-from . import colour, maps, psf
+from . import colour, maps, plot, psf
 from .analysis.certificate import Certificate, certificate
 from .analysis.check import CheckReport, check
 from .analysis.linalg import operator_norm, to_dense
@@ -60,6 +60,7 @@ __all__ = [
     "load",
     "maps",
     "operator_norm",
+    "plot",
     "psf",
     "save",
     "stack",

@@ -79,7 +79,7 @@ def photo_table(folder: Path) -> None:
         scores = [aligned_psnr(image[0][inner], sharp[inner]) for image in images]
         print(
             f"Pixel 4, {scene}: {scores[0]:.2f}, {scores[1]:.2f}, {scores[1] - scores[0]:+.2f}; {scores[2]:.2f}; "
-            f"{found.explained:.2f}; median misfit {np.median(found.misfit):.1f}",
+            f"{found.explained:.2f}; median misfit {np.median(found.misfit):.4f}",
             flush=True,
         )
 

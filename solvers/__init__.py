@@ -13,6 +13,7 @@ ValueError (TypeError for arrays of the wrong kind); trouble during the iteratio
 | any A with an adjoint, noise, a prior (`tv`, `hyper_laplacian`, `l1_wavelet`, a denoiser) | `hqs`, `admm`, `fista` |
 | layers that occlude each other (`bp.LayeredDefocus`), including their hidden parts | `layered` |
 | a dual-pixel pair or a photograph with its defocus map: the picture in focus, and where to trust it | `all_in_focus` |
+| photographs at several focus distances or apertures | `estimation.focal_stack_depth`, `merge_focal_stack` |
 | few photons, x >= 0 | `richardson_lucy` |
 | one inverse kernel for many scales of blur | `inverse_kernel`, `scaled_inverse` |
 
@@ -68,6 +69,7 @@ from .prox.hyper_laplacian import hyper_laplacian, hyper_laplacian_shrink
 from .prox.total_variation import TVState, denoiser, nonnegative, tv, tv_image, tv_init, tv_step
 from .prox.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from .restoration.all_in_focus import AllInFocus, all_in_focus
+from .restoration.focal_stack import merge_focal_stack
 from .splitting.admm import ADMMState, admm, admm_init, admm_step
 from .splitting.fista import FISTAState, fista, fista_init, fista_step
 from .splitting.hqs import HQSState, hqs, hqs_init, hqs_step
@@ -147,6 +149,7 @@ __all__ = [
     "landweber_step",
     "layered",
     "local_fourier",
+    "merge_focal_stack",
     "lsqr",
     "lsqr_init",
     "lsqr_step",

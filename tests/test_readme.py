@@ -1,4 +1,4 @@
-"""What the README shows must run, and what it names must be there."""
+"""What the README and the tour show must run, and what they name must be there."""
 
 import re
 import shlex
@@ -17,16 +17,18 @@ from blurphys.cli import application
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+TEXT = README + TOUR
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "README.md"]
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
 
 
 def table(heading):
     """Rows of the first table under a heading, as lists of cells; a bar that is text is written \\|."""
-    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    section = TOUR.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
@@ -61,7 +63,7 @@ def test_options_exist(line):
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"\bmake ([a-z-]+)", README)):
+    for target in set(re.findall(r"\bmake ([a-z-]+)", TEXT)):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 

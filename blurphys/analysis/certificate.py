@@ -199,6 +199,7 @@ def _certify(count: Counter, title: str, y: Array, noise: Array, damping: float,
         ),
         applications=count.used,
         decay=decay,
+        ritz_values=tuple((1 - damping * np.linalg.eigvals(projected)).tolist()),
     )
 
 

@@ -78,6 +78,9 @@ class Certificate:
         Number of applications of A and of A^T.
     decay : blurphys.analysis.decay.Decay
         Measured and predicted residuals, for `predicted_iterations`.
+    ritz_values : tuple of complex
+        Eigenvalues of M in the Krylov space that was computed, for `blurphys.plot.ritz_values`: approximations, the
+        better the nearer to the border of the spectrum.
     """
 
     operator: str
@@ -95,6 +98,7 @@ class Certificate:
     eigenvalue_interval: EigenvalueInterval
     applications: int
     decay: Decay
+    ritz_values: tuple[complex, ...]
 
     @property
     def spectral_radius(self) -> float:

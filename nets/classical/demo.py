@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 import blurphys as bp
 import solvers
+from blurphys import plot
+from blurphys.plot.panels import new_figure, picture
 from solvers.splitting.strength import strength_for
 
 from .quality import encode, psnr, ssim
@@ -158,48 +160,31 @@ def figure(sample: Mapping[str, Any], results: list[Restoration], path: Path) ->
     path : Path
         Replaced if it exists.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     blurred, (best, second) = results[0], sorted(results[1:], key=lambda r: -r.psnr)[:2]
     truth = sample["all_in_focus"]
     height, width = sample["defocus_map"].shape
-    fig = Figure(figsize=(17, 2.4 + 8.2 * height / width), dpi=110, layout="compressed")
-    FigureCanvasAgg(fig)
+    fig = new_figure(18, 2.2 + 8.6 * height / width)
     axes = fig.subplots(2, 4)
 
     def show(ax: Any, image: Image, title: str) -> None:
-        ax.imshow(encode(image, **SCREEN).transpose(1, 2, 0), interpolation="nearest")
-        ax.set_title(title, fontsize=11)
+        picture(ax, encode(image, **SCREEN).transpose(1, 2, 0), title)
 
     show(axes[0, 0], truth, "photo, all in focus")
-    radius = sample["defocus_map"]
-    limit = float(np.abs(radius).max())
-    drawn = axes[0, 1].imshow(radius, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
-    axes[0, 1].set_title("defocus map", fontsize=11)
-    _bar(fig, drawn, axes[0, 1], "signed CoC radius (px), + behind the plane of focus")
+    plot.defocus_map(sample["defocus_map"], ax=axes[0, 1])
     show(axes[0, 2], sample["left"], "left view")
     show(axes[0, 3], blurred.x, f"recorded (left + right), {blurred.psnr:.2f} dB")
     show(axes[1, 0], second.x, f"restored by {second.name}, {second.psnr:.2f} dB")
     show(axes[1, 1], best.x, f"restored by {best.name}, {best.psnr:.2f} dB")
-    error = np.abs(encode(best.x, **SCREEN) - encode(truth, **SCREEN)).mean(axis=0)
-    drawn = axes[1, 2].imshow(error, cmap="magma", vmin=0.0, vmax=max(float(np.quantile(error, 0.995)), 1e-6))
-    axes[1, 2].set_title(f"error of {best.name}", fontsize=11)
-    _bar(fig, drawn, axes[1, 2], "mean |difference| over colours, sRGB")
-    for ax in axes.ravel()[:7]:
-        ax.set_xticks([])
-        ax.set_yticks([])
-    for result in results[1:]:
-        label = f"{result.name}, {result.psnr:.2f} dB"
-        axes[1, 3].semilogy(result.times, result.residuals, marker=".", label=label)
-    axes[1, 3].set(xlabel="time (s)", ylabel=r"residual $\|y - A x_k\| / \|y\|$", title="residuals")
+    plot.error_map(encode(best.x, **SCREEN), encode(truth, **SCREEN), ax=axes[1, 2])
+    axes[1, 2].set_title(f"error of {best.name}, sRGB", fontsize=10)
+    plot.residuals(
+        *(result.residuals for result in results[1:]),
+        labels=[f"{result.name}, {result.psnr:.2f} dB" for result in results[1:]],
+        times=[result.times for result in results[1:]],
+        ax=axes[1, 3],
+    )
+    axes[1, 3].set_title("residuals", fontsize=10)
     axes[1, 3].set_box_aspect(height / width)
     axes[1, 3].yaxis.tick_right()  # the label on the outside keeps the columns equally wide
     axes[1, 3].yaxis.set_label_position("right")
-    axes[1, 3].grid(visible=True, which="both", alpha=0.3)
-    axes[1, 3].legend(fontsize=9)
-    fig.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
-
-
-def _bar(fig: Any, drawn: Any, ax: Any, label: str) -> None:
-    fig.colorbar(drawn, ax=ax, orientation="horizontal", label=label, shrink=0.8, pad=0.02, aspect=40)
+    fig.savefig(path, format="png")

@@ -160,15 +160,6 @@ def _report(found: Calibration, ratio: float, seconds: float) -> dict[str, Any]:
     }
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _show(axes: Any, light: np.ndarray, points: np.ndarray, title: str) -> None:
     axes.imshow(light, cmap="gray")
     axes.plot(points[:, 1], points[:, 0], "+", color="tab:red", markersize=3, markeredgewidth=0.6)
@@ -177,16 +168,19 @@ def _show(axes: Any, light: np.ndarray, points: np.ndarray, title: str) -> None:
 
 def _draw_candidates(path: Path, light: np.ndarray, candidates: np.ndarray) -> None:
     from blurphys.files.publishing import publish
+    from blurphys.plot.panels import new_figure
 
-    figure = _figure(9, 6.5)
+    figure = new_figure(9, 6.5, dpi=120)
     _show(figure.subplots(), light, candidates, f"{len(candidates)} candidates, no grid")
     with publish(path, overwrite=True) as part:
         figure.savefig(part, format="png")
 
 
 def _draw_overview(path: Path, light: np.ndarray, found: Calibration) -> None:
+    from blurphys.plot.panels import new_figure
+
     rows, cols, height, width = found.psfs.shape
-    figure = _figure(16, 4.6)
+    figure = new_figure(16, 4.6, dpi=120)
     photo, field, errors = figure.subplots(1, 3)
     _show(photo, light, found.dots, f"{len(found.dots)} dots")
     peaks = found.psfs / found.psfs.max(axis=(2, 3), keepdims=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "deblur_folder", "pictures_in", "result_names"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".pfm", ".npy")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".jxl", ".exr", ".pfm", ".npy")
 """Suffixes of photos."""
 
 _SHOWN = 5

@@ -26,30 +26,23 @@ def draw(path: Path, x: Any, y: Any, fits: Sequence[tuple[str, Any]], *, overwri
     overwrite : bool
         Whether an existing file is replaced.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    from blurphys import plot
     from blurphys.files.publishing import publish
+    from blurphys.plot.panels import new_figure, picture, shown
 
     name, best = max(fits, key=lambda item: item[1].heldout_psnr)
     beside = len(fits) < COLUMNS  # room for the scores in the row of the kernels
     rows = 2 if beside else 2 + -(-len(fits) // COLUMNS)
     height = 4.2 * x.shape[1] / x.shape[2]
-    figure = Figure(
-        figsize=(4.2 * COLUMNS, rows * (height + 0.7) + (0.4 if beside else 0)), dpi=110, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.2 * COLUMNS, rows * (height + 0.7) + (0.4 if beside else 0))
     grid = figure.add_gridspec(rows, COLUMNS)
     found = best.predict(x)
-    residual = (np.asarray(found) - y).mean(axis=0)
     pictures = (("sharp", x), ("blurred", y), (f"predicted by {name}, held out {best.heldout_psnr:.2f} dB", found))
     for k, (title, image) in enumerate(pictures):
-        _picture(figure.add_subplot(grid[0, k]), image, title)
-    limit = max(float(np.quantile(np.abs(residual), 0.99)), 1e-6)
+        picture(figure.add_subplot(grid[0, k]), shown("fit", title, image, encoded=False), title)
     axes = figure.add_subplot(grid[0, 3])
-    drawn = axes.imshow(residual, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
-    _bare(axes, f"prediction - blurred photograph, {name}")
-    figure.colorbar(drawn, ax=axes, shrink=0.8, label="mean over colours, linear light")
+    plot.error_map(found, y, ax=axes)
+    axes.set_title(f"prediction - blurred photograph, {name}", fontsize=10)
     kernels = {label: _psf(fit) for label, fit in fits}
     reach = max(map(_reach, kernels.values())) + 1.5
     for k, (label, fit) in enumerate(fits):
@@ -57,14 +50,6 @@ def draw(path: Path, x: Any, y: Any, fits: Sequence[tuple[str, Any]], *, overwri
     _scores(figure.add_subplot(grid[rows - 1, len(fits) :] if beside else grid[rows - 1, :]), fits)
     with publish(path, overwrite=overwrite) as part:
         figure.savefig(part, format="png")
-
-
-def _picture(axes: Any, image: Any, title: str) -> None:
-    from blurphys.colour import linear_to_srgb
-
-    seen = linear_to_srgb(np.clip(np.asarray(image, dtype=np.float64), 0, 1)).transpose(1, 2, 0)
-    axes.imshow(seen if seen.shape[2] == 3 else seen[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _bare(axes, title)
 
 
 def _psf(fit: Any) -> Any:
@@ -82,10 +67,11 @@ def _reach(psf: Any) -> int:
 
 def _kernel(figure: Any, axes: Any, label: str, fit: Any, psf: Any, reach: float) -> None:
     """Draw the PSF of the middle of the frame, or the radius over the frame where it varies."""
+    from blurphys.plot.panels import picture
+
     radius = fit.parameters.get("defocus_map")
     if radius is not None and float(np.ptp(radius)) > 0:
-        drawn = axes.imshow(radius, cmap="viridis", interpolation="nearest")
-        _bare(axes, f"{label}: radius of the blur")
+        drawn = picture(axes, np.asarray(radius), f"{label}: radius of the blur", cmap="viridis")
         figure.colorbar(drawn, ax=axes, shrink=0.8, label="px")
         return
     half = [n // 2 for n in psf.shape]
@@ -112,9 +98,3 @@ def _scores(axes: Any, fits: Sequence[tuple[str, Any]]) -> None:
     axes.set_ylabel("PSNR (dB)")
     axes.legend(fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _bare(axes: Any, title: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])

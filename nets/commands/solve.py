@@ -252,13 +252,10 @@ def _write_report(path: Path, result: SolveReport, *, overwrite: bool) -> None:
 
 
 def _draw(path: Path, solution: Any, method: str, *, overwrite: bool) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from blurphys.files.publishing import publish
+    from blurphys.plot.panels import new_figure
 
-    figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.5, dpi=120)
     solution.plot(figure.subplots(), label=method).legend()
     with publish(path, overwrite=overwrite) as part:
         figure.savefig(part, format="png")

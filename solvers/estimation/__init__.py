@@ -10,6 +10,7 @@ from .fitting.fit import Fit
 from .fitting.radius import fit_radius
 from .fitting.registration import Registration, register
 from .fitting.uniform import fit_gkm, fit_mixture, fit_psf_bank, fit_rkr
+from .focal_stack.estimate import DepthEstimate, focal_stack_depth
 from .noise import noise_level
 from .noise_curve import NoiseCurve, noise_curve
 
@@ -18,6 +19,7 @@ __all__ = [
     "Approximation",
     "Calibration",
     "DefocusEstimate",
+    "DepthEstimate",
     "EstimateWarning",
     "Fit",
     "GridNotFoundError",
@@ -33,6 +35,7 @@ __all__ = [
     "fit_psf_bank",
     "fit_radius",
     "fit_rkr",
+    "focal_stack_depth",
     "grid_sheet",
     "noise_curve",
     "noise_level",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import typer
@@ -15,9 +15,31 @@ from .. import scenes
 from ..camera.camera import Camera
 from ..camera.file import camera_named, is_camera_file
 from ..camera.noise import ShotReadNoise
-from ..io import Axes, Encoding
-from ..io.depth import Stereo
 from ..scenes import Scene
+from .scene_options import (
+    BaselineOption,
+    DepthOption,
+    DisparityScaleOption,
+    DoffsOption,
+    EncodingOption,
+    FarOption,
+    FolderOption,
+    ImageOption,
+    InvalidOption,
+    LayoutOption,
+    NearOption,
+    ResizeOption,
+    StereoFocalOption,
+    UnitOption,
+    ZeroOption,
+    check_seed,
+    encoding_named,
+    layout_named,
+    policy,
+    range_named,
+    resize_named,
+    scene_from,
+)
 
 __all__ = [
     "camera_from",
@@ -27,75 +49,29 @@ __all__ = [
     "exposure",
     "layout_named",
     "policy",
+    "range_named",
+    "resize_named",
     "scene_from",
+    "ImageOption",
+    "DepthOption",
+    "FolderOption",
+    "UnitOption",
+    "NearOption",
+    "FarOption",
+    "ResizeOption",
+    "StereoFocalOption",
+    "BaselineOption",
+    "DoffsOption",
+    "DisparityScaleOption",
+    "ZeroOption",
+    "EncodingOption",
+    "LayoutOption",
+    "InvalidOption",
 ]
 
 FULL_FRAME_MM = 36.0
-Policy: TypeAlias = Literal["nearest", "far", "error"]
 
-_SCENE, _LENS = "Scene", "Camera"
-ImageOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--image", help="All-in-focus photo: PNG (8 or 16 bit) or JPEG.", rich_help_panel=_SCENE)
-]
-DepthOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--depth", help="Its depth: 16-bit PNG, .dpt, .pfm or .npy of the same size.", rich_help_panel=_SCENE),
-]
-FolderOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--scene", help="Or a folder with an RGB-D pair, recognised by its names.", rich_help_panel=_SCENE),
-]
-UnitOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--depth-unit",
-        help="m, mm, 0.2mm (TUM, ICL-NUIM: value / 5000), disparity, or the metres of one unit of the file: 1/256, "
-        "0.0001.",
-        rich_help_panel=_SCENE,
-    ),
-]
-StereoFocalOption: TypeAlias = Annotated[
-    float | None,
-    typer.Option("--stereo-focal-px", help="With disparity: focal length, px.", rich_help_panel=_SCENE),
-]
-BaselineOption: TypeAlias = Annotated[
-    float | None, typer.Option("--baseline", help="With disparity: baseline, m.", rich_help_panel=_SCENE)
-]
-DoffsOption: TypeAlias = Annotated[
-    float, typer.Option("--doffs", help="With disparity: offset of the principal points, px.", rich_help_panel=_SCENE)
-]
-DisparityScaleOption: TypeAlias = Annotated[
-    float,
-    typer.Option("--disparity-scale", help="With disparity: px for one unit of the file.", rich_help_panel=_SCENE),
-]
-ZeroOption: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--zero-known/--zero-unknown",
-        help="With disparity: whether 0 in an integer file is the farthest or an unknown pixel. [default: unknown, but "
-        "known where focal length x baseline = 1, which is relative inverse depth]",
-        rich_help_panel=_SCENE,
-    ),
-]
-EncodingOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--encoding",
-        help="Encoding of pictures, overriding the files: srgb or linear. [default: that of the file; "
-        "else srgb for integers, linear for floats]",
-    ),
-]
-LayoutOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--layout",
-        help="Of .npy pictures: hwc (channels last) or chw. [default: as the shape says]",
-    ),
-]
-InvalidOption: TypeAlias = Annotated[
-    str,
-    typer.Option("--invalid", help="Unknown depths: nearest, far (infinity) or error.", rich_help_panel=_SCENE),
-]
+_LENS = "Camera"
 PresetOption: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -134,88 +110,6 @@ ShotOption: TypeAlias = Annotated[
     float | None,
     typer.Option("--shot-noise", help="Variance / signal of one view; 0 for none.", rich_help_panel=_LENS),
 ]
-
-
-def policy(name: str) -> Policy:
-    """Return the policy for unknown depths; ValueError for another name."""
-    for known in get_args(Policy):
-        if name == known:
-            return cast(Policy, known)
-    raise ValueError(f"--invalid: expected nearest, far or error, got {name!r}")
-
-
-def check_seed(seed: int) -> int:
-    """Return the seed; ValueError for a negative one."""
-    if seed < 0:
-        raise ValueError(f"--seed: expected a whole number >= 0, got {seed}")
-    return seed
-
-
-def encoding_named(name: str | None) -> Encoding | None:
-    """Return the encoding; ValueError for another name."""
-    if name not in (None, *get_args(Encoding)):
-        raise ValueError(f"--encoding: expected srgb or linear, got {name!r}")
-    return cast(Encoding | None, name)
-
-
-def layout_named(name: str | None) -> Axes | None:
-    """Return the layout; ValueError for another name."""
-    if name not in (None, *get_args(Axes)):
-        raise ValueError(f"--layout: expected hwc (rows, columns, channels) or chw, got {name!r}")
-    return cast(Axes | None, name)
-
-
-def scene_from(
-    image: Path | None,
-    depth: Path | None,
-    folder: Path | None,
-    *,
-    unit: str | None,
-    focal_px: float | None,
-    baseline_m: float | None,
-    doffs: float,
-    disparity_scale: float,
-    zero_known: bool | None = None,
-    encoding: str | None = None,
-    layout: str | None = None,
-) -> Scene | None:
-    """Read the scene that the options name.
-
-    Returns
-    -------
-    Scene, or None where no scene was named
-
-    Raises
-    ------
-    ValueError
-        An image without depth or the reverse, both and a folder, or an incomplete stereo rig.
-    FileNotFoundError
-        A file or folder is missing.
-    """
-    if (focal_px is None) != (baseline_m is None):
-        raise ValueError("expected --stereo-focal-px and --baseline together, got one of them")
-    meant, axes = encoding_named(encoding), layout_named(layout)
-    stereo = None
-    if focal_px is not None and baseline_m is not None:
-        stereo = Stereo(
-            focal_px=focal_px, baseline_m=baseline_m, doffs=doffs, scale=disparity_scale, zero_known=zero_known
-        )
-    if folder is not None:
-        if image is not None or depth is not None:
-            raise ValueError("expected either --scene or --image with --depth, got both")
-        return scenes.read_folder(folder, unit, stereo=stereo, encoding=meant)
-    if image is None and depth is None:
-        return None
-    if image is None or depth is None:
-        missing = "--depth" if depth is None else "--image"
-        raise ValueError(f"expected --image and --depth together, got no {missing}; the blur follows from depth")
-    if unit == "disparity" and stereo is None:
-        raise ValueError(
-            "--depth-unit disparity: expected the stereo rig too, --stereo-focal-px and --baseline (with --doffs and "
-            "--disparity-scale where they apply); for the inverse depth 1/z = A + B q that networks predict they are "
-            "--stereo-focal-px 1 --baseline 1 --doffs A --disparity-scale B"
-        )
-    return scenes.from_files(image, depth, depth_unit=unit, stereo=stereo, encoding=meant, layout=axes)
 
 
 def camera_from(
@@ -275,7 +169,11 @@ def camera_from(
     if focus_distance_m is None:
         focus_distance_m = float(np.median(scene.depth_m[scene.valid]))
     source = "as given"
-    if pixel_pitch_um is None:
+    if pixel_pitch_um is None and scene.focal_px is not None:
+        focal_mm = lens.focal_length_mm if focal_length_mm is None else focal_length_mm
+        pixel_pitch_um = focal_mm * 1e3 / scene.focal_px
+        source = f"of the calibration, a focal length of {scene.focal_px:g} px"
+    elif pixel_pitch_um is None:
         pixel_pitch_um = FULL_FRAME_MM * 1e3 / scene.shape[1]
         source = "of a full-frame sensor, 36 mm wide"
     lens = bp.ThinLens(
@@ -305,6 +203,9 @@ def exposure(
     doffs: float,
     disparity_scale: float,
     zero_known: bool | None = None,
+    near: float | None = None,
+    far: float | None = None,
+    resize: str = "guided",
     encoding: str | None = None,
     layout: str | None = None,
     least: int = 1,
@@ -324,6 +225,9 @@ def exposure(
         doffs=doffs,
         disparity_scale=disparity_scale,
         zero_known=zero_known,
+        near=near,
+        far=far,
+        resize=resize,
         encoding=encoding,
         layout=layout,
     )
@@ -341,10 +245,15 @@ def describe(scene: Scene, camera: Camera, pitch: str) -> list[tuple[str, str]]:
     """Return a summary of the exposure, as (name, value) rows."""
     lens = camera.lens
     depth = scene.depth_m[scene.valid]
+    steps = []
+    if len(scene.depth_levels) > 1:
+        radii = np.diff(lens.defocus_map(np.array([scene.depth_levels]))[0])
+        steps = [("depth steps", f"of 8 bits: up to {np.abs(radii).max():.2g} px of blur radius")]
     return [
         ("scene", f"{scene.name}, {scene.shape[1]} x {scene.shape[0]} px"),
         ("source", scene.source or "given in memory"),
         ("depth", f"{depth.min():.3g} to {depth.max():.3g} m, unknown for {1 - scene.valid.mean():.1%} of the pixels"),
+        *steps,
         ("lens", f"{lens.focal_length_mm:g} mm f/{lens.f_number:g}, focused at {lens.focus_distance_m:.2f} m"),
         ("pixel pitch", f"{lens.pixel_pitch_um:.2f} um, {pitch}"),
         ("pupil", f"{camera.pupil.parameters['kind']}, dual-pixel split {camera.pupil.split:g}"),

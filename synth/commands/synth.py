@@ -17,7 +17,6 @@ from ..camera.file import camera_named
 from ..camera.views import VIEWS
 from ..generation.generate import MAX_CLAMPED
 from ..generation.recipe import MIN_VALID
-from ..io import Encoding
 from ..rendering.models import Model
 from . import options as o
 
@@ -86,6 +85,9 @@ def generate(
     workers: _WORKERS = 1,
     scheduler: _SCHEDULER = None,
     depth_unit: o.UnitOption = None,
+    near: o.NearOption = None,
+    far: o.FarOption = None,
+    depth_resize: o.ResizeOption = "guided",
     encoding: o.EncodingOption = None,
     invalid: o.InvalidOption = "nearest",
     max_radius: Annotated[
@@ -129,12 +131,15 @@ def generate(
         raise FileExistsError(f"{out} exists already; name another file, or delete it")
     if fit and pixel_pitch is not None:
         raise ValueError("expected --fit or --pixel-pitch, got both: --fit chooses the pitch")
-    shot, wanted, meant = camera_named(camera), _size(size), o.encoding_named(encoding)
+    shot, wanted = camera_named(camera), _size(size)
+    o.range_named(depth_unit, near, far)
+    reading: dict[str, Any] = {
+        "depth_unit": depth_unit, "near_m": near, "far_m": far, "depth_resize": o.resize_named(depth_resize),
+        "encoding": o.encoding_named(encoding),
+    }  # fmt: skip
     with _as_options():
         if fit:
-            shot = _fitted(
-                scenes, shot, depth_unit=depth_unit, encoding=meant, size=wanted, max_radius=max_radius
-            )  # fmt: skip
+            shot = _fitted(scenes, shot, reading, size=wanted, max_radius=max_radius)
         elif max_radius is not None:
             shot = replace(shot, max_radius=max_radius)
         if pixel_pitch is not None:
@@ -152,8 +157,8 @@ def generate(
         report = run(
             list(scenes), out, camera=shot, samples=samples, seed=o.check_seed(seed), split=part, size=wanted,
             views=chosen, invalid=o.policy(invalid), model=kind, dtype=number, compression=compression,
-            max_clamped=max_clamped, min_valid=min_valid, alpha=alpha, depth_unit=depth_unit, encoding=meant,
-            shard_size=shard_size, workers=workers, executor=executor, resume=False, on_progress=on_progress,
+            max_clamped=max_clamped, min_valid=min_valid, alpha=alpha, shard_size=shard_size,
+            workers=workers, executor=executor, resume=False, on_progress=on_progress, **reading,
             on_note=lambda sentence, warning: _say(f"{'warning: ' if warning else ''}{sentence}"),
         )  # fmt: skip
     typer.echo(str(report))
@@ -162,16 +167,15 @@ def generate(
 def _fitted(
     scenes: list[str],
     base: Camera,
+    reading: dict[str, Any],
     *,
-    depth_unit: str | None,
-    encoding: Encoding | None,
     size: tuple[int, int] | None,
     max_radius: float | None,
 ) -> Camera:
     """Fit a camera to these scenes, or to 64 of them."""
     from ..generation.sources import sources_of
 
-    sources = sources_of(scenes, depth_unit=depth_unit, encoding=encoding, size=size)
+    sources = sources_of(scenes, **reading, size=size)
     looked_at = sources[:: -(-len(sources) // 64)]
     limit = 8.0 if max_radius is None else max_radius
     return Camera.for_scenes((source.load() for source in looked_at), base=base, max_radius=limit)

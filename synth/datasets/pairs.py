@@ -21,10 +21,10 @@ __all__ = ["Pairs"]
 
 BLURRED = ("blurred", "blur", "input", "inputs", "source", "defocused", "lq")
 SHARP = ("sharp", "target", "targets", "gt", "ground_truth", "groundtruth", "all_in_focus", "in_focus", "hq")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".jxl", ".exr")
 _LAYOUTS = (
     "blurred/NAME.png with sharp/NAME.jpg, or NAME_blurred.png with NAME_sharp.png, or blurred_NAME.png with "
-    "sharp_NAME.png (other words: input and target, source and gt, ...; PNG, JPEG, TIFF or WebP)"
+    "sharp_NAME.png (other words: input and target, source and gt, ...; PNG, JPEG, TIFF, WebP, JPEG XL or OpenEXR)"
 )
 
 

@@ -18,6 +18,7 @@ from ..dataset.folder import open as open_dataset
 from ..io import Encoding
 from ..rendering.render import Sample
 from ..scenes import Scene
+from ..scenes.fitting import DepthResize
 from .recipe import MIN_VALID, SPLITS, Recipe, make_recipe
 from .report import Report
 from .run import make_file, make_folder
@@ -56,6 +57,9 @@ def generate(
     min_valid: float = MIN_VALID,
     alpha: bool = True,
     depth_unit: str | float | None = None,
+    near_m: float | None = None,
+    far_m: float | None = None,
+    depth_resize: DepthResize = "guided",
     encoding: Encoding | None = None,
     shard_size: int = 256,
     workers: int = 1,
@@ -106,8 +110,12 @@ def generate(
     alpha : bool
         Whether to store the coverage of each layer of scenes with exact layers, such as procedural ones. It makes no
         difference for photographs, which have none.
-    depth_unit : {"m", "mm", "0.2mm", "disparity"}, or the metres of one unit, optional
+    depth_unit : {"m", "mm", "0.2mm", "disparity", "relative"}, or the metres of one unit, optional
         Of all folders, overriding what their layout implies, see `synth.io.depth.to_metres`.
+    near_m, far_m : float, optional
+        Depth of the nearest and of the farthest pixel of every scene, with ``depth_unit="relative"``.
+    depth_resize : {"guided", "nearest", "off"}
+        How depth of another size than its photograph is resized, see `synth.scenes.fit_depth`.
     encoding : {"srgb", "linear"}, optional
         What the numbers of all photographs in folders mean, overriding what the files say.
     shard_size : int
@@ -180,7 +188,10 @@ def generate(
     if single:
         refuse_existing(out, overwrite=overwrite)
     recipe = make_recipe(
-        sources_of(scenes, depth_unit=depth_unit, encoding=encoding, size=size, on_note=on_note or _warn),
+        sources_of(
+            scenes, depth_unit=depth_unit, near_m=near_m, far_m=far_m, depth_resize=depth_resize, encoding=encoding,
+            size=size, on_note=on_note or _warn,
+        ),
         camera=camera, samples=samples, seed=seed, split=split, size=size, views=views, invalid=invalid, model=model,
         slabs=slabs, min_valid=min_valid, alpha=alpha,
     )  # fmt: skip

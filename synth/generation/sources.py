@@ -19,6 +19,7 @@ from .. import scenes as scene_readers
 from ..io import Encoding
 from ..io.depth import Stereo, metres_per_unit
 from ..scenes import Scene
+from ..scenes.fitting import DepthResize
 from ..scenes.folders import holds_pair
 from .arguments import height_and_width
 
@@ -134,6 +135,9 @@ def sources_of(
     *,
     depth_unit: str | float | None = None,
     stereo: Stereo | None = None,
+    near_m: float | None = None,
+    far_m: float | None = None,
+    depth_resize: DepthResize = "guided",
     encoding: Encoding | None = None,
     size: tuple[int, int] | None = None,
     on_note: Callable[[str, bool], None] | None = None,
@@ -145,7 +149,7 @@ def sources_of(
     scenes : Scene, str, path, or a sequence of them
         A scene; an RGB-D folder (`synth.scenes.read_folder`) or a folder of such folders; "motorcycle"; or the name of
         a drawn scene, see `DRAWN`.
-    depth_unit, stereo, encoding
+    depth_unit, stereo, near_m, far_m, depth_resize, encoding
         Of all folders, see `synth.scenes.read_folder`.
     size : (int, int), optional
         Height and width of drawn scenes; 720 x 1280 without it.
@@ -167,6 +171,14 @@ def sources_of(
     """
     if depth_unit is not None:
         metres_per_unit(depth_unit)
+    options: dict[str, Any] = {
+        "depth_unit": depth_unit, "near_m": near_m, "far_m": far_m, "encoding": encoding,
+        "depth_resize": None if depth_resize == "guided" else depth_resize,
+    }  # fmt: skip
+    if stereo is not None:
+        rig = {key: value for key, value in asdict(stereo).items() if value is not None}
+        options["stereo"] = tuple(sorted(rig.items()))  # hashable, as the rest of a source
+    options = {key: value for key, value in options.items() if value is not None}
     say = (lambda sentence, warning: None) if on_note is None else on_note
     single = isinstance(scenes, Scene | str | os.PathLike) or not isinstance(scenes, Iterable)
     listed = cast(Iterable[Scene | PathLike], [scenes] if single else scenes)
@@ -185,7 +197,7 @@ def sources_of(
                 )
             )  # fmt: skip
         else:
-            found += _sources_named(str(item), depth_unit, stereo, encoding, drawn_size, say)
+            found += _sources_named(str(item), options, drawn_size, say)
     if not found:
         raise ValueError("generate: expected at least one scene, got none")
     found = _number_duplicates(found)
@@ -224,9 +236,7 @@ def _list_names(names: Sequence[str], most: int = 8) -> str:
 
 def _sources_named(
     text: str,
-    depth_unit: str | float | None,
-    stereo: Stereo | None,
-    encoding: Encoding | None,
+    options: Mapping[str, Any],
     size: tuple[int, int],
     say: Callable[[str, bool], None],
 ) -> list[Source]:
@@ -236,8 +246,8 @@ def _sources_named(
             raise ValueError(f"generate: expected {word}:N with N >= 1, got {text!r}")
         sources = []
         for seed in range(int(number or 1)):
-            options: dict[str, Any] = {"height": size[0], "width": size[1], "seed": seed}
-            text = json.dumps([word, options], sort_keys=True)
+            drawing: dict[str, Any] = {"height": size[0], "width": size[1], "seed": seed}
+            text = json.dumps([word, drawing], sort_keys=True)
             digest = hashlib.sha256(text.encode()).hexdigest()[:32]
             name = f"{word}-{seed}"
             sources.append(
@@ -245,7 +255,7 @@ def _sources_named(
                     name=name,
                     kind="drawn",
                     location=word,
-                    arguments=tuple(sorted(options.items())),
+                    arguments=tuple(sorted(drawing.items())),
                     shape=size,
                     digest=digest,
                     layers=_LAYERS[word],
@@ -262,14 +272,8 @@ def _sources_named(
         raise FileNotFoundError(
             f"there is no folder {folder}; a scene is an RGB-D folder, motorcycle, or one of {', '.join(DRAWN)}"
         )
-    options = cast(dict[str, Any], {} if depth_unit is None else {"depth_unit": depth_unit})
-    if encoding is not None:
-        options["encoding"] = encoding
-    if stereo is not None:
-        rig = {key: value for key, value in asdict(stereo).items() if value is not None}
-        options["stereo"] = tuple(sorted(rig.items()))  # hashable, as the rest of a source
     locations = [folder]
-    if folder.is_dir():
+    if folder.is_dir() and not holds_pair(folder):
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
         if inner and not any(path.is_file() and path.suffix.lower() in _IMAGES for path in folder.iterdir()):
             locations = [path for path in inner if holds_pair(path)] or inner

@@ -12,7 +12,7 @@ from blurphys.colour import linear_to_srgb, srgb_to_linear
 from blurphys.files.publishing import PathLike, publish, publish_together
 from blurphys.inputs import require_choice
 
-from . import formats, png
+from . import arrays, png
 from .colour import LINEAR, SRGB, Colour
 from .depth import Stereo, read_depth, to_metres
 from .formats import orientation_for, read_array, read_stored
@@ -379,9 +379,9 @@ def write_array(path: PathLike, array: np.ndarray, *, overwrite: bool = False) -
     elif suffix == "pfm":
         if values.dtype != np.float32:
             raise TypeError(f"PFM: expected float32 values, got {values.dtype}")
-        data = formats.encode_pfm(values)
+        data = arrays.encode_pfm(values)
     elif suffix == "npy":
-        data = formats.encode_npy(values)
+        data = arrays.encode_npy(values)
     else:
         raise ValueError(f"write_array: expected a name ending in .png, .pfm or .npy, got {path}")
     with publish(path, overwrite=overwrite) as part:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import math
 import mmap
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from blurphys.files.publishing import PathLike, existing_file
 
-from . import jpegxl, png
+from . import arrays, camera_raw, exr, jpegxl, png
 from .colour import from_png
-from .orientation import Layout, companion_orientation, from_exif, turn_upright
+from .orientation import Layout, PictureWarning, companion_orientation, from_exif, turn_upright
 from .raster import Stored, decode_jpeg, decode_tiff, decode_webp, is_tiff, is_webp, layout_of
 
 __all__ = [
     "Stored",
-    "encode_npy",
-    "encode_pfm",
     "layout",
     "orientation_for",
     "read_array",
@@ -27,10 +25,11 @@ __all__ = [
     "upright_size",
 ]
 
-DPT_SIGNATURE = b"PIEH"
-NPY_SIGNATURE = b"\x93NUMPY"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
-_EXPECTED = "a PNG, JPEG, JPEG XL, TIFF, WebP, PFM, Sintel .dpt or .npy file"
+_EXPECTED = (
+    "a PNG, JPEG, JPEG XL, TIFF, WebP, OpenEXR, camera raw (DNG, ...), PFM, Sintel .dpt, COLMAP depth .bin, .npy or "
+    ".npz file"
+)
 
 
 def read_array(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndarray:
@@ -40,7 +39,8 @@ def read_array(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndar
     ----------
     path : path
         PNG (every colour type, 1 to 16 bits, interlaced or not), JPEG, JPEG XL, TIFF (one page; integers or floats),
-        WebP, PFM, Sintel ``.dpt``, or ``.npy``.
+        WebP, OpenEXR, camera raw (needs ``rawpy``), PFM, Sintel ``.dpt``, COLMAP ``.bin``, ``.npy``, or ``.npz`` of one
+        array, or with one called ``image``.
     belongs_to : path, optional
         The picture whose depth map, mask or other view this is, so that both get the same orientation. See Notes.
 
@@ -62,12 +62,13 @@ def read_array(path: PathLike, *, belongs_to: PathLike | None = None) -> np.ndar
     Warns
     -----
     PictureWarning
-        `belongs_to` has an orientation that keeps its shape, and `path` has none.
+        `belongs_to` has an orientation that keeps its shape, and `path` has none; ink or a raw file was converted.
 
     Notes
     -----
     A companion with an orientation of its own is turned by that. One without is assumed to be stored like the pixels of
-    its picture and is turned with them, unless only the upright picture has its shape: then it is upright already.
+    its picture and is turned with them, unless only the upright picture has its shape: then it is upright already. A
+    companion of another size counts by its proportions.
 
     Pillow, imageio and scikit-image return the top eight bits of 16-bit colour PNG files; this reader returns all 16.
     Nothing is ever unpickled. Cost O(H W C); a 1680 x 1120 PNG of 16-bit colour takes about a tenth of a second.
@@ -83,32 +84,53 @@ def orientation_for(path: PathLike, stored: Stored, belongs_to: PathLike | None)
     return companion_orientation(path, Layout(stored.size, stored.orientation), belongs_to, layout(belongs_to))
 
 
-def read_stored(path: PathLike) -> Stored:
-    """Read the numbers of an image file, not turned, with its orientation and colour encoding."""
+def read_stored(path: PathLike, *, depth: bool = False) -> Stored:
+    """Read the numbers of an image file, not turned, with its orientation and colour encoding.
+
+    With `depth`, of files that hold several planes (OpenEXR, ``.npz``) the depth rather than the picture.
+
+    Warns
+    -----
+    PictureWarning
+        The picture was converted in a way that its reader should know of (ink, camera raw).
+    """
     file = existing_file(path)
     data = file.read_bytes()
     try:
-        if data.startswith(png.SIGNATURE):
-            return decode_png(data)
-        if data.startswith(_JPEG_SIGNATURE):
-            return decode_jpeg(data)
-        if is_webp(data):
-            return decode_webp(data)
-        if is_tiff(data):
-            return decode_tiff(data)
-        if jpegxl.is_jpegxl(data):
-            return jpegxl.decode_jpegxl(data)
-        if data.startswith((b"PF", b"Pf")):
-            return Stored(decode_pfm(data))
-        if data.startswith(DPT_SIGNATURE):
-            return Stored(decode_dpt(data))
-        if data.startswith(NPY_SIGNATURE):
-            return Stored(decode_npy(data), axes=None)
+        stored = _decoded(data, file, depth)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    if not data:
-        raise ValueError(f"{file}: expected {_EXPECTED}, got an empty file")
-    raise ValueError(f"{file}: expected {_EXPECTED}, got {_foreign(data)}")
+    for note in stored.notes:
+        warnings.warn(f"{file}: {note}", PictureWarning, stacklevel=3)
+    return stored
+
+
+def _decoded(data: bytes, file: Path, depth: bool) -> Stored:
+    if data.startswith(png.SIGNATURE):
+        return decode_png(data)
+    if data.startswith(_JPEG_SIGNATURE):
+        return decode_jpeg(data)
+    if is_webp(data):
+        return decode_webp(data)
+    if camera_raw.is_raw(data):
+        return camera_raw.decode_raw(data)
+    if is_tiff(data):
+        return decode_tiff(data)
+    if jpegxl.is_jpegxl(data):
+        return jpegxl.decode_jpegxl(data)
+    if data.startswith(exr.SIGNATURE):
+        return exr.decode_exr(data, file, depth=depth)
+    if data.startswith((b"PF", b"Pf")):
+        return Stored(arrays.decode_pfm(data))
+    if data.startswith(arrays.DPT_SIGNATURE):
+        return Stored(arrays.decode_dpt(data), unit="m")
+    if arrays.is_colmap(data):
+        return Stored(arrays.decode_colmap(data), unit="colmap")
+    if data.startswith(arrays.NPY_SIGNATURE):
+        return Stored(arrays.decode_npy(data), axes=None)
+    if data.startswith(arrays.ZIP_SIGNATURE):
+        return Stored(arrays.decode_npz(data, "depth" if depth else "image"), axes=None)
+    raise ValueError(f"expected {_EXPECTED}, got {_foreign(data) if data else 'an empty file'}")
 
 
 def layout(path: PathLike) -> Layout:
@@ -132,8 +154,12 @@ def layout(path: PathLike) -> Layout:
             for matches, kind in ((head.startswith(_JPEG_SIGNATURE), "JPEG"), (is_webp(head), "WEBP")):
                 if matches:
                     return layout_of(stream, kind)
+            if camera_raw.may_be_raw(head) and camera_raw.is_raw(whole := data[:]):
+                return camera_raw.layout(whole)
             if is_tiff(head):
                 return layout_of(stream, "TIFF")
+            if head.startswith(exr.SIGNATURE):
+                return Layout(exr.size(data[: exr.LONGEST_HEADER]), None)
             if jpegxl.is_jpegxl(head):
                 return jpegxl.layout(data[:])
         except ValueError as error:
@@ -162,7 +188,7 @@ def upright_size(path: PathLike, *, belongs_to: PathLike | None = None) -> tuple
 def _foreign(data: bytes) -> str:
     """Name a common format that is not supported."""
     if data[4:8] == b"ftyp":
-        kind = {b"avif": "AVIF", b"crx ": "Canon CR3"}.get(data[8:12], "HEIC" if data[8:11] in _HEIC else "a video")
+        kind = {b"avif": "AVIF"}.get(data[8:12], "HEIC" if data[8:11] in _HEIC else "a video")
         return f"{kind}; convert it to PNG, TIFF or JPEG"
     for signature, kind in _FOREIGN.items():
         if data.startswith(signature):
@@ -172,9 +198,9 @@ def _foreign(data: bytes) -> str:
 
 _HEIC = (b"hei", b"hev", b"mif", b"msf")
 _FOREIGN = {
-    b"GIF8": "GIF", b"BM": "BMP", b"\x00\x00\x01\x00": "an icon", b"v/1\x01": "OpenEXR", b"#?RADIANCE": "Radiance HDR",
+    b"GIF8": "GIF", b"BM": "BMP", b"\x00\x00\x01\x00": "an icon", b"#?RADIANCE": "Radiance HDR",
     b"8BPS": "a Photoshop document", b"P5": "PGM", b"P6": "PPM", b"P4": "PBM", b"\x89HDF": "HDF5", b"%PDF": "PDF",
-    b"PK": "a ZIP archive or .npz file",
+    b"PK": "an empty ZIP archive",
     b"\x00\x00\x00\x0cjP": "JPEG 2000", b"<svg": "SVG", b"<?xml": "XML or SVG",
 }  # fmt: skip
 
@@ -200,81 +226,3 @@ def _png_orientation(chunks: Mapping[bytes, bytes]) -> int | None:
         return from_exif(exif)
     except Exception:  # a damaged record must not prevent reading the picture
         return None
-
-
-def decode_pfm(data: bytes) -> np.ndarray:
-    """Portable float map: float32 of shape (H, W) or (H, W, 3), top row first.
-
-    The sign of the scale line is the byte order; its size is ignored, as the Middlebury readers do. The file stores the
-    bottom row first; that is undone here.
-    """
-    fields = data[:256].split(None, 4)
-    if len(fields) < 4 or fields[0] not in (b"PF", b"Pf"):
-        raise ValueError("PFM file is damaged: its header is not 'PF' or 'Pf', width, height, scale")
-    try:
-        width, height, scale = int(fields[1]), int(fields[2]), float(fields[3])
-    except ValueError:
-        raise ValueError("PFM file is damaged: width, height and scale are not numbers") from None
-    if width < 1 or height < 1 or scale == 0 or not math.isfinite(scale):
-        raise ValueError(f"PFM file is damaged: {width} x {height} pixels with scale {scale}")
-    channels = 3 if fields[0] == b"PF" else 1
-    start = 0
-    for field in fields[:4]:
-        start = data.index(field, start) + len(field)
-    start += 1  # exactly one white-space byte ends the header
-    expected = 4 * width * height * channels
-    if len(data) - start != expected:
-        raise ValueError(f"PFM file is cut short or damaged: {len(data) - start} bytes of pixels instead of {expected}")
-    values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", offset=start).reshape(height, width, channels)[::-1]
-    image = np.ascontiguousarray(values, np.float32)
-    return image[..., 0] if channels == 1 else image
-
-
-def encode_pfm(array: np.ndarray) -> bytes:
-    """Float32 of shape (H, W) or (H, W, 3) as a little-endian portable float map."""
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] != 3) or array.size == 0:
-        raise ValueError(f"PFM: expected shape (H, W) or (H, W, 3), got {array.shape}")
-    header = f"{'PF' if array.ndim == 3 else 'Pf'}\n{array.shape[1]} {array.shape[0]}\n-1.0\n".encode()
-    return header + np.ascontiguousarray(array[::-1], "<f4").tobytes()
-
-
-def decode_dpt(data: bytes) -> np.ndarray:
-    """MPI-Sintel depth: float32 tag 202021.25, int32 width and height, float32 metres, little-endian; shape (H, W)."""
-    if len(data) < 12 or data[:4] != DPT_SIGNATURE:
-        raise ValueError("depth file is damaged: it does not begin with the Sintel tag 202021.25 and a size")
-    width, height = (int(n) for n in np.frombuffer(data, "<i4", 2, 4))
-    expected = 4 * width * height
-    if width < 1 or height < 1 or len(data) - 12 != expected:
-        raise ValueError(
-            f"depth file is cut short or damaged: {len(data) - 12} bytes for {width} x {height} float32 values"
-        )
-    return np.frombuffer(data, "<f4", offset=12).reshape(height, width).astype(np.float32)
-
-
-def decode_npy(data: bytes) -> np.ndarray:
-    """NumPy array file of numbers, never pickled objects; the header is checked before anything is allocated."""
-    stream = io.BytesIO(data)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
-    except Exception as error:  # the header is a Python literal, and its parser fails in many ways
-        raise ValueError(f"npy file is damaged: its header cannot be read ({type(error).__name__})") from None
-    if dtype.kind not in "buif" or min(shape, default=0) < 1:
-        raise ValueError(f"npy file: expected a non-empty array of numbers, got dtype {dtype} and shape {shape}")
-    start = stream.tell()
-    expected = math.prod(shape) * dtype.itemsize
-    if len(data) - start != expected:
-        raise ValueError(f"npy file is cut short or damaged: {len(data) - start} bytes of values instead of {expected}")
-    values = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
-    return np.ascontiguousarray(values, dtype.newbyteorder("="))
-
-
-def encode_npy(array: np.ndarray) -> bytes:
-    """Encode an array as a NumPy array file that `decode_npy` accepts."""
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"npy file: expected real numbers, got {array.dtype}")
-    if array.ndim == 0 or array.size == 0:
-        raise ValueError(f"npy file: expected a non-empty array, got shape {array.shape}")
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return stream.getvalue()

@@ -1,7 +1,8 @@
 """EXIF orientation of pictures and of their companions (depth maps, masks, other views).
 
 A companion with an orientation of its own is turned by that. One without is assumed to be stored like the pixels of its
-picture and is turned with them, unless only the upright picture has its shape: then it is upright already.
+picture and is turned with them, unless only the upright picture has its shape: then it is upright already. A companion
+of another size is compared by its proportions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from blurphys.notes import NoteWarning
 
-__all__ = ["TAG", "Layout", "PictureWarning", "companion_orientation", "from_exif", "turn_upright"]
+__all__ = ["TAG", "Layout", "PictureWarning", "companion_orientation", "from_exif", "similar", "turn_upright"]
 
 TAG = 0x0112
 _WORDS = {
@@ -52,6 +53,14 @@ def turn_upright(values: np.ndarray, orientation: int | None) -> np.ndarray:
     return np.ascontiguousarray(turned)
 
 
+def similar(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Return whether two sizes have the same proportions, to within a pixel of the smaller one."""
+    if min(*size, *other) < 1:
+        return False
+    (h, w), (H, W) = sorted((size, other))
+    return abs(h * W / H - w) <= 1 or abs(w * H / W - h) <= 1
+
+
 def companion_orientation(file: object, own: Layout, picture_file: object, picture: Layout) -> int | None:
     """Return the orientation that a companion is to be turned by.
 
@@ -64,9 +73,10 @@ def companion_orientation(file: object, own: Layout, picture_file: object, pictu
         return own.orientation
     lying = picture.size
     standing = lying[::-1] if picture.orientation in (5, 6, 7, 8) else lying
-    if own.size != lying:
+    exact = own.size in (lying, standing)
+    if not (own.size == lying if exact else similar(own.size, lying)):
         return None
-    if own.size == standing:
+    if own.size == standing if exact else similar(own.size, standing):
         warnings.warn(
             f"{file} has no orientation of its own and was turned with {picture_file}, which is stored "
             f"{_WORDS[picture.orientation]}",

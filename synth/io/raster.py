@@ -13,9 +13,20 @@ import numpy as np
 
 from . import colour
 from .colour import Colour
+from .ink import ink_to_srgb
 from .orientation import TAG, Layout, from_exif
 
-__all__ = ["MAX_BYTES", "Stored", "decode_jpeg", "decode_tiff", "decode_webp", "is_tiff", "is_webp", "layout_of"]
+__all__ = [
+    "MAX_BYTES",
+    "Stored",
+    "decode_jpeg",
+    "decode_tiff",
+    "decode_webp",
+    "is_tiff",
+    "is_webp",
+    "layout_of",
+    "silenced",
+]
 
 MAX_BYTES = 1 << 30
 """Largest decoded picture, in bytes; a header with a larger size is refused before anything is allocated."""
@@ -47,6 +58,10 @@ class Stored(NamedTuple):
         Whether the file is compressed without loss.
     axes : str or None
         "hwc" where the format has channels last, None where an array may have them first.
+    notes : tuple of str
+        What was converted, for a message.
+    unit : {"m", "colmap"} or None
+        Of a depth map whose format says it: metres, or the unit of a COLMAP reconstruction.
     """
 
     values: np.ndarray
@@ -54,6 +69,8 @@ class Stored(NamedTuple):
     colour: Colour | None = None
     exact: bool = True
     axes: str | None = "hwc"
+    notes: tuple[str, ...] = ()
+    unit: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,7 +79,7 @@ class Stored(NamedTuple):
 
 
 def decode_jpeg(data: bytes) -> Stored:
-    """JPEG: uint8 of shape (H, W) or (H, W, 3)."""
+    """JPEG: uint8 of shape (H, W) or (H, W, 3); ink (CMYK) becomes sRGB."""
     return _decode_by_pillow(data, "JPEG")
 
 
@@ -86,7 +103,7 @@ def _decode_by_pillow(data: bytes, kind: str) -> Stored:
 
     name = {"WEBP": "WebP"}.get(kind, kind)
     try:
-        with _silenced(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        with silenced(), Image.open(io.BytesIO(data), formats=(kind,)) as image:
             frames = 1 if kind == "JPEG" else getattr(image, "n_frames", 1)  # of a stereo JPEG the first is the picture
             mode = image.mode
             if frames == 1 and mode in _PILLOW[kind]:
@@ -95,6 +112,9 @@ def _decode_by_pillow(data: bytes, kind: str) -> Stored:
                 values = np.array(image)
                 said = _colour_of(exif, profile, 1 if mode == "L" else 3)
                 return Stored(values, from_exif(exif), said, exact=False)
+            if kind == "JPEG" and mode == "CMYK":
+                values, note = ink_to_srgb(image)
+                return Stored(values, from_exif(_exif_of(image)), colour.SRGB, exact=False, notes=(note,))
     except Image.DecompressionBombError:
         raise ValueError(f"{name} says it has more than 178 million pixels; this reader takes fewer") from None
     except Exception as error:  # decoders of untrusted bytes fail in many ways
@@ -105,7 +125,7 @@ def _decode_by_pillow(data: bytes, kind: str) -> Stored:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Silence the warnings and logs of the decoders; errors are raised."""
     logger = logging.getLogger("tifffile")
     before, logger.disabled = logger.disabled, True
@@ -152,10 +172,10 @@ def layout_of(stream: BinaryIO, kind: str) -> Layout:
         if kind == "TIFF":
             import tifffile
 
-            with _silenced(), tifffile.TiffFile(stream) as file:
+            with silenced(), tifffile.TiffFile(stream) as file:
                 page = _only_page(file)
                 return Layout((page.imagelength, page.imagewidth), from_exif({TAG: page.tags.valueof(TAG)}))
-        with _silenced(), Image.open(stream, formats=(kind,)) as image:
+        with silenced(), Image.open(stream, formats=(kind,)) as image:
             return Layout(image.size[::-1], from_exif(_exif_of(image)))
     except _TiffError:
         raise
@@ -177,7 +197,7 @@ def decode_tiff(data: bytes) -> Stored:
     import tifffile
 
     try:
-        with _silenced(), tifffile.TiffFile(io.BytesIO(data)) as file:
+        with silenced(), tifffile.TiffFile(io.BytesIO(data)) as file:
             page = _only_page(file)
             _check_kind(page)
             orientation = from_exif({TAG: page.tags.valueof(TAG)})

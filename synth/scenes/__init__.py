@@ -3,6 +3,7 @@
 from ..io.depth import Stereo
 from .background import with_background
 from .chart import text_chart
+from .fitting import fit_depth
 from .folders import from_files, read_folder
 from .motorcycle import stereo_motorcycle
 from .procedural import dead_leaves, highlights, slanted_planes, thin_occluders
@@ -15,6 +16,7 @@ __all__ = [
     "Scene",
     "Stereo",
     "dead_leaves",
+    "fit_depth",
     "from_files",
     "highlights",
     "hypersim",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
-import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from blurphys.files.publishing import PathLike, existing_file
 from blurphys.inputs import require_number
 
 from ..io import read_array, read_image
+from ..io.calibration import middlebury_rig
 from ..io.depth import Stereo, to_metres
 from .scene import Scene
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["hypersim", "middlebury", "nyu_labelled", "synthia"]
 
-_CALIBRATION_BYTES = 1 << 16
 _DEFLATE = 1032
 """No deflated byte unfolds to more bytes than this, so a small file that declares a huge array is damaged."""
 _DAMAGE = (
@@ -71,10 +71,7 @@ def middlebury(folder: PathLike) -> Scene:
     if not where.is_dir():
         raise ValueError(f"expected a folder with im0.png, disp0.pfm and calib.txt, got the file {where}")
     calibration = existing_file(where / "calib.txt")
-    try:
-        stereo, size = _rig(_small_text(calibration))
-    except ValueError as error:
-        raise ValueError(f"{calibration}: {error}") from None
+    stereo, size = middlebury_rig(calibration)
     image = read_image(where / "im0.png")
     disparity = read_array(where / "disp0.pfm", belongs_to=where / "im0.png")
     for name, shape in (("im0.png", image.shape[1:]), ("disp0.pfm", disparity.shape)):
@@ -83,7 +80,7 @@ def middlebury(folder: PathLike) -> Scene:
                 f"{where}: calib.txt is for {size[0]} x {size[1]} px, but {name} has shape {shape}; was it scaled down "
                 "without its calibration?"
             )
-    return _scene(
+    scene = _scene(
         image,
         _metres(where / "disp0.pfm", disparity, stereo=stereo),
         name=where.name,
@@ -91,48 +88,7 @@ def middlebury(folder: PathLike) -> Scene:
         f"{stereo.baseline_m:g} m, doffs {stereo.doffs:g} px; infinite disparity is unknown",
         file=where,
     )
-
-
-def _small_text(file: Path) -> str:
-    with file.open("rb") as stream:
-        data = stream.read(_CALIBRATION_BYTES + 1)
-    if len(data) > _CALIBRATION_BYTES:
-        raise ValueError(f"expected a few lines of text, got more than {_CALIBRATION_BYTES} bytes")
-    try:
-        return data.decode("ascii")
-    except UnicodeDecodeError:
-        raise ValueError("expected lines of plain text, got other bytes") from None
-
-
-def _rig(text: str) -> tuple[Stereo, tuple[int, int]]:
-    """Parse calib.txt: the rig, and the (height, width) it is for."""
-    entries = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    entries = {key.strip(): value.strip() for key, value in entries.items()}
-    needed = ("cam0", "doffs", "baseline", "width", "height")
-    if missing := [key for key in needed if key not in entries]:
-        raise ValueError(f"expected the entries {', '.join(needed)}, found no {', '.join(missing)}")
-    matrix = [_numbers("cam0", row) for row in entries["cam0"].strip("[]").split(";")]
-    if [len(row) for row in matrix] != [3, 3, 3]:
-        raise ValueError(f"expected cam0 as a matrix [f 0 cx; 0 f cy; 0 0 1], got {entries['cam0'][:80]!r}")
-    focal = matrix[0][0]
-    if matrix[2] != [0, 0, 1] or matrix[0][1] != 0 or matrix[1][0] != 0 or matrix[1][1] != focal:
-        raise ValueError(f"expected cam0 of square pixels, [f 0 cx; 0 f cy; 0 0 1], got {entries['cam0'][:80]!r}")
-    (doffs,), (baseline,) = (_numbers(key, entries[key], 1) for key in ("doffs", "baseline"))
-    (height,), (width,) = (_numbers(key, entries[key], 1) for key in ("height", "width"))
-    if not (height >= 1 and width >= 1 and height.is_integer() and width.is_integer()):
-        raise ValueError(f"expected whole height and width, got {height:g} and {width:g}")
-    return Stereo(focal_px=focal, baseline_m=baseline / 1000, doffs=doffs), (int(height), int(width))
-
-
-def _numbers(key: str, text: str, count: int | None = None) -> list[float]:
-    words = text.split()
-    # float() also takes underscores and words such as "nan", which no calibration holds
-    if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", word) for word in words):
-        raise ValueError(f"expected numbers after {key}=, got {text[:80]!r}")
-    numbers = [float(word) for word in words]
-    if (count is not None and len(numbers) != count) or not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"expected {count or 'finite'} number(s) after {key}=, got {text[:80]!r}")
-    return numbers
+    return replace(scene, focal_px=stereo.focal_px)
 
 
 def nyu_labelled(path: PathLike, index: int, *, raw: bool = False, rim: int = 10) -> Scene:

@@ -14,7 +14,7 @@ from .scene import Layer, Scene
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["resized", "scaled_pitch"]
+__all__ = ["average", "reduced_depth", "resized", "scaled_pitch", "shares"]
 
 
 def resized(scene: Scene, height: int, width: int) -> Scene:
@@ -71,19 +71,19 @@ def resized(scene: Scene, height: int, width: int) -> Scene:
         )
     if (height, width) == (H, W):
         return scene
-    rows, columns = _shares(H, height), _shares(W, width)
+    rows, columns = shares(H, height), shares(W, width)
     source = f"{scene.source}; reduced from {H} x {W} to {height} x {width}".removeprefix("; ")
     if scene.layers:
         layers = [_reduced(layer, rows, columns) for layer in scene.layers]
         return Scene.from_layers(layers, name=scene.name, source=source)
     image = scene.all_in_focus
-    depth = _median(scene.depth_m, np.ones(scene.shape), rows, columns)
-    known = _average(scene.valid.astype(np.float64), rows, columns)
     return Scene(
-        all_in_focus=np.stack([_average(plane, rows, columns) for plane in image]).astype(image.dtype),
-        depth_m=np.where(known >= 0.5 - 1e-9, depth, np.nan),
+        all_in_focus=np.stack([average(plane, rows, columns) for plane in image]).astype(image.dtype),
+        depth_m=reduced_depth(scene.depth_m, height, width),
         name=scene.name,
         source=source,
+        focal_px=None if scene.focal_px is None else scene.focal_px * height / H,
+        depth_levels=scene.depth_levels,
     )
 
 
@@ -114,7 +114,16 @@ def scaled_pitch(lens: bp.ThinLens, scene: Scene, smaller: Scene) -> bp.ThinLens
     return replace(lens, pixel_pitch_um=lens.pixel_pitch_um * scene.shape[0] / smaller.shape[0])
 
 
-def _shares(old: int, new: int) -> csr_array:
+def reduced_depth(depth_m: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Reduce a depth map by its median by area, float64; NaN where more than half of the area is unknown."""
+    rows, columns = shares(depth_m.shape[0], height), shares(depth_m.shape[1], width)
+    depth = _median(depth_m, np.ones(depth_m.shape), rows, columns)
+    known = average((~np.isnan(depth_m)).astype(np.float64), rows, columns)
+    reduced: np.ndarray = np.where(known >= 0.5 - 1e-9, depth, np.nan)
+    return reduced
+
+
+def shares(old: int, new: int) -> csr_array:
     """Return the share of each new pixel that every old one fills: (new, old), rows sum to 1, exact integers inside."""
     from scipy.sparse import csr_array
 
@@ -126,14 +135,15 @@ def _shares(old: int, new: int) -> csr_array:
     return csr_array((overlap / old, (row, column)), shape=(new, old))
 
 
-def _average(plane: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray:
+def average(plane: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray:
+    """Return the average of a plane over the area of each new pixel, float64."""
     result: np.ndarray = rows @ (columns @ plane.astype(np.float64).T).T
     return result
 
 
 def _reduced(layer: Layer, rows: csr_array, columns: csr_array) -> Layer:
-    alpha = _average(layer.alpha, rows, columns)
-    light = [_average(layer.alpha.astype(np.float64) * plane, rows, columns) for plane in layer.colour]
+    alpha = average(layer.alpha, rows, columns)
+    light = [average(layer.alpha.astype(np.float64) * plane, rows, columns) for plane in layer.colour]
     stored = np.minimum(alpha, 1).astype(layer.alpha.dtype)  # the shares of a pixel sum to 1 up to rounding
     colour = np.stack(light) / np.where(alpha > 0, alpha, 1)
     return Layer(

@@ -89,6 +89,10 @@ class Scene:
         For a photograph: a guess of the second surface behind each pixel (`with_background`).
     sharp : bool
         False for a photograph that is known to be partly out of focus; what is rendered from it is blurred twice.
+    focal_px : float, optional
+        Focal length of the camera that took the photograph, in px of this photograph, where a calibration says it.
+    depth_levels : tuple of float
+        The depths that neighbouring codes of an 8-bit depth file stand for, m, nearest first; empty for other depth.
 
     Raises
     ------
@@ -103,6 +107,8 @@ class Scene:
     layers: tuple[Layer, ...] = ()
     hidden: Layer | None = None
     sharp: bool = True
+    focal_px: float | None = None
+    depth_levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         image, depth = self.all_in_focus, self.depth_m

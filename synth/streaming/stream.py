@@ -90,7 +90,7 @@ class Stream(IterableDataset):  # type: ignore[misc]
     without noise, mosaic, rounding and JPEG, so that a sample in focus has nothing to deblur: the core is in both.
 
     Sample i is a function of (seed, split, i), the photographs and the arguments. Worker w of n renders the indices w,
-    w + n, ...; a ``DataLoader`` with workers interleaves their batches. About 90 samples of 128 x 128 a second on one
+    w + n, ...; a ``DataLoader`` with workers interleaves their batches. About 100 samples of 128 x 128 a second on one
     core.
 
     Examples

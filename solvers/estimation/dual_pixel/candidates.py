@@ -13,8 +13,9 @@ from blurphys.optics.bank import PSFBank
 from blurphys.optics.pupil import Pupil
 
 from ...core.arrays import to_host
+from ..matching.cost import Part
 
-__all__ = ["FOCUS", "Region", "candidate_radii", "psfs_at", "radius_at", "regions"]
+__all__ = ["FOCUS", "Region", "candidate_radii", "parts_of", "psfs_at", "radius_at", "regions"]
 
 FOCUS = 0.5
 """Up to this radius (px) the PSF of a lens is one pixel, in both views: such radii cannot be told apart."""
@@ -62,6 +63,18 @@ def regions(pupil: Pupil | PSFBank | Sequence[Sequence[PSFBank]], shape: tuple[i
     rows, cols = (_spans(count, size, nodes) for count, size in zip((len(pupil), len(pupil[0])), shape, strict=True))
     found = [Region(r, c, pupil[i][j]) for i, r in enumerate(rows) for j, c in enumerate(cols)]
     return [region for region in found if region.rows.start < region.rows.stop and region.cols.start < region.cols.stop]
+
+
+def parts_of(found: Sequence[Region], radii: Plane) -> list[Part]:
+    """Return the PSFs of left and right at each radius, for the regions of each bank."""
+    banks = {id(region.bank): region.bank for region in found}
+    return [
+        Part(
+            [(region.rows, region.cols) for region in found if id(region.bank) == key],
+            [psfs_at(bank, radii, view) for view in ("left", "right")],
+        )
+        for key, bank in banks.items()
+    ]
 
 
 def _spans(count: int, size: int, nodes: str) -> list[slice]:

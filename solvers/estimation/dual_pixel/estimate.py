@@ -15,11 +15,11 @@ from blurphys.optics.pupil import Pupil
 
 from ...core.types import Array
 from ..completion import complete
+from ..matching.aggregation import best_candidates
+from ..matching.cost import matching_cost
 from ..noise import noise_level
 from . import checks
-from .aggregation import best_candidates
-from .candidates import Region, candidate_radii, radius_at, regions
-from .cost import matching_cost
+from .candidates import Region, candidate_radii, parts_of, radius_at, regions
 from .gain import balance
 
 __all__ = ["DefocusEstimate", "dual_pixel_map"]
@@ -176,7 +176,12 @@ def dual_pixel_map(
         )
     parts = regions(pupil, views[0].shape[-2:], nodes)
     cost = matching_cost(
-        *views, valid, parts, radii, noise=level, floor=(noise / float(scale) / level) ** 2, window=WINDOW
+        np.stack(views),
+        valid,
+        parts_of(parts, radii),
+        noise=level,
+        floor=(noise / float(scale) / level) ** 2,
+        window=WINDOW,
     )
     guide = _guide(views)
     if low >= 0 or high <= 0:
@@ -211,10 +216,9 @@ def _refuse_exchanged(
     here = [part for part in here if part.rows.stop > part.rows.start and part.cols.stop > part.cols.start]
     left, right = (view[:, rows, cols] for view in views)
     few = radii[:: max(1, len(radii) // 8)]
+    psfs, here_valid = parts_of(here, few), valid[rows, cols]
     misfit = [
-        float(
-            matching_cost(*pair, valid[rows, cols], here, few, noise=level, floor=0.0, window=3.0).min(axis=-1).mean()
-        )
+        float(matching_cost(np.stack(pair), here_valid, psfs, noise=level, floor=0.0, window=3.0).min(axis=-1).mean())
         for pair in ((left, right), (right, left))
     ]
     if misfit[0] > EXCHANGED * misfit[1] + 0.1:

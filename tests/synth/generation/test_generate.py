@@ -268,6 +268,7 @@ def test_public_names_are_what_they_say():
 
 
 @pytest.mark.data
+@pytest.mark.filterwarnings("ignore:.*the depth has 8 bits")
 @pytest.mark.parametrize(
     "name", ["nyuv2_348", "sintel_market2", "icl_nuim_1", "tum_rgbd_fr2", "middlebury_cones", "canon_r6m2_scene_003"]
 )

@@ -43,7 +43,9 @@ def test_units_in_a_metre_for_metres_in_a_unit():
 
 @pytest.mark.parametrize("unit", ["cm", "0", "-1", "1/0", "nan", "inf", "1/256/2", "", "1e999", "1e-999", "1/-3", None])
 def test_units_that_are_none(unit):
-    with pytest.raises(ValueError, match="expected a unit among m, mm, 0.2mm, disparity, or the metres of one unit"):
+    with pytest.raises(
+        ValueError, match="expected a unit among m, mm, 0.2mm, disparity, relative, or the metres of one unit"
+    ):
         to_metres(np.ones((2, 2)), unit=unit)
 
 

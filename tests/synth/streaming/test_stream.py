@@ -1,6 +1,8 @@
 """A sample of a stream is a function of (seed, split, index), and what it says of itself is true."""
 
 import pickle
+import subprocess
+import sys
 from itertools import islice
 from types import SimpleNamespace
 
@@ -310,3 +312,20 @@ def test_real_photographs(data):
     found = synth.Stream(data / "photos_cc0", crop=64)
     sample = found.sample(0)
     assert len(found.scenes) == 31 and sample["sharp"].std() > 0.01
+
+
+@pytest.mark.parametrize("changes", [{"jpeg": 1.0}, {"noise": None}, {"mosaic": 1.0}, {"bits": 4}])
+def test_the_camera_changes_the_photograph_and_nothing_else(photos, changes):
+    plain, changed = stream(photos, jpeg=0.0, mosaic=0.0), stream(photos, **{"jpeg": 0.0, "mosaic": 0.0, **changes})
+    for index in range(3):
+        one, other = plain.sample(index), changed.sample(index)
+        assert not np.array_equal(one["image"], other["image"])
+        assert np.abs(one["image"] - other["image"]).mean() < 0.1
+        assert all(np.array_equal(one[name], other[name]) for name in ("sharp", "defocus_map", "valid"))
+
+
+def test_synth_loads_torch_for_a_stream_alone():
+    code = "import sys, synth; assert 'torch' not in sys.modules; synth.Stream; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'Streams'"):
+        _ = synth.Streams

@@ -10,9 +10,9 @@ import pytest
 from scipy.fft import next_fast_len
 
 import blurphys as bp
-from solvers.estimation.dual_pixel import cost as module
-from solvers.estimation.dual_pixel.candidates import Region, candidate_radii, psfs_at, radius_at, regions
-from solvers.estimation.dual_pixel.cost import matching_cost
+from solvers.estimation.dual_pixel.candidates import Region, candidate_radii, parts_of, psfs_at, radius_at, regions
+from solvers.estimation.matching import cost as module
+from solvers.estimation.matching.cost import Part, matching_cost
 
 PUPIL = bp.Pupil.disk(split=0.4)
 
@@ -56,7 +56,12 @@ def test_against_plain_loops():
     left[0, at, at] = 1.0
     valid = np.ones(shape[1:], dtype=bool)
     found = matching_cost(
-        left, 0 * left, valid, everywhere(shape[1:]), np.array([radius]), noise=noise, floor=0.0, window=window
+        np.stack([left, 0 * left]),
+        valid,
+        parts_of(everywhere(shape[1:]), np.array([radius])),
+        noise=noise,
+        floor=0.0,
+        window=window,
     )
     reach = range(-2, 3)  # three standard deviations
     weights = {(i, j): math.exp(-(i * i + j * j) / (2 * window**2)) for i in reach for j in reach}
@@ -71,8 +76,39 @@ def test_noise_alone_leaves_nothing():
     views = 0.01 * rng.standard_normal((2, 3, 160, 160))
     valid = np.ones((160, 160), dtype=bool)
     radii = np.array([-3.0, 0.0, 1.5])
-    found = matching_cost(*views, valid, everywhere((160, 160)), radii, noise=0.01, floor=1.0, window=1.0)
+    found = matching_cost(views, valid, parts_of(everywhere((160, 160)), radii), noise=0.01, floor=1.0, window=1.0)
     assert np.abs(found[10:-10, 10:-10].mean(axis=(0, 1))).max() < 0.02
+
+
+def test_noise_in_several_views_leaves_nothing():
+    rng = np.random.default_rng(0)
+    views = 0.01 * rng.standard_normal((4, 2, 160, 160))
+    psfs = [[bp.psf.disk(radius)[None]] for radius in (0.6, 1.5, 2.5, 4.0)]
+    part = Part([(slice(0, 160), slice(0, 160))], psfs)
+    found = matching_cost(views, np.ones((160, 160), dtype=bool), [part], noise=0.01, floor=1.0, window=1.0)
+    assert np.abs(found[10:-10, 10:-10].mean()) < 0.06
+
+
+def test_several_views_against_plain_sums():
+    """Of three views the residual is what is left after the best image, frequency by frequency; periodic, no window."""
+    rng = np.random.default_rng(3)
+    size, noise = 25, 0.05
+    F = dft(size)
+    kernels = [bp.psf.disk(radius) for radius in (0.8, 1.6, 2.4)]
+    spectra = [F @ rng.random((size, size)) @ F for _ in kernels]
+    transfer = [F @ placed(kernel, size) @ F for kernel in kernels]
+    (candidate,) = module._filters([[kernel[None]] for kernel in kernels], size, noise, 0.0)
+    half = size // 2 + 1
+    found = list(candidate.residuals(np.stack([s[None, :, :half] for s in spectra])))
+    for a in range(size):
+        for b in range(half):
+            wave = 4 * (math.sin(math.pi * a / size) ** 2 + math.sin(math.pi * b / size) ** 2)
+            ratio = noise**2 / module.SPECTRUM**2 * wave
+            power = sum(abs(h[a, b]) ** 2 for h in transfer) + ratio
+            best = sum(h[a, b].conjugate() * s[a, b] for h, s in zip(transfer, spectra, strict=True)) / power
+            scale = 0.0 if ratio == 0 else 1 / math.sqrt(1 + module.MISMATCH**2 / ratio)
+            for residual, h, s in zip(found, transfer, spectra, strict=True):
+                assert residual[0, a, b] == pytest.approx(scale * (s[a, b] - h[a, b] * best), abs=2e-3)
 
 
 def test_tiles_have_no_seams(monkeypatch):
@@ -81,9 +117,9 @@ def test_tiles_have_no_seams(monkeypatch):
     valid = rng.random((70, 90)) < 0.95
     given = {"noise": 0.01, "floor": 1.0, "window": 1.0}
     radii = np.array([-1.0, 2.0])
-    whole = matching_cost(*views, valid, everywhere((70, 90)), radii, **given)
+    whole = matching_cost(views, valid, parts_of(everywhere((70, 90)), radii), **given)
     monkeypatch.setattr(module, "TILE", 32)
-    tiled = matching_cost(*views, valid, everywhere((70, 90)), radii, **given)
+    tiled = matching_cost(views, valid, parts_of(everywhere((70, 90)), radii), **given)
     assert np.abs(whole - tiled).mean() < 0.03 * np.abs(whole).mean()
 
 

@@ -1,4 +1,4 @@
-"""The radius of each pixel from the costs of its candidates: semi-global matching, refinement, confidence."""
+"""The best candidate of each pixel from their costs: semi-global matching, refinement, confidence."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ NO_TEXTURE = 8.0
 Plane = np.ndarray[Any, Any]
 
 
-def best_candidates(cost: Plane, guide: Plane, *, colours: int, window: float) -> tuple[Plane, Plane]:
+def best_candidates(cost: Plane, guide: Plane, *, colours: float, window: float) -> tuple[Plane, Plane]:
     """Return the best candidate of each pixel, with fractions, and the confidence in it, (H, W) each.
 
     Parameters
     ----------
     cost : ndarray of shape (H, W, D), float32
         In units of the noise variance; averaged over `colours` and a Gaussian window of standard deviation `window`.
+    colours : float
+        Number of colours; of N views whose residuals were added up, that over N - 1.
     guide : ndarray of shape (H, W)
         The picture, at whose edges jumps cost less.
 
@@ -65,7 +67,7 @@ def best_candidates(cost: Plane, guide: Plane, *, colours: int, window: float) -
     return best + _fractions(total, best), seen * sure
 
 
-def _with_broad_window(cost: Plane, colours: int, window: float) -> tuple[Plane, Plane]:
+def _with_broad_window(cost: Plane, colours: float, window: float) -> tuple[Plane, Plane]:
     """Return costs that are averaged more widely where they show no texture, and how much texture there is, 0 to 1."""
     from scipy.ndimage import gaussian_filter
 
@@ -83,7 +85,7 @@ def _with_broad_window(cost: Plane, colours: int, window: float) -> tuple[Plane,
     return mixed, np.maximum(seen, _texture(broad, colours, math.hypot(window, BROAD)))
 
 
-def _texture(cost: Plane, colours: int, window: float) -> Plane:
+def _texture(cost: Plane, colours: float, window: float) -> Plane:
     """Return 0 where the costs of a pixel differ by no more than noise makes them, 1 where by twice that."""
     deviations = (cost.max(axis=-1) - cost.min(axis=-1)) * math.sqrt(0.5 * colours * 4 * math.pi * window**2)
     seen: Plane = np.clip((deviations - NO_TEXTURE) / NO_TEXTURE, 0, 1)

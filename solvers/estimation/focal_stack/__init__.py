@@ -1,0 +1,1 @@
+"""Depth from photographs of one scene at several focus distances or apertures."""
