@@ -59,8 +59,8 @@ def run(size: str) -> Claim:
     robust = {1: "GKMNet loses less than residual blocks", -1: "GKMNet loses more than residual blocks"}
     return Claim(
         said="networks trained without noise stay ahead in the presence of noise where they contain a blur model: at "
-        "noise of 1, 3 and 5 (of 255) GKMNet has lost .04, .45 and .86 dB, AttNet .04, .45 and .86, DPDNet-D .04, .39 and "
-        "1.05, SRN .03, .13 and .31; training with noise helps",
+        "noise of 1, 3 and 5 (of 255) GKMNet has lost .04, .45 and .86 dB, AttNet .04, .45 and .86, DPDNet-D .04, .39 "
+        "and 1.05, SRN .03, .13 and .31; training with noise helps",
         source=f"GKMNet, tables 2 and 3. Here: {budget}, as in C10; held-out crops",
         header=("network", *(f"noise {level:g}" for level in LEVELS)),
         rows=rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ class Budget:
 
 BUDGETS = {
     "tiny": Budget(crops=4, held_out=2, side=32, steps=2, batch=2, seeds=(0, 1)),
-    "default": Budget(crops=160, held_out=32, side=48, steps=80, batch=4, seeds=(0, 1, 2)),
+    "default": Budget(crops=96, held_out=24, side=32, steps=60, batch=4, seeds=(0, 1, 2)),
     "full": Budget(crops=4000, held_out=80, side=64, steps=2000, batch=8, seeds=(0, 1, 2)),
 }
 
@@ -80,6 +81,7 @@ def train(net: nets.Net, data: Pairs, budget: Budget, seed: int) -> nets.Net:
         total.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
+    print(f"{net.name}, seed {seed}: trained", file=sys.stderr, flush=True)
     return net.eval()
 
 

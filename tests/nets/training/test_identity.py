@@ -18,7 +18,9 @@ FORMS = {
     "nrknet, conv": ("nrknet", {"width": 4, "atoms": 3, "recurrent": "conv", "expansion": "full"}),
     "kpac": ("kpac", {"channels": 4}),
     "kpac, plain": ("kpac", {"channels": 4, "plain": True, "levels": 3}),
-    "hqsnet": ("hqsnet", {"width": 4, "scales": 1, "iterations": 2, "gradient": "implicit", "channels": 4, "blocks": 1}),
+    "hqsnet": ("hqsnet", {
+        "width": 4, "scales": 1, "iterations": 2, "gradient": "implicit", "channels": 4, "blocks": 1,
+    }),
     "hqsnet, residual": ("hqsnet", {
         "width": 4, "scales": 1, "iterations": 2, "gradient": "implicit", "denoiser": None, "recurrent": "conv",
         "coefficients": "residual",
