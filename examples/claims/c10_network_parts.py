@@ -71,8 +71,8 @@ def run(size: str) -> Claim:
         rows=rows,
         verdict=f"of {len(verdicts)} orderings, {counts}",
         why="an ordering counts as decided where all seeds agree in sign and the mean differs from zero by two "
-        f"standard errors. The largest gain, {best[0]} with {best[3]} dB, shows how far such trainings get: parts that only "
-        "pay once the rest works cannot show here, and "
+        f"standard errors. The largest gain, {best[0]} with {best[3]} dB, shows how far such trainings get: parts "
+        "that only pay once the rest works cannot show here, and "
         f"the median spread over seeds is {_median_spread(rows):.2f} dB.",
     )
 

@@ -57,13 +57,13 @@ def start_at_identity(net: nn.Module) -> None:
     with torch.no_grad():
         if isinstance(net, GKMNet) and net.config["preset"] == "paper" and not net.config["attention_only"]:
             for step in net.steps:
-                _draw_constants(step.coefficients.memory)  # type: ignore[union-attr, arg-type]
-                for values in step.mix.parameters():  # type: ignore[union-attr]
+                _draw_constants(step.coefficients.memory)
+                for values in step.mix.parameters():
                     values.zero_()
         elif isinstance(net, NRKNet) and net.config["preset"] == "official" and not net.config["normalised"]:
             _start_nrknet(net)
         elif isinstance(net, KPACNet):
-            for values in net.decoder[-1].conv.parameters():  # type: ignore[union-attr]
+            for values in net.decoder[-1].conv.parameters():
                 values.zero_()
         elif isinstance(net, HQSNet) and net.config["scales"] == 1:
             _start_hqsnet(net.coefficient_net)
