@@ -12,7 +12,7 @@ import statistics
 from typing import Any
 
 from claim import Claim, show
-from short_training import BUDGETS, begun, decided, mean_psnr, pairs, restored, spread, train
+from short_training import BUDGETS, begun, decided, pairs, restored, spread, total_psnr, train
 
 GKM: dict[str, Any] = {"preset": "paper", "width": 8}
 NRK: dict[str, Any] = {"width": 8, "atoms": 8}
@@ -41,11 +41,11 @@ def run(size: str) -> Claim:
     budget = BUDGETS[size]
     data = pairs(budget, "train", budget.crops)
     image, sharp = pairs(budget, "val", budget.held_out)
-    before = mean_psnr(image, sharp)
+    before = total_psnr(image, sharp)
 
     def gains(name: str, arguments: dict[str, Any]) -> list[float]:
         trained = (train(begun(name, arguments, seed), data, budget, seed) for seed in budget.seeds)
-        return [mean_psnr(restored(net, image), sharp) - before for net in trained]
+        return [total_psnr(restored(net, image), sharp) - before for net in trained]
 
     rows: list[tuple[object, ...]] = [("blurred", "", "", "0.00", "", "")]
     verdicts = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from claim import Claim, show
-from short_training import BUDGETS, Pairs, begun, decided, mean_psnr, pairs, restored, spread, train
+from short_training import BUDGETS, Pairs, begun, decided, pairs, restored, spread, total_psnr, train
 
 LEVELS = (0.0, 1.0, 3.0, 5.0)
 """Standard deviations of white noise, of 255 display values."""
@@ -38,7 +38,7 @@ def run(size: str) -> Claim:
     clean = pairs(budget, "train", budget.crops)
     image, sharp = pairs(budget, "val", budget.held_out)
     tried = [noisy((image, sharp), (level,), 1)[0] for level in LEVELS]
-    before = [mean_psnr(part, sharp) for part in tried]
+    before = [total_psnr(part, sharp) for part in tried]
     rows: list[tuple[object, ...]] = [("blurred, PSNR", *(f"{value:.2f}" for value in before))]
     lost: dict[str, list[float]] = {}
     helped = []
@@ -48,7 +48,7 @@ def run(size: str) -> Claim:
             gains = []
             for seed in budget.seeds:
                 net = train(begun(name, arguments, seed), data, budget, seed)
-                scores = [mean_psnr(restored(net, part), sharp) for part in tried]
+                scores = [total_psnr(restored(net, part), sharp) for part in tried]
                 gains.append([after - psnr for after, psnr in zip(scores, before, strict=True)])
             rows.append((f"{label}{kind}, gain", *(spread(column) for column in zip(*gains, strict=True))))
             last[kind] = [row[-1] for row in gains]
