@@ -1,5 +1,6 @@
 # make demo   install into .venv and run the main job      make test   everything that CI runs
 # make setup  a ready checkout with tools and git hooks    make nightly  search every property at random
+# make docs   the documentation site, in build/site/html    make docs-quick   without running gallery and notebooks
 # make fmt / types / kernels / wheel / pytest / notebooks / test-gpu / bench / pins / clean-kernels
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PACKAGES := blurphys synth solvers nets
 
-.PHONY: setup demo test lint types layers kernels wheel pytest nightly notebooks test-gpu fmt bench pins clean-kernels clean
+.PHONY: setup demo test lint types layers kernels wheel pytest nightly notebooks test-gpu fmt bench docs docs-quick pins clean-kernels clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -80,12 +81,23 @@ fmt: .venv/dev.stamp
 bench: .venv/runtime.stamp
 	$(BIN)/blurphys bench --force
 
+.venv/docs.stamp: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	@echo "installing blurphys and the tools of its site into .venv (once, a minute or two)"
+	$(PIP) -e ".[docs]"
+	@touch $@ .venv/runtime.stamp
+
+docs: .venv/docs.stamp
+	$(BIN)/python docs/site/build.py
+
+docs-quick: .venv/docs.stamp
+	$(BIN)/python docs/site/build.py --quick
+
 # What a fresh environment takes today, except torch, whose pin is moved by hand.
 pins:
 	rm -rf build/pins
 	$(PYTHON) -m venv build/pins
 	grep '^torch==' constraints.txt > build/pins/torch.txt
-	build/pins/bin/python -m pip install --quiet --disable-pip-version-check -c build/pins/torch.txt -e ".[dev]"
+	build/pins/bin/python -m pip install --quiet --disable-pip-version-check -c build/pins/torch.txt -e ".[dev,docs]"
 	build/pins/bin/python -m pip freeze --disable-pip-version-check --exclude-editable > build/pins/installed.txt
 	grep '^#' constraints.txt | grep -v '^# Written' > build/pins/constraints.txt
 	echo "# Written by \`make pins\` with $$($(PYTHON) --version)." >> build/pins/constraints.txt

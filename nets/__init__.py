@@ -2,10 +2,12 @@
 
 | question | name |
 |---|---|
-| the networks | `GKMNet`, `NRKNet`, `KPACNet`, `HQSNet`, `DefocusGenerator`, `DefocusMapNet`, `LearnableBlurKernel`, `PatchDiscriminator` |
+| the networks | `GKMNet`, `NRKNet`, `KPACNet`, `HQSNet`, `BlurMapNet`, `DefocusGenerator`, `DefocusMapNet`, `LearnableBlurKernel`, `PatchDiscriminator` |
 | create one by name; save it; load it | `create`, `save`, `load` |
 | weights of the papers' authors | `load_official` |
 | deblur a photo of any size | `deblur` |
+| how blurred one photo is, everywhere | `estimate_blur`, by a `BlurMapNet`; its result, `BlurEstimate` |
+| undo the defocus of one photo of which nothing is known | `restore`; its result, `Restoration` |
 | parameters and multiply-accumulates | `summary` |
 | train from a recipe; measure by a named protocol | `train`, `evaluate` |
 | their losses and metrics | `losses`, `metrics` |
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from . import losses, metrics
     from .evaluation.evaluate import evaluate
     from .evaluation.protocols import EVALUATION_PROTOCOLS
+    from .inference.blur_map import BlurEstimate, estimate_blur
     from .inference.deblurring import TilingWarning, deblur
+    from .inference.one_photo import Restoration, restore
+    from .models.blurmap.blur_map_net import BlurMapNet
     from .models.defocus_gan import DefocusGenerator, DefocusMapNet, LearnableBlurKernel, PatchDiscriminator
     from .models.gkmnet.gkmnet import GKMNet
     from .models.hqsnet.hqsnet import HQSNet
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
     from .weights.saving import describe, load, pretrained, save
 
 _HOMES = {
+    "BlurEstimate": "inference.blur_map",
+    "BlurMapNet": "models.blurmap.blur_map_net",
     "EVALUATION_PROTOCOLS": "evaluation.protocols",
     "GKMNet": "models.gkmnet.gkmnet",
     "NRKNet": "models.nrknet.nrknet",
@@ -49,21 +56,26 @@ _HOMES = {
     "Net": "net",
     "Outputs": "net",
     "RangeWarning": "net",
+    "Restoration": "inference.one_photo",
     "TilingWarning": "inference.deblurring",
     "TrainConfig": "training",
     "create": "registry",
     "deblur": "inference.deblurring",
     "describe": "weights.saving",
+    "estimate_blur": "inference.blur_map",
     "evaluate": "evaluation.evaluate",
     "load": "weights.saving",
     "load_official": "weights.official",
     "pretrained": "weights.saving",
+    "restore": "inference.one_photo",
     "save": "weights.saving",
     "summary": "tools.summaries",
     "train": "training",
 }
 
 __all__ = [
+    "BlurEstimate",
+    "BlurMapNet",
     "DefocusGenerator",
     "DefocusMapNet",
     "EVALUATION_PROTOCOLS",
@@ -76,17 +88,20 @@ __all__ = [
     "Outputs",
     "PatchDiscriminator",
     "RangeWarning",
+    "Restoration",
     "TilingWarning",
     "TrainConfig",
     "create",
     "deblur",
     "describe",
+    "estimate_blur",
     "evaluate",
     "load",
     "load_official",
     "losses",
     "metrics",
     "pretrained",
+    "restore",
     "save",
     "summary",
     "train",

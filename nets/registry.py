@@ -19,6 +19,7 @@ NETS: dict[str, str] = {
     "nrknet": "nets.models.nrknet.nrknet:NRKNet",
     "kpac": "nets.models.kpac.kpac:KPACNet",
     "hqsnet": "nets.models.hqsnet.hqsnet:HQSNet",
+    "blurmap": "nets.models.blurmap.blur_map_net:BlurMapNet",
     "defocusgan_generator": "nets.models.defocus_gan.generator:DefocusGenerator",
     "defocusgan_map": "nets.models.defocus_gan.map_net:DefocusMapNet",
     "defocusgan_blur": "nets.models.defocus_gan.blur_kernel:LearnableBlurKernel",

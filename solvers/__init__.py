@@ -14,6 +14,7 @@ ValueError (TypeError for arrays of the wrong kind); trouble during the iteratio
 | layers that occlude each other (`bp.LayeredDefocus`), including their hidden parts | `layered` |
 | a dual-pixel pair or a photograph with its defocus map: the picture in focus, and where to trust it | `all_in_focus` |
 | photographs at several focus distances or apertures | `estimation.focal_stack_depth`, `merge_focal_stack` |
+| one photograph and an estimated map of its blur: undone where that can be trusted | `restore_photo` |
 | few photons, x >= 0 | `richardson_lucy` |
 | one inverse kernel for many scales of blur | `inverse_kernel`, `scaled_inverse` |
 
@@ -70,6 +71,7 @@ from .prox.total_variation import TVState, denoiser, nonnegative, tv, tv_image, 
 from .prox.wavelet import l1_wavelet, wavelet_analysis, wavelet_synthesis
 from .restoration.all_in_focus import AllInFocus, all_in_focus
 from .restoration.focal_stack import merge_focal_stack
+from .restoration.one_photo import RestoredPhoto, restore_photo
 from .splitting.admm import ADMMState, admm, admm_init, admm_step
 from .splitting.fista import FISTAState, fista, fista_init, fista_step
 from .splitting.hqs import HQSState, hqs, hqs_init, hqs_step
@@ -95,6 +97,7 @@ __all__ = [
     "LandweberState",
     "NesterovState",
     "NeumannState",
+    "RestoredPhoto",
     "RichardsonLucyState",
     "Solution",
     "Status",
@@ -149,10 +152,10 @@ __all__ = [
     "landweber_step",
     "layered",
     "local_fourier",
-    "merge_focal_stack",
     "lsqr",
     "lsqr_init",
     "lsqr_step",
+    "merge_focal_stack",
     "nesterov_init",
     "nesterov_step",
     "neumann",
@@ -162,6 +165,7 @@ __all__ = [
     "nnls_weights",
     "nonnegative",
     "pyramid",
+    "restore_photo",
     "richardson_lucy",
     "richardson_lucy_init",
     "richardson_lucy_step",

@@ -38,6 +38,11 @@ class ThinLens:
     ValueError
         A value that is not positive and finite, or a focus distance inside the focal length.
 
+    Notes
+    -----
+    An object at distance d along the optical axis has the signed radius ``c = f^2 / (2 N (u - f) p) (1 - u / d)``, all
+    lengths in one unit: linear in 1 / d, 0 at d = u, positive behind the plane of focus.
+
     Examples
     --------
     >>> import numpy as np

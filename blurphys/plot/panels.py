@@ -32,7 +32,7 @@ def panels(name: str, ax: Any, rows: int, cols: int, *, size: tuple[float, float
         from matplotlib import pyplot
 
         figure, axes = pyplot.subplots(
-            rows, cols, squeeze=False, figsize=(cols * size[0], rows * size[1]), layout="constrained"
+            rows, cols, squeeze=False, figsize=(cols * size[0], rows * size[1]), layout="compressed"
         )
         return figure, axes
     if isinstance(ax, Sequence | np.ndarray):

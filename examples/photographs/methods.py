@@ -93,7 +93,7 @@ def best_radius(case: Case) -> float:
 
     def closeness(part: Case, radius: float) -> float:
         border = part.border or min(ceil(LARGEST), min(part.photo.shape[-2:]) // 8)
-        psf = pupil.psf(radius, view=case.view).astype(np.float32)
+        psf = pupil.psf(radius, view=case.view).astype(part.reference.dtype)
         blurred = bp.Convolution(psf, shape=part.reference.shape, boundary="symmetric")(part.reference)
         return matched_scores(blurred, part.photo, border=border)["psnr"]
 

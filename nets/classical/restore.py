@@ -17,7 +17,7 @@ from blurphys.colour import linear_to_srgb
 from blurphys.files.publishing import publish_together
 from synth.io import png
 
-__all__ = ["FILES", "Restored", "restore", "write"]
+__all__ = ["FILES", "Restored", "most_changed", "restore", "write"]
 
 Image = NDArray[np.floating]
 
@@ -207,7 +207,7 @@ def _draw(path: Path, result: Restored) -> None:
     axes[0, 2].set_title("trust" if result.confidence is None else "confidence of the map")
     figure.colorbar(drawn, ax=axes[0, 2], orientation="horizontal")
     show(axes[1, 0], found.image, "all in focus")
-    row, col, side = _detail(result)
+    row, col, side = most_changed(found.image, found.recorded)
     detail = (..., slice(row, row + side), slice(col, col + side))
     show(axes[1, 1], found.recorded[detail], "detail of the photograph")
     show(axes[1, 2], found.image[detail], "the same, all in focus")
@@ -218,12 +218,12 @@ def _draw(path: Path, result: Restored) -> None:
     figure.savefig(path, format="png")
 
 
-def _detail(result: Restored) -> tuple[int, int, int]:
-    """Return the square in which the picture changed most: row, column, side."""
+def most_changed(image: Image, recorded: Image, most: int = 400) -> tuple[int, int, int]:
+    """Return the square, at most `most` px wide, in which a picture changed most: row, column, side."""
     from scipy.ndimage import uniform_filter
 
-    change = np.asarray((result.found.image - result.found.recorded) ** 2).mean(axis=0)
-    side = max(1, min(change.shape) // 3)
+    change = np.asarray((image - recorded) ** 2).mean(axis=0)
+    side = max(1, min(min(change.shape) // 3, most))
     half = side // 2
     rows, cols = (slice(half, n - side + half + 1) for n in change.shape)
     mean = uniform_filter(change, side)[rows, cols]

@@ -11,7 +11,7 @@ from blurphys.notes import NoteWarning, say_note
 
 __all__ = ["command_message", "print_notes", "without_owner"]
 
-OWNERS = re.compile(r"(train|load|load_weights|deblur|evaluate|calibrate_grid|grid_sheet): ")
+OWNERS = re.compile(r"(train|load|load_weights|deblur|evaluate|calibrate_grid|grid_sheet|restore|restore_photo): ")
 
 
 def command_message(text: str) -> str:

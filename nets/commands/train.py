@@ -176,7 +176,8 @@ def _warn_if_worse(report: TrainReport) -> None:
     """Print a warning where validation found that the network makes images worse."""
     if report.input_psnr is None or report.validation_psnr[-1][1] >= report.input_psnr:
         return
-    what = "the sharp image as it is" if report.kind == "reblurring" else "the blurred input"
+    baselines = {"reblurring": "the sharp image as it is", "blurmap": "a constant map"}
+    what = baselines.get(report.kind, "the blurred input")
     last, best = report.validation_psnr[-1][1], report.best_psnr
     better = f" (the best before: {best:.2f} dB)" if best is not None and best - last >= 0.01 else ""
     say_note(

@@ -9,12 +9,14 @@
 | does the predicted blur explain the photo | `reblurring` |
 | a discriminator | `adversarial_loss`, `discriminator_loss`, `gradient_penalty`, `defocus_weight` |
 | a map that is smooth | `total_variation` |
+| a distribution over radii in every cell | `BlurMapLoss`, `radius_shares` |
 | the losses of the papers | `GKMLoss`, `NRKLoss`, `KPACLoss`, `DefocusGANLoss`, `ReblurLoss`; `create_loss` by name |
 """
 
 from .adversarial import adversarial_loss, defocus_weight, discriminator_loss, gradient_penalty
 from .features import PyramidLoss, VGGLoss
 from .pointwise import frequency, l2, mae, total_variation
+from .radii import BlurMapLoss, radius_shares
 from .recipes import LOSSES, DefocusGANLoss, GKMLoss, KPACLoss, NRKLoss, ReblurLoss, create_loss
 from .scales import multi_scale
 from .schedule import ALTERNATIONS, Alternation, alternation
@@ -25,6 +27,7 @@ __all__ = [
     "ALTERNATIONS",
     "LOSSES",
     "Alternation",
+    "BlurMapLoss",
     "DefocusGANLoss",
     "GKMLoss",
     "KPACLoss",
@@ -44,6 +47,7 @@ __all__ = [
     "l2",
     "mae",
     "multi_scale",
+    "radius_shares",
     "reblurring",
     "ssim",
     "ssim_loss",

@@ -29,7 +29,7 @@ def check_pair(owner: str, image: Tensor, target: Tensor) -> None:
 
 
 def l2(image: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared error."""
+    """Return the mean squared error, ``mean((image - target)^2)``."""
     check_pair("l2", image, target)
     with exact(image, target) as (x, y):
         return functional.mse_loss(x, y)
@@ -47,7 +47,7 @@ def log_l2(image: Tensor, target: Tensor) -> Tensor:
 
 
 def mae(image: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute error."""
+    """Return the mean absolute error, ``mean(|image - target|)``."""
     check_pair("mae", image, target)
     with exact(image, target) as (x, y):
         return functional.l1_loss(x, y)
@@ -83,6 +83,9 @@ def frequency(image: Tensor, target: Tensor, *, norm: FrequencyNorm = "official"
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Return the anisotropic total variation, summed (not averaged) over batch, channels and pixels."""
+    """Return the anisotropic total variation, summed (not averaged) over batch, channels and pixels.
+
+    ``sum |x[m, n+1] - x[m, n]| + sum |x[m+1, n] - x[m, n]|``; differences across the border are left out.
+    """
     with exact(image) as (x,):
         return torch.diff(x, dim=-1).abs().sum() + torch.diff(x, dim=-2).abs().sum()

@@ -15,6 +15,7 @@ from ..net import Outputs
 from .adversarial import adversarial_loss
 from .features import PyramidLoss, VGGLoss
 from .pointwise import FrequencyNorm, frequency, l2, mae, total_variation
+from .radii import BlurMapLoss
 from .scales import multi_scale
 from .schedule import ALTERNATIONS, alternation
 from .similarity import ssim_loss
@@ -251,7 +252,11 @@ LOSSES: dict[str, type[Loss]] = {
     "kpac": KPACLoss,
     "defocusgan": DefocusGANLoss,
     "reblur": ReblurLoss,
+<<<<<<< HEAD
     "operator": OperatorLoss,
+=======
+    "blurmap": BlurMapLoss,
+>>>>>>> 66c40890caf138eef366784260e94c9f69814f39
 }
 """Losses of the papers by the names that ``[[losses]]`` in the settings of a training and `create_loss` take. Your own
 can be added, ``LOSSES["mine"] = MyLoss``, or named as ``module:Class``. "l2", "log_l2", "mae", "ssim", "frequency",

@@ -68,7 +68,7 @@ def report(
 
 def _page(place: Path) -> tuple[Page, list[Path]]:
     if place.is_dir():
-        if (place / "report.json").is_file() and (place / "restoration.h5").is_file():
+        if (place / "report.json").is_file():
             return report_restored(place)
         if (place / "log.jsonl").is_file():
             return report_training(place)

@@ -18,22 +18,9 @@ __all__ = ["report_restored"]
 
 def report_restored(folder: Path) -> tuple[Page, list[Path]]:
     """Return the page of what ``blurphys restore`` wrote; arrays that are damaged or missing are named."""
-    import h5py
-
     figures = read_json(folder / "report.json")
     page = Page(title=folder.name, kind="restored photograph", verdict=str(figures.get("verdict", "")))
-    arrays: dict[str, Any] = {}
-    wrong = []
-    try:
-        with h5py.File(folder / "restoration.h5") as file:
-            for name in ("recorded", "all_in_focus", "restored", "defocus_map", "confidence", "trust", "misfit"):
-                try:
-                    if name in file:
-                        arrays[name] = file[name][()]
-                except (OSError, KeyError):
-                    wrong.append(name)
-    except OSError as error:
-        wrong.append(f"restoration.h5 ({error})")
+    arrays, wrong = _of_photo(folder, figures) if "photograph" in figures else _of_arrays(folder)
     if wrong:
         page.tone = "bad"
         page.verdict = f"Damaged: {', '.join(wrong)}; the rest is shown. {page.verdict}"
@@ -51,7 +38,51 @@ def report_restored(folder: Path) -> tuple[Page, list[Path]]:
     _maps(page, arrays)
     page.section("Figures")
     page.table(figures.items())
-    return page, [file for file in sorted(folder.iterdir()) if file.suffix in (".h5", ".json", ".png")]
+    return page, [file for file in sorted(folder.iterdir()) if file.suffix in (".h5", ".json", ".png", ".npy")]
+
+
+def _of_arrays(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the arrays of a pair, or of a photograph with a given map, and the names of those that are damaged."""
+    import h5py
+
+    arrays, wrong = {}, []
+    try:
+        with h5py.File(folder / "restoration.h5") as file:
+            for name in ("recorded", "all_in_focus", "restored", "defocus_map", "confidence", "trust", "misfit"):
+                try:
+                    if name in file:
+                        arrays[name] = file[name][()]
+                except (OSError, KeyError):
+                    wrong.append(name)
+    except OSError as error:
+        wrong.append(f"restoration.h5 ({error})")
+    return arrays, wrong
+
+
+def _of_photo(folder: Path, figures: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the pictures of one photograph of which nothing was known; the photograph itself if it is still there."""
+    from synth.io import read_array, read_image
+
+    sources = {
+        "recorded": (Path(str(figures["photograph"])), read_image),
+        "all_in_focus": (folder / "restored.png", read_image),
+        "defocus_map": (folder / "defocus_map.npy", read_array),
+        "confidence": (folder / "confidence.png", read_array),
+        "trust": (folder / "trust.png", read_array),
+    }
+    arrays: dict[str, Any] = {}
+    wrong = []
+    for name, (path, read) in sources.items():
+        try:
+            values = np.asarray(read(path))
+        except (OSError, ValueError):
+            if name != "recorded":
+                wrong.append(path.name)
+            continue
+        arrays[name] = values / np.iinfo(values.dtype).max if values.dtype.kind == "u" else values
+    if "recorded" in arrays and arrays["recorded"].shape != arrays.get("all_in_focus", arrays["recorded"]).shape:
+        del arrays["recorded"]
+    return arrays, wrong
 
 
 def _maps(page: Page, arrays: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from .settings.reading import generation_commands
 from .settings.records import DataConfig
 from .stopping import leave_interrupts
 
-__all__ = ["Batches", "Draw", "Samples", "draws", "steps_per_epoch"]
+__all__ = ["Batches", "Draw", "Samples", "draws", "flip_and_rotate", "pack_in_16_bits", "steps_per_epoch"]
 
 ORDER, DRAW = 0, 1
 PARTNER = {"left": "right", "right": "left"}
@@ -174,7 +174,7 @@ class Samples:
         for field, stored in self._stored.items():
             array = arrays[PARTNER.get(stored, stored) if draw.flip_columns else stored]
             result[field] = np.ascontiguousarray(
-                _flip_and_rotate(array if array.ndim == 3 else array[None], draw), np.float32
+                flip_and_rotate(array if array.ndim == 3 else array[None], draw), np.float32
             )
         return result
 
@@ -183,7 +183,8 @@ class Samples:
         return self.read(Draw(sample, 0.5, 0.5, False, False, 0))
 
 
-def _flip_and_rotate(array: np.ndarray, draw: Draw) -> np.ndarray:
+def flip_and_rotate(array: np.ndarray, draw: Draw) -> np.ndarray:
+    """Flip and turn an image or a map (C, H, W) as a draw says."""
     if draw.flip_rows:
         array = array[..., ::-1, :]
     if draw.flip_columns:
@@ -312,7 +313,7 @@ class _Folder:
             return fresh
         if index not in self._kept:
             self._kept[index] = {
-                name: _pack_in_16_bits(array) if array.ndim == 3 else array for name, array in self._set[index].items()
+                name: pack_in_16_bits(array) if array.ndim == 3 else array for name, array in self._set[index].items()
             }
         return self._kept[index]
 
@@ -327,7 +328,7 @@ class _Folder:
         }
 
 
-def _pack_in_16_bits(image: np.ndarray) -> np.ndarray:
+def pack_in_16_bits(image: np.ndarray) -> np.ndarray:
     """Store an image in 16 bits per value where this is exact, as for 8- and 16-bit files that are not decoded."""
     narrow = np.round(np.clip(image, 0.0, 1.0) * 65535).astype(np.uint16)
     return narrow if np.array_equal(narrow / np.float32(65535), image) else image
@@ -367,7 +368,7 @@ class Batches:
     def draws(self, step: int) -> list[Draw]:
         """Return the crops of the whole batch of a step."""
         config = self.samples.config
-        if config.stream is not None:  # which flips and turns by itself, and never comes to an end
+        if config.stream is not None and not config.cache:  # which flips and turns by itself, and never comes to an end
             return [Draw(step * self.batch + place, 0.5, 0.5, False, False, 0) for place in range(self.batch)]
         size, repeats = len(self.samples), config.repeats
         return draws(self.seed, step, samples=size, batch=self.batch, repeats=repeats, augment=config.augment)

@@ -51,7 +51,8 @@ class TrainReport:
     best_psnr, best_step : float, int, optional
     input_psnr : float, optional
         Validation PSNR without a network: of the blurred input, or in a ``"reblurring"`` training of the sharp image.
-        None if this call validated nothing.
+        Of a ``"blurmap"`` training: of the constant map of half the largest radius. None if this call validated
+        nothing.
     files : tuple of Path
         Networks, for `nets.load`.
     seconds : float
@@ -157,10 +158,16 @@ def _drop_if_empty(out: Path) -> None:
 
 def _task(config: TrainConfig, machine: Parallel) -> Task:
     from .adversarial import Adversarial
+    from .blur_map import BlurMapTask
     from .reblurring import Reblurring
     from .supervised import Supervised
 
-    kinds: dict[str, type[Any]] = {"supervised": Supervised, "adversarial": Adversarial, "reblurring": Reblurring}
+    kinds: dict[str, type[Any]] = {
+        "supervised": Supervised,
+        "adversarial": Adversarial,
+        "reblurring": Reblurring,
+        "blurmap": BlurMapTask,
+    }
     task: Task = kinds[config.kind](config, machine)
     return task
 
@@ -273,8 +280,7 @@ class _Run:
             samples = [draw.sample for draw in self.batches.draws(step)]
             raise NonFiniteLossError(
                 f"train: {error} in step {step}, samples {samples} of {self.batches.samples.location}; no checkpoint "
-                f"was written of it. A smaller learning rate or optimiser.clip may help, and so may a look at those "
-                f"samples"
+                f"was written of it. A smaller learning rate or optimiser.clip may help; look at those samples, too"
             ) from None
         wish = torch.tensor(float(stop.asked), device=self.machine.device)  # all processes have to end after one step
         parts = [value.float().reshape(()) for value in (*measured.values(), wish)]

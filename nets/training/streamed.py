@@ -8,7 +8,7 @@ import numpy as np
 
 from synth.dataset.schema import field_of
 
-from .data import Draw, Samples
+from .data import Draw, Samples, flip_and_rotate, pack_in_16_bits
 from .settings.records import DataConfig
 
 __all__ = ["StreamedSamples", "open_samples"]
@@ -88,8 +88,10 @@ class StreamedSamples:
             noise=settings.noise,
             mosaic=settings.mosaic,
             jpeg=settings.jpeg,
+            sharpening=settings.sharpening,
             tone=settings.tone,
         )
+        self._kept: dict[int, dict[str, np.ndarray]] = {}
         self._length = settings.samples or (HELD_OUT if held_out else EPOCH)
 
     def __len__(self) -> int:
@@ -97,8 +99,18 @@ class StreamedSamples:
         return self._length
 
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
-        """Render the sample of a draw, whose crop and flips it has already; as `Samples.read`."""
-        return self.middle(draw.sample)
+        """Render the sample of a draw, cropped and turned already; with `cache` once, then flip and turn it."""
+        if not self.config.cache:
+            return self.middle(draw.sample)
+        if draw.sample not in self._kept:
+            fresh = self.middle(draw.sample)
+            self._kept[draw.sample] = {name: pack_in_16_bits(a) if a.ndim == 3 else a for name, a in fresh.items()}
+        kept = self._kept[draw.sample]
+        turned = {name: flip_and_rotate(a, draw) if a.ndim == 3 else a for name, a in kept.items()}
+        return {
+            name: np.ascontiguousarray(a / np.float32(65535) if a.dtype == np.uint16 else a)
+            for name, a in turned.items()
+        }
 
     def middle(self, sample: int) -> dict[str, np.ndarray]:
         """Render a sample, which may lie beyond the first epoch."""

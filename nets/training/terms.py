@@ -42,14 +42,15 @@ class Terms:
 
     Attributes
     ----------
-    takes_scores : list of bool
-        Which losses take the scores of a discriminator.
+    takes_scores, takes_map : list of bool
+        Which losses take the scores of a discriminator, and which the defocus map of the batch.
     """
 
     def __init__(self, configs: Sequence[LossConfig], device: torch.device) -> None:
         self.configs = tuple(configs)
         self.losses = [_built(config) for config in self.configs]
-        self.takes_scores = ["scores" in inspect.signature(loss.forward).parameters for loss in self.losses]
+        taken = [inspect.signature(loss.forward).parameters for loss in self.losses]
+        self.takes_scores, self.takes_map = (["scores" in p for p in taken], ["defocus_map" in p for p in taken])
         for loss in self.losses:
             if isinstance(loss, nn.Module):
                 loss.to(device).requires_grad_(False)
@@ -83,12 +84,14 @@ class Terms:
         outputs = _float(outputs)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        for config, loss, takes_scores in zip(self.configs, self.losses, self.takes_scores, strict=True):
+        takes = zip(self.takes_scores, self.takes_map, strict=True)
+        for config, loss, (takes_scores, takes_map) in zip(self.configs, self.losses, takes, strict=True):
             if not config.start <= moment.now < (moment.now + 1 if config.stop is None else config.stop):
                 continue
-            value, inner = loss(
-                outputs, batch["sharp"], batch["image"], moment.epoch, **(scored if takes_scores else {})
-            )
+            more = dict(scored) if takes_scores else {}
+            if takes_map:
+                more["defocus_map"] = batch["defocus_map"]
+            value, inner = loss(outputs, batch["sharp"], batch["image"], moment.epoch, **more)
             total = config.weight * value if total is None else total + config.weight * value
             for name, part in inner.items():
                 parts[name if len(self.configs) == 1 else f"{config.name}.{name}"] = torch.as_tensor(part).detach()

@@ -51,6 +51,8 @@ class Recording:
         Pillow's subsampling: 0 for 4:4:4, 2 for 4:2:0.
     bits : int, optional
         Of the stored values.
+    sharpening : (float, float), optional
+        Standard deviation (px) and amount of an unsharp mask on the encoded values, or None.
     """
 
     gains: np.ndarray
@@ -65,6 +67,7 @@ class Recording:
     quality: int | None
     chroma: int
     bits: int | None
+    sharpening: tuple[float, float] | None = None
 
     @classmethod
     def draw(
@@ -76,8 +79,10 @@ class Recording:
         tone: bool,
         jpeg: float,
         bits: int | None,
+        sharpening: float = 0.0,
     ) -> Recording:
-        """Draw a camera: the range of `noise`, the shares of mosaics and of JPEG files, whether tone curves vary.
+        """Draw a camera: the range of `noise`, the shares of mosaics, JPEG files and sharpened photographs, and whether
+        tone curves vary.
 
         The number of random numbers that are drawn does not depend on the arguments.
         """
@@ -87,6 +92,7 @@ class Recording:
         has_mosaic, pattern, method = rng.random(), int(rng.integers(4)), rng.random()
         curve, scale, bend = _draw_tone(rng)
         is_jpeg, quality, chroma = rng.random(), int(rng.integers(75, 99)), 2 * int(rng.integers(2))
+        is_sharpened, mask = rng.random(), (float(rng.uniform(0.5, 1.6)), float(rng.uniform(0.1, 1.0)))
         low, high = noise or (0.0, 0.0)
         return cls(
             gains=_columns(np.exp(exposure + cast) if tone else np.ones(3)),
@@ -101,6 +107,7 @@ class Recording:
             quality=quality if is_jpeg < jpeg and bits == 8 else None,
             chroma=chroma,
             bits=bits,
+            sharpening=mask if is_sharpened < sharpening else None,
         )
 
     def light(self, scene: np.ndarray) -> np.ndarray:
@@ -132,11 +139,17 @@ class Recording:
         """Return the recorded values of light, 0 to 1.
 
         The curve, then ``v (1 + (1 - v) (a + b (1 - 2 v)))`` for each colour: a brightens, a negative b adds contrast.
+        Then the unsharp mask.
         """
         v: np.ndarray = np.clip(self.curve.apply(np.clip(light, 0, None) * np.float32(self.scale)), 0, 1)
         if self.bend.any():
             a, b = self.bend
             v = np.clip(v * (1 + (1 - v) * (a + b * (1 - 2 * v))), 0, 1)
+        if self.sharpening is not None:
+            from scipy.ndimage import gaussian_filter
+
+            spread, amount = self.sharpening
+            v = np.clip(v + np.float32(amount) * (v - gaussian_filter(v, (0, spread, spread), truncate=3)), 0, 1)
         return v
 
     def store(self, values: np.ndarray) -> np.ndarray:

@@ -44,6 +44,7 @@ class Renderer:
         noise: tuple[float, float] | None = (0.001, 0.03),
         mosaic: float = 0.5,
         jpeg: float = 0.5,
+        sharpening: float = 0.0,
         tone: bool = True,
         bits: int | None = 8,
     ) -> None:
@@ -60,6 +61,7 @@ class Renderer:
         self.core = _range("core", core, 2.0, "px")
         self.noise = None if noise is None else _range("noise", noise, 0.5, "of linear light")
         self.mosaic, self.jpeg = _share("mosaic", mosaic), _share("jpeg", jpeg)
+        self.sharpening = _share("sharpening", sharpening)
         if not isinstance(tone, bool):
             raise ValueError(f"Stream: expected tone to be True or False, got {tone!r}")
         self.tone = tone
@@ -93,7 +95,13 @@ class Renderer:
         down, across = content.integers(0, BLOCK + 1, 2).tolist()
         cut = slice(down, down + self.crop[0]), slice(across, across + self.crop[1])
         recording = Recording.draw(
-            camera, noise=self.noise, mosaic=self.mosaic, tone=self.tone, jpeg=self.jpeg, bits=self.bits
+            camera,
+            noise=self.noise,
+            mosaic=self.mosaic,
+            tone=self.tone,
+            jpeg=self.jpeg,
+            bits=self.bits,
+            sharpening=self.sharpening,
         )
         exposed = {view: recording.expose(recording.light(part[:, *inner]), noise) for view, part in light.items()}
         if "combined" in self.views and len(exposed) > 1:
@@ -102,7 +110,7 @@ class Renderer:
         images = {
             names.get(view, view): recording.store(recording.encode(exposed[view]))[:, *cut] for view in self.views
         }
-        images["sharp"] = recording.encode(recording.light(sharp[:, *inner][:, *cut]))
+        images["sharp"] = recording.encode(recording.light(sharp[:, *inner]))[:, *cut]
         made = finish(images, self.transfer)
         made["defocus_map"] = np.ascontiguousarray(radii[inner][cut][None], np.float32)
         made["valid"] = np.ascontiguousarray(valid[inner][cut][None], np.float32)

@@ -58,6 +58,8 @@ class Stream(IterableDataset):  # type: ignore[misc]
         Range of the standard deviation of the noise at mid grey (0.18) in linear light; None for none.
     mosaic, jpeg : float
         Shares of samples that are demosaiced, and compressed (qualities 75 to 98).
+    sharpening : float
+        Share of samples that the camera sharpens, by an unsharp mask on the encoded values; "sharp" likewise.
     tone : bool
         Random exposure, colour of the light and tone curve: sRGB, power laws, filmic, with more or less contrast in
         each colour. Without it the sRGB curve.
@@ -121,6 +123,7 @@ class Stream(IterableDataset):  # type: ignore[misc]
         noise: tuple[float, float] | None = (0.001, 0.03),
         mosaic: float = 0.5,
         jpeg: float = 0.5,
+        sharpening: float = 0.0,
         tone: bool = True,
         bits: int | None = 8,
         start: int = 0,
@@ -150,6 +153,7 @@ class Stream(IterableDataset):  # type: ignore[misc]
             noise=noise,
             mosaic=mosaic,
             jpeg=jpeg,
+            sharpening=sharpening,
             tone=tone,
             bits=bits,
         )

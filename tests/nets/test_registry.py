@@ -32,6 +32,7 @@ def test_every_configuration_goes_through_json(name):
         ("nrknet", {"width": np.int64(8), "atoms": np.int64(3), "powers": np.arange(1, 4)}),
         ("kpac", {"blocks": np.int64(1)}),
         ("hqsnet", {"scales": np.int64(2), "rho": np.float32(0.5)}),
+        ("blurmap", {"widths": np.arange(1, 5), "depths": np.arange(4), "step": np.float32(0.25)}),
         ("defocusgan_generator", {"channels": np.int64(4), "branches": np.arange(4)}),
         ("defocusgan_map", {"channels": np.int64(4), "max_radius": np.float32(24)}),
         ("defocusgan_blur", {"max_radius": np.int64(3)}),

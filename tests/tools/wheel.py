@@ -24,6 +24,8 @@ for name in ("blurphys", "synth", "solvers", "nets"):
     found = Path(importlib.util.find_spec(name).origin)
     assert found.is_relative_to({own!r}), f"{{name}} comes from {{found}}, not from the wheel"
     assert found.with_name("py.typed").is_file(), f"the wheel has no types of {{name}}"
+for part in ("app.py", "assets/lab.css", "assets/picture.css", "assets/picture.js"):
+    assert found.parent.joinpath("lab", part).is_file(), f"the wheel has no {{part}} of the lab"
 """
 OPERATOR = """
 import numpy as np

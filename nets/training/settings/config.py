@@ -27,7 +27,7 @@ from .stream import stream_settings
 
 __all__ = ["TrainConfig"]
 
-KINDS = ("supervised", "adversarial", "reblurring")
+KINDS = ("supervised", "adversarial", "reblurring", "blurmap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ class TrainConfig:
     data : DataConfig
     out : str
         Folder for checkpoints and logs.
-    kind : {"supervised", "adversarial", "reblurring"}
+    kind : {"supervised", "adversarial", "reblurring", "blurmap"}
+        ``"blurmap"`` trains a `BlurMapNet`; its validation compares maps of radii in units of the largest.
     epochs, steps : int
         Duration, exactly one of them. Start times in `learning_rate`, `losses`, `restarts`, `validation` and the tables
         of the kinds are in the same unit.
@@ -134,6 +135,8 @@ class TrainConfig:
                 freeze(self, **{kind: record()})
             elif given is not None and self.kind != kind:
                 raise ValueError(f"train: [{kind}] belongs to kind = {kind!r}, got kind = {self.kind!r}")
+        if self.net.name == "blurmap" and self.kind != "blurmap":
+            raise ValueError(f"train: blurmap returns radii, no image; set kind = 'blurmap', got {self.kind!r}")
         if self.kind == "reblurring" and self.losses:
             raise ValueError("train: kind = 'reblurring' has its own loss, see [reblurring]; leave losses out")
         if self.kind != "reblurring" and not self.losses:

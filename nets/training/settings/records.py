@@ -75,7 +75,8 @@ class DataConfig:
         Crops of each sample in one epoch.
     cache : bool
         Keep the images of a reader in memory, 16 bits per value where this is exact, which is 8 GB for DPDD's training
-        split with one view. Every worker keeps its own.
+        split with one view. Every worker keeps its own. Of a stream: the samples of the first epoch, which come again
+        in the next ones, augmented; some .3 MB each with a crop of 128 px.
     table : str
         Name of the table in messages; not stored.
     """
@@ -102,10 +103,10 @@ class DataConfig:
                 f"train: expected [{table}] to have either a path (a dataset of blurphys synth), a stream (rendered on "
                 f"the fly) or a reader, got {' and '.join(name for name in kinds if kinds[name]) or 'neither'}"
             )
-        if self.stream is not None and (self.augment != "none" or self.repeats != 1 or self.cache):
+        if self.stream is not None and (self.repeats != 1 or (self.augment != "none" and not self.cache)):
             raise ValueError(
-                f"train: a stream flips, turns and never repeats by itself; leave augment, repeats and cache out of "
-                f"[{table}]"
+                f"train: a stream flips, turns and never repeats by itself; leave repeats out of [{table}], and "
+                f"augment too, unless cache keeps the samples of an epoch for the next ones"
             )
         if self.reader is not None:
             require_choice(f"{table}.reader", self.reader, READERS)

@@ -27,7 +27,7 @@ class StreamConfig:
         In a validation their number, 64 without it, the same ones each time.
     seed : int, optional
         That of the training without it; in a validation 0.
-    max_radius, occlusion, focus, core, psfs, noise, mosaic, jpeg, tone
+    max_radius, occlusion, focus, core, psfs, noise, mosaic, jpeg, sharpening, tone
         As for `synth.Stream`.
     """
 
@@ -43,6 +43,7 @@ class StreamConfig:
     noise: tuple[float, float] = (0.001, 0.03)
     mosaic: float = 0.5
     jpeg: float = 0.5
+    sharpening: float = 0.0
     tone: bool = True
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class StreamConfig:
             if getattr(self, name) is not None:
                 require_whole(f"stream.{name}", getattr(self, name), least)
         freeze(self, max_radius=require_number("stream.max_radius", self.max_radius, high=32.0, open_low=True))
-        for name in ("occlusion", "focus", "mosaic", "jpeg"):
+        for name in ("occlusion", "focus", "mosaic", "jpeg", "sharpening"):
             freeze(self, **{name: require_number(f"stream.{name}", getattr(self, name), high=1.0)})
         for name, most in (("core", 2.0), ("noise", 0.5)):
             pair = getattr(self, name)

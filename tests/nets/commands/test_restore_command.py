@@ -13,6 +13,7 @@ import blurphys as bp
 import nets.classical.restore
 import synth
 from blurphys.cli import application
+from nets.classical.one_photo import PHOTO_FILES
 from nets.classical.restore import FILES
 
 
@@ -90,7 +91,13 @@ def test_one_photograph_with_its_map(given, photos, tmp_path):
     [
         ((), "got no photograph"),
         (("--left", "l.png"), "got no --right"),
-        (("mean.png",), "one photograph does not say how much it is blurred"),
+        (("mean.png", "--pupil", "square"), "polygon:N"),
+        (("mean.png", "--pupil", "polygon:2"), "polygon:2"),
+        (("mean.png", "--view", "up"), "combined, left or right"),
+        (("mean.png", "--max-radius", "0"), "--max-radius"),
+        (("mean.png", "--strength", "-1"), "strength"),
+        (("mean.png", "--pupil", "disk", "--camera", "pixel4"), "without --camera"),
+        (("mean.png", "--radius", "2", "--view", "left"), "unknown blur only"),
         (("mean.png", "--left", "l.png", "--right", "r.png"), "a pair or one photograph"),
         (("mean.png", "--radius", "2", "--defocus", "map.npy"), "got both"),
         (("mean.png", "--radius", "nan"), "finite"),
@@ -112,6 +119,60 @@ def test_bad_input_is_one_sentence_and_writes_nothing(words, said, photos, tmp_p
     assert done.exit_code == 2 and "Traceback" not in done.output
     assert said in " ".join(done.output.split()), done.output
     assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize("pupil", ["disk", "polygon:6"])
+def test_one_photograph_of_unknown_blur(pupil, photos, tmp_path, monkeypatch):
+    from nets.inference import blur_map
+
+    folder, sharp, c = photos
+
+    def stand_in(photo, *, net=None):
+        radii, cells = np.arange(0, 8.5, 0.5, dtype=np.float32), (9, 12)
+        p = np.exp(-(((radii - 1.75) / 0.4) ** 2))[:, None, None] * np.ones(cells)
+        plane = np.abs(c).astype(np.float32)
+        return blur_map.BlurEstimate(
+            radius=plane,
+            confidence=plane,
+            noise=0.002,
+            distribution=(p / p.sum(axis=0)).astype(np.float32),
+            radii=radii,
+        )
+
+    monkeypatch.setattr(blur_map, "estimate_blur", stand_in)
+    out = tmp_path / "result"
+    done = run(folder / "mean.png", "--max-radius", 4, "--pupil", pupil, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == sorted(PHOTO_FILES)
+    report = json.loads((out / "report.json").read_text())
+    assert report["pupil"] == pupil and report["map"] == "estimated" and report["seconds"] > 0
+    assert report["restored_share"] + sum(report["kept_share"].values()) == pytest.approx(1, abs=1e-6)
+    before, after = (synth.io.read_image(path) for path in (folder / "mean.png", out / "restored.png"))
+    inner = (..., slice(8, -8), slice(8, -8))
+    assert np.mean((after - sharp)[inner] ** 2) < np.mean((before - sharp)[inner] ** 2)
+    assert np.load(out / "defocus_map.npy").shape == (72, 96)
+    again = run(folder / "mean.png", "--out", out)
+    assert again.exit_code == 2 and "--force" in again.output
+
+
+def test_pixels_that_are_kept_do_not_change_by_a_level(photos, tmp_path, monkeypatch):
+    """An 8-bit photograph that is left as it is comes back with the same values, in 16 bits."""
+    from nets.inference import blur_map
+
+    levels = np.random.default_rng(0).integers(0, 256, (40, 48, 3)).astype(np.uint8)
+    synth.io.write_array(tmp_path / "photo.png", levels)
+
+    def stand_in(photo, *, net=None):
+        radii = np.arange(0, 8.5, 0.5, dtype=np.float32)
+        p = np.zeros((17, 5, 6), np.float32)
+        p[0] = 1
+        plane = np.zeros((40, 48), np.float32)
+        return blur_map.BlurEstimate(radius=plane, confidence=plane, noise=0.0, distribution=p, radii=radii)
+
+    monkeypatch.setattr(blur_map, "estimate_blur", stand_in)
+    done = run(tmp_path / "photo.png", "--out", tmp_path / "result")
+    assert done.exit_code == 0 and "Nothing to restore" in done.output, done.output
+    assert np.array_equal(synth.io.read_array(tmp_path / "result" / "restored.png"), levels.astype(np.uint16) * 257)
 
 
 def test_what_fails_while_writing_leaves_nothing(photos, tmp_path, monkeypatch):

@@ -165,6 +165,28 @@ def test_a_restored_photograph(restored, tmp_path):
     assert len(reader.addresses) == 5
 
 
+@pytest.mark.parametrize("damage", [None, "trust.png", "photo"])
+def test_one_photograph(tmp_path, damage):
+    """With the photograph there are a slider, a detail, a spectrum and the maps; without it, the maps."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "one"
+    folder.mkdir()
+    photo = tmp_path / "photo.png"
+    synth.io.write_image(photo, rng.random((3, 16, 20)))
+    synth.io.write_image(folder / "restored.png", rng.random((3, 16, 20)))
+    np.save(folder / "defocus_map.npy", rng.random((16, 20)).astype(np.float32))
+    for name in ("confidence.png", "trust.png"):
+        synth.io.write_array(folder / name, (255 * rng.random((16, 20))).astype(np.uint8))
+    (folder / "report.json").write_text(json.dumps({"verdict": "Restored.", "photograph": str(photo)}))
+    if damage == "photo":
+        photo.unlink()
+    elif damage:
+        (folder / damage).write_bytes(b"x")
+    verdict = report(folder, tmp_path / "r.html")
+    assert verdict == ("Damaged: trust.png; the rest is shown. Restored." if damage == "trust.png" else "Restored.")
+    assert len(read(tmp_path / "r.html")[0].addresses) == (1 if damage == "photo" else 5)
+
+
 def test_a_damaged_restoration(restored, tmp_path):
     (restored / "restoration.h5").write_bytes(b"no HDF5")
     assert report(restored, tmp_path / "r.html").startswith("Damaged: restoration.h5")

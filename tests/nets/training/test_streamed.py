@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from nets.training import TrainConfig, train, with_settings
-from nets.training.data import Batches
+from nets.training.data import Batches, flip_and_rotate
 from nets.training.streamed import open_samples
 from synth.io import write_image
 from tests.nets.training.cases import supervised
@@ -86,7 +86,7 @@ def test_settings_of_a_stream_and_back():
         ({"stream": False}, "got false; leave it out"),
         ({"stream": {"source": "a"}}, "unknown setting 'source' in \\[stream\\]; did you mean 'sources'"),
         ({"stream": True, "path": "a"}, "got path and stream"),
-        ({"stream": True, "augment": "flips"}, "leave augment, repeats and cache out"),
+        ({"stream": True, "augment": "flips"}, "augment too, unless cache"),
         ({"stream": True, "split": "val"}, "belong to a reader"),
         ({"stream": {"split": "test"}}, "stream.split to be one of"),
         ({"stream": {"noise": 0.1}}, "stream.noise as \\[smallest, largest\\], got 0.1"),
@@ -105,3 +105,23 @@ def test_a_stream_takes_the_place_of_other_data():
     values = {"data": {"reader": "DPDD", "root": "a", "split": "train", "crop": 64, "augment": "dihedral"}}
     assert with_settings(values, ["data.stream=photos"]) == {"data": {"crop": 64, "stream": "photos"}}
     assert with_settings({"data": {"stream": True}}, ["data.path=a"]) == {"data": {"path": "a"}}
+
+
+def test_cached_samples_come_again_turned(photos, tmp_path):
+    """An epoch has every sample once, each under one of eight symmetries; the next one the same samples again."""
+    stream = {"sources": str(photos), "samples": 4, "max_radius": 2.0}
+    keep = {"stream": stream, "crop": 16, "cache": True, "augment": "dihedral"}
+    config, plain = (TrainConfig.of(settings(photos, tmp_path, data=d)) for d in (keep, {"stream": stream, "crop": 16}))
+    samples, fresh = (open_samples(c.data, FIELDS | {"defocus_map": "the test"}, seed=3) for c in (config, plain))
+    batches = Batches(samples, seed=3, batch=2)
+    seen = []
+    for step in range(4):
+        for draw in batches.draws(step):
+            expected = fresh.middle(draw.sample)
+            for name, array in samples.read(draw).items():
+                assert array.dtype == np.float32 and array.flags.c_contiguous
+                np.testing.assert_allclose(array, flip_and_rotate(expected[name], draw), atol=1e-5)
+            seen.append(draw.sample)
+    assert sorted(seen[:4]) == sorted(seen[4:]) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="augment too, unless cache"):
+        TrainConfig.of(settings(photos, tmp_path, data={"stream": stream, "crop": 16, "augment": "flips"}))

@@ -80,3 +80,24 @@ def test_pocket_networks_sharpen_a_photograph_they_have_not_seen(name, radius):
     A = bp.Convolution(bp.psf.disk(radius), shape=sharp.shape, boundary="symmetric")
     blurred, truth = (linear_to_srgb(np.clip(x, 0, 1)).astype(np.float32) for x in (A(sharp), sharp))
     assert psnr(nets.deblur(nets.load(name), blurred), truth) > psnr(blurred, truth)
+
+
+@pytest.mark.parametrize("radius", [0.0, 2.0, 3.0, 4.0, 6.0])
+def test_blurmap_small_sees_the_radius_of_a_photograph_it_has_not_seen(radius):
+    """Coffee, which is held out."""
+    from skimage import data
+
+    photo = data.coffee()[100:260, 100:300].astype(np.float64).transpose(2, 0, 1) / 255
+    if radius:
+        sharp = srgb_to_linear(photo)
+        A = bp.Convolution(bp.psf.disk(radius), shape=sharp.shape, boundary="symmetric")
+        photo = linear_to_srgb(np.clip(A(sharp), 0, 1))
+    found = nets.estimate_blur(photo)
+    assert np.median(found.radius) == pytest.approx(radius, abs=0.5)
+    assert np.median(found.confidence) > 0.5
+
+
+def test_blurmap_small_is_not_sure_of_a_photograph_of_nothing():
+    grey = 0.5 + 0.005 * np.random.default_rng(0).standard_normal((3, 160, 200))
+    assert np.median(nets.estimate_blur(grey).confidence) < 0.4
+    assert np.median(nets.estimate_blur(np.full((3, 160, 200), 0.5)).confidence) < 0.4

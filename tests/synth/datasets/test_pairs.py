@@ -142,7 +142,7 @@ def spoiled(tmp_path, how):
         ("two of a name", ValueError, r"b\.(jpg|png) and b\.(jpg|png) are both all_in_focus"),
         ("size", ValueError, r"of one size, got 5 x 8 px in .*blurred.b\.png and 4 x 8 px in .*sharp.b\.png"),
         ("two folders", ValueError, "one folder of sharp pictures .* found sharp and gt; say which"),
-        ("empty folder", FileNotFoundError, r"expected files .*\.tiff or \*\.webp in .*sharp, found nothing"),
+        ("empty folder", FileNotFoundError, r"expected files .*\*\.jxl or \*\.exr in .*sharp, found nothing"),
         ("damaged", ValueError, r"sharp.b\.png: PNG file is cut short"),
     ],
 )

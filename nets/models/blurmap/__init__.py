@@ -1,0 +1,1 @@
+"""BlurMapNet: one photo to a distribution over radii of defocus in every cell."""
