@@ -252,11 +252,8 @@ LOSSES: dict[str, type[Loss]] = {
     "kpac": KPACLoss,
     "defocusgan": DefocusGANLoss,
     "reblur": ReblurLoss,
-<<<<<<< HEAD
     "operator": OperatorLoss,
-=======
     "blurmap": BlurMapLoss,
->>>>>>> 66c40890caf138eef366784260e94c9f69814f39
 }
 """Losses of the papers by the names that ``[[losses]]`` in the settings of a training and `create_loss` take. Your own
 can be added, ``LOSSES["mine"] = MyLoss``, or named as ``module:Class``. "l2", "log_l2", "mae", "ssim", "frequency",

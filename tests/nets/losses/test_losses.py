@@ -324,12 +324,8 @@ def test_reblur_loss():
 
 def test_losses_by_name():
     sharp = image(1, 3, 48, 44).requires_grad_()
-<<<<<<< HEAD
-    for name in (*losses.LOSSES, "l2", "log_l2", "mae", "ssim", "frequency", "pyramid"):
-=======
     of_images = [name for name in losses.LOSSES if name != "blurmap"]  # test_radii.py has that one
-    for name in (*of_images, "l2", "mae", "ssim", "frequency", "pyramid"):
->>>>>>> 66c40890caf138eef366784260e94c9f69814f39
+    for name in (*of_images, "l2", "log_l2", "mae", "ssim", "frequency", "pyramid"):
         loss = losses.create_loss(name)
         assert set(loss.fields) <= set(FIELDS)
         total, parts = loss(outputs(image(1, 3, 48, 44) * sharp, reblurred=3), sharp.detach(), sharp.detach(), 0)
