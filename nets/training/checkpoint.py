@@ -109,7 +109,7 @@ def _tensors(task: Task) -> dict[str, Tensor]:
     return found
 
 
-def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int, *, per_unit: int = 1) -> Progress:
+def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int, per_unit: int = 1) -> Progress:
     """Restore a state that was written.
 
     Parameters
