@@ -11,7 +11,10 @@ from torch.nn import functional
 from ..layers.checks import check_choice
 from ..layers.precision import exact
 
-__all__ = ["FrequencyNorm", "check_pair", "frequency", "l2", "mae", "total_variation"]
+__all__ = ["FrequencyNorm", "check_pair", "frequency", "l2", "log_l2", "mae", "total_variation"]
+
+LOG_FLOOR = 1e-4
+"""Added to the mean squared errors in `log_l2`."""
 
 FrequencyNorm: TypeAlias = Literal["official", "paper"]
 
@@ -30,6 +33,17 @@ def l2(image: Tensor, target: Tensor) -> Tensor:
     check_pair("l2", image, target)
     with exact(image, target) as (x, y):
         return functional.mse_loss(x, y)
+
+
+def log_l2(image: Tensor, target: Tensor) -> Tensor:
+    """Return the decadic logarithm of the mean squared error of each image (plus `LOG_FLOOR`), averaged over the batch.
+
+    Ten times its negative is the mean PSNR of values that are not clipped, but for the floor, which keeps images that
+    are restored to 40 dB already from outweighing all others.
+    """
+    check_pair("log_l2", image, target)
+    with exact(image, target) as (x, y):
+        return ((x - y).square().flatten(1).mean(1) + LOG_FLOOR).log10().mean()
 
 
 def mae(image: Tensor, target: Tensor) -> Tensor:

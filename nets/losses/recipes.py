@@ -19,7 +19,7 @@ from .radii import BlurMapLoss
 from .scales import multi_scale
 from .schedule import ALTERNATIONS, alternation
 from .similarity import ssim_loss
-from .terms import SINGLE, Loss, Parts, Preset, ScaleLoss, detach_parts, reblurring
+from .terms import SINGLE, Loss, OperatorLoss, Parts, Preset, ScaleLoss, detach_parts, reblurring
 
 __all__ = ["LOSSES", "DefocusGANLoss", "GKMLoss", "KPACLoss", "NRKLoss", "ReblurLoss", "create_loss"]
 
@@ -252,11 +252,12 @@ LOSSES: dict[str, type[Loss]] = {
     "kpac": KPACLoss,
     "defocusgan": DefocusGANLoss,
     "reblur": ReblurLoss,
+    "operator": OperatorLoss,
     "blurmap": BlurMapLoss,
 }
 """Losses of the papers by the names that ``[[losses]]`` in the settings of a training and `create_loss` take. Your own
-can be added, ``LOSSES["mine"] = MyLoss``, or named as ``module:Class``. "l2", "mae", "ssim", "frequency", "pyramid" are
-`ScaleLoss` and not listed here."""
+can be added, ``LOSSES["mine"] = MyLoss``, or named as ``module:Class``. "l2", "log_l2", "mae", "ssim", "frequency",
+"pyramid" are `ScaleLoss` and not listed here."""
 
 
 def create_loss(name: str, **arguments: Any) -> Loss:
@@ -265,7 +266,8 @@ def create_loss(name: str, **arguments: Any) -> Loss:
     Parameters
     ----------
     name : str
-        A key of `LOSSES`; "l2", "mae", "ssim", "frequency", "pyramid" for that loss at all scales; or ``module:Class``
+        A key of `LOSSES`; "l2", "log_l2", "mae", "ssim", "frequency", "pyramid" for that loss at all scales; or
+        ``module:Class``
         for a subclass of `Loss` of your own.
     **arguments
         Of its class.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from torch import Tensor, nn
@@ -12,16 +12,16 @@ from ..layers.checks import check_choice
 from ..layers.resampling import Resampling
 from ..net import Outputs
 from .features import PyramidLoss
-from .pointwise import frequency, l2, mae
+from .pointwise import frequency, l2, log_l2, mae
 from .scales import multi_scale, resample_to_scales, take_weights
 from .similarity import ssim_loss
 
-__all__ = ["SINGLE", "Loss", "Parts", "Preset", "ScaleLoss", "reblurring", "detach_parts"]
+__all__ = ["SINGLE", "Loss", "OperatorLoss", "Parts", "Preset", "ScaleLoss", "reblurring", "detach_parts"]
 
 Preset: TypeAlias = Literal["official", "paper"]
 Parts: TypeAlias = dict[str, Tensor]
 
-SINGLE = {"l2": l2, "mae": mae, "ssim": ssim_loss, "frequency": frequency}
+SINGLE = {"l2": l2, "log_l2": log_l2, "mae": mae, "ssim": ssim_loss, "frequency": frequency}
 """Losses of two images by name."""
 
 
@@ -57,7 +57,7 @@ class ScaleLoss(Loss):
 
     Parameters
     ----------
-    loss : {"l2", "mae", "ssim", "frequency", "pyramid"}
+    loss : {"l2", "log_l2", "mae", "ssim", "frequency", "pyramid"}
     weights, final, resampling
         See `multi_scale`.
     """
@@ -83,10 +83,44 @@ class ScaleLoss(Loss):
         return total, detach_parts(**{self.loss: total})
 
 
+class OperatorLoss(Loss):
+    """How well the predicted blur of the sharp image explains the photo, at every scale: it teaches the operator alone.
+
+    Parameters
+    ----------
+    loss : {"log_l2", "l2", "mae"}
+    weights, resampling
+        See `reblurring`.
+    """
+
+    fields = ("all_in_focus", "combined")
+
+    def __init__(
+        self,
+        *,
+        loss: str = "log_l2",
+        weights: Sequence[float] | None = None,
+        resampling: Resampling = "antialiased",
+    ) -> None:
+        super().__init__()
+        check_choice("OperatorLoss", "loss", loss, ("log_l2", "l2", "mae"))
+        check_choice("OperatorLoss", "resampling", resampling, get_args(Resampling))
+        self.loss, self.weights, self.resampling = loss, weights, resampling
+
+    def forward(self, outputs: Outputs, sharp: Tensor, image: Tensor, epoch: int = 0) -> tuple[Tensor, Parts]:
+        total = reblurring(outputs, image, weights=self.weights, resampling=self.resampling, loss=SINGLE[self.loss])
+        return total, detach_parts(operator=total)
+
+
 def reblurring(
-    outputs: Outputs, image: Tensor, *, weights: Sequence[float] | None = None, resampling: Resampling = "antialiased"
+    outputs: Outputs,
+    image: Tensor,
+    *,
+    weights: Sequence[float] | None = None,
+    resampling: Resampling = "antialiased",
+    loss: Callable[[Tensor, Tensor], Tensor] = l2,
 ) -> Tensor:
-    """Return the weighted sum of squared differences between the reblurred sharp images and the observed one.
+    """Return the weighted sum of the differences between the reblurred sharp images and the observed one.
 
     Parameters
     ----------
@@ -98,6 +132,8 @@ def reblurring(
         Full resolution first; all 1 if omitted.
     resampling : {"antialiased", "gkmnet", "nrknet"}
         How the observed image is downsampled: as an input, not as a target.
+    loss : callable
+        (reblurred, observed) -> number.
 
     Raises
     ------
@@ -114,5 +150,5 @@ def reblurring(
     terms = zip(factors, estimates, resample_to_scales(image, estimates, rule=resampling, role="input"), strict=True)
     total = estimates[0].new_zeros(())
     for factor, estimate, target in terms:
-        total = total + factor * l2(estimate, target)
+        total = total + factor * loss(estimate, target)
     return total

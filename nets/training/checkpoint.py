@@ -28,6 +28,9 @@ FORMAT, VERSION = TRAINING, 1
 FREE = ("out", "epochs", "steps", "workers", "device", "compile", "log_every", "checkpoint_every")
 """Settings that a resumed training may change: they change the results of a step by rounding at most."""
 
+RATES = "learning_rate"
+"""May change from the step on at which it is resumed."""
+
 
 @dataclass(kw_only=True)
 class Progress:
@@ -106,7 +109,7 @@ def _tensors(task: Task) -> dict[str, Tensor]:
     return found
 
 
-def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int) -> Progress:
+def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int, per_unit: int = 1) -> Progress:
     """Restore a state that was written.
 
     Parameters
@@ -118,6 +121,8 @@ def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int) 
         The current configuration.
     samples : int
         Of the dataset now.
+    per_unit : int
+        Steps in a unit of the schedules.
 
     Returns
     -------
@@ -146,17 +151,23 @@ def read_state(path: Path, task: Task, config: Mapping[str, Any], samples: int) 
             f"train: {path} counts in {'steps' if before['epochs'] is None else 'epochs'}, and so do its schedules; "
             "give its duration in the same unit"
         )
-    if name := differing_setting(before, config):
+    progress = Progress(**json.loads(metadata["progress"]))
+    now = -(-progress.step // per_unit)
+    if name := differing_setting(_until(before, now), _until(config, now)):
         old, new = _at(before, name), _at(config, name)
         raise ValueError(
             f"train: {path} belongs to another configuration: {name} was {old!r} and is now {new!r}; use another out "
             "folder, or the setting as it was"
         )
-    progress = Progress(**json.loads(metadata["progress"]))
     if progress.samples != samples:
         raise ValueError(f"train: {path} was trained on {progress.samples} samples, and the data have {samples} now")
     _restore(path, task, tensors)
     return progress
+
+
+def _until(config: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """Return a configuration with the learning rates of the epochs (or steps) before `now` alone."""
+    return {**config, RATES: [pair for pair in config[RATES] if pair[0] < now]}
 
 
 def _restore(path: Path, task: Task, tensors: dict[str, Tensor]) -> None:

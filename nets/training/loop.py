@@ -192,7 +192,7 @@ class _Run:
         self.total = (config.epochs or 0) * self.per_epoch if config.steps is None else config.steps
         self.progress = Progress(samples=len(samples), sums={})
         if resume and (self.out / STATE).exists():
-            self.progress = read_state(self.out / STATE, self.task, config.to_dict(), len(samples))
+            self.progress = read_state(self.out / STATE, self.task, config.to_dict(), len(samples), self.per_unit)
         self.log: Log | None = None
         self.stopping = False
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..net import Net, Outputs
+from .identity import IDENTITY, start_at_identity
 from .optimisers import Average, Moment, NonFiniteLossError, adam, scheduled_value, update
 from .parallel import Parallel
 from .settings.config import TrainConfig
@@ -24,12 +25,14 @@ Measured = dict[str, Tensor]
 
 
 def build_net(config: NetConfig) -> Net:
-    """Build a network, with weights from a file if one is named."""
+    """Build a network, with weights from a file if one is named, or those of the identity."""
     from ..registry import create
     from ..weights.saving import load_weights
 
     net = create(config.name, **config.arguments)
-    if config.start_from is not None:
+    if config.start_from == IDENTITY:
+        start_at_identity(net)
+    elif config.start_from is not None:
         load_weights(net, config.start_from)
     return net
 

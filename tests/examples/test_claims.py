@@ -1,6 +1,7 @@
 """The checks of the papers' claims run, at a size at which their figures mean little, and find what they must."""
 
 import importlib
+import math
 import re
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples" / "claims"
-NAMES = sorted(path.stem for path in FOLDER.glob("c[0-9]_*.py"))
+NAMES = sorted((path.stem for path in FOLDER.glob("c[0-9]*_*.py")), key=lambda name: int(name[1:].partition("_")[0]))
 PAGE = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
-OF_TORCH = ("c3_counts_and_costs", "c4_hqs_slower")
+OF_TORCH = ("c3_counts_and_costs", "c4_hqs_slower", "c10_network_parts", "c11_noise")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def test_it_runs_and_prints_source_table_and_verdict(claim, name):
 
 
 def test_every_claim_has_a_script_and_a_section():
-    assert [name[:2] for name in NAMES] == [f"c{i}" for i in range(1, 10)]
-    assert re.findall(r"^## (C\d)", PAGE, flags=re.MULTILINE) == [f"C{i}" for i in range(1, 10)]
+    assert [name.partition("_")[0] for name in NAMES] == [f"c{i}" for i in range(1, 12)]
+    assert re.findall(r"^## (C\d+)", PAGE, flags=re.MULTILINE) == [f"C{i}" for i in range(1, 12)]
     for name in NAMES:
         assert f"python examples/claims/{name}.py" in PAGE
 
@@ -82,6 +83,19 @@ def test_a_rendered_disk_ranks_the_gaussian_below_it(claim):
         < found.value("Gaussian", "held out dB")
         < found.value("disk", "held out dB")
     )
+
+
+def test_differences_between_seeds_decide():
+    short = importlib.import_module("short_training")
+    assert short.decided([0.1, 0.12, 0.11]) == 1 and short.decided([-0.1, -0.12, -0.11]) == -1
+    assert short.decided([0.1, 0.3, 0.01]) == 0  # of one sign, but within two standard errors
+    assert short.decided([0.5, 0.5, -0.01]) == 0  # one seed disagrees
+
+
+def test_noise_is_of_the_level_that_it_says(claim):
+    blurred = claim("c11_noise").rows[0][1:]
+    assert [float(value) for value in blurred] == sorted(map(float, blurred), reverse=True)
+    assert float(blurred[-1]) < -20 * math.log10(5 / 255) + 0.5
 
 
 def test_the_command_line():

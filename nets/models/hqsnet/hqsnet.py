@@ -19,7 +19,7 @@ from ...layers.checks import check_choice
 from ...layers.precision import exact
 from ...layers.resampling import pyramid
 from ...net import Net, Outputs, check_images, crop_to_size, pad_to_multiple
-from ..gkmnet.coefficients import CoefficientNet, State
+from ..gkmnet.coefficients import CoefficientNet, Recurrence, State
 from ..gkmnet.gaussian_bank import GaussianBank
 from .denoiser import ResidualDenoiser
 
@@ -74,6 +74,12 @@ class HQSNet(Net):
         "residual": ``1 - g_1`` for the Dirac and ``-g_k`` for the others, as in the fixed point of GKMNet.
     bn_stats : {"running", "batch"}
         See `nets.layers.blocks.BatchNorm`.
+    recurrent : {"lstm", "conv"}
+        See `nets.models.gkmnet.coefficients.CoefficientNet`.
+    width : int
+        Channels of the coefficient network at full size.
+    channels, blocks : int
+        Of the denoiser.
 
     Raises
     ------
@@ -122,12 +128,19 @@ class HQSNet(Net):
         rho_per_scale: bool = True,
         coefficients: Coefficients = "softmax",
         bn_stats: BatchStatistics = "running",
+        recurrent: Recurrence = "lstm",
+        width: int = 32,
+        channels: int = 64,
+        blocks: int = 25,
     ) -> None:
         iterations = require_integer("HQSNet", "iterations", iterations)
         scales = require_integer("HQSNet", "scales", scales)
         check_choice("HQSNet", "denoiser", denoiser, (*get_args(DenoiserName), None))
         check_choice("HQSNet", "gradient", gradient, get_args(Gradient))
         check_choice("HQSNet", "coefficients", coefficients, get_args(Coefficients))
+        width = require_integer("HQSNet", "width", width, unit="(channels)")
+        channels = require_integer("HQSNet", "channels", channels)
+        blocks = require_integer("HQSNet", "blocks", blocks)
         rho = require_number("HQSNet", "rho", rho, above=0, unit="(usual are 1e-3 to 1)")
         super().__init__(
             iterations=iterations,
@@ -138,11 +151,15 @@ class HQSNet(Net):
             rho_per_scale=rho_per_scale,
             coefficients=coefficients,
             bn_stats=bn_stats,
+            recurrent=recurrent,
+            width=width,
+            channels=channels,
+            blocks=blocks,
         )
         self.iterations, self.scales = iterations, scales
         self.gradient, self.coefficients = gradient, coefficients
         self.multiple = 4 * 2 ** (scales - 1)
-        self.coefficient_net = CoefficientNet(2 * KERNELS, bn_stats=bn_stats)
+        self.coefficient_net = CoefficientNet(2 * KERNELS, recurrent=recurrent, width=width, bn_stats=bn_stats)
         self.bank = GaussianBank(layout="paper")
         self.sum = nn.Conv2d(2 * 3 * KERNELS, 3, 1)
         with torch.no_grad():
@@ -150,7 +167,9 @@ class HQSNet(Net):
             self.sum.bias.zero_()
         start = rho if rho > 30 else log(expm1(rho))
         self.raw_rho = nn.Parameter(torch.full((scales if rho_per_scale else 1,), start))
-        self.denoiser = None if denoiser is None else ResidualDenoiser(half=denoiser == "half")
+        self.denoiser = None
+        if denoiser is not None:
+            self.denoiser = ResidualDenoiser(half=denoiser == "half", channels=channels, blocks=blocks)
 
     @property
     def rho(self) -> Tensor:

@@ -20,7 +20,18 @@ READERS = ("DPDD", "LFDOF", "RTF", "RealDOF", "pairs")
 
 @dataclass(frozen=True, kw_only=True)
 class NetConfig:
-    """Which network: its name in `nets.create`, its arguments, and perhaps a file of `nets.save` to start from."""
+    """Which network and where it starts.
+
+    Attributes
+    ----------
+    name : str
+        Its name in `nets.create`.
+    arguments : mapping
+        Of its constructor.
+    start_from : str, optional
+        A file of `nets.save`, the name of weights that come with the package, or ``"identity"``, see
+        `nets.training.identity`. Random weights without it.
+    """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)

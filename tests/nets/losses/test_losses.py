@@ -11,6 +11,7 @@ from torch.autograd import gradcheck
 from nets import losses
 from nets.layers.resampling import pyramid
 from nets.losses.classifiers import VGG19_LAYERS, vgg19
+from nets.losses.pointwise import log_l2
 from nets.losses.scales import resample_to_scales
 from nets.net import Outputs
 from synth.dataset.schema import FIELDS
@@ -45,6 +46,28 @@ def test_targets_of_sizes_that_do_not_divide_are_those_of_the_extended_image():
 
 
 # Two images
+
+
+def test_log_l2_is_the_mean_of_the_decibels_of_each_image():
+    x, y = image(3, 2, 4, 5), image(3, 2, 4, 5, seed=1)
+    y[1] = x[1]  # nothing is wrong with it: the floor counts
+    want = 0.0
+    for n in range(3):
+        errors = [float(a - b) ** 2 for a, b in zip(x[n].flatten(), y[n].flatten(), strict=True)]
+        want += math.log10(sum(errors) / len(errors) + 1e-4) / 3
+    assert float(log_l2(x, y)) == pytest.approx(want, rel=1e-12)
+
+
+def test_the_operator_loss_looks_at_the_reblurred_images_alone():
+    sharp, y = image(2, 3, 16, 16), image(2, 3, 16, 16, seed=5)
+    out = outputs(sharp, reblurred=2)
+    levels = pyramid(y, 2)
+    want = 0.5 * log_l2(out.reblurred[0], levels[0]) + 2 * log_l2(out.reblurred[1], levels[1])
+    loss = losses.create_loss("operator", weights=(0.5, 2))
+    torch.testing.assert_close(loss(out, sharp, y)[0], want)
+    torch.testing.assert_close(loss(out._replace(image=0 * sharp, scales=()), sharp, y)[0], want)
+    with pytest.raises(ValueError, match="expected reblurred images, got none"):
+        loss(Outputs(sharp), sharp, y)
 
 
 def test_frequency_loss_is_the_sum_over_waves():
@@ -302,7 +325,7 @@ def test_reblur_loss():
 def test_losses_by_name():
     sharp = image(1, 3, 48, 44).requires_grad_()
     of_images = [name for name in losses.LOSSES if name != "blurmap"]  # test_radii.py has that one
-    for name in (*of_images, "l2", "mae", "ssim", "frequency", "pyramid"):
+    for name in (*of_images, "l2", "log_l2", "mae", "ssim", "frequency", "pyramid"):
         loss = losses.create_loss(name)
         assert set(loss.fields) <= set(FIELDS)
         total, parts = loss(outputs(image(1, 3, 48, 44) * sharp, reblurred=3), sharp.detach(), sharp.detach(), 0)

@@ -1,6 +1,7 @@
 """Settings of a training: every field is checked with one sentence, and the recipes are what the papers say."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,7 +127,7 @@ def test_every_recipe_builds_its_networks_and_losses(name):
     config = TrainConfig.of(name)
     assert TrainConfig.of(config.to_dict()) == config
     with torch.device("meta"):
-        assert build_net(config.net).name == config.net.name
+        assert build_net(replace(config.net, start_from=None)).name == config.net.name
     assert config.kind == "reblurring" or len(Terms(config.losses, torch.device("cpu")).losses) >= 1
 
 

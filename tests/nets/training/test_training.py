@@ -152,7 +152,7 @@ def test_checkpoints_of_others_are_refused(data, tmp_path):
         ({"seed": 1}, "seed was 0 and is now 1"),
         ({"optimiser": {"clip": 1.0}}, "optimiser.clip was None and is now 1.0"),
         ({"losses": ["mae"]}, "losses.0.name was 'l2' and is now 'mae'"),
-        ({"learning_rate": [[0, 1e-2], [1, 1e-3]]}, r"learning_rate.1.1 was 0.002 and is now 0.001"),
+        ({"learning_rate": [[0, 1e-3], [1, 2e-3]]}, r"learning_rate.0.1 was 0.01 and is now 0.001"),
         ({"ema": None}, "ema was 0.9 and is now None"),
     ):
         with pytest.raises(ValueError, match=words):
