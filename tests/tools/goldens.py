@@ -19,7 +19,7 @@ from blurphys.operators.field import FieldDefocus
 
 FILE = Path(__file__).with_name("goldens.npz")
 SIZE = (32, 40)
-OWN = {"hqsnet": {"iterations": 2}}
+OWN = {"hqsnet": {"iterations": 2}, "blurmap": {"widths": (8, 8, 8, 8)}}
 """Networks without weights of authors, with a configuration that is quick."""
 GAIN = {"defocusgan_generator": 0.15, "defocusgan_map": 0.5, "hqsnet": 0.1}
 """Variance of the weights times the inputs of a tap, 1.5 for the others: so that no output is saturated."""

@@ -144,7 +144,7 @@ def test_a_recipe_without_data_says_how_to_make_them(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("gkmnte",), "no recipe of that name; recipes: defocusgan, "),
+        (("gkmnte",), "no recipe of that name; recipes: blurmap-small, "),
         (("kpac-tiny", "--set", "batches=3"), "unknown setting 'batches' in the configuration; did you mean 'batch'?"),
         (("kpac-tiny", "--set", "batch"), "form key=value"),
         (("kpac-tiny", "--set", "net.arguments.channel=3"), "kpac has no argument 'channel'"),

@@ -236,6 +236,8 @@ def test_the_page_runs():
 def test_the_page_is_served_to_who_knows_its_address_until_interrupted():
     pytest.importorskip("marimo", reason="marimo is not installed")
     code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # some shells start background jobs without\n"
         "from nets.lab.server import open_socket, serve\n"
         "from tests.nets.lab.test_lab import Lab, small_camera, small_scene\n"
         "if __name__ == '__main__':\n"
