@@ -55,8 +55,8 @@ def train(
     Pictures of your own, blurred/NAME and sharp/NAME in PNG, JPEG or TIFF, are read by --data FOLDER, or in a file of
     settings by reader = "pairs" and root = "FOLDER".
 
-    The recipes named *-tiny need data that blurphys synth generate makes; without them the command says how. The others
-    need DPDD or LFDOF.
+    The recipes named *-tiny need data that blurphys synth generate makes; without them the command says how. pocket-*,
+    blurmap-small and dualpixel-* render theirs from sharp photographs in data/photos. The others need DPDD or LFDOF.
 
     Ctrl-C and SIGTERM end it after the step that is under way and write the state; --resume goes on exactly from there.
 
