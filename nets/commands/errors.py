@@ -11,7 +11,10 @@ from blurphys.notes import NoteWarning, say_note
 
 __all__ = ["command_message", "print_notes", "without_owner"]
 
-OWNERS = re.compile(r"(train|load|load_weights|deblur|evaluate|calibrate_grid|grid_sheet|restore|restore_photo): ")
+OWNERS = re.compile(
+    r"(train|load|load_weights|deblur|evaluate|calibrate_grid|grid_sheet|restore|restore_photo|report|focal_stack_depth|"
+    r"merge_focal_stack): "
+)
 
 
 def command_message(text: str) -> str:

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from .errors import without_owner
+
 __all__ = ["report"]
 
 
+@without_owner()
 def report(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="What to report on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),

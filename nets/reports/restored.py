@@ -19,8 +19,12 @@ __all__ = ["report_restored"]
 def report_restored(folder: Path) -> tuple[Page, list[Path]]:
     """Return the page of what ``blurphys restore`` wrote; arrays that are damaged or missing are named."""
     figures = read_json(folder / "report.json")
+    if not isinstance(figures, dict):
+        raise ValueError(f"report: expected figures by name in {folder / 'report.json'}, got {type(figures).__name__}")
     page = Page(title=folder.name, kind="restored photograph", verdict=str(figures.get("verdict", "")))
-    arrays, wrong = _of_photo(folder, figures) if "photograph" in figures else _of_arrays(folder)
+    kinds = {"photograph": _of_photo, "focus_distances_m": _of_stack}
+    read = next((function for key, function in kinds.items() if key in figures), None)
+    arrays, wrong = _of_arrays(folder) if read is None else read(folder, figures)
     if wrong:
         page.tone = "bad"
         page.verdict = f"Damaged: {', '.join(wrong)}; the rest is shown. {page.verdict}"
@@ -63,13 +67,33 @@ def _of_photo(folder: Path, figures: dict[str, Any]) -> tuple[dict[str, Any], li
     """Return the pictures of one photograph of which nothing was known; the photograph itself if it is still there."""
     from synth.io import read_array, read_image
 
-    sources = {
-        "recorded": (Path(str(figures["photograph"])), read_image),
-        "all_in_focus": (folder / "restored.png", read_image),
-        "defocus_map": (folder / "defocus_map.npy", read_array),
-        "confidence": (folder / "confidence.png", read_array),
-        "trust": (folder / "trust.png", read_array),
-    }
+    return _read(
+        {
+            "recorded": (Path(str(figures["photograph"])), read_image),
+            "all_in_focus": (folder / "restored.png", read_image),
+            "defocus_map": (folder / "defocus_map.npy", read_array),
+            "confidence": (folder / "confidence.png", read_array),
+            "trust": (folder / "trust.png", read_array),
+        }
+    )
+
+
+def _of_stack(folder: Path, figures: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the pictures of a focal stack, beside its first photograph if that is still there."""
+    from synth.io import read_array, read_image
+
+    first = next(iter(figures.get("photographs") or [""]))
+    return _read(
+        {
+            "recorded": (Path(str(first)), read_image),
+            "all_in_focus": (folder / "all_in_focus.png", read_image),
+            "confidence": (folder / "confidence.png", read_array),
+        }
+    )
+
+
+def _read(sources: dict[str, tuple[Path, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Return what can be read, and the names of the other files, but for the photograph itself."""
     arrays: dict[str, Any] = {}
     wrong = []
     for name, (path, read) in sources.items():

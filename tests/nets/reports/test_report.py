@@ -187,6 +187,25 @@ def test_one_photograph(tmp_path, damage):
     assert len(read(tmp_path / "r.html")[0].addresses) == (1 if damage == "photo" else 5)
 
 
+def test_a_focal_stack(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    for path in (tmp_path / "near.png", folder / "all_in_focus.png"):
+        synth.io.write_image(path, rng.random((3, 16, 20)))
+    synth.io.write_array(folder / "confidence.png", (255 * rng.random((16, 20))).astype(np.uint8))
+    figures = {"verdict": "One picture.", "photographs": [str(tmp_path / "near.png")], "focus_distances_m": [1.0, 2.0]}
+    (folder / "report.json").write_text(json.dumps(figures))
+    assert report(folder, tmp_path / "r.html") == "One picture."
+    assert len(read(tmp_path / "r.html")[0].addresses) == 5
+
+
+def test_figures_that_are_none(tmp_path):
+    (tmp_path / "report.json").write_text("[1]")
+    with pytest.raises(ValueError, match="figures by name"):
+        report(tmp_path, tmp_path / "r.html")
+
+
 def test_a_damaged_restoration(restored, tmp_path):
     (restored / "restoration.h5").write_bytes(b"no HDF5")
     assert report(restored, tmp_path / "r.html").startswith("Damaged: restoration.h5")
